@@ -1,0 +1,56 @@
+package db
+
+import (
+	"database/sql"
+)
+
+// The kinds of activity, as the API tells them.
+const (
+	SignedIn        = "signed_in"
+	SignInFailed    = "sign_in_failed"
+	SignedOut       = "signed_out"
+	Revoked         = "revoked"
+	Replaced        = "replaced" // by a sign-in on the same browser
+	Expired         = "expired"
+	Evicted         = "evicted" // one session too many
+	PasswordChanged = "password_changed"
+	Renamed         = "renamed"
+)
+
+// ByCommand is who did it when it was done on the command line.
+const ByCommand = "command"
+
+// event is a row of activity that is to be written.
+type event struct {
+	userID     int64
+	kind       string
+	at         int64  // milliseconds since 1970
+	ip         string // of the session that it happened to, or of the try that failed
+	deviceName string // likewise
+	sessionID  string // "" for a try that failed
+	by         string // the name of the device that did it, or ByCommand
+	count      int    // 0 means 1
+}
+
+// record writes an event within the transaction of what happened, so that neither is ever there without the other.
+func record(tx *sql.Tx, e event) error {
+	_, err := tx.Exec(`
+		INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		e.userID, e.kind, e.at, e.ip, e.deviceName, e.sessionID, e.by, max(e.count, 1))
+	return err
+}
+
+// recordRepeat adds to the user's newest event when that is the same again, so that somebody who tries passwords
+// all night does not fill the disk.
+func recordRepeat(tx *sql.Tx, e event) error {
+	err := changeOne(tx, `
+		UPDATE activity SET count = count + $1, happened_at = $2
+		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
+		  AND kind = $4 AND ip = $5 AND device_name = $6`,
+		e.count, e.at, e.userID, e.kind, e.ip, e.deviceName)
+	if err == ErrNotFound {
+		return record(tx, e)
+	}
+	return err
+}

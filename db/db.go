@@ -1,0 +1,192 @@
+// Package db keeps users, sessions and activity in one SQLite file, which is the only truth there is.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+var (
+	// ErrNotFound says that there is no such row, or none that the caller may touch.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
+	ErrUnavailable = errors.New("the database does not answer")
+)
+
+// writeWait bounds the wait for the one writing connection. SQLite's own wait for a lock that another
+// process holds (busy_timeout, 1 s) comes on top, so a write answers within 3 seconds.
+const writeWait = 1500 * time.Millisecond
+
+// readers is how many connections read at once. Reads are short and never wait for a write.
+const readers = 4
+
+// Options say where the database is and how long things last in it.
+type Options struct {
+	Path        string           // of the database file; its folder is made when it is missing
+	Limits      Limits           // the zero value takes DefaultLimits
+	MaxSessions int              // live sessions a user may have; 0 means 100
+	Site        string           // the host of the public address: no password may be made of it
+	HashCost    HashCost         // the zero value takes DefaultHashCost
+	Now         func() time.Time // nil means time.Now
+}
+
+// Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
+type Store struct {
+	options Options
+	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
+	reader  *sql.DB
+	resume  *sql.Stmt
+	hasher  *hasher
+
+	pending pending
+}
+
+// Open migrates the database and opens it. The error is one line for the person who runs the server.
+func Open(ctx context.Context, options Options) (*Store, error) {
+	if options.Limits == (Limits{}) {
+		options.Limits = DefaultLimits
+	}
+	if options.MaxSessions == 0 {
+		options.MaxSessions = 100
+	}
+	if options.HashCost == (HashCost{}) {
+		options.HashCost = DefaultHashCost
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if err := makeFile(options.Path); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, options.Path); err != nil {
+		return nil, err
+	}
+	s := &Store{options: options, hasher: newHasher(options.HashCost)}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open the database %s: %w", options.Path, err), s.Close())
+	}
+	return s, nil
+}
+
+// Every setting is part of the address, so that it holds for every connection. FULL, because the driver
+// would choose NORMAL, which loses acknowledged commits in a power cut.
+const (
+	writerSettings = "_journal_mode=WAL&_sync=FULL&_busy_timeout=1000&_txlock=immediate&_fk=1"
+	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000"
+)
+
+func (s *Store) connect(ctx context.Context) error {
+	var err error
+	if s.writer, err = openPool(s.options.Path, writerSettings, 1); err != nil {
+		return err
+	}
+	if err := s.writer.PingContext(ctx); err != nil {
+		return err
+	}
+	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
+		return err
+	}
+	s.resume, err = s.reader.PrepareContext(ctx, resumeSession)
+	return err
+}
+
+func openPool(path, settings string, connections int) (*sql.DB, error) {
+	pool, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+settings)
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return pool, nil
+}
+
+// makeFile makes the folder and the file for their owner alone, before SQLite would make them for everybody.
+func makeFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("cannot make the data folder: %w; choose another with --data", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the database: %w; check who owns the file, or choose another folder with --data", err)
+	}
+	return file.Close()
+}
+
+// Close writes what is still noted in memory, then closes the database.
+func (s *Store) Close() error {
+	var errs []error
+	if s.resume != nil {
+		errs = append(errs, s.Flush(context.Background()), s.resume.Close())
+	}
+	for _, pool := range []*sql.DB{s.reader, s.writer} {
+		if pool != nil {
+			errs = append(errs, pool.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ping reads one row: the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.HasUsers(ctx)
+	return err
+}
+
+// now is the clock as the database keeps it: milliseconds since 1970.
+func (s *Store) now() int64 { return s.options.Now().UnixMilli() }
+
+// write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut.
+func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
+	wait, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	conn, err := s.writer.Conn(wait)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer conn.Close()
+	// From here on no deadline: a commit that was cut short could not be told from one that failed.
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	if err := work(tx); err != nil {
+		return errors.Join(unavailable(err), ignoreDone(tx.Rollback()))
+	}
+	return unavailable(tx.Commit())
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// unavailable marks the errors that mean "the database does not answer" (locked, full, gone, unreadable), so
+// that they can be told from a mistake of ours.
+func unavailable(err error) error {
+	var sqliteErr sqlite3.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
+	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// SQLiteVersion is the version of the library that is built in.
+func SQLiteVersion() string {
+	version, _, _ := sqlite3.Version()
+	return version
+}

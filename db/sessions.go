@@ -1,0 +1,386 @@
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// Limits are how long a session lasts: unused, and however busy; shorter on a shared computer.
+type Limits struct {
+	IdleTimeout       time.Duration
+	MaxLifetime       time.Duration
+	SharedIdleTimeout time.Duration
+	SharedMaxLifetime time.Duration
+}
+
+// DefaultLimits follow OWASP ASVS 5.0, 7.3: both an idle and an absolute limit.
+var DefaultLimits = Limits{
+	IdleTimeout:       14 * 24 * time.Hour,
+	MaxLifetime:       30 * 24 * time.Hour,
+	SharedIdleTimeout: 30 * time.Minute,
+	SharedMaxLifetime: 24 * time.Hour,
+}
+
+func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
+	if shared {
+		return l.SharedIdleTimeout, l.SharedMaxLifetime
+	}
+	return l.IdleTimeout, l.MaxLifetime
+}
+
+// Session is one browser, or other client, that is signed in as one user, together with what a request needs to
+// know of that user.
+type Session struct {
+	ID           string // public; tells nothing about the token
+	UserID       int64
+	Username     string
+	IsAdmin      bool
+	DeviceName   string // the name that the user gave, else the one made from the User-Agent
+	DeviceKind   string // desktop, phone, tablet, terminal or unknown
+	GivenName    string // the name that the user gave; "" is none
+	UserAgent    string
+	IP           string // at sign-in
+	Shared       bool   // a shared or public computer
+	CreatedAt    time.Time
+	LastActiveAt time.Time
+	ExpiresAt    time.Time // when it ends if it is not used again
+}
+
+// NewSession is what a sign-in brings.
+type NewSession struct {
+	DeviceName string
+	DeviceKind string
+	UserAgent  string
+	IP         string
+	Shared     bool
+	Replaces   []string // tokens that the client brought: one browser is one row, so the sessions that they name end
+}
+
+// newToken makes the secret for the cookie: 130 random bits in base32, 26 characters.
+func newToken() string { return rand.Text() }
+
+// TokenLength is how many characters a token has; nothing else needs to be looked up.
+const TokenLength = 26
+
+func hashToken(token string) []byte {
+	hash := sha256.Sum256([]byte(token))
+	return hash[:]
+}
+
+// Lifetime is how long a session lasts, however busy it is.
+func (s *Store) Lifetime(shared bool) time.Duration {
+	_, lifetime := s.options.Limits.of(shared)
+	return lifetime
+}
+
+// firstExpiry is when a session that begins now ends if it is never used again.
+func (s *Store) firstExpiry(now int64, shared bool) int64 {
+	idle, lifetime := s.options.Limits.of(shared)
+	return now + min(idle, lifetime).Milliseconds()
+}
+
+// SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It answers
+// ErrWrongPassword when the password was changed, or the account disabled or deleted, in between.
+func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
+	token, now := newToken(), s.now()
+	session = Session{
+		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
+		DeviceName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
+		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		for _, brought := range new.Replaces {
+			if _, err := end(tx, Replaced, new.DeviceName, now, `
+				DELETE FROM sessions
+				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), now); err != nil {
+				return err
+			}
+		}
+		err := changeOne(tx, `
+			INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $8, $9
+			FROM users
+			WHERE id = $10 AND disabled = 0 AND password_hash = $11`,
+			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared, now, session.ExpiresAt.UnixMilli(),
+			user.ID, user.passwordHash)
+		if errors.Is(err, ErrNotFound) {
+			return ErrWrongPassword
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := end(tx, Evicted, new.DeviceName, now, `
+			DELETE FROM sessions
+			WHERE id IN (SELECT id FROM sessions
+			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
+			             ORDER BY last_active_at DESC
+			             LIMIT -1 OFFSET $4)`, user.ID, session.ID, now, s.options.MaxSessions-1); err != nil {
+			return err
+		}
+		return record(tx, event{userID: user.ID, kind: SignedIn, at: now, ip: session.IP, deviceName: session.DeviceName, sessionID: session.ID, by: session.DeviceName})
+	})
+	return token, session, err
+}
+
+// sessionColumns are what scanSession reads, from sessions s and users u.
+const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
+	       s.created_at, s.last_active_at, s.expires_at`
+
+const resumeSession = `
+	SELECT ` + sessionColumns + `
+	FROM sessions s JOIN users u ON u.id = s.user_id
+	WHERE s.token_hash = $1 AND s.expires_at > $2 AND u.disabled = 0`
+
+// Resume finds the live session that a token names, or answers ErrNotFound. Every request comes through here.
+func (s *Store) Resume(token string) (Session, error) {
+	hash := sha256.Sum256([]byte(token))
+	if s.pending.isRefused(hash) {
+		return Session{}, ErrNotFound
+	}
+	now := s.now()
+	session, err := scanSession(s.resume.QueryRow(hash[:], now))
+	if errors.Is(err, ErrNotFound) {
+		return session, s.refuseExpired(hash, now)
+	}
+	return session, err
+}
+
+// refuseExpired answers ErrNotFound. A session that was refused because it had expired stays refused, even when
+// the clock is set back: it is remembered until the next flush has deleted it.
+func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
+	var expired bool
+	err := s.reader.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE token_hash = $1 AND expires_at <= $2)`, hash[:], now).Scan(&expired)
+	if err != nil {
+		return unavailable(err)
+	}
+	if expired {
+		s.pending.refuse(hash)
+	}
+	return ErrNotFound
+}
+
+// Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes. A busy
+// session is noted only when the last note is older than a minute, or a quarter of a shorter idle limit.
+func (s *Store) Touch(session Session) {
+	now := s.options.Now()
+	idle, _ := s.options.Limits.of(session.Shared)
+	if now.Sub(session.LastActiveAt).Abs() >= min(time.Minute, idle/4) { // Abs: a clock that was set back must not silence it
+		s.pending.touch(session.ID, now.UnixMilli())
+	}
+}
+
+func scanSession(row interface{ Scan(...any) error }) (session Session, err error) {
+	var deviceName string
+	var createdAt, lastActiveAt, expiresAt int64
+	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin, &deviceName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
+		&createdAt, &lastActiveAt, &expiresAt)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Session{}, ErrNotFound
+	}
+	session.DeviceName = session.GivenName
+	if session.DeviceName == "" {
+		session.DeviceName = deviceName
+	}
+	session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
+	return session, unavailable(err)
+}
+
+// Sessions lists a user's live sessions, last active first, at most limit of them (0: all); total counts all.
+func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions []Session, total int, err error) {
+	if limit == 0 {
+		limit = -1
+	}
+	now := s.now()
+	sessions, err = s.list(ctx, `
+		SELECT `+sessionColumns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.user_id = $1 AND s.expires_at > $2 AND u.disabled = 0
+		ORDER BY s.last_active_at DESC
+		LIMIT $3`, userID, now, limit)
+	if err != nil || len(sessions) != limit {
+		return sessions, len(sessions), err
+	}
+	err = s.reader.QueryRowContext(ctx, `SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND expires_at > $2`, userID, now).Scan(&total)
+	return sessions, total, unavailable(err)
+}
+
+// AllSessions lists the live sessions of every user, or of one, by name and last active first.
+func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, error) {
+	return s.list(ctx, `
+		SELECT `+sessionColumns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
+		ORDER BY u.username, s.last_active_at DESC`, canonical(username), s.now())
+}
+
+func (s *Store) list(ctx context.Context, query string, args ...any) (sessions []Session, err error) {
+	rows, err := s.reader.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		session, err := scanSession(rows)
+		if err != nil {
+			return nil, err
+		}
+		sessions = append(sessions, session)
+	}
+	return sessions, unavailable(rows.Err())
+}
+
+// Session finds one of a user's live sessions, or answers ErrNotFound.
+func (s *Store) Session(ctx context.Context, userID int64, id string) (Session, error) {
+	return scanSession(s.reader.QueryRowContext(ctx, `
+		SELECT `+sessionColumns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.id = $1 AND s.user_id = $2 AND s.expires_at > $3 AND u.disabled = 0`, id, userID, s.now()))
+}
+
+// Rename gives a session of the same user a name, or with "" takes it away again; ErrNotFound when there is no such
+// session.
+func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		renamed := event{userID: by.UserID, kind: Renamed, at: now, sessionID: id, by: by.DeviceName}
+		err := tx.QueryRow(`
+			UPDATE sessions SET given_name = $1
+			WHERE id = $2 AND user_id = $3 AND expires_at > $4
+			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now).Scan(&renamed.deviceName, &renamed.ip)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return record(tx, renamed)
+	})
+}
+
+// Ended is a session that is over.
+type Ended struct {
+	ID         string
+	UserID     int64
+	DeviceName string
+	IP         string
+}
+
+// end runs a DELETE FROM sessions and records each session that it deleted. No session ends in another way, but
+// with its user.
+func end(tx *sql.Tx, kind, by string, at int64, statement string, args ...any) (ended []Ended, err error) {
+	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(given_name, ''), device_name), ip`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e Ended
+		if err := rows.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP); err != nil {
+			return nil, err
+		}
+		ended = append(ended, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for _, e := range ended {
+		if err := record(tx, event{userID: e.UserID, kind: kind, at: at, ip: e.IP, deviceName: e.DeviceName, sessionID: e.ID, by: by}); err != nil {
+			return nil, err
+		}
+	}
+	return ended, nil
+}
+
+// Revoke ends another session of the same user. Unknown, already over or somebody else's: ErrNotFound.
+func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		// Whoever asks must still be signed in when it happens, not only when the request came in.
+		all, err := end(tx, Revoked, by.DeviceName, now, `
+			DELETE FROM sessions
+			WHERE id = $1 AND user_id = $2 AND expires_at > $3
+			  AND EXISTS (SELECT 1 FROM sessions WHERE id = $4 AND expires_at > $3)`, id, by.UserID, now, by.ID)
+		if err != nil {
+			return err
+		}
+		if len(all) == 0 {
+			return ErrNotFound
+		}
+		ended = all[0]
+		return nil
+	})
+	return ended, err
+}
+
+// One statement, and it keeps the caller's session only; where that is over, nothing ends.
+const endOtherSessions = `
+	DELETE FROM sessions
+	WHERE user_id = $1 AND id <> $2 AND expires_at > $3
+	  AND EXISTS (SELECT 1 FROM sessions WHERE id = $2 AND expires_at > $3)`
+
+// RevokeOthers ends every session of the user but the one that asks, and tells how many those were.
+func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		ended, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
+		count = len(ended)
+		return err
+	})
+	return count, err
+}
+
+// SignOut ends a session at its own wish. That it was over already is no error.
+func (s *Store) SignOut(ctx context.Context, session Session) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := end(tx, SignedOut, session.DeviceName, s.now(), `
+			DELETE FROM sessions
+			WHERE id = $1 AND user_id = $2`, session.ID, session.UserID)
+		return err
+	})
+}
+
+// RevokeByCommand ends one session by its id, for the person with a shell on the server; ErrNotFound when there is none.
+func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		all, err := end(tx, Revoked, ByCommand, now, `
+			DELETE FROM sessions
+			WHERE id = $1 AND expires_at > $2`, id, now)
+		if err == nil && len(all) == 0 {
+			err = ErrNotFound
+		}
+		if err == nil {
+			ended = all[0]
+		}
+		return err
+	})
+	return ended, err
+}
+
+// RevokeAllByCommand ends every session of one user, or with "" of everybody, and tells how many those were. An
+// unknown user is ErrNotFound.
+func (s *Store) RevokeAllByCommand(ctx context.Context, username string) (count int, err error) {
+	username = canonical(username)
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if username != "" {
+			var known bool
+			if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known); err != nil {
+				return err
+			}
+			if !known {
+				return ErrNotFound
+			}
+		}
+		now := s.now()
+		ended, err := end(tx, Revoked, ByCommand, now, `
+			DELETE FROM sessions
+			WHERE ($1 = '' OR user_id = (SELECT id FROM users WHERE username = $1)) AND expires_at > $2`, username, now)
+		count = len(ended)
+		return err
+	})
+	return count, err
+}

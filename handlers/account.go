@@ -1,0 +1,64 @@
+package handlers
+
+import (
+	"errors"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+type accountPage struct {
+	page
+	Form      form
+	Current   field
+	New       field
+	EndOthers bool
+}
+
+func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
+	p := accountPage{
+		page:      h.pageFor(c, "Your account"),
+		Current:   field{Name: "current_password", Label: "Current password", Type: "password", Autocomplete: "current-password", Required: true},
+		New:       newPasswordField("new_password", "New password"),
+		EndOthers: true,
+	}
+	p.Section = "account"
+	return p
+}
+
+func (h *handler) showAccount(c *fiber.Ctx) error {
+	p := h.newAccountPage(c)
+	p.Message = done[c.Query("done")]
+	return c.Render("account/index", p)
+}
+
+// changePassword keeps this browser signed in, under a new token.
+func (h *handler) changePassword(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	current := currentSession(c)
+	token, err := h.store.ChangePassword(c.UserContext(), current, body.get("current_password"), body.get("new_password"), body.has("end_others"))
+	var invalid db.Invalid
+	switch {
+	case errors.Is(err, db.ErrWrongPassword):
+		invalid = db.Invalid{"current_password": "This is not your current password."}
+	case errors.As(err, &invalid):
+		invalid = db.Invalid{"new_password": invalid["password"]}
+	case errors.Is(err, db.ErrNotFound): // ended, or changed elsewhere, while the password was hashed
+		return answerNotSignedIn(c)
+	case err != nil:
+		return err
+	}
+	if invalid != nil {
+		p := h.newAccountPage(c)
+		p.EndOthers = body.has("end_others")
+		p.Form.mark(invalid, &p.Current, &p.New)
+		return refuse(c, "account/index", p)
+	}
+	h.Log.Info("password changed", "user", current.Username, "session", current.ID)
+	h.setCookie(c, token, current)
+	return c.Redirect("/account?done=password", fiber.StatusSeeOther)
+}

@@ -1,0 +1,94 @@
+package handlers
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"mime"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/public"
+)
+
+// asset is a static file: built in, named by its content, compressed once.
+type asset struct {
+	kind    string
+	body    []byte
+	gzipped []byte
+	version string // the beginning of the content's SHA-256
+}
+
+var assets = sync.OnceValue(func() map[string]asset {
+	all := map[string]asset{}
+	err := fs.WalkDir(public.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := public.FS.ReadFile(name)
+		hash := sha256.Sum256(body)
+		all[name] = asset{kind: kindOf(name), body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
+		return err
+	})
+	if err != nil {
+		panic(err) // the files are built in
+	}
+	return all
+})
+
+// kindOf names the types itself: what the system's tables say differs from machine to machine.
+func kindOf(name string) string {
+	switch path.Ext(name) {
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	case ".ico":
+		return "image/x-icon"
+	case ".png":
+		return "image/png"
+	}
+	return mime.TypeByExtension(".txt")
+}
+
+func compress(body []byte) []byte {
+	var out bytes.Buffer
+	writer, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	writer.Write(body)
+	writer.Close()
+	return out.Bytes()
+}
+
+// assetURL is where a page finds a static file; the address changes with the content, so browsers may keep it.
+func assetURL(name string) string { return "/public/" + name + "?v=" + assets()[name].version }
+
+func showAsset(c *fiber.Ctx) error { return sendAsset(c, c.Params("*")) }
+
+// showIcon serves the icon where browsers look by themselves.
+func showIcon(c *fiber.Ctx) error { return sendAsset(c, "icon.svg") }
+
+func sendAsset(c *fiber.Ctx, name string) error {
+	file, known := assets()[name]
+	if !known {
+		return fiber.ErrNotFound
+	}
+	c.Set(fiber.HeaderContentType, file.kind)
+	c.Set(fiber.HeaderVary, fiber.HeaderAcceptEncoding)
+	if c.Query("v") == file.version {
+		c.Set(fiber.HeaderCacheControl, "public, max-age=31536000, immutable")
+	} else {
+		c.Set(fiber.HeaderCacheControl, "public, max-age=3600")
+	}
+	if strings.Contains(c.Get(fiber.HeaderAcceptEncoding), "gzip") && len(file.gzipped) < len(file.body) {
+		c.Set(fiber.HeaderContentEncoding, "gzip")
+		return c.Send(file.gzipped)
+	}
+	return c.Send(file.body)
+}

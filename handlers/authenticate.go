@@ -1,0 +1,146 @@
+package handlers
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// cookiesTried bounds the values of our cookie's name that are looked up. Fiber would return the first alone, which
+// a sibling subdomain may have planted.
+const cookiesTried = 32
+
+// tokens are the values of our cookie that could be tokens.
+func (h *handler) tokens(c *fiber.Ctx) (tokens []string) {
+	for name, value := range c.Request().Header.Cookies() {
+		if string(name) == h.cookieName && len(value) == db.TokenLength && len(tokens) < cookiesTried {
+			tokens = append(tokens, string(value))
+		}
+	}
+	return tokens
+}
+
+// findSession answers db.ErrNotFound when no token of the request has a live session.
+func (h *handler) findSession(c *fiber.Ctx) (db.Session, error) {
+	for _, token := range h.tokens(c) {
+		session, err := h.store.Resume(token)
+		if !errors.Is(err, db.ErrNotFound) {
+			return session, err
+		}
+	}
+	return db.Session{}, db.ErrNotFound
+}
+
+const sessionKey = "session"
+
+// requireSession lets only those pass who are signed in.
+func (h *handler) requireSession(c *fiber.Ctx) error {
+	session, err := h.findSession(c)
+	if errors.Is(err, db.ErrNotFound) {
+		return answerNotSignedIn(c)
+	}
+	if err != nil {
+		return err
+	}
+	c.Locals(sessionKey, session)
+	return c.Next()
+}
+
+// currentSession is the session that requireSession found.
+func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
+
+func (h *handler) noteActivity(c *fiber.Ctx) error {
+	h.store.Touch(currentSession(c))
+	return c.Next()
+}
+
+// answerNotSignedIn sends a person to the sign-in page and from there back, and tells a script. The cookie is left
+// alone: the sign-in page clears it, once it has told why.
+func answerNotSignedIn(c *fiber.Ctx) error {
+	if isAPI(c) {
+		return problem{fiber.StatusUnauthorized, "Not signed in."}
+	}
+	next := "/sessions"
+	switch {
+	case isHTMX(c):
+		if at, err := url.Parse(c.Get("HX-Current-URL")); err == nil && at.Path != "" {
+			next = at.RequestURI()
+		}
+	case c.Method() == fiber.MethodGet:
+		next = c.OriginalURL()
+	}
+	if next = safeNext(next); next == "" {
+		next = "/sessions"
+	}
+	signIn := "/login?next=" + url.QueryEscape(next)
+	if isHTMX(c) {
+		c.Set("HX-Redirect", signIn)
+		return c.SendStatus(fiber.StatusUnauthorized)
+	}
+	return c.Redirect(signIn, fiber.StatusSeeOther)
+}
+
+// startSession signs the user in on this client under a new token.
+func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
+	userAgent := cutUserAgent(c.Get(fiber.HeaderUserAgent))
+	device := h.devices().name(userAgent)
+	token, session, err := h.store.SignIn(c.UserContext(), user, db.NewSession{
+		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgent, IP: h.clientIP(c), Shared: shared, Replaces: h.tokens(c),
+	})
+	if err != nil {
+		return err
+	}
+	h.Log.Info("signed in", "user", user.Username, "session", session.ID, "device", session.DeviceName, "ip", session.IP)
+	h.setCookie(c, token, session)
+	return nil
+}
+
+// setCookie hands the token over; this is the only way in which it ever leaves. On a shared computer the cookie
+// ends with the browser.
+func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
+	cookie := h.cookie(token)
+	if !session.Shared {
+		rest := session.CreatedAt.Add(h.store.Lifetime(false)).Sub(h.Now())
+		cookie.MaxAge = max(int(rest/time.Second), 1)
+	}
+	c.Cookie(cookie)
+}
+
+func (h *handler) clearCookie(c *fiber.Ctx) {
+	cookie := h.cookie("")
+	cookie.Expires = time.Unix(0, 0)
+	cookie.MaxAge = -1
+	c.Cookie(cookie)
+}
+
+func (h *handler) cookie(value string) *fiber.Cookie {
+	return &fiber.Cookie{Name: h.cookieName, Value: value, Path: "/", HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure()}
+}
+
+// safeNext is where to go after signing in: a path of this site, with its query, or "" for anything that a browser
+// might read as another place.
+func safeNext(next string) string {
+	if len(next) > 2048 || !strings.HasPrefix(next, "/") || strings.ContainsFunc(next, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f || r == '\ufffd' }) {
+		return ""
+	}
+	at, err := url.Parse(next)
+	if err != nil || at.IsAbs() || at.Host != "" || at.User != nil {
+		return ""
+	}
+	// Decoded twice, because what stands behind may decode once more: /%2f/x and /%255c/x are //x and /\x there.
+	decoded := at.Path
+	for range 2 {
+		if strings.HasPrefix(decoded, "//") || strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f }) {
+			return ""
+		}
+		if again, err := url.PathUnescape(decoded); err == nil {
+			decoded = again
+		}
+	}
+	return next
+}

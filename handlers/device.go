@@ -1,0 +1,128 @@
+package handlers
+
+import (
+	"strings"
+
+	"github.com/ua-parser/uap-go/uaparser"
+)
+
+// userAgentMax is how many bytes of a User-Agent are read and kept: parsing a hostile one of 8 KB can take 100 ms.
+const userAgentMax = 512
+
+func cutUserAgent(userAgent string) string {
+	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")
+}
+
+// device is what a User-Agent tells of a device.
+type device struct {
+	Name string // "Firefox on Windows", "curl", "Unknown device"
+	Kind string // desktop, phone, tablet, terminal or unknown
+}
+
+type deviceNamer struct{ parser *uaparser.Parser }
+
+// newDeviceNamer takes some 60 ms and 20 MB: make one.
+func newDeviceNamer() deviceNamer {
+	parser, err := uaparser.New(uaparser.WithMode(uaparser.EOsLookUpMode|uaparser.EUserAgentLookUpMode), uaparser.WithCacheSize(1))
+	if err != nil {
+		panic(err) // its patterns are built in
+	}
+	return deviceNamer{parser}
+}
+
+var unknownDevice = device{"Unknown device", "unknown"}
+
+// name makes a name that a person recognises. Versions are left out: browsers freeze or forge them (Windows 11 says 10,
+// macOS 10.15.7, Android "10; K").
+func (n deviceNamer) name(userAgent string) device {
+	if userAgent == "" {
+		return unknownDevice
+	}
+	client := n.parser.Parse(userAgent)
+	browser, system := browserName(client.UserAgent.Family), systemName(client.Os.Family, userAgent)
+	if browser != "" && !strings.HasPrefix(userAgent, "Mozilla/") && !strings.HasPrefix(userAgent, "Opera/") {
+		return device{browser, "terminal"} // browsers all claim to be Mozilla; what does not is a script or a tool
+	}
+	kind := kindOfDevice(system, userAgent)
+	switch {
+	case browser != "" && system != "":
+		return device{browser + " on " + system, kind}
+	case browser != "":
+		return device{browser, kind}
+	case system != "":
+		return device{"Browser on " + system, kind}
+	}
+	return unknownDevice
+}
+
+// browserNames are the families that people know under another name.
+var browserNames = map[string]string{
+	"Other":                      "",
+	"Android":                    "Android Browser",
+	"Chrome Mobile WebView":      "Chrome",
+	"DuckDuckGo Mobile":          "DuckDuckGo",
+	"HeadlessChrome":             "Headless Chrome",
+	"IE":                         "Internet Explorer",
+	"IE Mobile":                  "Internet Explorer",
+	"Mobile Safari UI/WKWebView": "Safari",
+	"Firefox iOS":                "Firefox",
+	"Edge Mobile":                "Edge",
+}
+
+func browserName(family string) string {
+	if name, known := browserNames[family]; known {
+		return name
+	}
+	family = strings.TrimSuffix(family, " iOS")
+	family = strings.TrimSuffix(family, " Mobile")
+	return plain(strings.TrimPrefix(family, "Mobile "))
+}
+
+func systemName(family, userAgent string) string {
+	switch {
+	case family == "iOS" && strings.Contains(userAgent, "iPad"):
+		return "iPad"
+	case family == "iOS" && strings.Contains(userAgent, "iPhone"):
+		return "iPhone"
+	case family == "Mac OS X":
+		return "macOS"
+	case family == "Chrome OS":
+		return "ChromeOS"
+	case family == "Other":
+		return ""
+	case strings.HasPrefix(family, "Windows Phone"):
+		return "Windows Phone"
+	case strings.HasPrefix(family, "Windows"):
+		return "Windows"
+	}
+	return plain(family)
+}
+
+func kindOfDevice(system, userAgent string) string {
+	switch system {
+	case "iPhone", "iOS", "Windows Phone", "KaiOS":
+		return "phone"
+	case "iPad":
+		return "tablet"
+	case "Android":
+		if strings.Contains(userAgent, "Mobile") { // Google's rule: a tablet leaves it out
+			return "phone"
+		}
+		return "tablet"
+	case "":
+		return "unknown"
+	}
+	return "desktop"
+}
+
+// plain keeps what a name needs. Some families are cut out of the User-Agent itself, so they can hold anything.
+func plain(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune(" ._-+", r):
+			return r
+		}
+		return -1
+	}, name)
+	return strings.TrimSpace(name[:min(len(name), 40)])
+}

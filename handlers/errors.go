@@ -1,0 +1,112 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// problem is an error whose message is meant for the person, or script, that asked.
+type problem struct {
+	status  int
+	message string
+}
+
+func (p problem) Error() string { return fmt.Sprintf("%d %s", p.status, p.message) }
+
+// generic are the messages of those errors that have none of their own. What the router or the server says of a
+// request is never shown: it can hold the request's headers, and the token with them.
+var generic = map[int]string{
+	fiber.StatusBadRequest:                  "This request cannot be understood.",
+	fiber.StatusForbidden:                   "This page is out of date. Reload it and try again.",
+	fiber.StatusNotFound:                    "There is nothing here.",
+	fiber.StatusMethodNotAllowed:            "This cannot be done here.",
+	fiber.StatusRequestTimeout:              "This request took too long to arrive.",
+	fiber.StatusRequestEntityTooLarge:       "This is too large.",
+	fiber.StatusRequestHeaderFieldsTooLarge: "Your browser sent too many cookies. Clear the cookies of this site and try again.",
+	fiber.StatusServiceUnavailable:          "That didn't work. Nothing was changed. Try again.",
+	fiber.StatusInternalServerError:         "That didn't work. Nothing was changed. Try again.",
+}
+
+// describe turns an error into a status and a message.
+func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string) {
+	var told problem
+	var routed *fiber.Error
+	switch {
+	case errors.As(err, &told):
+		return told.status, told.message
+	case errors.Is(err, db.ErrNotFound):
+		status = fiber.StatusNotFound
+	case errors.Is(err, db.ErrBusy):
+		c.Set(fiber.HeaderRetryAfter, "2")
+		return fiber.StatusServiceUnavailable, "Too many people are signing in just now. Try again in a moment."
+	case errors.Is(err, db.ErrUnavailable):
+		c.Set(fiber.HeaderRetryAfter, "2")
+		h.Log.Error("the database does not answer", "path", c.Path(), "error", err)
+		status = fiber.StatusServiceUnavailable
+	case errors.As(err, &routed):
+		status = routed.Code
+	default:
+		h.Log.Error("request failed", "path", c.Path(), "error", err)
+		status = fiber.StatusInternalServerError
+	}
+	message = generic[status]
+	if message == "" {
+		message = generic[fiber.StatusBadRequest]
+	}
+	return status, message
+}
+
+type errorPage struct {
+	page
+	Text string
+}
+
+// answerError is the one place where errors become answers: JSON for scripts, a line for htmx, else a page. It sets
+// the security headers too, since what is too large never meets the middleware.
+func (h *handler) answerError(c *fiber.Ctx, err error) error {
+	h.writeSecurityHeaders(c)
+	status, message := h.describe(c, err)
+	c.Status(status)
+	switch {
+	case isAPI(c):
+		return c.JSON(fiber.Map{"error": message})
+	case isHTMX(c):
+		c.Set("HX-Reswap", "none") // the list stays as it is
+		return c.Render("layouts/_status", message)
+	}
+	title := message
+	if status >= 500 {
+		title = "Something went wrong"
+	}
+	return c.Render("errors/index", errorPage{h.pageFor(c, strings.TrimSuffix(title, ".")), message})
+}
+
+// isHTMX tells whether htmx asks, for a fragment.
+func isHTMX(c *fiber.Ctx) bool { return c.Get("HX-Request") == "true" }
+
+// isAPI tells whether the answer is JSON, errors included.
+func isAPI(c *fiber.Ctx) bool {
+	switch path := c.Path(); {
+	case path == "/healthz", path == "/me", strings.HasPrefix(path, "/me/"):
+		return true
+	case path == "/login", path == "/logout":
+		return c.Method() == fiber.MethodPost && !isHTMX(c) && !acceptsHTML(c)
+	}
+	return false
+}
+
+// acceptsHTML tells whether the client names text/html, as browsers do; */* is what scripts send.
+func acceptsHTML(c *fiber.Ctx) bool {
+	for _, accepted := range strings.Split(c.Get(fiber.HeaderAccept), ",") {
+		kind, _, _ := strings.Cut(accepted, ";")
+		if strings.EqualFold(strings.TrimSpace(kind), fiber.MIMETextHTML) {
+			return true
+		}
+	}
+	return false
+}

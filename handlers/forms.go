@@ -1,0 +1,82 @@
+package handlers
+
+import (
+	"mime"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+)
+
+// form is what a page tells above its fields.
+type form struct {
+	Error   string   // one message for the whole form
+	Invalid []*field // the fields that something is wrong with
+}
+
+// field is one labelled input; views/forms/_field.html draws it.
+type field struct {
+	Name         string
+	Label        string
+	Type         string
+	Value        string // what was typed; never a password
+	Hint         string
+	Error        string
+	Autocomplete string
+	Required     bool
+	Autofocus    bool
+}
+
+func newPasswordField(name, label string) field {
+	return field{Name: name, Label: label, Type: "password", Autocomplete: "new-password", Required: true,
+		Hint: "At least 15 characters. Four or five words that do not belong together are easy to keep and hard to guess."}
+}
+
+// mark puts each reason beside its field.
+func (f *form) mark(reasons map[string]string, fields ...*field) {
+	for _, field := range fields {
+		field.Autofocus = false // the summary takes the focus
+		if field.Error = reasons[field.Name]; field.Error != "" {
+			f.Invalid = append(f.Invalid, field)
+		}
+	}
+}
+
+// refuse shows a form again, with what was typed and what is wrong with it.
+func refuse(c *fiber.Ctx, view string, with any) error {
+	return c.Status(fiber.StatusUnprocessableEntity).Render(view, with)
+}
+
+// formBody is the body of a plain form. Nothing is read from the query: a secret has no place in an address.
+type formBody struct{ args *fasthttp.Args }
+
+func readForm(c *fiber.Ctx) (formBody, error) {
+	if kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); len(c.Body()) > 0 && kind != fiber.MIMEApplicationForm {
+		return formBody{}, problem{fiber.StatusUnsupportedMediaType, "Send a form as application/x-www-form-urlencoded."}
+	}
+	return formBody{c.Context().PostArgs()}, nil
+}
+
+func (b formBody) get(name string) string {
+	return strings.ToValidUTF8(string(b.args.Peek(name)), "\ufffd")
+}
+func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
+
+// nameMax is how many characters the name of a device may have.
+const nameMax = 60
+
+// checkName tidies the name that a user gives to a device: no line breaks or other control characters. It answers a
+// problem when the name is too long.
+func checkName(name string) (string, error) {
+	name = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(name, "\ufffd")))
+	if utf8.RuneCountInString(name) > nameMax {
+		return "", problem{fiber.StatusUnprocessableEntity, "A name has at most 60 characters."}
+	}
+	return name, nil
+}

@@ -1,0 +1,150 @@
+// Package handlers turns requests into verbs of the Store, and what comes back into pages, fragments and JSON.
+package handlers
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+
+	"porchlight/db"
+)
+
+// Options are what the app stands on and how it is set.
+type Options struct {
+	Store          *db.Store
+	URL            *url.URL       // the public address: scheme and host; every absolute link is built from it
+	TrustedProxies []netip.Prefix // whose forwarded headers are believed
+	Signup         bool           // anyone may make an account
+	SetupToken     string         // lets its bearer make the first account; "" lets nobody
+	Log            *slog.Logger
+	Now            func() time.Time // nil means time.Now
+}
+
+type handler struct {
+	Options
+	store       *db.Store
+	cookieName  string
+	crossOrigin *http.CrossOriginProtection
+	toldOfProxy atomic.Bool
+	devices     func() deviceNamer
+}
+
+const (
+	bodyLimit   = 64 << 10
+	headerLimit = 16 << 10 // apps behind the same domain can fill 5 KB with their cookies
+)
+
+// New makes the app. All its middleware and every route are in this function, in the order in which they apply.
+func New(options Options) *fiber.App {
+	h := newHandler(options)
+	app := fiber.New(fiber.Config{
+		Views:                   newViews(),
+		ErrorHandler:            h.answerError,
+		RequestMethods:          methods,
+		CaseSensitive:           true,
+		StrictRouting:           true,
+		Immutable:               true, // strings from a request outlive it
+		EnableTrustedProxyCheck: true, // with no proxies named, Fiber believes no forwarded header; address.go does
+		BodyLimit:               bodyLimit,
+		ReadBufferSize:          headerLimit,
+		ReadTimeout:             15 * time.Second,
+		WriteTimeout:            30 * time.Second,
+		IdleTimeout:             2 * time.Minute,
+		DisableStartupMessage:   true,
+	})
+	app.Use(h.setSecurityHeaders, recover.New(), h.warnOfProxy, h.refuseCrossOrigin)
+
+	// Public.
+	app.Get("/public/*", showAsset)
+	app.Get("/favicon.ico", showIcon)
+	app.Get("/healthz", h.checkHealth)
+	app.Get("/login", h.showSignIn)
+	app.Post("/login", h.signIn)
+	app.Get("/logout", h.showSignOut)
+	app.Post("/logout", h.signOut)
+	app.Get("/signup", h.showSignUp)
+	app.Post("/signup", h.signUp)
+	app.Get("/setup", h.showSetUp)
+	app.Post("/setup", h.setUp)
+	app.All("/public/*", allowOnly("GET, HEAD"))
+	app.All("/favicon.ico", allowOnly("GET, HEAD"))
+	app.All("/healthz", allowOnly("GET, HEAD"))
+	for _, path := range []string{"/login", "/logout", "/signup", "/setup"} {
+		app.All(path, allowOnly("GET, HEAD, POST"))
+	}
+
+	// Signed in. Whatever stands below this line has a session: a route that is forgotten is shut, not open.
+	app.Use(h.requireSession)
+	app.Get("/sessions/list", h.listSessions) // above the next line: refreshing the list is no activity
+	app.Use(h.noteActivity)
+	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
+	app.Get("/sessions", h.showSessions)
+	app.Post("/sessions/revoke-others", h.revokeOthers)
+	app.Delete("/sessions/:id", h.revokeSession)
+	app.Post("/sessions/:id/revoke", h.revokeSessionByForm)
+	app.Post("/sessions/:id/name", h.nameSession)
+	app.Get("/account", h.showAccount)
+	app.Post("/account/password", h.changePassword)
+
+	app.Use("/me", requireJSON)
+	app.Get("/me/sessions", h.apiListSessions)
+	app.Post("/me/sessions/revoke-all", h.apiRevokeOthers)
+	app.Get("/me/sessions/current", h.apiShowCurrent)
+	app.Delete("/me/sessions/current", h.apiEndCurrent)
+	app.Delete("/me/sessions/:id", h.apiRevokeSession)
+	app.Patch("/me/sessions/:id", h.apiNameSession)
+	return app
+}
+
+func newHandler(options Options) *handler {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	h := &handler{
+		Options:     options,
+		store:       options.Store,
+		cookieName:  "porchlight",
+		crossOrigin: http.NewCrossOriginProtection(),
+		devices:     sync.OnceValue(newDeviceNamer),
+	}
+	if h.secure() {
+		h.cookieName = "__Host-porchlight" // the browser takes it only with Secure, Path=/ and no Domain
+	}
+	if err := h.crossOrigin.AddTrustedOrigin(options.URL.Scheme + "://" + options.URL.Host); err != nil {
+		panic(err) // the settings were checked before
+	}
+	go h.devices() // it takes some 60 ms to build, and the first page needs none of it
+	return h
+}
+
+// secure tells whether people reach this server by https.
+func (h *handler) secure() bool { return h.URL.Scheme == "https" }
+
+// methods are listed in full, because a method that is not listed passes neither middleware nor error handler.
+// WebDAV clients and the apps' own use the others.
+var methods = append(fiber.DefaultMethods,
+	"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY",
+	"PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND", "REPORT", "SEARCH", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE")
+
+// allowOnly answers a method that a public path does not have; the others are answered by the router.
+func allowOnly(allowed string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderAllow, allowed)
+		return fiber.ErrMethodNotAllowed
+	}
+}
+
+// checkHealth answers whether the database answers.
+func (h *handler) checkHealth(c *fiber.Ctx) error {
+	if err := h.store.Ping(c.UserContext()); err != nil {
+		return err
+	}
+	return c.JSON(fiber.Map{"status": "ok"})
+}

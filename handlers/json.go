@@ -1,0 +1,51 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// isJSON tells whether the body says that it is JSON.
+func isJSON(c *fiber.Ctx) bool {
+	kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
+	return kind == fiber.MIMEApplicationJSON
+}
+
+// requireJSON lets only requests pass whose body is empty or JSON. A form on another site can send neither without
+// the browser asking first.
+func requireJSON(c *fiber.Ctx) error {
+	if err := requireJSONBody(c); err != nil {
+		return err
+	}
+	return c.Next()
+}
+
+func requireJSONBody(c *fiber.Ctx) error {
+	if len(c.Body()) > 0 && !isJSON(c) {
+		return problem{fiber.StatusUnsupportedMediaType, "Send the body as application/json."}
+	}
+	return nil
+}
+
+// readJSON reads the body into to. Malformed is 400, another type than asked for 422; unknown keys are ignored.
+func readJSON(c *fiber.Ctx, to any) error {
+	if len(c.Body()) == 0 {
+		return nil
+	}
+	err := json.Unmarshal(c.Body(), to)
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrongType):
+		where := "The body"
+		if wrongType.Field != "" {
+			where = wrongType.Field
+		}
+		return problem{fiber.StatusUnprocessableEntity, where + " has the wrong type: " + wrongType.Value + "."}
+	case err != nil:
+		return problem{fiber.StatusBadRequest, "The body is not valid JSON."}
+	}
+	return nil
+}

@@ -1,0 +1,287 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+const (
+	rowsShown = 20  // other devices on the page; "Show all" shows the rest
+	rowsMost  = 500 // even then: a page stays a page
+)
+
+// errOwnSession says that somebody wants to revoke the session that they are using; that is signing out.
+var errOwnSession = errors.New("the caller's own session")
+
+// sessionList is the section with the devices, for the page and for the fragment alike.
+type sessionList struct {
+	Current sessionRow
+	Others  []sessionRow
+	Count   int // of the others, shown or not
+	All     bool
+	Most    int // how many of the others a page shows at the most
+	Status  string
+}
+
+// Hidden is how many devices are not shown.
+func (l sessionList) Hidden() int { return l.Count - len(l.Others) }
+
+// sessionRow is one device in the list.
+type sessionRow struct {
+	ID         string
+	DeviceName string
+	GivenName  string
+	Kind       string
+	IP         string
+	UserAgent  string
+	Shared     bool
+	ActiveNow  bool
+	LastActive moment
+	SignedIn   moment
+	Expires    moment
+	Ends       moment // however busy it is
+	Current    bool
+}
+
+func (h *handler) newRow(session db.Session, current bool) sessionRow {
+	now := h.Now()
+	row := sessionRow{
+		ID: session.ID, DeviceName: session.DeviceName, GivenName: session.GivenName, Kind: session.DeviceKind,
+		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
+		LastActive: newMoment(session.LastActiveAt, now), SignedIn: newMoment(session.CreatedAt, now), Expires: newMoment(session.ExpiresAt, now),
+		Ends: newMoment(session.CreatedAt.Add(h.store.Lifetime(session.Shared)), now),
+	}
+	row.ActiveNow = current || row.LastActive.recent()
+	return row
+}
+
+// loadList reads the caller's devices: this one first, then the others, last active first.
+func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
+	current := currentSession(c)
+	list := sessionList{Current: h.newRow(current, true), All: all, Most: rowsMost}
+	limit := rowsShown
+	if all {
+		limit = rowsMost
+	}
+	sessions, total, err := h.store.Sessions(c.UserContext(), current.UserID, limit+1)
+	if err != nil {
+		return list, err
+	}
+	list.Count = max(total-1, 0)
+	for _, session := range sessions {
+		if session.ID != current.ID && len(list.Others) < limit {
+			list.Others = append(list.Others, h.newRow(session, false))
+		}
+	}
+	return list, nil
+}
+
+type sessionsPage struct {
+	page
+	List sessionList
+}
+
+// done are the messages that a page shows after a redirect, by their code: never text from the address.
+var done = map[string]string{
+	"revoked":  "Signed out that device.",
+	"gone":     "That device was already signed out. The list is up to date.",
+	"others":   "Signed out of your other devices.",
+	"named":    "The name was changed.",
+	"password": "Your password was changed.",
+}
+
+func (h *handler) showSessions(c *fiber.Ctx) error {
+	list, err := h.loadList(c, c.Query("all") == "1")
+	if err != nil {
+		return err
+	}
+	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
+	p.Section, p.Message = "devices", done[c.Query("done")]
+	return c.Render("sessions/index", p)
+}
+
+func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, "") }
+
+// answerList is the list section alone, and beside it what happened, for the standing status region.
+func (h *handler) answerList(c *fiber.Ctx, status string) error {
+	list, err := h.loadList(c, c.Query("all") == "1" || currentURLQuery(c).Get("all") == "1")
+	if err != nil {
+		return err
+	}
+	list.Status = status
+	return c.Render("sessions/_list", list)
+}
+
+// currentURLQuery is the query of the page that htmx asks from.
+func currentURLQuery(c *fiber.Ctx) url.Values {
+	at, err := url.Parse(c.Get("HX-Current-URL"))
+	if err != nil {
+		return nil
+	}
+	return at.Query()
+}
+
+// revoke ends another session of the caller.
+func (h *handler) revoke(c *fiber.Ctx, id string) (db.Ended, error) {
+	current := currentSession(c)
+	if id == current.ID {
+		return db.Ended{}, errOwnSession
+	}
+	ended, err := h.store.Revoke(c.UserContext(), current, id)
+	if err == nil {
+		h.Log.Info("revoked", "user", current.Username, "session", ended.ID, "device", ended.DeviceName, "by", current.ID)
+	}
+	return ended, err
+}
+
+func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
+	current := currentSession(c)
+	count, err := h.store.RevokeOthers(c.UserContext(), current)
+	if err == nil {
+		h.Log.Info("revoked all others", "user", current.Username, "count", count, "by", current.ID)
+	}
+	return count, err
+}
+
+var problemOwnSession = problem{fiber.StatusBadRequest, "This is the device that you are using. Sign out at the top of the page instead."}
+
+// revokeSession answers 200 with the fresh list even when the session was gone: the list is what the person wants,
+// and 204 would leave the row standing.
+func (h *handler) revokeSession(c *fiber.Ctx) error {
+	ended, err := h.revoke(c, c.Params("id"))
+	switch {
+	case errors.Is(err, errOwnSession):
+		return problemOwnSession
+	case errors.Is(err, db.ErrNotFound):
+		return h.answerList(c, done["gone"])
+	case err != nil:
+		return err
+	}
+	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", ended.DeviceName, ended.IP))
+}
+
+// confirmPage asks before something ends, where no script can.
+type confirmPage struct {
+	page
+	Question string
+	Text     string
+	Action   string
+	Button   string
+}
+
+// revokeSessionByForm is revokeSession for a plain form: it asks first, and ends with a redirect.
+func (h *handler) revokeSessionByForm(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	id := c.Params("id")
+	if body.get("confirm") != "1" {
+		return h.askToRevoke(c, id)
+	}
+	_, err = h.revoke(c, id)
+	switch {
+	case errors.Is(err, errOwnSession):
+		return problemOwnSession
+	case errors.Is(err, db.ErrNotFound):
+		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
+	case err != nil:
+		return err
+	}
+	return c.Redirect("/sessions?done=revoked", fiber.StatusSeeOther)
+}
+
+func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
+	current := currentSession(c)
+	if id == current.ID {
+		return problemOwnSession
+	}
+	session, err := h.store.Session(c.UserContext(), current.UserID, id)
+	if errors.Is(err, db.ErrNotFound) {
+		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
+	}
+	if err != nil {
+		return err
+	}
+	return c.Render("sessions/confirm", confirmPage{
+		page:     h.pageFor(c, "Are you sure?"),
+		Question: fmt.Sprintf("Sign out %s?", session.DeviceName),
+		Text:     fmt.Sprintf("IP %s, last active %s. It is signed out at its next click.", session.IP, newMoment(session.LastActiveAt, h.Now()).Exact()),
+		Action:   "/sessions/" + session.ID + "/revoke",
+		Button:   "Sign out " + session.DeviceName,
+	})
+}
+
+func (h *handler) revokeOthers(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	if !isHTMX(c) && body.get("confirm") != "1" {
+		return h.askToRevokeOthers(c)
+	}
+	count, err := h.revokeAllOthers(c)
+	if err != nil {
+		return err
+	}
+	if isHTMX(c) {
+		return h.answerList(c, fmt.Sprintf("Signed out of %s.", otherDevices(count)))
+	}
+	return c.Redirect("/sessions?done=others", fiber.StatusSeeOther)
+}
+
+func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
+	current := currentSession(c)
+	_, total, err := h.store.Sessions(c.UserContext(), current.UserID, 1)
+	if err != nil {
+		return err
+	}
+	count := max(total-1, 0)
+	if count == 0 {
+		return c.Redirect("/sessions", fiber.StatusSeeOther)
+	}
+	return c.Render("sessions/confirm", confirmPage{
+		page:     h.pageFor(c, "Are you sure?"),
+		Question: fmt.Sprintf("Sign out of %s?", otherDevices(count)),
+		Text:     "You stay signed in on this one. The others are signed out at their next click.",
+		Action:   "/sessions/revoke-others",
+		Button:   "Sign out of " + otherDevices(count),
+	})
+}
+
+// otherDevices is "1 other device" or "4 other devices".
+func otherDevices(count int) string {
+	if count == 1 {
+		return "1 other device"
+	}
+	return fmt.Sprintf("%d other devices", count)
+}
+
+func (h *handler) nameSession(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	name, err := checkName(body.get("name"))
+	if err != nil {
+		return err
+	}
+	err = h.store.Rename(c.UserContext(), currentSession(c), c.Params("id"), name)
+	gone := errors.Is(err, db.ErrNotFound)
+	switch {
+	case err != nil && !gone:
+		return err
+	case isHTMX(c) && gone:
+		return h.answerList(c, done["gone"])
+	case isHTMX(c):
+		return h.answerList(c, done["named"])
+	case gone:
+		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
+	}
+	return c.Redirect("/sessions?done=named", fiber.StatusSeeOther)
+}

@@ -1,0 +1,155 @@
+// Porchlight is the front door of a self-hosted server: people sign in, see every device that is signed in as
+// them, and sign any of them out, at once.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"porchlight/db"
+	"porchlight/handlers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "porchlight:", err)
+	}
+	os.Exit(status(err))
+}
+
+// status is 0 for done, 1 for failed, 2 for a command line or a setting that is off.
+func status(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, new(usageError)):
+		return 2
+	}
+	return 1
+}
+
+// run is the program: main without the process around it. It returns when the command is done or, for the server,
+// when ctx is.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	var c commands
+	parsed, err := parse(&c, args, stdout)
+	if errors.Is(err, errHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return parsed.Run(&environment{ctx: ctx, settings: &c.settings, stdin: stdin, stdout: stdout})
+}
+
+// environment is what a command runs in.
+type environment struct {
+	ctx      context.Context
+	settings *settings
+	stdin    io.Reader
+	stdout   io.Writer
+}
+
+// open opens the store with the settings.
+func (e *environment) open() (*db.Store, error) {
+	return db.Open(e.ctx, db.Options{
+		Path:        filepath.Join(e.settings.Data, "porchlight.db"),
+		Limits:      e.settings.limits(),
+		MaxSessions: e.settings.MaxSessions,
+		Site:        e.settings.url.Hostname(),
+	})
+}
+
+// shutdownWait is how long requests that are under way may take when the server is told to stop.
+const shutdownWait = 5 * time.Second
+
+// serve runs the server until the context ends.
+func serve(e *environment) (err error) {
+	log := e.settings.logger()
+	store, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.ApplyLimits(e.ctx); err != nil {
+		return fmt.Errorf("cannot write to the database: %w", err)
+	}
+	listener, err := net.Listen("tcp", e.settings.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; stop what listens there, or choose another address with --listen", e.settings.Listen, err)
+	}
+	e.settings.useRealPort(listener.Addr())
+	e.settings.warnOfLocalhost(log)
+	setupToken, err := announce(e, store, listener.Addr())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	app := handlers.New(handlers.Options{
+		Store: store, URL: e.settings.url, TrustedProxies: e.settings.proxies, Signup: e.settings.Signup == "open", SetupToken: setupToken, Log: log,
+	})
+
+	background, stop := context.WithCancel(context.WithoutCancel(e.ctx))
+	var running sync.WaitGroup
+	running.Go(func() { keep(background, log, "write the notes of activity", store.FlushEvery(), store.Flush) })
+	running.Go(func() {
+		keep(background, log, "sweep", e.settings.SweepInterval, func(ctx context.Context) error {
+			return store.Sweep(ctx, time.Now().Add(-e.settings.ActivityRetention))
+		})
+	})
+	served := make(chan error, 1)
+	go func() { served <- app.Listener(listener) }()
+	select {
+	case err = <-served:
+	case <-e.ctx.Done():
+		log.Info("stopping")
+		err = app.ShutdownWithTimeout(shutdownWait)
+	}
+	stop()
+	running.Wait()
+	return err
+}
+
+// announce says where the server listens and, while no account exists, how to make the first one.
+func announce(e *environment, store *db.Store, address net.Addr) (setupToken string, err error) {
+	hasUsers, err := store.HasUsers(e.ctx)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(e.stdout, "Listening on %s\n", address)
+	if hasUsers {
+		return "", nil
+	}
+	setupToken = rand.Text()
+	fmt.Fprintf(e.stdout, "Create the first account: %s/setup?token=%s\n", e.settings.url, setupToken)
+	return setupToken, nil
+}
+
+// keep does something again and again, and tells when it fails; it is tried again the next time.
+func keep(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				log.Error("cannot "+what, "error", err)
+			}
+		}
+	}
+}
