@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
+	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/term"
 
 	"porchlight/db"
 )
@@ -25,74 +24,14 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" default:"1" help:"Serve. This is what happens without a command."`
 	User    userCommand    `cmd:"" help:"Accounts."`
 	Session sessionCommand `cmd:"" help:"Sessions."`
-	Version versionCommand `cmd:"" help:"Print the version, and Go's and SQLite's."`
+
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is well; for containers."`
+	Version     versionCommand     `cmd:"" help:"Print the version, and Go's and SQLite's."`
 }
 
 type serveCommand struct{}
 
 func (*serveCommand) Run(e *environment) error { return serve(e) }
-
-type userCommand struct {
-	Add  userAddCommand  `cmd:"" help:"Make an account. The password is asked for, or read as a line from standard input."`
-	List userListCommand `cmd:"" help:"List the accounts."`
-}
-
-type userAddCommand struct {
-	Name  string `arg:"" help:"The username."`
-	Admin bool   `help:"Make it an administrator; the very first account always is."`
-	Email string `placeholder:"E" help:"Its e-mail address."`
-}
-
-func (a *userAddCommand) Run(e *environment) error {
-	return e.withStore(func(store *db.Store) error {
-		password, err := e.askPassword()
-		if err != nil {
-			return err
-		}
-		user, err := store.CreateUser(e.ctx, db.NewUser{Username: a.Name, Email: a.Email, Password: password, IsAdmin: a.Admin})
-		if err != nil {
-			return err
-		}
-		role := ""
-		if user.IsAdmin {
-			role = ", an administrator"
-		}
-		fmt.Fprintf(e.stdout, "Created %s%s.\n", user.Username, role)
-		return nil
-	})
-}
-
-type userListCommand struct {
-	JSON bool `help:"Print JSON."`
-}
-
-func (l *userListCommand) Run(e *environment) error {
-	return e.withStore(func(store *db.Store) error {
-		users, err := store.Users(e.ctx)
-		if err != nil {
-			return err
-		}
-		type row struct {
-			Username  string `json:"username"`
-			Email     string `json:"email"`
-			IsAdmin   bool   `json:"isAdmin"`
-			Disabled  bool   `json:"disabled"`
-			Sessions  int    `json:"sessions"`
-			CreatedAt string `json:"createdAt"`
-		}
-		rows := []row{}
-		for _, user := range users {
-			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Sessions, rfc3339(user.CreatedAt)})
-		}
-		if l.JSON {
-			return printJSON(e.stdout, rows)
-		}
-		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
-			r := rows[i]
-			return []any{r.Username, r.Email, yes(r.IsAdmin), yes(r.Disabled), r.Sessions, r.CreatedAt}
-		})
-	})
-}
 
 type sessionCommand struct {
 	List   sessionListCommand   `cmd:"" help:"List the live sessions."`
@@ -184,6 +123,28 @@ func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error
 	return nil
 }
 
+type healthcheckCommand struct{}
+
+// healthcheckWait is how long a server may take to say that it is well.
+const healthcheckWait = 3 * time.Second
+
+func (*healthcheckCommand) Run(e *environment) error {
+	host, port, _ := net.SplitHostPort(e.settings.Listen)
+	if address, err := netip.ParseAddr(host); host == "" || (err == nil && address.IsUnspecified()) {
+		host = "localhost" // it listens everywhere, so here too
+	}
+	client := &http.Client{Timeout: healthcheckWait}
+	response, err := client.Get("http://" + net.JoinHostPort(host, port) + "/healthz")
+	if err != nil {
+		return fmt.Errorf("the server does not answer: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server is not well: %s", response.Status)
+	}
+	return nil
+}
+
 type versionCommand struct{}
 
 // version is set by whoever builds a release: -ldflags "-X main.version=1.2.3".
@@ -204,32 +165,6 @@ func (e *environment) withStore(do func(*db.Store) error) error {
 		return err
 	}
 	return errors.Join(do(store), store.Close())
-}
-
-// askPassword asks twice on a terminal, else it reads one line.
-func (e *environment) askPassword() (string, error) {
-	file, ok := e.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(e.stdin, 4096)).ReadString('\n')
-		if err != nil && (!errors.Is(err, io.EOF) || line == "") {
-			return "", errors.New("no password came on standard input: give it as one line")
-		}
-		return strings.TrimRight(line, "\r\n"), nil
-	}
-	var typed [2]string
-	for i, prompt := range []string{"Password: ", "Again: "} {
-		fmt.Fprint(os.Stderr, prompt)
-		password, err := term.ReadPassword(int(file.Fd()))
-		fmt.Fprintln(os.Stderr)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the password: %w", err)
-		}
-		typed[i] = string(password)
-	}
-	if typed[0] != typed[1] {
-		return "", errors.New("the two passwords differ")
-	}
-	return typed[0], nil
 }
 
 func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }

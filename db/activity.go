@@ -1,7 +1,9 @@
 package db
 
 import (
+	"context"
 	"database/sql"
+	"time"
 )
 
 // The kinds of activity, as the API tells them.
@@ -15,6 +17,10 @@ const (
 	Evicted         = "evicted" // one session too many
 	PasswordChanged = "password_changed"
 	Renamed         = "renamed"
+	Exported        = "exported"
+	Invited         = "invited"
+	Disabled        = "disabled"
+	Enabled         = "enabled"
 )
 
 // ByCommand is who did it when it was done on the command line.
@@ -53,4 +59,48 @@ func recordRepeat(tx *sql.Tx, e event) error {
 		return record(tx, e)
 	}
 	return err
+}
+
+// Activity is something that happened to an account.
+type Activity struct {
+	ID         int64
+	Kind       string
+	At         time.Time
+	IP         string // of the session that it happened to, or of the try that failed
+	DeviceName string // likewise
+	SessionID  string // "" where there was none
+	By         string // the name of the device that did it, ByCommand, or "" where nobody did
+	Count      int    // how often in a row
+}
+
+// EachActivity calls each with everything that happened to a user's account, newest first.
+func (s *Store) EachActivity(ctx context.Context, userID int64, each func(Activity) error) error {
+	rows, err := s.reader.QueryContext(ctx, `
+		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
+		FROM activity
+		WHERE user_id = $1
+		ORDER BY id DESC`, userID)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var a Activity
+		var happenedAt int64
+		if err := rows.Scan(&a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count); err != nil {
+			return unavailable(err)
+		}
+		a.At = time.UnixMilli(happenedAt)
+		if err := each(a); err != nil {
+			return err
+		}
+	}
+	return unavailable(rows.Err())
+}
+
+// RecordExport records that a user took a copy of the data, before it is handed out.
+func (s *Store) RecordExport(ctx context.Context, by Session) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		return record(tx, event{userID: by.UserID, kind: Exported, at: s.now(), ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName})
+	})
 }

@@ -163,6 +163,18 @@ func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
 	return unavailable(tx.Commit())
 }
 
+// changeOne runs a statement that must change one row, else it answers ErrNotFound.
+func changeOne(tx *sql.Tx, statement string, args ...any) error {
+	result, err := tx.Exec(statement, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, ErrNotFound)
+	}
+	return nil
+}
+
 func ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil

@@ -9,11 +9,23 @@ import (
 // sweepBatch is how many rows one transaction deletes: a revocation that comes in between waits a few milliseconds.
 const sweepBatch = 500
 
-// Sweep deletes the sessions that have expired, and the activity from before keepSince, batch by batch.
+// Sweep deletes what is over, batch by batch: sessions and invitations that have expired, activity from before keepSince,
+// and tries that no longer count.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*sql.Tx) (int, error){
 		s.sweepSessions,
-		func(tx *sql.Tx) (int, error) { return sweepActivity(tx, keepSince) },
+		func(tx *sql.Tx) (int, error) {
+			return sweepRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli())
+		},
+		func(tx *sql.Tx) (int, error) {
+			return sweepRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds())
+		},
+		func(tx *sql.Tx) (int, error) {
+			return sweepRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 ORDER BY last_tried_at LIMIT $2)`, s.now()-streakKept.Milliseconds())
+		},
+		func(tx *sql.Tx) (int, error) {
+			return sweepRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now())
+		},
 	} {
 		for more := true; more; {
 			if err := ctx.Err(); err != nil {
@@ -40,10 +52,9 @@ func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
 	return len(swept), err
 }
 
-func sweepActivity(tx *sql.Tx, keepSince time.Time) (int, error) {
-	result, err := tx.Exec(`
-		DELETE FROM activity
-		WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), sweepBatch)
+// sweepRows runs a DELETE of what is older than a time, at most a batch.
+func sweepRows(tx *sql.Tx, statement string, olderThan int64) (int, error) {
+	result, err := tx.Exec(statement, olderThan, sweepBatch)
 	if err != nil {
 		return 0, err
 	}

@@ -66,39 +66,47 @@ func (s *Store) HasUsers(ctx context.Context) (has bool, err error) {
 }
 
 // CreateUser makes an account. What is wrong with it comes back as Invalid, all of it at once.
-func (s *Store) CreateUser(ctx context.Context, new NewUser) (User, error) {
+func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
-	if err := s.checkUser(ctx, new); err != nil {
+	invalid := checkNames(new)
+	hash, err := s.hashNewPassword(ctx, new.Password, new.Username, new.Email)
+	if weak, ok := errors.AsType[Invalid](err); ok {
+		maps.Copy(invalid, weak)
+	} else if err != nil {
 		return User{}, err
 	}
-	hash, err := s.hasher.hash(ctx, new.Password)
-	if err != nil {
-		return User{}, err
+	if len(invalid) > 0 {
+		return User{}, invalid
 	}
-	user := User{Username: new.Username, Email: new.Email, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		var others bool
-		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users)`).Scan(&others); err != nil {
-			return err
-		}
-		if new.First && others {
-			return ErrNotFirst
-		}
-		user.IsAdmin = new.IsAdmin || !others
-		result, err := tx.Exec(`
-			INSERT INTO users (username, email, password_hash, is_admin, created_at)
-			VALUES ($1, NULLIF($2, ''), $3, $4, $5)`,
-			user.Username, user.Email, user.passwordHash, user.IsAdmin, user.CreatedAt.UnixMilli())
-		if err != nil {
-			return taken(err)
-		}
-		user.ID, err = result.LastInsertId()
+		user, err = s.insertUser(tx, new, hash)
 		return err
 	})
 	return user, err
 }
 
-func (s *Store) checkUser(ctx context.Context, new NewUser) error {
+func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
+	var others bool
+	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users)`).Scan(&others); err != nil {
+		return User{}, err
+	}
+	if new.First && others {
+		return User{}, ErrNotFirst
+	}
+	user := User{Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}
+	result, err := tx.Exec(`
+		INSERT INTO users (username, email, password_hash, is_admin, created_at)
+		VALUES ($1, NULLIF($2, ''), $3, $4, $5)`,
+		user.Username, user.Email, user.passwordHash, user.IsAdmin, user.CreatedAt.UnixMilli())
+	if err != nil {
+		return User{}, taken(err)
+	}
+	user.ID, err = result.LastInsertId()
+	return user, err
+}
+
+// checkNames says what is wrong with the username and the e-mail address.
+func checkNames(new NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(new.Username) {
 		invalid["username"] = "A username has 1 to 32 letters (a to z), digits, dots, dashes or underscores, and begins with a letter or a digit."
@@ -106,17 +114,19 @@ func (s *Store) checkUser(ctx context.Context, new NewUser) error {
 	if address, err := mail.ParseAddress(new.Email); new.Email != "" && (err != nil || address.Address != new.Email || len(new.Email) > 254) {
 		invalid["email"] = "This is not an e-mail address."
 	}
-	reason, err := s.hasher.checkPassword(ctx, new.Password, new.Username, new.Email, s.options.Site)
+	return invalid
+}
+
+// hashNewPassword answers Invalid, field "password", for one that will not do.
+func (s *Store) hashNewPassword(ctx context.Context, password, username, email string) (hash string, err error) {
+	reason, err := s.hasher.checkPassword(ctx, password, username, email, s.options.Site)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if reason != "" {
-		invalid["password"] = reason
+		return "", Invalid{"password": reason}
 	}
-	if len(invalid) > 0 {
-		return invalid
-	}
-	return nil
+	return s.hasher.hash(ctx, password)
 }
 
 // taken turns SQLite's word on a name or address that exists already into ours.
@@ -132,24 +142,35 @@ func taken(err error) error {
 }
 
 // Authenticate finds the account by username or e-mail address and checks the password. A name that does not
-// exist, a wrong password and a disabled account are one error, ErrWrongPassword, after the same work.
-func (s *Store) Authenticate(ctx context.Context, name, password, ip, deviceName string) (User, error) {
-	user, err := s.findUser(ctx, name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+// exist, a wrong password and a disabled account are one error, ErrWrongPassword, after the same work. After too many
+// of them it answers Throttled, right password or not.
+func (s *Store) Authenticate(ctx context.Context, name, password, ip, deviceName string) (user User, err error) {
+	user, err = s.findUser(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		user.Username = canonical(name) // counted like any other
+	} else if err != nil {
 		return User{}, err
 	}
+	err = s.Try(ctx, Try{Account: user.Username, IP: ip}, func() error { return s.verify(ctx, &user, password) })
+	if errors.Is(err, ErrWrongPassword) {
+		// Noted in memory: a write here would make known names slower than unknown ones.
+		s.noteFailure(user.ID, ip, deviceName)
+	}
+	return user, err
+}
+
+// verify checks the password, and brings its hash up to today's cost.
+func (s *Store) verify(ctx context.Context, user *User, password string) error {
 	matches, outdated, err := s.hasher.verify(ctx, user.passwordHash, password)
 	switch {
 	case err != nil:
-		return User{}, err
+		return err
 	case !matches || user.Disabled:
-		// Noted in memory: a write here would make known names slower than unknown ones.
-		s.noteFailure(user.ID, ip, deviceName)
-		return user, ErrWrongPassword
+		return ErrWrongPassword
 	case outdated:
 		return s.rehash(ctx, user, password)
 	}
-	return user, nil
+	return nil
 }
 
 func (s *Store) findUser(ctx context.Context, name string) (user User, err error) {
@@ -166,77 +187,32 @@ func (s *Store) findUser(ctx context.Context, name string) (user User, err error
 	return user, unavailable(err)
 }
 
+// Account is the account of whoever asks.
+func (s *Store) Account(ctx context.Context, by Session) (User, error) {
+	return s.findUser(ctx, by.Username)
+}
+
+// findUsername finds an account by its username alone, as commands name it.
+func (s *Store) findUsername(ctx context.Context, username string) (User, error) {
+	user, err := s.findUser(ctx, username)
+	if err == nil && user.Username != canonical(username) {
+		err = ErrNotFound
+	}
+	return user, err
+}
+
 // rehash keeps the password at today's cost.
-func (s *Store) rehash(ctx context.Context, user User, password string) (User, error) {
+func (s *Store) rehash(ctx context.Context, user *User, password string) error {
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
-		return User{}, err
+		return err
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
 		return err
 	})
 	user.passwordHash = hash
-	return user, err
-}
-
-// ChangePassword sets a new password and gives the session that asked a new token; with endOthers the user's other
-// sessions end. It answers ErrWrongPassword, Invalid (field "password"), or ErrNotFound when the session is over.
-func (s *Store) ChangePassword(ctx context.Context, by Session, current, password string, endOthers bool) (token string, err error) {
-	user, err := s.findUser(ctx, by.Username)
-	if err != nil {
-		return "", err
-	}
-	matches, _, err := s.hasher.verify(ctx, user.passwordHash, current)
-	if err != nil {
-		return "", err
-	}
-	if !matches {
-		return "", ErrWrongPassword
-	}
-	reason, err := s.hasher.checkPassword(ctx, password, user.Username, user.Email, s.options.Site)
-	if err != nil {
-		return "", err
-	}
-	if reason != "" {
-		return "", Invalid{"password": reason}
-	}
-	hash, err := s.hasher.hash(ctx, password)
-	if err != nil {
-		return "", err
-	}
-	token = newToken()
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
-		// The old hash in the condition: of two changes at once, the second does not overwrite the first.
-		if err := changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash); err != nil {
-			return err
-		}
-		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3 AND expires_at > $4`, hashToken(token), by.ID, by.UserID, now); err != nil {
-			return err
-		}
-		if err := record(tx, event{userID: by.UserID, kind: PasswordChanged, at: now, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}); err != nil {
-			return err
-		}
-		if !endOthers {
-			return nil
-		}
-		_, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
-		return err
-	})
-	return token, err
-}
-
-// changeOne runs a statement that must change one row, else it answers ErrNotFound.
-func changeOne(tx *sql.Tx, statement string, args ...any) error {
-	result, err := tx.Exec(statement, args...)
-	if err != nil {
-		return err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, ErrNotFound)
-	}
-	return nil
+	return err
 }
 
 // Users lists every account by name, each with how many of its sessions are alive.

@@ -10,10 +10,13 @@ import (
 
 type accountPage struct {
 	page
-	Form      form
-	Current   field
-	New       field
-	EndOthers bool
+	Form       form // of the password
+	Current    field
+	New        field
+	EndOthers  bool
+	DeleteForm form
+	Delete     field
+	Confirming bool // the person asked to delete the account and is asked once more
 }
 
 func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
@@ -22,6 +25,7 @@ func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
 		Current:   field{Name: "current_password", Label: "Current password", Type: "password", Autocomplete: "current-password", Required: true},
 		New:       newPasswordField("new_password", "New password"),
 		EndOthers: true,
+		Delete:    field{Name: "password", Label: "Your password", Type: "password", Autocomplete: "current-password", Required: true},
 	}
 	p.Section = "account"
 	return p
@@ -40,7 +44,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	token, err := h.store.ChangePassword(c.UserContext(), current, body.get("current_password"), body.get("new_password"), body.has("end_others"))
+	token, err := h.store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.get("current_password"), body.get("new_password"), body.has("end_others"))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
@@ -61,4 +65,36 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 	h.Log.Info("password changed", "user", current.Username, "session", current.ID)
 	h.setCookie(c, token, current)
 	return c.Redirect("/account?done=password", fiber.StatusSeeOther)
+}
+
+// deleteAccount asks once more where no script did. It asks for the password again then, since a page keeps none.
+func (h *handler) deleteAccount(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	p := h.newAccountPage(c)
+	if body.get("confirm") != "1" {
+		p.Confirming, p.Delete.Autofocus = true, true
+		return c.Render("account/delete", p)
+	}
+	p.Confirming = true
+	current := currentSession(c)
+	err = h.store.DeleteAccount(c.UserContext(), current, body.get("password"), h.clientIP(c))
+	switch {
+	case errors.Is(err, db.ErrWrongPassword):
+		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
+		return refuse(c, "account/delete", p)
+	case errors.Is(err, db.ErrLastAdmin):
+		p.DeleteForm.Error = "You are the last administrator. Make somebody else one first."
+		return refuse(c, "account/delete", p)
+	case errors.Is(err, db.ErrNotFound):
+		return answerNotSignedIn(c)
+	case err != nil:
+		return err
+	}
+	h.Log.Info("account deleted", "user", current.Username, "session", current.ID)
+	h.clearCookie(c)
+	c.Set("Clear-Site-Data", clearSiteData)
+	return c.Redirect("/login", fiber.StatusSeeOther)
 }

@@ -55,10 +55,15 @@ func (h *handler) trusts(peer netip.Addr) bool {
 
 // warnOfProxy tells once of forwarded headers from a peer that is not trusted: most likely a proxy nobody named.
 func (h *handler) warnOfProxy(c *fiber.Ctx) error {
-	if !h.toldOfProxy.Load() && len(c.Request().Header.Peek(fiber.HeaderXForwardedFor)) > 0 && !h.trusts(peerAddress(c)) && h.toldOfProxy.CompareAndSwap(false, true) {
+	if !h.toldOfProxy.Load() && hasForwarded(c) && !h.trusts(peerAddress(c)) && h.toldOfProxy.CompareAndSwap(false, true) {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
 	}
 	return c.Next()
+}
+
+func hasForwarded(c *fiber.Ctx) bool {
+	header := &c.Request().Header
+	return len(header.Peek(fiber.HeaderXForwardedFor))+len(header.Peek(fiber.HeaderXForwardedHost))+len(header.Peek(fiber.HeaderXForwardedProto)) > 0
 }
 
 func peerAddress(c *fiber.Ctx) netip.Addr {

@@ -3,7 +3,10 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -36,9 +39,13 @@ var generic = map[int]string{
 func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string) {
 	var told problem
 	var routed *fiber.Error
+	var throttled db.Throttled
 	switch {
 	case errors.As(err, &told):
 		return told.status, told.message
+	case errors.As(err, &throttled):
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
+		return fiber.StatusTooManyRequests, tooManyTries(throttled.RetryAfter)
 	case errors.Is(err, db.ErrNotFound):
 		status = fiber.StatusNotFound
 	case errors.Is(err, db.ErrBusy):
@@ -59,6 +66,14 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		message = generic[fiber.StatusBadRequest]
 	}
 	return status, message
+}
+
+// tooManyTries is "Too many tries. Try again in 4 minutes."
+func tooManyTries(wait time.Duration) string {
+	if minutes := int(math.Ceil(wait.Minutes())); minutes > 1 {
+		return fmt.Sprintf("Too many tries. Try again in %d minutes.", minutes)
+	}
+	return "Too many tries. Try again in 1 minute."
 }
 
 type errorPage struct {

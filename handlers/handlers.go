@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
 )
@@ -47,7 +49,6 @@ func New(options Options) *fiber.App {
 	app := fiber.New(fiber.Config{
 		Views:                   newViews(),
 		ErrorHandler:            h.answerError,
-		RequestMethods:          methods,
 		CaseSensitive:           true,
 		StrictRouting:           true,
 		Immutable:               true, // strings from a request outlive it
@@ -73,10 +74,12 @@ func New(options Options) *fiber.App {
 	app.Post("/signup", h.signUp)
 	app.Get("/setup", h.showSetUp)
 	app.Post("/setup", h.setUp)
+	app.Get("/invite", h.showInvite)
+	app.Post("/invite", h.acceptInvite)
 	app.All("/public/*", allowOnly("GET, HEAD"))
 	app.All("/favicon.ico", allowOnly("GET, HEAD"))
 	app.All("/healthz", allowOnly("GET, HEAD"))
-	for _, path := range []string{"/login", "/logout", "/signup", "/setup"} {
+	for _, path := range []string{"/login", "/logout", "/signup", "/setup", "/invite"} {
 		app.All(path, allowOnly("GET, HEAD, POST"))
 	}
 
@@ -92,6 +95,7 @@ func New(options Options) *fiber.App {
 	app.Post("/sessions/:id/name", h.nameSession)
 	app.Get("/account", h.showAccount)
 	app.Post("/account/password", h.changePassword)
+	app.Post("/account/delete", h.deleteAccount)
 
 	app.Use("/me", requireJSON)
 	app.Get("/me/sessions", h.apiListSessions)
@@ -100,6 +104,8 @@ func New(options Options) *fiber.App {
 	app.Delete("/me/sessions/current", h.apiEndCurrent)
 	app.Delete("/me/sessions/:id", h.apiRevokeSession)
 	app.Patch("/me/sessions/:id", h.apiNameSession)
+	app.Get("/me/export", h.apiExport)
+	routeEveryMethod(app)
 	return app
 }
 
@@ -127,11 +133,17 @@ func newHandler(options Options) *handler {
 // secure tells whether people reach this server by https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
 
-// methods are listed in full, because a method that is not listed passes neither middleware nor error handler.
-// WebDAV clients and the apps' own use the others.
-var methods = append(fiber.DefaultMethods,
-	"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY",
-	"PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND", "REPORT", "SEARCH", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE")
+// routeEveryMethod lets a method that the router does not know pass as TRACE, which no route has. The router itself
+// would answer it before any middleware, without the headers that go with every answer.
+func routeEveryMethod(app *fiber.App) {
+	route := app.Handler()
+	app.Server().Handler = func(ctx *fasthttp.RequestCtx) {
+		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+			ctx.Request.Header.SetMethod(fiber.MethodTrace)
+		}
+		route(ctx)
+	}
+}
 
 // allowOnly answers a method that a public path does not have; the others are answered by the router.
 func allowOnly(allowed string) fiber.Handler {

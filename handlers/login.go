@@ -141,8 +141,10 @@ func (h *handler) showSignOut(c *fiber.Ctx) error {
 	return c.Render("logout/index", h.pageFor(c, "Sign out"))
 }
 
-// signOut ends every live session that the client's cookie names, and has the browser forget what it kept. Not
-// "cookies", which would clear those of sibling apps too.
+// clearSiteData has the browser forget what it kept. Not "cookies", which would clear those of sibling apps too.
+const clearSiteData = `"cache", "storage"`
+
+// signOut ends every live session that the client's cookie names.
 func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		if err := requireJSONBody(c); err != nil {
@@ -162,7 +164,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 		}
 	}
 	h.clearCookie(c)
-	c.Set("Clear-Site-Data", `"cache", "storage"`)
+	c.Set("Clear-Site-Data", clearSiteData)
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"message": "Logged out"})
 	}
@@ -239,15 +241,22 @@ func (h *handler) showSetUp(c *fiber.Ctx) error {
 // checkSetUp answers 404 once an account exists, and 403 to a token that this server did not print.
 func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 	hasUsers, err := h.store.HasUsers(c.UserContext())
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case hasUsers:
+	}
+	if hasUsers {
 		return fiber.ErrNotFound
-	case h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1:
+	}
+	err = h.store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
+		if h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1 {
+			return db.ErrWrongPassword
+		}
+		return nil
+	})
+	if errors.Is(err, db.ErrWrongPassword) {
 		return problem{fiber.StatusForbidden, "This set-up link is not valid. The server prints a new one each time it starts: use the newest."}
 	}
-	return nil
+	return err
 }
 
 func (h *handler) setUp(c *fiber.Ctx) error {

@@ -12,7 +12,7 @@ let armed = null;
 function arm(button) {
   disarm();
   armed = button;
-  const label = button.firstElementChild;
+  const label = button.querySelector('span');
   label.dataset.label = label.textContent;
   label.textContent = 'Are you sure?';
   button.classList.add('armed');
@@ -22,11 +22,19 @@ function arm(button) {
 
 function disarm() {
   if (!armed) return;
-  const label = armed.firstElementChild;
+  const label = armed.querySelector('span');
   label.textContent = label.dataset.label;
   armed.classList.remove('armed');
   armed = null;
   confirming('');
+}
+
+// A plain form says that the question was asked, or the server would ask it once more.
+function tellConfirmed(form) {
+  if (form.elements.confirm) return;
+  const input = document.createElement('input');
+  Object.assign(input, { type: 'hidden', name: 'confirm', value: '1' });
+  form.append(input);
 }
 
 document.addEventListener('click', (event) => {
@@ -34,7 +42,8 @@ document.addEventListener('click', (event) => {
   if (!button) return;
   if (button === armed && event.detail <= 1) {
     confirming('');
-    return; // on to htmx
+    if (!button.matches('[hx-post], [hx-delete]')) tellConfirmed(button.form);
+    return; // on to htmx, or to the form
   }
   event.preventDefault();
   event.stopPropagation();

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"porchlight/db"
+)
+
+type userCommand struct {
+	Add     userAddCommand     `cmd:"" help:"Make an account. The password is asked for, or read as a line from standard input."`
+	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for 72 hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
+	List    userListCommand    `cmd:"" help:"List the accounts."`
+	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
+	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
+	Enable  userEnableCommand  `cmd:"" help:"Enable a disabled account."`
+	Delete  userDeleteCommand  `cmd:"" help:"Delete an account, its sessions and its activity."`
+}
+
+type userAddCommand struct {
+	Name  string `arg:"" help:"The username."`
+	Admin bool   `help:"Make it an administrator; the very first account always is."`
+	Email string `placeholder:"E" help:"Its e-mail address."`
+}
+
+func (a *userAddCommand) Run(e *environment) error {
+	return e.withStore(func(store *db.Store) error {
+		password, err := e.askPassword()
+		if err != nil {
+			return err
+		}
+		user, err := store.CreateUser(e.ctx, db.NewUser{Username: a.Name, Email: a.Email, Password: password, IsAdmin: a.Admin})
+		if err != nil {
+			return err
+		}
+		role := ""
+		if user.IsAdmin {
+			role = ", an administrator"
+		}
+		fmt.Fprintf(e.stdout, "Created %s%s.\n", user.Username, role)
+		return nil
+	})
+}
+
+type userListCommand struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (l *userListCommand) Run(e *environment) error {
+	return e.withStore(func(store *db.Store) error {
+		users, err := store.Users(e.ctx)
+		if err != nil {
+			return err
+		}
+		type row struct {
+			Username  string `json:"username"`
+			Email     string `json:"email"`
+			IsAdmin   bool   `json:"isAdmin"`
+			Disabled  bool   `json:"disabled"`
+			Sessions  int    `json:"sessions"`
+			CreatedAt string `json:"createdAt"`
+		}
+		rows := []row{}
+		for _, user := range users {
+			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Sessions, rfc3339(user.CreatedAt)})
+		}
+		if l.JSON {
+			return printJSON(e.stdout, rows)
+		}
+		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
+			r := rows[i]
+			return []any{r.Username, r.Email, yes(r.IsAdmin), yes(r.Disabled), r.Sessions, r.CreatedAt}
+		})
+	})
+}
+
+type userInviteCommand struct {
+	Name  string `arg:"" help:"The username."`
+	Admin bool   `help:"Make the new account an administrator."`
+	Email string `placeholder:"E" help:"The new account's e-mail address."`
+}
+
+func (i *userInviteCommand) Run(e *environment) error {
+	return e.withStore(func(store *db.Store) error {
+		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin})
+		if errors.Is(err, db.ErrWrongPassword) {
+			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))
+		}
+		if err != nil {
+			return err
+		}
+		link := e.settings.url.JoinPath("/invite")
+		link.RawQuery = "token=" + token
+		what := "A new account"
+		if !invitation.New {
+			what = "A new password"
+		}
+		fmt.Fprintf(e.stdout, "%s for %s, good once and for %d hours: %s\n", what, invitation.Username, int(db.InvitationLasts.Hours()), link)
+		return nil
+	})
+}
+
+type userPasswdCommand struct {
+	Name string `arg:"" help:"The username."`
+}
+
+func (p *userPasswdCommand) Run(e *environment) error {
+	return e.withUser(p.Name, "Set the password of %s. Every session has ended.", func(store *db.Store) error {
+		password, err := e.askPassword()
+		if err != nil {
+			return err
+		}
+		return store.SetPassword(e.ctx, p.Name, password)
+	})
+}
+
+type userDisableCommand struct {
+	Name string `arg:"" help:"The username."`
+}
+
+func (d *userDisableCommand) Run(e *environment) error {
+	return e.withUser(d.Name, "Disabled %s. Every session has ended.", func(store *db.Store) error {
+		return store.SetDisabled(e.ctx, d.Name, true)
+	})
+}
+
+type userEnableCommand struct {
+	Name string `arg:"" help:"The username."`
+}
+
+func (n *userEnableCommand) Run(e *environment) error {
+	return e.withUser(n.Name, "Enabled %s.", func(store *db.Store) error {
+		return store.SetDisabled(e.ctx, n.Name, false)
+	})
+}
+
+type userDeleteCommand struct {
+	Name string `arg:"" help:"The username."`
+	Yes  bool   `help:"Do not ask."`
+}
+
+func (d *userDeleteCommand) Run(e *environment) error {
+	if !d.Yes {
+		if err := e.askToDelete(d.Name); err != nil {
+			return err
+		}
+	}
+	return e.withUser(d.Name, "Deleted %s, with its sessions and its activity.", func(store *db.Store) error {
+		return store.DeleteUser(e.ctx, d.Name)
+	})
+}
+
+// withUser does something to one account and says so.
+func (e *environment) withUser(name, said string, do func(*db.Store) error) error {
+	err := e.withStore(do)
+	if errors.Is(err, db.ErrNotFound) {
+		return fmt.Errorf("there is no user %s", printable(name))
+	}
+	if err == nil {
+		fmt.Fprintf(e.stdout, said+"\n", printable(strings.ToLower(strings.TrimSpace(name))))
+	}
+	return err
+}
+
+// askToDelete has the name typed again on a terminal; where there is none, nobody can be asked.
+func (e *environment) askToDelete(name string) error {
+	if _, ok := e.terminal(); !ok {
+		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
+	}
+	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good. Type the name to go on: ", printable(name))
+	line, err := bufio.NewReader(e.stdin).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != strings.TrimSpace(name) {
+		return errors.New("nothing was deleted")
+	}
+	return nil
+}
+
+// askPassword asks twice on a terminal, else it reads one line.
+func (e *environment) askPassword() (string, error) {
+	fd, ok := e.terminal()
+	if !ok {
+		line, err := bufio.NewReader(io.LimitReader(e.stdin, 4096)).ReadString('\n')
+		if err != nil && (!errors.Is(err, io.EOF) || line == "") {
+			return "", errors.New("no password came on standard input: give it as one line")
+		}
+		return strings.TrimRight(line, "\r\n"), nil
+	}
+	var typed [2]string
+	for i, prompt := range []string{"Password: ", "Again: "} {
+		fmt.Fprint(os.Stderr, prompt)
+		password, err := term.ReadPassword(fd)
+		fmt.Fprintln(os.Stderr)
+		if err != nil {
+			return "", fmt.Errorf("cannot read the password: %w", err)
+		}
+		typed[i] = string(password)
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two passwords differ")
+	}
+	return typed[0], nil
+}
+
+// terminal is the terminal that the command was started on, if it was.
+func (e *environment) terminal() (fd int, ok bool) {
+	file, isFile := e.stdin.(*os.File)
+	if !isFile || !term.IsTerminal(int(file.Fd())) {
+		return 0, false
+	}
+	return int(file.Fd()), true
+}

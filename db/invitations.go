@@ -1,0 +1,117 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// InvitationLasts is how long the link of an invitation is good.
+const InvitationLasts = 72 * time.Hour
+
+// Invitation lets its bearer choose the password of one account, once.
+type Invitation struct {
+	Username string
+	New      bool // the account is made then; else it exists and gets a new password
+
+	userID  int64
+	email   string
+	isAdmin bool
+}
+
+// Invite makes an invitation and returns its token, which is kept nowhere else. For a name that has an account already it
+// is the way back in after a forgotten password. It answers Invalid for a name or an address that will not do, and
+// ErrWrongPassword for an account that is disabled.
+func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitation Invitation, err error) {
+	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
+	if invalid := checkNames(new); len(invalid) > 0 {
+		return "", invitation, invalid
+	}
+	token = newToken()
+	invitation = Invitation{Username: new.Username, New: true}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		var disabled bool
+		err := tx.QueryRow(`SELECT id, disabled FROM users WHERE username = $1`, new.Username).Scan(&invitation.userID, &disabled)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return err
+		case disabled:
+			return ErrWrongPassword
+		case new.Email != "" || new.IsAdmin:
+			return Invalid{"username": "This account exists already: --admin and --email are for new ones."}
+		default:
+			invitation.New = false
+			if err := record(tx, event{userID: invitation.userID, kind: Invited, at: now, by: ByCommand}); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(`
+			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, expires_at)
+			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6)
+			ON CONFLICT (username) DO UPDATE
+			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, expires_at = $6`,
+			new.Username, hashToken(token), invitation.userID, new.Email, new.IsAdmin, now+InvitationLasts.Milliseconds())
+		return err
+	})
+	return token, invitation, err
+}
+
+// Invitation finds a good invitation by its token: ErrNotFound for one that is used, old or wrong, or whose account was
+// disabled; Throttled after too many.
+func (s *Store) Invitation(ctx context.Context, token, ip string) (invitation Invitation, err error) {
+	err = s.Try(ctx, Try{IP: ip}, func() error {
+		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
+		return err
+	})
+	return invitation, err
+}
+
+const invitationByToken = `
+	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin
+	FROM invitations i LEFT JOIN users u ON u.id = i.user_id
+	WHERE i.token_hash = $1 AND i.expires_at > $2 AND COALESCE(u.disabled, 0) = 0`
+
+func findInvitation(row *sql.Row) (i Invitation, err error) {
+	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin)
+	if errors.Is(err, sql.ErrNoRows) {
+		return i, ErrNotFound
+	}
+	i.New = i.userID == 0
+	return i, unavailable(err)
+}
+
+// AcceptInvitation sets the password and uses the invitation up; every session of the account ends. Errors as
+// Invitation's, and Invalid when the password will not do, or the name was taken meanwhile: then the invitation stands.
+func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip string) (user User, invitation Invitation, err error) {
+	invitation, err = s.Invitation(ctx, token, ip)
+	if err != nil {
+		return user, invitation, err
+	}
+	hash, err := s.hashNewPassword(ctx, password, invitation.Username, invitation.email)
+	if err != nil {
+		return user, invitation, err
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		// Found again, because of two posts of one link only one may pass.
+		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), now))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, i.Username); err != nil {
+			return err
+		}
+		if !i.New {
+			user, err = s.setPassword(tx, i.Username, hash, "invitation")
+			return err
+		}
+		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin}, hash); err != nil {
+			return err
+		}
+		return record(tx, event{userID: user.ID, kind: Invited, at: now, by: ByCommand})
+	})
+	return user, invitation, err
+}

@@ -1,0 +1,68 @@
+package handlers
+
+import (
+	"errors"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+type invitePage struct {
+	page
+	Form     form
+	Token    string
+	Username string
+	New      bool // a new account; else a new password for one that exists
+	Password field
+}
+
+func makeInvitePage(token string, invitation db.Invitation) invitePage {
+	p := invitePage{page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New, Password: newPasswordField("password", "Password")}
+	if invitation.New {
+		p.Title = "Welcome"
+	}
+	p.Password.Autofocus = true
+	return p
+}
+
+// errInvitation is one answer for a used, an old and a wrong link.
+var errInvitation = problem{fiber.StatusNotFound, "This invitation is not valid: it was used, or it is too old. Ask whoever runs this server for a new one."}
+
+func (h *handler) showInvite(c *fiber.Ctx) error {
+	token := c.Query("token")
+	invitation, err := h.store.Invitation(c.UserContext(), token, h.clientIP(c))
+	if errors.Is(err, db.ErrNotFound) {
+		return errInvitation
+	}
+	if err != nil {
+		return err
+	}
+	return c.Render("invite/index", makeInvitePage(token, invitation))
+}
+
+func (h *handler) acceptInvite(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	token := body.get("token")
+	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.get("password"), h.clientIP(c))
+	var invalid db.Invalid
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return errInvitation
+	case errors.As(err, &invalid):
+		p := makeInvitePage(token, invitation)
+		p.Form.mark(invalid, &p.Password)
+		p.Form.Error = invalid["username"]
+		return refuse(c, "invite/index", p)
+	case err != nil:
+		return err
+	}
+	h.Log.Info("invitation accepted", "user", user.Username, "new", invitation.New)
+	if err := h.startSession(c, user, false); err != nil {
+		return err
+	}
+	return c.Redirect("/sessions", fiber.StatusSeeOther)
+}
