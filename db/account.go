@@ -35,6 +35,9 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3 AND expires_at > $4`, hashToken(token), by.ID, by.UserID, now); err != nil {
 			return err
 		}
+		if err := voidInvitation(tx, by.UserID); err != nil {
+			return err
+		}
 		if err := record(tx, event{userID: by.UserID, kind: PasswordChanged, at: now, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}); err != nil {
 			return err
 		}
@@ -80,7 +83,7 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 	if err := record(tx, event{userID: user.ID, kind: PasswordChanged, at: now, by: by}); err != nil {
 		return user, err
 	}
-	if err := forgetTries(tx, username); err != nil {
+	if err := errors.Join(forgetTries(tx, username), voidInvitation(tx, user.ID)); err != nil {
 		return user, err
 	}
 	_, err = end(tx, Revoked, by, now, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, now)
@@ -108,6 +111,9 @@ func (s *Store) SetDisabled(ctx context.Context, username string, disabled bool)
 			return err
 		}
 		if err := record(tx, event{userID: user.ID, kind: kind, at: now, by: ByCommand}); err != nil || !disabled {
+			return err
+		}
+		if err := voidInvitation(tx, user.ID); err != nil {
 			return err
 		}
 		_, err = end(tx, Revoked, ByCommand, now, `DELETE FROM sessions WHERE user_id = $1`, user.ID)

@@ -115,3 +115,9 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip string
 	})
 	return user, invitation, err
 }
+
+// voidInvitation makes a link useless that could still set the account's password.
+func voidInvitation(tx *sql.Tx, userID int64) error {
+	_, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID)
+	return err
+}

@@ -44,6 +44,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.As(err, &told):
 		return told.status, told.message
 	case errors.As(err, &throttled):
+		h.Log.Warn("too many tries", "path", c.Path(), "ip", h.clientIP(c))
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fiber.StatusTooManyRequests, tooManyTries(throttled.RetryAfter)
 	case errors.Is(err, db.ErrNotFound):

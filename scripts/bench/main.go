@@ -1,0 +1,266 @@
+// Bench loads the real binary and a bare Fiber handler in turn with wrk, on this machine, and prints how near the one
+// comes to the other. Run it from the top of the repository: go run ./scripts/bench
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+var (
+	bare     = flag.Bool("bare", false, "serve the bare handler; the benchmark starts itself so")
+	sizes    = flag.String("sessions", "1000,1000000", "how many sessions the databases hold")
+	rounds   = flag.Int("rounds", 5, "how often each is loaded, in turn; the median counts")
+	duration = flag.String("duration", "3s", "how long each load lasts")
+)
+
+func main() {
+	log.SetFlags(0)
+	flag.Parse()
+	if *bare {
+		log.Fatal(serveBare())
+	}
+	if err := bench(); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+// serveBare is what the app is measured against: the same server and router, and nothing behind them.
+func serveBare() error {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
+	app.Hooks().OnListen(func(data fiber.ListenData) error {
+		fmt.Println("Listening on", data.Host+":"+data.Port)
+		return nil
+	})
+	return app.Listen("127.0.0.1:3999")
+}
+
+func bench() error {
+	folder, err := os.MkdirTemp("", "porchlight-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	binary := filepath.Join(folder, "porchlight")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	info, err := os.Stat(binary)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s, %d processors, %s/%s; the load runs on the same ones\n", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
+	fmt.Printf("binary %.1f MB\n", float64(info.Size())/1e6)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, text := range strings.Split(*sizes, ",") {
+		count, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		if err := benchSize(filepath.Join(folder, text), binary, self, count); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchSize(data, binary, self string, count int) error {
+	tokens, err := seed(data, count)
+	if err != nil {
+		return fmt.Errorf("seed: %w", err)
+	}
+	script := filepath.Join(data, "load.lua")
+	if err := os.WriteFile(script, []byte(loadScript(tokens)), 0o600); err != nil {
+		return err
+	}
+	stopBare, _, err := start(self, "-bare")
+	if err != nil {
+		return err
+	}
+	defer stopBare()
+	begun := time.Now()
+	stop, process, err := start(binary, "--data", data, "--listen", "127.0.0.1:3998", "--max-sessions", "1000")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := firstAnswer(); err != nil {
+		return err
+	}
+	fmt.Printf("\n%d sessions: start to first answer %d ms, at rest %.0f MB\n", count, time.Since(begun).Milliseconds(), memory(process))
+
+	nothing, page, ratios := []float64{}, []float64{}, []float64{}
+	for range *rounds {
+		b, err := load("http://127.0.0.1:3999/", script)
+		if err != nil {
+			return err
+		}
+		n, err := load("http://127.0.0.1:3998/", script)
+		if err != nil {
+			return err
+		}
+		p, err := load("http://127.0.0.1:3998/sessions", script)
+		if err != nil {
+			return err
+		}
+		nothing, page, ratios = append(nothing, n), append(page, p), append(ratios, n/b)
+	}
+	fmt.Printf("a signed-in request that renders nothing: %.0f a second, %.2f of the bare handler (%.2f to %.2f)\n", median(nothing), median(ratios), slices.Min(ratios), slices.Max(ratios))
+	fmt.Printf("the page with 10 devices: %.0f a second\n", median(page))
+	fmt.Printf("memory after the load: %.0f MB\n", memory(process))
+	return nil
+}
+
+// seed fills a database: one user with ten sessions, whose tokens come back, and the rest of the sessions spread over
+// others, ten each.
+func seed(data string, count int) (tokens []string, err error) {
+	path := filepath.Join(data, "porchlight.db")
+	store, err := db.Open(context.Background(), db.Options{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Close(); err != nil {
+		return nil, err
+	}
+	pool, err := sql.Open("sqlite3", "file:"+path+"?_sync=OFF")
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	tx, err := pool.Begin()
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
+	user, err := tx.Prepare(`INSERT INTO users (id, username, password_hash, created_at) VALUES ($1, $2, '', $3)`)
+	if err != nil {
+		return nil, err
+	}
+	session, err := tx.Prepare(`
+		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.7', 0, $4, $4, $5)`)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixMilli()
+	for i := range count {
+		if i%10 == 0 {
+			if _, err := user.Exec(i/10+1, fmt.Sprintf("user%d", i/10+1), now); err != nil {
+				return nil, err
+			}
+		}
+		token := rand.Text()
+		hash := sha256.Sum256([]byte(token))
+		if _, err := session.Exec(rand.Text(), hash[:], i/10+1, now-int64(i%10)*1000, now+14*24*3600*1000); err != nil {
+			return nil, err
+		}
+		if i%max(count/1000, 1) == 0 {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, tx.Commit()
+}
+
+// loadScript has wrk go round a thousand sessions from all over the database.
+func loadScript(tokens []string) string {
+	return "local tokens = {\"" + strings.Join(tokens, "\",\"") + "\"}\nlocal i = 0\nrequest = function()\n  i = i % #tokens + 1\n  return wrk.format(\"GET\", nil, {[\"Cookie\"] = \"porchlight=\" .. tokens[i]})\nend\n"
+}
+
+// start runs a server and waits until it says that it listens.
+func start(name string, args ...string) (stop func(), process int, err error) {
+	command := exec.Command(name, args...)
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, 0, err
+	}
+	stop = func() {
+		command.Process.Signal(os.Interrupt)
+		command.Wait()
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.HasPrefix(line, "Listening on") {
+		stop()
+		return nil, 0, fmt.Errorf("%s did not start: %q", name, line)
+	}
+	return stop, command.Process.Pid, nil
+}
+
+func firstAnswer() error {
+	response, err := http.Get("http://127.0.0.1:3998/healthz")
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+var (
+	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	failed            = regexp.MustCompile(`(?m)^\s*(Non-2xx or 3xx responses|Socket errors).*$`)
+)
+
+func load(url, script string) (float64, error) {
+	out, err := exec.Command("wrk", "-t", "2", "-c", "32", "-d", *duration, "-s", script, url).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	if failed := failed.Find(out); failed != nil {
+		return 0, fmt.Errorf("%s: %s", url, bytes.TrimSpace(failed))
+	}
+	found := requestsPerSecond.FindSubmatch(out)
+	if found == nil {
+		return 0, fmt.Errorf("wrk said nothing of its speed: %s", out)
+	}
+	return strconv.ParseFloat(string(found[1]), 64)
+}
+
+// memory is what a process holds, in MB, as Linux tells it; 0 elsewhere.
+func memory(process int) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", process))
+	for _, line := range strings.Split(string(text), "\n") {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+			kb, _ := strconv.ParseFloat(fields[1], 64)
+			return kb / 1000
+		}
+	}
+	return 0
+}
+
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	if found := regexp.MustCompile(`model name\s*:\s*(.+)`).FindSubmatch(text); found != nil {
+		return string(found[1])
+	}
+	return "unknown processor"
+}
+
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
+	return values[len(values)/2]
+}
