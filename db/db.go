@@ -43,7 +43,8 @@ type Store struct {
 	options Options
 	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
 	reader  *sql.DB
-	resume  *sql.Stmt
+	resume  *sql.Stmt // what every request and every device list asks is prepared once
+	devices *sql.Stmt
 	hasher  *hasher
 
 	pending pending
@@ -94,7 +95,10 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
 		return err
 	}
-	s.resume, err = s.reader.PrepareContext(ctx, resumeSession)
+	if s.resume, err = s.reader.PrepareContext(ctx, resumeSession); err != nil {
+		return err
+	}
+	s.devices, err = s.reader.PrepareContext(ctx, sessionsOfUser)
 	return err
 }
 
@@ -123,8 +127,8 @@ func makeFile(path string) error {
 // Close writes what is still noted in memory, then closes the database.
 func (s *Store) Close() error {
 	var errs []error
-	if s.resume != nil {
-		errs = append(errs, s.Flush(context.Background()), s.resume.Close())
+	if s.devices != nil { // everything is open
+		errs = append(errs, s.Flush(context.Background()), s.resume.Close(), s.devices.Close())
 	}
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {

@@ -189,18 +189,21 @@ func scanSession(row interface{ Scan(...any) error }) (session Session, err erro
 	return session, unavailable(err)
 }
 
+const sessionsOfUser = `
+	SELECT ` + sessionColumns + `
+	FROM sessions s JOIN users u ON u.id = s.user_id
+	WHERE s.user_id = $1 AND s.expires_at > $2 AND u.disabled = 0
+	ORDER BY s.last_active_at DESC
+	LIMIT $3`
+
 // Sessions lists a user's live sessions, last active first, at most limit of them (0: all); total counts all.
 func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions []Session, total int, err error) {
 	if limit == 0 {
 		limit = -1
 	}
 	now := s.now()
-	sessions, err = s.list(ctx, `
-		SELECT `+sessionColumns+`
-		FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.user_id = $1 AND s.expires_at > $2 AND u.disabled = 0
-		ORDER BY s.last_active_at DESC
-		LIMIT $3`, userID, now, limit)
+	rows, err := s.devices.QueryContext(ctx, userID, now, limit)
+	sessions, err = scanSessions(rows, err)
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}
@@ -210,15 +213,14 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 
 // AllSessions lists the live sessions of every user, or of one, by name and last active first.
 func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, error) {
-	return s.list(ctx, `
+	return scanSessions(s.reader.QueryContext(ctx, `
 		SELECT `+sessionColumns+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
-		ORDER BY u.username, s.last_active_at DESC`, canonical(username), s.now())
+		ORDER BY u.username, s.last_active_at DESC`, canonical(username), s.now()))
 }
 
-func (s *Store) list(ctx context.Context, query string, args ...any) (sessions []Session, err error) {
-	rows, err := s.reader.QueryContext(ctx, query, args...)
+func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}

@@ -1,8 +1,11 @@
 package handlers
 
 import (
-	"fmt"
+	"bytes"
+	"html/template"
 	"net/http"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -41,21 +44,52 @@ func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 // newViews parses every template. They are built in, so an error is ours and stops the start.
 func newViews() *html.Engine {
 	engine := html.NewFileSystem(http.FS(views.FS), ".html")
+	rows := &rowCache{engine: engine}
 	engine.AddFunc("asset", assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
+	engine.AddFunc("row", rows.render)
 	if err := engine.Load(); err != nil {
 		panic(err)
 	}
 	return engine
 }
 
-// moment is a point in time as a page shows it.
-type moment struct {
-	at    time.Time
-	since time.Duration // negative when it is to come
+// rowCache keeps the rows of device lists as they were rendered. A row is its own key, so what is kept can never be
+// out of date; rendering ten of them anew would take most of the time of a page.
+type rowCache struct {
+	engine *html.Engine
+	mu     sync.RWMutex
+	rows   map[sessionRow]template.HTML
 }
 
-func newMoment(at, now time.Time) moment { return moment{at.UTC(), now.Sub(at)} }
+// rowsKept bounds the cache to some 5 MB. Beyond it everything goes, and what is still in use comes back.
+const rowsKept = 2000
+
+func (r *rowCache) render(row sessionRow) (template.HTML, error) {
+	r.mu.RLock()
+	kept, known := r.rows[row]
+	r.mu.RUnlock()
+	if known {
+		return kept, nil
+	}
+	var out bytes.Buffer
+	if err := r.engine.Render(&out, "sessions/_row", row); err != nil {
+		return "", err
+	}
+	kept = template.HTML(out.String())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.rows) >= rowsKept || r.rows == nil {
+		r.rows = map[sessionRow]template.HTML{}
+	}
+	r.rows[row] = kept
+	return kept, nil
+}
+
+// moment is a point in time as a page shows it.
+type moment struct{ at time.Time }
+
+func newMoment(at time.Time) moment { return moment{at.UTC()} }
 
 // Machine is for <time datetime>.
 func (m moment) Machine() string { return m.at.Format(time.RFC3339) }
@@ -66,18 +100,15 @@ func (m moment) Exact() string { return m.at.Format("2 Jan 2006, 15:04 UTC") }
 // Day is "18 Nov 2026".
 func (m moment) Day() string { return m.at.Format("2 Jan 2006") }
 
-// recent tells whether a device counts as active now.
-func (m moment) recent() bool { return m.since < 3*time.Minute }
-
-// Ago is "9 minutes ago"; after a month, the day.
-func (m moment) Ago() string {
+// ago is "9 minutes ago"; after a month, the day.
+func (m moment) ago(now time.Time) string {
 	count := func(n time.Duration, unit string) string {
 		if n == 1 {
-			return fmt.Sprintf("1 %s ago", unit)
+			return "1 " + unit + " ago"
 		}
-		return fmt.Sprintf("%d %ss ago", n, unit)
+		return strconv.Itoa(int(n)) + " " + unit + "s ago"
 	}
-	switch since := m.since; {
+	switch since := now.Sub(m.at); {
 	case since < time.Minute:
 		return "just now"
 	case since < time.Hour:

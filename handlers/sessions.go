@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -31,7 +32,7 @@ type sessionList struct {
 // Hidden is how many devices are not shown.
 func (l sessionList) Hidden() int { return l.Count - len(l.Others) }
 
-// sessionRow is one device in the list.
+// sessionRow is one device in the list. It has all that the row shows, and can be compared: see rowCache.
 type sessionRow struct {
 	ID         string
 	DeviceName string
@@ -40,23 +41,27 @@ type sessionRow struct {
 	IP         string
 	UserAgent  string
 	Shared     bool
-	ActiveNow  bool
+	Current    bool
+	Active     string // "9 minutes ago"; "" is now
 	LastActive moment
 	SignedIn   moment
 	Expires    moment
 	Ends       moment // however busy it is
-	Current    bool
 }
 
+// activeNow is how long after its last use a device counts as active now.
+const activeNow = 3 * time.Minute
+
 func (h *handler) newRow(session db.Session, current bool) sessionRow {
-	now := h.Now()
 	row := sessionRow{
 		ID: session.ID, DeviceName: session.DeviceName, GivenName: session.GivenName, Kind: session.DeviceKind,
 		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
-		LastActive: newMoment(session.LastActiveAt, now), SignedIn: newMoment(session.CreatedAt, now), Expires: newMoment(session.ExpiresAt, now),
-		Ends: newMoment(session.CreatedAt.Add(h.store.Lifetime(session.Shared)), now),
+		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
+		Ends: newMoment(session.CreatedAt.Add(h.store.Lifetime(session.Shared))),
 	}
-	row.ActiveNow = current || row.LastActive.recent()
+	if now := h.Now(); !current && now.Sub(session.LastActiveAt) >= activeNow {
+		row.Active = row.LastActive.ago(now)
+	}
 	return row
 }
 
@@ -211,7 +216,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	return c.Render("sessions/confirm", confirmPage{
 		page:     h.pageFor(c, "Are you sure?"),
 		Question: fmt.Sprintf("Sign out %s?", session.DeviceName),
-		Text:     fmt.Sprintf("IP %s, last active %s. It is signed out at its next click.", session.IP, newMoment(session.LastActiveAt, h.Now()).Exact()),
+		Text:     fmt.Sprintf("IP %s, last active %s. It is signed out at its next click.", session.IP, newMoment(session.LastActiveAt).Exact()),
 		Action:   "/sessions/" + session.ID + "/revoke",
 		Button:   "Sign out " + session.DeviceName,
 	})
