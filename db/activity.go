@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"math"
 	"time"
 )
 
@@ -73,29 +74,31 @@ type Activity struct {
 	Count      int    // how often in a row
 }
 
-// EachActivity calls each with everything that happened to a user's account, newest first.
-func (s *Store) EachActivity(ctx context.Context, userID int64, each func(Activity) error) error {
+// Activity lists what happened to a user's account before the activity of that id (0: all), newest first, at most limit.
+func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) (list []Activity, err error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
 	rows, err := s.reader.QueryContext(ctx, `
 		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
 		FROM activity
-		WHERE user_id = $1
-		ORDER BY id DESC`, userID)
+		WHERE user_id = $1 AND id < $2
+		ORDER BY id DESC
+		LIMIT $3`, userID, before, limit)
 	if err != nil {
-		return unavailable(err)
+		return nil, unavailable(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var a Activity
 		var happenedAt int64
 		if err := rows.Scan(&a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count); err != nil {
-			return unavailable(err)
+			return nil, unavailable(err)
 		}
 		a.At = time.UnixMilli(happenedAt)
-		if err := each(a); err != nil {
-			return err
-		}
+		list = append(list, a)
 	}
-	return unavailable(rows.Err())
+	return list, unavailable(rows.Err())
 }
 
 // RecordExport records that a user took a copy of the data, before it is handed out.

@@ -156,6 +156,9 @@ func (s *Store) Authenticate(ctx context.Context, name, password, ip, deviceName
 		// Noted in memory: a write here would make known names slower than unknown ones.
 		s.noteFailure(user.ID, ip, deviceName)
 	}
+	if user.ID == 0 {
+		return User{}, err // the name is not handed on: people type passwords there by mistake
+	}
 	return user, err
 }
 

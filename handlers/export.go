@@ -62,17 +62,22 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		if err := h.writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, rfc3339(account.CreatedAt)}, kept, func(each func(db.Activity) error) error {
-			return h.store.EachActivity(ctx, current.UserID, each)
-		}); err != nil {
+		err := writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, rfc3339(account.CreatedAt)}, kept, func(before int64) ([]db.Activity, error) {
+			return h.store.Activity(ctx, current.UserID, before, exportBatch)
+		})
+		if err != nil {
 			log.Error("an export was cut short", "user", current.Username, "error", err)
 		}
 	})
 	return nil
 }
 
-// writeExport writes one JSON object, its last list row by row.
-func (h *handler) writeExport(w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(func(db.Activity) error) error) error {
+// exportBatch is how much activity is read at a time: a client that reads slowly must not hold the database meanwhile.
+const exportBatch = 500
+
+// writeExport writes one JSON object, its last list batch by batch. When that breaks off the object has no end, so nobody
+// takes half for all.
+func writeExport(w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(before int64) ([]db.Activity, error)) error {
 	head, err := json.Marshal(struct {
 		Account  exportedAccount   `json:"account"`
 		Sessions []exportedSession `json:"sessions"`
@@ -81,23 +86,28 @@ func (h *handler) writeExport(w *bufio.Writer, account exportedAccount, sessions
 	if err != nil {
 		return err
 	}
-	w.Write(head[:len(head)-1]) // the object goes on
+	w.Write(head[:len(head)-1]) // the object goes on; bufio keeps the first error for Flush
 	w.WriteString(`,"activity":[`)
-	first := true
-	err = activity(func(a db.Activity) error {
-		row, err := json.Marshal(newAPIActivity(a))
+	for before, separator := int64(0), ""; ; {
+		batch, err := activity(before)
 		if err != nil {
 			return err
 		}
-		if !first {
-			w.WriteByte(',')
+		for _, a := range batch {
+			row, err := json.Marshal(newAPIActivity(a))
+			if err != nil {
+				return err
+			}
+			w.WriteString(separator)
+			w.Write(row)
+			before, separator = a.ID, ","
 		}
-		first = false
-		_, err = w.Write(row)
-		return err
-	})
-	if err != nil {
-		return err // without its end the file is no JSON, so nobody takes half for all
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		if len(batch) < exportBatch {
+			break
+		}
 	}
 	w.WriteString("]}\n")
 	return w.Flush()

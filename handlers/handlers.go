@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,7 @@ func New(options Options) *fiber.App {
 		IdleTimeout:             2 * time.Minute,
 		DisableStartupMessage:   true,
 	})
-	app.Use(h.setSecurityHeaders, recover.New(), h.warnOfProxy, h.refuseCrossOrigin)
+	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), h.warnOfProxy, h.refuseCrossOrigin)
 
 	// Public.
 	app.Get("/public/*", showAsset)
@@ -151,6 +152,11 @@ func allowOnly(allowed string) fiber.Handler {
 		c.Set(fiber.HeaderAllow, allowed)
 		return fiber.ErrMethodNotAllowed
 	}
+}
+
+// logPanic keeps what the answer does not tell.
+func (h *handler) logPanic(c *fiber.Ctx, e any) {
+	h.Log.Error("panic", "path", c.Path(), "panic", e, "stack", string(debug.Stack()))
 }
 
 // checkHealth answers whether the database answers.
