@@ -72,7 +72,7 @@ func assetURL(name string) string { return "/public/" + name + "?v=" + assets()[
 func showAsset(c *fiber.Ctx) error { return sendAsset(c, c.Params("*")) }
 
 // showIcon serves the icon where browsers look by themselves.
-func showIcon(c *fiber.Ctx) error { return sendAsset(c, "icon.svg") }
+func showIcon(c *fiber.Ctx) error { return sendAsset(c, "favicon.ico") }
 
 func sendAsset(c *fiber.Ctx, name string) error {
 	file, known := assets()[name]
