@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -63,15 +64,33 @@ func sweepRows(tx *sql.Tx, statement string, olderThan int64) (int, error) {
 }
 
 // ApplyLimits shortens the sessions that were begun under longer limits than today's, so that a stricter setting
-// holds from the start of the server on. Longer limits come with the next use of a session.
+// holds from the start of the server on. Longer limits come with the next use of a session. Where the limits are those of
+// the last start there is nothing to do: a million sessions take seconds to go through.
 func (s *Store) ApplyLimits(ctx context.Context) error {
-	limits := s.options.Limits
+	l := s.options.Limits
+	idle, lifetime, sharedIdle, sharedLifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds(), l.SharedIdleTimeout.Milliseconds(), l.SharedMaxLifetime.Milliseconds()
 	return s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`
+		err := changeOne(tx, `
+			UPDATE limits
+			SET idle = $1, lifetime = $2, shared_idle = $3, shared_lifetime = $4
+			WHERE (idle, lifetime, shared_idle, shared_lifetime) <> ($1, $2, $3, $4)`, idle, lifetime, sharedIdle, sharedLifetime)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`
 			UPDATE sessions
-			SET expires_at = CASE shared WHEN 1 THEN MIN(last_active_at + $1, created_at + $2) ELSE MIN(last_active_at + $3, created_at + $4) END
-			WHERE expires_at > CASE shared WHEN 1 THEN MIN(last_active_at + $1, created_at + $2) ELSE MIN(last_active_at + $3, created_at + $4) END`,
-			limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(), limits.IdleTimeout.Milliseconds(), limits.MaxLifetime.Milliseconds())
+			SET expires_at = MIN(last_active_at + $1, created_at + $2)
+			WHERE shared = 0 AND expires_at > MIN(last_active_at + $1, created_at + $2)`, idle, lifetime)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`
+			UPDATE sessions
+			SET expires_at = MIN(last_active_at + $1, created_at + $2)
+			WHERE shared = 1 AND expires_at > MIN(last_active_at + $1, created_at + $2)`, sharedIdle, sharedLifetime)
 		return err
 	})
 }

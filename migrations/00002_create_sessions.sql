@@ -20,5 +20,17 @@ CREATE INDEX sessions_by_user ON sessions (user_id, last_active_at DESC, expires
 -- The sweep: what has expired, oldest first.
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
+-- The limits, in milliseconds, that every expires_at was made with: when the settings change, the sessions follow.
+CREATE TABLE limits (
+    id              INTEGER PRIMARY KEY CHECK (id = 1),
+    idle            INTEGER NOT NULL,
+    lifetime        INTEGER NOT NULL,
+    shared_idle     INTEGER NOT NULL,
+    shared_lifetime INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO limits (id, idle, lifetime, shared_idle, shared_lifetime) VALUES (1, 0, 0, 0, 0);
+
 -- +goose Down
+DROP TABLE limits;
 DROP TABLE sessions;

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -144,7 +145,7 @@ func seed(data string, count int) (tokens []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := store.Close(); err != nil {
+	if err := errors.Join(store.ApplyLimits(context.Background()), store.Close()); err != nil {
 		return nil, err
 	}
 	pool, err := sql.Open("sqlite3", "file:"+path+"?_sync=OFF")
