@@ -46,6 +46,9 @@ type sessionListCommand struct {
 func (l *sessionListCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
 		sessions, err := store.AllSessions(e.ctx, l.User)
+		if errors.Is(err, db.ErrNotFound) {
+			return fmt.Errorf("there is no user %s", printable(l.User))
+		}
 		if err != nil {
 			return err
 		}
@@ -74,27 +77,31 @@ func (l *sessionListCommand) Run(e *environment) error {
 
 type sessionRevokeCommand struct {
 	IDs  []string `arg:"" optional:"" name:"id" help:"Ids, as session list prints them."`
-	User string   `placeholder:"NAME" help:"Every session of this user."`
+	User *string  `placeholder:"NAME" help:"Every session of this user."`
 	All  bool     `help:"Every session of everybody."`
 }
 
 func (r *sessionRevokeCommand) Run(e *environment) error {
 	ways := 0
-	for _, given := range []bool{len(r.IDs) > 0, r.User != "", r.All} {
+	for _, given := range []bool{len(r.IDs) > 0, r.User != nil, r.All} {
 		if given {
 			ways++
 		}
 	}
-	if ways != 1 {
+	if ways != 1 || (r.User != nil && *r.User == "") {
 		return usageError{errors.New("session revoke: give ids, or --user NAME, or --all, and only one of them")}
 	}
 	return e.withStore(func(store *db.Store) error {
 		if len(r.IDs) > 0 {
 			return r.revokeEach(e, store)
 		}
-		count, err := store.RevokeAllByCommand(e.ctx, r.User)
+		var user string
+		if r.User != nil {
+			user = *r.User
+		}
+		count, err := store.RevokeAllByCommand(e.ctx, user)
 		if errors.Is(err, db.ErrNotFound) {
-			return fmt.Errorf("there is no user %s", printable(r.User))
+			return fmt.Errorf("there is no user %s", printable(user))
 		}
 		if err == nil {
 			fmt.Fprintf(e.stdout, "Ended %d %s.\n", count, plural(count, "session"))

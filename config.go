@@ -6,10 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +45,7 @@ type usageError struct{ error }
 
 // badSetting names the flag, the value and what would be right.
 func badSetting(flag string, value any, right string) error {
-	return usageError{fmt.Errorf("--%s %v: %s", flag, value, right)}
+	return usageError{fmt.Errorf("--%s %s: %s", flag, printable(fmt.Sprint(value)), right)}
 }
 
 // check completes the settings and refuses those that cannot be right.
@@ -70,20 +72,6 @@ func (s *settings) check() error {
 	if s.LogFormat != "text" && s.LogFormat != "json" {
 		return badSetting("log-format", s.LogFormat, "give text or json")
 	}
-	if s.MaxSessions < 1 {
-		return badSetting("max-sessions", s.MaxSessions, "give a number from 1 on")
-	}
-	for _, d := range []struct {
-		flag  string
-		value time.Duration
-	}{
-		{"idle-timeout", s.IdleTimeout}, {"max-lifetime", s.MaxLifetime}, {"shared-idle-timeout", s.SharedIdleTimeout},
-		{"shared-max-lifetime", s.SharedMaxLifetime}, {"sweep-interval", s.SweepInterval}, {"activity-retention", s.ActivityRetention},
-	} {
-		if d.value < time.Millisecond {
-			return badSetting(d.flag, d.value, "give a positive duration of at least 1ms, such as 30m or 336h")
-		}
-	}
 	return nil
 }
 
@@ -94,11 +82,22 @@ func (s *settings) checkURL(port string) (err error) {
 	}
 	s.url, err = url.Parse(s.URL)
 	if err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Hostname() == "" || s.url.User != nil ||
-		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" {
+		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" || !validAuthority(s.url) {
 		return badSetting("url", s.URL, "give a scheme and a host alone, such as https://auth.example.com")
 	}
 	s.url = &url.URL{Scheme: s.url.Scheme, Host: withoutDefaultPort(s.url)}
 	return nil
+}
+
+// validAuthority tells whether browsers could reach the host and its port, and send them back as an origin.
+func validAuthority(u *url.URL) bool {
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return false
+		}
+	}
+	origin := u.Scheme + "://" + u.Host
+	return !strings.HasSuffix(u.Host, ":") && http.NewCrossOriginProtection().AddTrustedOrigin(origin) == nil
 }
 
 // withoutDefaultPort is the host as browsers send it: lower case, and no :443 with https.
@@ -168,7 +167,8 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 	helped := false
 	parser, err := kong.New(c, kong.Name("porchlight"), kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { helped = true }),
 		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)), kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)))
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +177,45 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 		return nil, errHelp
 	}
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{errors.New(printable(err.Error()))}
 	}
 	return parsed, c.check()
+}
+
+// describeFlag tells the default, too, which kong leaves out where there is a placeholder.
+func describeFlag(value *kong.Value) string {
+	text := kong.DefaultHelpValueFormatter(value)
+	if value.HasDefault && value.Tag.PlaceHolder != "" {
+		text += " Default: " + value.Default + "."
+	}
+	return text
+}
+
+// readDuration and readCount tell what would be right, where kong would tell what its parser met.
+func readDuration(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Millisecond {
+		return fmt.Errorf("%s: give a positive duration of at least 1ms, such as 30m or 336h", text)
+	}
+	target.SetInt(int64(d))
+	return nil
+}
+
+func readCount(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("number", &text); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%s: give a number from 1 on", text)
+	}
+	target.SetInt(int64(n))
+	return nil
 }
 
 // forgetEmptyVariables makes an empty variable count as unset; kong would take it for a value.

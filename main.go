@@ -85,12 +85,13 @@ func serve(e *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.ApplyLimits(e.ctx); err != nil {
-		return fmt.Errorf("cannot write to the database: %w", err)
-	}
 	listener, err := net.Listen("tcp", e.settings.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; stop what listens there, or choose another address with --listen", e.settings.Listen, err)
+	}
+	// Not before the port is ours: a start that fails must not end the sessions of the server that runs.
+	if err := store.ApplyLimits(e.ctx); err != nil {
+		return errors.Join(fmt.Errorf("cannot write to the database: %w", err), listener.Close())
 	}
 	e.settings.useRealPort(listener.Addr())
 	e.settings.warnOfLocalhost(log)
@@ -116,7 +117,11 @@ func serve(e *environment) (err error) {
 	case err = <-served:
 	case <-e.ctx.Done():
 		log.Info("stopping")
-		err = app.ShutdownWithTimeout(shutdownWait)
+		// Browsers keep connections open on which they ask nothing: to cut those off is no failure.
+		if err = app.ShutdownWithTimeout(shutdownWait); errors.Is(err, context.DeadlineExceeded) {
+			log.Warn("cut off the connections that were still open", "after", shutdownWait)
+			err = nil
+		}
 	}
 	stop()
 	running.Wait()

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"math"
 	"time"
 )
@@ -56,7 +57,7 @@ func recordRepeat(tx *sql.Tx, e event) error {
 		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
 		  AND kind = $4 AND ip = $5 AND device_name = $6`,
 		e.count, e.at, e.userID, e.kind, e.ip, e.deviceName)
-	if err == ErrNotFound {
+	if errors.Is(err, ErrNotFound) {
 		return record(tx, e)
 	}
 	return err

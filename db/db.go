@@ -173,10 +173,11 @@ func changeOne(tx *sql.Tx, statement string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, ErrNotFound)
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = ErrNotFound
 	}
-	return nil
+	return err
 }
 
 func ignoreDone(err error) error {

@@ -211,13 +211,22 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 	return sessions, total, unavailable(err)
 }
 
-// AllSessions lists the live sessions of every user, or of one, by name and last active first.
+// AllSessions lists the live sessions of every user, or of one, by name and last active first. An unknown user is
+// ErrNotFound.
 func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, error) {
+	username = canonical(username)
+	var known bool
+	if err := s.reader.QueryRowContext(ctx, `SELECT $1 = '' OR EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known); err != nil {
+		return nil, unavailable(err)
+	}
+	if !known {
+		return nil, ErrNotFound
+	}
 	return scanSessions(s.reader.QueryContext(ctx, `
 		SELECT `+sessionColumns+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
-		ORDER BY u.username, s.last_active_at DESC`, canonical(username), s.now()))
+		ORDER BY u.username, s.last_active_at DESC`, username, s.now()))
 }
 
 func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {

@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+const (
+	adaPassword = "lantern velvet orbit marmalade"
+	boPassword  = "gravel opera thimble quartz"
+)
+
+// patience is how long a test waits for what must happen; it ends as soon as it does.
+const patience = 30 * time.Second
+
+// command runs the program as the shell would, and gives what it printed and how it ended.
+func command(t testing.TB, stdin string, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	err = run(t.Context(), args, strings.NewReader(stdin), &out)
+	return out.String(), err
+}
+
+// must is a command that works.
+func must(t testing.TB, stdin string, args ...string) (stdout string) {
+	t.Helper()
+	stdout, err := command(t, stdin, args...)
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return stdout
+}
+
+// refused checks that a command ended with the status, and with one line that holds the words.
+func refused(t testing.TB, err error, wantStatus int, words ...string) {
+	t.Helper()
+	if got := status(err); got != wantStatus {
+		t.Fatalf("status %d, want %d: %v", got, wantStatus, err)
+	}
+	if strings.TrimSpace(err.Error()) == "" || strings.ContainsAny(err.Error(), "\r\n") {
+		t.Errorf("not one line: %q", err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q does not say %q", err, word)
+		}
+	}
+}
+
+// server is the program serving a data folder on a port of its own.
+type server struct {
+	t      testing.TB
+	data   string
+	listen string // where it said that it listens
+	url    string
+	lines  chan string // what it prints from then on; closed once it has ended
+	cancel context.CancelFunc
+	end    func() error
+}
+
+// start serves the folder until stop is called, or the test is over.
+func start(t testing.TB, data string, args ...string) *server {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	s := &server{t: t, data: data, lines: make(chan string, 100), cancel: cancel}
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, append([]string{"--data", data, "--listen", "127.0.0.1:0"}, args...), strings.NewReader(""), in)
+		in.Close()
+		ended <- err
+	}()
+	go func() {
+		defer close(s.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			s.lines <- scanner.Text()
+		}
+	}()
+	s.end = sync.OnceValue(func() error { return <-ended })
+	t.Cleanup(func() { s.stop() })
+	line := <-s.lines // "" when it ended before it listened
+	var ok bool
+	if s.listen, ok = strings.CutPrefix(line, "Listening on "); !ok {
+		t.Fatalf("the first line is %q: %v", line, s.stop())
+	}
+	s.url = "http://" + s.listen
+	return s
+}
+
+// stop tells the server to stop, as SIGTERM does, and waits for its end.
+func (s *server) stop() error {
+	s.cancel()
+	return s.end()
+}
+
+// rest is what else the server printed; it stops it.
+func (s *server) rest() (lines []string) {
+	s.t.Helper()
+	if err := s.stop(); err != nil {
+		s.t.Errorf("stop: %v", err)
+	}
+	for line := range s.lines {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// client is a script with a cookie jar that follows no redirect.
+type client struct {
+	t    testing.TB
+	url  string
+	http *http.Client
+}
+
+func (s *server) newClient() *client {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &client{s.t, s.url, &http.Client{Jar: jar, Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+func (s *server) signIn(name, password string) *client {
+	s.t.Helper()
+	c := s.newClient()
+	if status, body := c.form("/login", "username", name, "password", password); status != http.StatusOK {
+		s.t.Fatalf("sign in as %s: %d %s", name, status, body)
+	}
+	return c
+}
+
+func (c *client) get(path string) (status int, body string) {
+	c.t.Helper()
+	return c.read(c.http.Get(c.url + path))
+}
+
+// form sends pairs of name and value.
+func (c *client) form(path string, values ...string) (status int, body string) {
+	c.t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(values); i += 2 {
+		form.Add(values[i], values[i+1])
+	}
+	return c.read(c.http.PostForm(c.url+path, form))
+}
+
+func (c *client) read(response *http.Response, err error) (int, string) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// want checks the status of an answer to GET.
+func (c *client) want(status int, path string) {
+	c.t.Helper()
+	if got, body := c.get(path); got != status {
+		c.t.Fatalf("GET %s: %d, want %d: %s", path, got, status, body)
+	}
+}
+
+// household is a data folder with accounts in it: ada, the administrator, and bo, each signed in as often as asked for.
+// Their passwords are hashed as cheaply as the format allows.
+type household struct {
+	t    testing.TB
+	data string
+	ids  map[string][]string // of their sessions, oldest first
+}
+
+func openHousehold(t testing.TB, sessions map[string]int) *household {
+	t.Helper()
+	h := &household{t, filepath.Join(t.TempDir(), "data"), map[string][]string{}}
+	h.withStore(func(store *db.Store) {
+		for _, user := range []db.NewUser{{Username: "ada", Email: "ada@example.com", Password: adaPassword}, {Username: "bo", Password: boPassword}} {
+			made, err := store.CreateUser(t.Context(), user)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range sessions[user.Username] {
+				_, session, err := store.SignIn(t.Context(), made, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.ids[user.Username] = append(h.ids[user.Username], session.ID)
+			}
+		}
+	})
+	return h
+}
+
+func (h *household) withStore(do func(*db.Store)) {
+	h.t.Helper()
+	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), HashCost: db.HashCost{Memory: 8, Time: 1}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	do(store)
+	if err := store.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *household) path() string { return filepath.Join(h.data, "porchlight.db") }
+
+// with puts the data folder before a command's words.
+func (h *household) with(args ...string) []string {
+	return slices.Concat([]string{"--data", h.data}, args)
+}
+
+// live are the ids of the rows that are left, oldest first.
+func (h *household) live() []string {
+	h.t.Helper()
+	return column(h.t, h.path(), `SELECT id FROM sessions ORDER BY rowid`)
+}
+
+// column reads the first column of a query beside the program.
+func column(t testing.TB, path, query string) (values []string) {
+	t.Helper()
+	pool := beside(t, path)
+	defer pool.Close()
+	rows, err := pool.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var value string
+		if err := rows.Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, value)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// change writes to the database beside the program.
+func change(t testing.TB, path, statement string, args ...any) {
+	t.Helper()
+	pool := beside(t, path)
+	defer pool.Close()
+	if _, err := pool.Exec(statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func beside(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	pool, err := sql.Open("sqlite3", "file:"+path+"?_busy_timeout=5000&_fk=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+// eventually waits until something has come true.
+func eventually(t testing.TB, what string, true func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for !true() {
+		select {
+		case <-deadline:
+			t.Fatalf("after %s still not: %s", patience, what)
+		case <-again.C:
+		}
+	}
+}
+
+// built is the program as people run it; it is built once.
+func built(t testing.TB) string {
+	t.Helper()
+	path, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var buildFolder string
+
+var buildOnce = sync.OnceValues(func() (path string, err error) {
+	if buildFolder, err = os.MkdirTemp("", "porchlight-test-"); err != nil {
+		return "", err
+	}
+	path = filepath.Join(buildFolder, "porchlight")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Stderr = os.Stderr
+	return path, build.Run()
+})
+
+func TestMain(m *testing.M) {
+	for _, variable := range os.Environ() { // what the person who runs the tests has set is not for them
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "PORCHLIGHT_") {
+			os.Unsetenv(name)
+		}
+	}
+	code := m.Run()
+	if buildFolder != "" {
+		os.RemoveAll(buildFolder)
+	}
+	os.Exit(code)
+}

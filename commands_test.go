@@ -1,0 +1,352 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+func TestUserAdd(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, test := range []struct {
+		stdin string
+		args  []string
+		want  string // username, e-mail and whether it is an administrator
+	}{
+		{boPassword + "\n", []string{"cy"}, "cy  0"},
+		{boPassword + "\r\n", []string{" Di "}, "di  0"},
+		{boPassword, []string{"ed", "--admin"}, "ed  1"}, // a last line without its end
+		{boPassword + "\nanother line\n", []string{"fay", "--email", " Fay@Example.com"}, "fay fay@example.com 0"},
+	} {
+		out := must(t, test.stdin, h.with(append([]string{"user", "add"}, test.args...)...)...)
+		name, _, _ := strings.Cut(test.want, " ")
+		if !strings.Contains(out, name) || strings.Contains(out, "administrator") != strings.HasSuffix(test.want, "1") || strings.Contains(out, boPassword) {
+			t.Errorf("%q printed %q", test.args, out)
+		}
+		got := column(t, h.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
+		if !slices.Equal(got, []string{test.want}) {
+			t.Errorf("%q made %q, want %q", test.args, got, test.want)
+		}
+		h.withStore(func(store *db.Store) {
+			if user, err := store.Authenticate(t.Context(), name, boPassword, "", ""); err != nil || user.Username != name {
+				t.Errorf("%q: the password that came on standard input does not fit: %v", test.args, err)
+			}
+		})
+	}
+}
+
+// The first account is an administrator, whatever the words say, in a folder that is made for it.
+func TestUserAddMakesTheFirstAnAdministrator(t *testing.T) {
+	data := t.TempDir() + "/deep/down"
+	if out := must(t, adaPassword+"\n", "--data", data, "user", "add", "ada"); !strings.Contains(out, "administrator") {
+		t.Errorf("printed %q", out)
+	}
+	if got := column(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
+		t.Errorf("made %q", got)
+	}
+}
+
+func TestUserAddRefuses(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, test := range []struct {
+		stdin string
+		args  []string
+		word  string
+	}{
+		{boPassword + "\n", []string{"ADA"}, "taken"},
+		{boPassword + "\n", []string{"cy", "--email", "ADA@example.com"}, "taken"},
+		{"short\n", []string{"cy"}, "15 characters"},
+		{"passwordpassword\n", []string{"cy"}, "guess"},
+		{"\n", []string{"cy"}, "15 characters"},
+		{strings.Repeat("lantern velvet orbit ", 400) + "\n", []string{"cy"}, "256 characters"},
+		{"", []string{"cy"}, "standard input"},
+		{"short\n", []string{"c y", "--email", "nobody"}, "username"},
+		{boPassword + "\n", []string{""}, "username"},
+		{boPassword + "\n", []string{"\x1b[31mcy"}, "username"},
+	} {
+		out, err := command(t, test.stdin, h.with(append([]string{"user", "add"}, test.args...)...)...)
+		refused(t, err, 1, test.word)
+		if out != "" {
+			t.Errorf("%q printed %q", test.args, out)
+		}
+	}
+	if got := column(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
+		t.Errorf("there are %q", got)
+	}
+}
+
+// readRows reads what --json printed.
+func readRows(t *testing.T, out string) (rows []map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || rows == nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return rows
+}
+
+func wantKeys(t *testing.T, row map[string]any, keys ...string) {
+	t.Helper()
+	slices.Sort(keys)
+	if got := slices.Sorted(maps.Keys(row)); !slices.Equal(got, keys) {
+		t.Errorf("the keys are %q, want %q", got, keys)
+	}
+}
+
+// wantTime checks that a time is RFC 3339 in UTC, and close to now.
+func wantTime(t *testing.T, value any, from, until time.Duration) {
+	t.Helper()
+	text := fmt.Sprint(value)
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || !strings.HasSuffix(text, "Z") || time.Until(at) < from-time.Second || time.Until(at) > until {
+		t.Errorf("%s is not a time in UTC between %s and %s from now: %v", text, from, until, err)
+	}
+}
+
+func TestUserList(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 2, "bo": 2})
+	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, h.ids["ada"][0])
+	change(t, h.path(), `UPDATE users SET disabled = 1 WHERE username = 'bo'`)
+
+	rows := readRows(t, must(t, "", h.with("user", "list", "--json")...))
+	if len(rows) != 2 {
+		t.Fatalf("%d rows: %v", len(rows), rows)
+	}
+	for i, want := range []map[string]any{
+		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "sessions": 1.0},
+		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "sessions": 0.0}, // none of a disabled user is alive
+	} {
+		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "sessions", "createdAt")
+		for key, value := range want {
+			if rows[i][key] != value {
+				t.Errorf("%s of %s is %v, want %v", key, want["username"], rows[i][key], value)
+			}
+		}
+		wantTime(t, rows[i]["createdAt"], -patience, 0)
+	}
+
+	lines := strings.Split(strings.TrimSpace(must(t, "", h.with("user", "list")...)), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "USERNAME") || !strings.HasPrefix(lines[1], "ada ") || !strings.HasPrefix(lines[2], "bo ") {
+		t.Errorf("the table is %q", lines)
+	}
+}
+
+// A folder that is not there yet is made: the lists are empty, and JSON says [].
+func TestListsOfAFreshFolder(t *testing.T) {
+	for _, what := range []string{"user", "session"} {
+		data := t.TempDir() + "/data"
+		if out := must(t, "", "--data", data, what, "list", "--json"); strings.TrimSpace(out) != "[]" {
+			t.Errorf("%s list --json printed %q", what, out)
+		}
+		if out := must(t, "", "--data", data, what, "list"); strings.Count(out, "\n") != 1 {
+			t.Errorf("%s list printed %q", what, out)
+		}
+	}
+}
+
+func TestSessionList(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
+	now := time.Now().UnixMilli()
+	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1]) // used longer ago
+	change(t, h.path(), `UPDATE sessions SET given_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
+	change(t, h.path(), `INSERT INTO sessions SELECT 'over', x'00', user_id, device_name, given_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
+		FROM sessions WHERE id = ?`, now-1, h.ids["ada"][0])
+
+	ids := func(args ...string) (ids []string) {
+		t.Helper()
+		for _, row := range readRows(t, must(t, "", h.with(append([]string{"session", "list", "--json"}, args...)...)...)) {
+			wantKeys(t, row, "id", "username", "deviceName", "ip", "lastActiveAt", "createdAt", "expiresAt")
+			wantTime(t, row["lastActiveAt"], -2*time.Minute, 0)
+			wantTime(t, row["createdAt"], -patience, 0)
+			wantTime(t, row["expiresAt"], 335*time.Hour, 336*time.Hour)
+			ids = append(ids, fmt.Sprint(row["id"]))
+		}
+		return ids
+	}
+	ada, bo := h.ids["ada"], h.ids["bo"]
+	if got := ids(); !slices.Equal(got, []string{ada[0], ada[1], bo[0]}) {
+		t.Errorf("listed %q", got)
+	}
+	if got := ids("--user", "bo"); !slices.Equal(got, bo) {
+		t.Errorf("bo's are %q", got)
+	}
+	if got := ids("--user", " ADA "); !slices.Equal(got, []string{ada[0], ada[1]}) {
+		t.Errorf("ada's are %q", got)
+	}
+
+	row := readRows(t, must(t, "", h.with("session", "list", "--json", "--user=ada")...))[1]
+	if row["username"] != "ada" || row["deviceName"] != "Kitchen tablet" || row["ip"] != "192.0.2.7" {
+		t.Errorf("the row is %v", row)
+	}
+	lines := strings.Split(strings.TrimSpace(must(t, "", h.with("session", "list")...)), "\n")
+	if len(lines) != 4 || !strings.HasPrefix(lines[1], ada[0]+" ") || !strings.Contains(lines[2], "Kitchen tablet") || !strings.Contains(lines[3], " bo ") {
+		t.Errorf("the table is %q", lines)
+	}
+
+	_, err := command(t, "", h.with("session", "list", "--user", "nobody")...)
+	refused(t, err, 1, "nobody")
+	_, err = command(t, "", h.with("session", "list", "--json", "--user", "nobody")...)
+	refused(t, err, 1, "nobody")
+}
+
+// wantLeft checks which sessions are left, and that the others' end is recorded as the command's.
+func (h *household) wantLeft(left ...string) {
+	h.t.Helper()
+	if got := h.live(); !slices.Equal(got, left) {
+		h.t.Errorf("left are %q, want %q", got, left)
+	}
+	var ended []string
+	for _, ids := range h.ids {
+		for _, id := range ids {
+			if !slices.Contains(left, id) {
+				ended = append(ended, id)
+			}
+		}
+	}
+	slices.Sort(ended)
+	recorded := column(h.t, h.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
+	if !slices.Equal(recorded, ended) {
+		h.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
+	}
+}
+
+func TestSessionRevoke(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args func(ada, bo []string) []string
+		left func(ada, bo []string) []string
+		fail string // what the line of a failure says
+	}{
+		{"one", func(ada, _ []string) []string { return ada[:1] }, func(ada, bo []string) []string { return append(ada[1:], bo...) }, ""},
+		{"several", func(ada, bo []string) []string { return []string{bo[0], ada[0]} }, func(ada, _ []string) []string { return ada[1:] }, ""},
+		{"unknown", func(ada, _ []string) []string { return []string{"nothing"} }, func(ada, bo []string) []string { return append(ada, bo...) }, "nothing"},
+		{"unknown among known", func(ada, bo []string) []string { return []string{ada[0], "nothing", bo[0], "nowhere"} }, func(ada, _ []string) []string { return ada[1:] }, "nothing, nowhere"},
+		{"twice", func(_, bo []string) []string { return []string{bo[0], bo[0]} }, func(ada, _ []string) []string { return ada }, ""},
+		{"of a user", func(_, _ []string) []string { return []string{"--user", "Ada"} }, func(_, bo []string) []string { return bo }, ""},
+		{"of an unknown user", func(_, _ []string) []string { return []string{"--user", "nobody"} }, func(ada, bo []string) []string { return append(ada, bo...) }, "nobody"},
+		{"all", func(_, _ []string) []string { return []string{"--all"} }, func(_, _ []string) []string { return nil }, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
+			ada, bo := slices.Clone(h.ids["ada"]), slices.Clone(h.ids["bo"])
+			out, err := command(t, "", h.with(append([]string{"session", "revoke"}, test.args(ada, bo)...)...)...)
+			switch {
+			case test.fail != "":
+				refused(t, err, 1, test.fail)
+			case test.name == "twice": // by then it is over, and unknown
+				refused(t, err, 1, bo[0])
+			case err != nil || out == "":
+				t.Errorf("printed %q: %v", out, err)
+			}
+			h.wantLeft(test.left(slices.Clone(ada), bo)...)
+		})
+	}
+}
+
+// An id of a session that has expired is unknown, whether it was swept or not.
+func TestSessionRevokeOfTheExpired(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 1})
+	change(t, h.path(), `UPDATE sessions SET expires_at = 1`)
+	_, err := command(t, "", h.with("session", "revoke", h.ids["ada"][0])...)
+	refused(t, err, 1, h.ids["ada"][0])
+}
+
+// A user without sessions is known: nothing is to be done, and it is done.
+func TestSessionRevokeOfNone(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, args := range [][]string{{"--user", "bo"}, {"--all"}} {
+		if out := must(t, "", h.with(append([]string{"session", "revoke"}, args...)...)...); !strings.Contains(out, "0 sessions") {
+			t.Errorf("%q printed %q", args, out)
+		}
+	}
+}
+
+func TestWrongWords(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
+	all := h.live()
+	for _, args := range [][]string{
+		{"session", "revoke"},
+		{"session", "revoke", h.ids["ada"][0], "--all"},
+		{"session", "revoke", h.ids["ada"][0], "--user", "ada"},
+		{"session", "revoke", "--user", "ada", "--all"},
+		{"session", "revoke", h.ids["ada"][0], "--user", "ada", "--all"},
+		{"session", "revoke", "--user"},
+		{"session", "revoke", "--user="},
+		{"session", "revoke", "--user=", "--all"}, // a script's variable that was empty
+		{"session", "forget"},
+		{"session"},
+		{"user"},
+		{"user", "add"},
+		{"user", "add", "cy", "di"},
+		{"user", "add", "cy", "--password", boPassword}, // a password is never an argument
+		{"user", "list", "ada"},
+		{"session", "list", "--all"},
+		{"doorbell"},
+		{"serve", "now"},
+		{"version", "now"},
+		{"--doorbell"},
+		{"-x"},
+		{"door\nbell"},
+		{"\x1b[2Jdoorbell"},
+	} {
+		_, err := command(t, boPassword+"\n", h.with(args...)...)
+		if status(err) != 2 || err == nil || strings.ContainsAny(err.Error(), "\n\x1b") {
+			t.Errorf("%q: status %d: %q, want one line and status 2", args, status(err), err)
+		}
+	}
+	if got := h.live(); !slices.Equal(got, all) {
+		t.Errorf("left are %q, want %q", got, all)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	out := must(t, "", "version")
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "porchlight ") || lines[1] != runtime.Version() || lines[2] != "SQLite "+db.SQLiteVersion() {
+		t.Errorf("printed %q", out)
+	}
+	version = "1.2.3"
+	defer func() { version = "" }()
+	if out := must(t, "", "version"); !strings.HasPrefix(out, "porchlight 1.2.3\n") {
+		t.Errorf("a release printed %q", out)
+	}
+}
+
+// What others have written cannot play with the terminal of whoever reads it.
+func TestNothingReachesTheTerminalButText(t *testing.T) {
+	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
+	h := openHousehold(t, map[string]int{"ada": 3})
+	change(t, h.path(), `UPDATE sessions SET device_name = ?`, hostile)
+	change(t, h.path(), `UPDATE sessions SET given_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
+	change(t, h.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
+
+	wantText := func(what, text string, lines int) {
+		t.Helper()
+		if strings.Count(text, "\n") != lines {
+			t.Errorf("%s: not %d lines: %q", what, lines, text)
+		}
+		if i := strings.IndexFunc(text, func(r rune) bool {
+			return (r < ' ' && r != '\n') || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069)
+		}); i >= 0 {
+			t.Errorf("%s: %q at %d of %q", what, text[i], i, text)
+		}
+	}
+	wantText("session list", must(t, "", h.with("session", "list")...), 4)
+	wantText("user list", must(t, "", h.with("user", "list")...), 3)
+	wantText("session revoke", must(t, "", h.with("session", "revoke", h.ids["ada"][0], h.ids["ada"][1])...), 2)
+	for _, args := range [][]string{
+		{"session", "revoke", hostile},
+		{"session", "revoke", "--user", hostile},
+		{"user", "add", hostile},
+	} {
+		_, err := command(t, boPassword+"\n", h.with(args...)...)
+		refused(t, err, 1)
+		wantText(strings.Join(args[:2], " "), err.Error(), 0)
+	}
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// setting is a row of the table of settings, with a value that is right and is not the default.
+type setting struct {
+	flag, variable string
+	inHelp         string // how --help tells the default
+	standard       string // the default, as read shows it
+	other, want    string // the other value, and what read shows of it
+	read           func(*settings) any
+}
+
+var everySetting = []setting{
+	{"listen", "PORCHLIGHT_LISTEN", "127.0.0.1:3000", "127.0.0.1:3000", "[::1]:8080", "[::1]:8080", func(s *settings) any { return s.Listen }},
+	{"data", "PORCHLIGHT_DATA", "data", "data", "/srv/porch light", "/srv/porch light", func(s *settings) any { return s.Data }},
+	{"url", "PORCHLIGHT_URL", "http://localhost", "http://localhost:3000", "https://Auth.Example.com/", "https://auth.example.com", func(s *settings) any { return s.url }},
+	{"trusted-proxies", "PORCHLIGHT_TRUSTED_PROXIES", "none", "[]", "10.0.0.0/8", "[10.0.0.0/8]", func(s *settings) any { return s.proxies }},
+	{"signup", "PORCHLIGHT_SIGNUP", "closed", "closed", "open", "open", func(s *settings) any { return s.Signup }},
+	{"idle-timeout", "PORCHLIGHT_IDLE_TIMEOUT", "336h", "336h0m0s", "1500ms", "1.5s", func(s *settings) any { return s.limits().IdleTimeout }},
+	{"max-lifetime", "PORCHLIGHT_MAX_LIFETIME", "720h", "720h0m0s", "48h", "48h0m0s", func(s *settings) any { return s.limits().MaxLifetime }},
+	{"shared-idle-timeout", "PORCHLIGHT_SHARED_IDLE_TIMEOUT", "30m", "30m0s", "5m", "5m0s", func(s *settings) any { return s.limits().SharedIdleTimeout }},
+	{"shared-max-lifetime", "PORCHLIGHT_SHARED_MAX_LIFETIME", "24h", "24h0m0s", "1h30m", "1h30m0s", func(s *settings) any { return s.limits().SharedMaxLifetime }},
+	{"sweep-interval", "PORCHLIGHT_SWEEP_INTERVAL", "10m", "10m0s", "1m", "1m0s", func(s *settings) any { return s.SweepInterval }},
+	{"activity-retention", "PORCHLIGHT_ACTIVITY_RETENTION", "4320h", "4320h0m0s", "24h", "24h0m0s", func(s *settings) any { return s.ActivityRetention }},
+	{"max-sessions", "PORCHLIGHT_MAX_SESSIONS", "100", "100", "7", "7", func(s *settings) any { return s.MaxSessions }},
+	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
+}
+
+func TestEverySettingIsTested(t *testing.T) {
+	var tested, existing []string
+	for _, s := range everySetting {
+		tested = append(tested, s.variable)
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
+		if field.IsExported() {
+			existing = append(existing, field.Tag.Get("env"))
+		}
+	}
+	slices.Sort(tested)
+	slices.Sort(existing)
+	if !slices.Equal(tested, existing) {
+		t.Errorf("tested are %q, there are %q", tested, existing)
+	}
+}
+
+// wantSetting parses a command line and reads one setting.
+func wantSetting(t *testing.T, s setting, want string, args ...string) {
+	t.Helper()
+	var c commands
+	if _, err := parse(&c, args, io.Discard); err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	if got := fmt.Sprint(s.read(&c.settings)); got != want {
+		t.Errorf("%q: %s is %s, want %s", args, s.flag, got, want)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for _, s := range everySetting {
+		t.Run(s.flag, func(t *testing.T) {
+			flag := []string{"--" + s.flag, s.other}
+			wantSetting(t, s, s.standard)
+			wantSetting(t, s, s.want, flag...)
+			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command takes it
+			wantSetting(t, s, s.want, append(flag, "session", "list")...)
+
+			t.Setenv(s.variable, "")
+			wantSetting(t, s, s.standard) // an empty variable counts as unset
+			t.Setenv(s.variable, s.other)
+			wantSetting(t, s, s.want)
+			wantSetting(t, s, s.want, "user", "list")
+			if s.flag != "url" && s.flag != "trusted-proxies" {
+				wantSetting(t, s, s.standard, "--"+s.flag, s.inHelp) // the flag beats the variable
+			}
+		})
+	}
+	t.Setenv("PORCHLIGHT_URL", "https://variable.example.com")
+	t.Setenv("PORCHLIGHT_TRUSTED_PROXIES", "192.0.2.1")
+	wantSetting(t, everySetting[2], "http://flag.example.com", "--url", "http://flag.example.com")
+	wantSetting(t, everySetting[3], "[192.0.2.2/32]", "--trusted-proxies", "192.0.2.2")
+}
+
+func TestHelpTellsEverySetting(t *testing.T) {
+	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // who asks for help may have a setting that is off
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"user", "add", "--help"}, {"-h"}} {
+		help, err := command(t, "", args...)
+		if status(err) != 0 {
+			t.Errorf("%q: %v", args, err)
+		}
+		for _, s := range everySetting {
+			// From this flag to the next one, or to what follows the flags.
+			_, section, found := strings.Cut(help, " --"+s.flag+"=")
+			if !found {
+				t.Errorf("%q does not tell of --%s", args, s.flag)
+				continue
+			}
+			section = regexp.MustCompile(`\n\n|\n +(-\w, )?--\w[\w-]*=`).Split(section, 2)[0]
+			section = strings.Join(strings.Fields(section), " ")
+			for _, want := range []string{s.variable, s.inHelp} {
+				if !regexp.MustCompile(`(^|[^\w|-])` + regexp.QuoteMeta(want) + `($|[^\w|-])`).MatchString(section) {
+					t.Errorf("%q: --%s=%s: no word of %s", args, s.flag, section, want)
+				}
+			}
+		}
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	const (
+		duration = "such as 30m or 336h"
+		listen   = "127.0.0.1:3000"
+		port     = "0 to 65535"
+		address  = "https://auth.example.com"
+		proxies  = "10.0.0.0/8"
+	)
+	for _, bad := range []struct{ flag, value, right string }{
+		{"listen", "3000", listen},
+		{"listen", "127.0.0.1", listen},
+		{"listen", "[::1:3000", listen},
+		{"listen", "127.0.0.1:65536", port},
+		{"listen", "127.0.0.1:-1", port},
+		{"listen", "127.0.0.1:door", port},
+		{"url", "auth.example.com", address},
+		{"url", "//auth.example.com", address},
+		{"url", "ftp://auth.example.com", address},
+		{"url", "https://", address},
+		{"url", "https://:3000", address},
+		{"url", "https://auth.example.com/porch", address},
+		{"url", "https://auth.example.com/?a=b", address},
+		{"url", "https://auth.example.com#a", address},
+		{"url", "https://ada@auth.example.com", address},
+		{"url", "https://auth example.com", address},
+		{"url", "https://auth.example.com:", address},
+		{"url", "https://auth.example.com:65536", address},
+		{"url", "https://auth.example.com:door", address},
+		{"url", "http://[fe80::1%25eth0]:3000", address},
+		{"trusted-proxies", "proxy.example.com", proxies},
+		{"trusted-proxies", "10.0.0.0/33", proxies},
+		{"trusted-proxies", "10.0.0", proxies},
+		{"signup", "Open", "open or closed"},
+		{"signup", "yes", "open or closed"},
+		{"idle-timeout", "0", duration},
+		{"idle-timeout", "0s", duration},
+		{"idle-timeout", "-5m", duration},
+		{"idle-timeout", "14d", duration},
+		{"idle-timeout", "30", duration},
+		{"idle-timeout", "999us", duration},
+		{"max-lifetime", "0", duration},
+		{"max-lifetime", "soon", duration},
+		{"shared-idle-timeout", "0", duration},
+		{"shared-idle-timeout", "soon", duration},
+		{"shared-max-lifetime", "-1h", duration},
+		{"shared-max-lifetime", "soon", duration},
+		{"sweep-interval", "0", duration},
+		{"sweep-interval", "soon", duration},
+		{"activity-retention", "0", duration},
+		{"activity-retention", "99999999h", duration},
+		{"max-sessions", "0", "from 1 on"},
+		{"max-sessions", "-1", "from 1 on"},
+		{"max-sessions", "many", "from 1 on"},
+		{"max-sessions", "99999999999999999999", "from 1 on"},
+		{"log-format", "xml", "text or json"},
+		{"log-format", "two\nlines", "text or json"},
+	} {
+		t.Run(bad.flag+"="+bad.value, func(t *testing.T) {
+			told := strings.ReplaceAll(bad.value, "\n", "") // what remains of it on one line is for the code to choose
+			if told != bad.value {
+				told = "two"
+			}
+			serve := func(args ...string) error {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel() // a setting that is let through ends here, and not in a server that runs on
+				return run(ctx, append(args, "--data", t.TempDir()), strings.NewReader(""), io.Discard)
+			}
+			refused(t, serve("--"+bad.flag+"="+bad.value), 2, "--"+bad.flag, told, bad.right)
+			t.Setenv("PORCHLIGHT_"+strings.ToUpper(strings.ReplaceAll(bad.flag, "-", "_")), bad.value)
+			refused(t, serve(), 2, "--"+bad.flag, told, bad.right)
+		})
+	}
+	_, err := command(t, "", "user", "list", "--data=")
+	refused(t, err, 2, "--data", "give a folder")
+}
+
+// A value that begins with a dash looks like another flag.
+func TestBadSettingWithADash(t *testing.T) {
+	_, err := command(t, "", "--idle-timeout", "-5m")
+	refused(t, err, 2, "--idle-timeout", "-5m")
+}
+
+func TestItemsAreTrimmed(t *testing.T) {
+	s := everySetting[3]
+	list := " 10.1.2.3/8 ,127.0.0.1,\t::1 , ::ffff:192.0.2.1,fd00::/8"
+	want := fmt.Sprint([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("fd00::/8")})
+	wantSetting(t, s, want, "--trusted-proxies", list)
+	t.Setenv(s.variable, list)
+	wantSetting(t, s, want)
+}
+
+func TestURL(t *testing.T) {
+	s := everySetting[2]
+	for listen, want := range map[string]string{
+		"127.0.0.1:8080": "http://localhost:8080",
+		":8080":          "http://localhost:8080",
+		"192.0.2.7:8080": "http://localhost:8080",
+		"[::1]:8080":     "http://localhost:8080",
+	} {
+		wantSetting(t, s, want, "--listen", listen)
+		wantSetting(t, s, "https://auth.example.com", "--listen", listen, "--url", "https://auth.example.com")
+	}
+	for given, want := range map[string]string{
+		"https://auth.example.com":      "https://auth.example.com",
+		"https://auth.example.com:443":  "https://auth.example.com",
+		"https://auth.example.com:8443": "https://auth.example.com:8443",
+		"http://auth.example.com:80/":   "http://auth.example.com",
+		"HTTP://AUTH.example.com:443":   "http://auth.example.com:443",
+		"http://[2001:DB8::1]:3000":     "http://[2001:db8::1]:3000",
+		"http://192.0.2.7:3000":         "http://192.0.2.7:3000",
+	} {
+		wantSetting(t, s, want, "--url", given)
+	}
+}
+
+// Where :0 asked for any port, the address holds the one that was found; an address that was given stays.
+func TestURLHasTheRealPort(t *testing.T) {
+	for want, args := range map[string][]string{
+		"http://localhost:41234": {"--listen", "127.0.0.1:0"},
+		"http://auth.example":    {"--listen", "127.0.0.1:0", "--url", "http://auth.example"},
+	} {
+		var c commands
+		if _, err := parse(&c, args, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		c.useRealPort(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 41234})
+		if c.url.String() != want {
+			t.Errorf("%q: %s, want %s", args, c.url, want)
+		}
+	}
+	var c commands
+	if _, err := parse(&c, []string{"--listen", ":80"}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	c.useRealPort(&net.TCPAddr{Port: 80})
+	if c.url.String() != "http://localhost" { // as browsers send it
+		t.Error(c.url)
+	}
+}
+
+func TestWarningOfLocalhost(t *testing.T) {
+	for _, test := range []struct {
+		listen, url string
+		warns       bool
+	}{
+		{"127.0.0.1:3000", "", false},
+		{"127.8.8.8:3000", "", false},
+		{"[::1]:3000", "", false},
+		{"localhost:3000", "", false},
+		{":3000", "", true},
+		{"0.0.0.0:3000", "", true},
+		{"[::]:3000", "", true},
+		{"192.0.2.7:3000", "", true},
+		{":3000", "http://localhost:3000", true},
+		{":3000", "https://LOCALHOST", true},
+		{":3000", "http://127.0.0.1:3000", true},
+		{":3000", "http://[::1]:3000", true},
+		{":3000", "https://auth.example.com", false},
+		{"0.0.0.0:3000", "http://192.0.2.7:3000", false},
+		{"127.0.0.1:3000", "https://auth.example.com", false}, // behind a proxy on the same machine
+	} {
+		var c commands
+		if _, err := parse(&c, []string{"--listen", test.listen, "--url", test.url}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		c.warnOfLocalhost(slog.New(slog.NewTextHandler(&log, nil)))
+		if warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "--url"); warned != test.warns {
+			t.Errorf("--listen %s --url %q: the log is %q", test.listen, test.url, log.String())
+		}
+	}
+}

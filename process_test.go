@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is the built program serving, as a process of its own.
+type process struct {
+	server
+	command *exec.Cmd
+	errors  *bytes.Buffer // what came on standard error; complete after terminate
+}
+
+// startProcess starts the built program on a port of its own, unless args name another.
+func startProcess(t testing.TB, args ...string) *process {
+	t.Helper()
+	p := &process{command: exec.Command(built(t), append([]string{"--listen", "127.0.0.1:0"}, args...)...), errors: &bytes.Buffer{}}
+	p.server = server{t: t, lines: make(chan string, 100)}
+	p.command.Stderr = p.errors
+	out, err := p.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.terminate)
+	go func() {
+		defer close(p.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			p.lines <- scanner.Text()
+		}
+	}()
+	line := <-p.lines // "" when it ended before it listened
+	var ok bool
+	if p.listen, ok = strings.CutPrefix(line, "Listening on "); !ok {
+		p.terminate()
+		t.Fatalf("the first line is %q: %s", line, p.errors)
+	}
+	p.url = "http://" + strings.Replace(p.listen, "[::]", "127.0.0.1", 1)
+	return p
+}
+
+// terminate sends SIGTERM and waits for the end.
+func (p *process) terminate() {
+	if p.command.ProcessState != nil {
+		return
+	}
+	p.command.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(patience, func() { p.command.Process.Kill() })
+	defer kill.Stop()
+	if err := p.command.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		p.t.Error(err)
+	}
+}
+
+// runProcess runs a command of the built program, with nothing on standard input.
+func runProcess(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, built(t), args...)
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// userScript is what somebody types who has nothing but curl.
+const userScript = `
+set -eu
+url=$1
+cd "$2"
+
+# ask WANTED-STATUS JAR METHOD PATH [BODY]: the answer's body, or a complaint
+ask() {
+	wanted=$1 jar=$2 method=$3 path=$4
+	shift 4
+	status=$(curl -sS -o answer -w '%{http_code}' -X "$method" -b "$jar" -c "$jar" -A "${agent:-curl}" ${1:+-H 'Content-Type: application/json' -d "$1"} "$url$path")
+	if [ "$status" != "$wanted" ]; then
+		echo "$method $path of $jar: $status, not $wanted: $(cat answer)" >&2
+		exit 1
+	fi
+	cat answer
+}
+
+# same WHAT GOT WANTED
+same() {
+	if [ "$2" != "$3" ]; then
+		echo "$1: got '$2', not '$3'" >&2
+		exit 1
+	fi
+}
+
+sign_in() {
+	same "sign in" "$(ask 200 "$1" POST /login '{"username":"ada","password":"lantern velvet orbit marmalade"}')" '{"username":"ada"}'
+}
+
+id() { sed 's/.*"id":"\([^"]*\)".*/\1/'; }
+count() { grep -o '"id":' | wc -l | tr -d ' '; }
+
+same "not signed in" "$(ask 401 nobody GET /me/sessions)" '{"error":"Not signed in."}'
+same "a wrong password" "$(ask 401 nobody POST /login '{"username":"ada","password":"wrong"}')" '{"error":"Username or password is incorrect."}'
+
+agent='Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' sign_in library
+agent='Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' sign_in phone
+
+same "two are listed" "$(ask 200 phone GET /me/sessions | count)" 2
+ask 200 phone GET /me/sessions | grep -q '"deviceName":"Firefox on Linux"'
+ask 200 phone GET /me/sessions | grep -q '"deviceName":"Safari on iPhone"'
+ask 200 phone GET /me/sessions/current | grep -q '"isCurrent":true'
+library=$(ask 200 library GET /me/sessions/current | id)
+phone=$(ask 200 phone GET /me/sessions/current | id)
+
+same "one's own" "$(ask 400 phone DELETE "/me/sessions/$phone")" '{"error":"Use POST /logout to end your current session."}'
+same "unknown" "$(ask 404 phone DELETE /me/sessions/nothing)" '{"error":"Session not found"}'
+same "revoke" "$(ask 200 phone DELETE "/me/sessions/$library")" '{"message":"Session revoked."}'
+same "it is dead" "$(ask 401 library GET /me/sessions)" '{"error":"Not signed in."}'
+same "it is gone" "$(ask 404 phone DELETE "/me/sessions/$library")" '{"error":"Session not found"}'
+same "one is listed" "$(ask 200 phone GET /me/sessions | count)" 1
+
+sign_in tablet
+sign_in laptop
+same "three are listed" "$(ask 200 phone GET /me/sessions | count)" 3
+same "revoke all others" "$(ask 200 phone POST /me/sessions/revoke-all)" '{"message":"All other sessions have been revoked.","revoked":2}'
+ask 401 tablet GET /me/sessions >/dev/null
+ask 401 laptop GET /me/sessions >/dev/null
+same "one is left" "$(ask 200 phone GET /me/sessions | count)" 1
+
+same "log out" "$(ask 200 phone POST /logout)" '{"message":"Logged out"}'
+if grep -q porchlight phone; then
+	echo "the cookie is still there: $(cat phone)" >&2
+	exit 1
+fi
+same "log out again" "$(ask 200 phone POST /logout)" '{"message":"Logged out"}'
+ask 401 phone GET /me/sessions >/dev/null
+same "health" "$(ask 200 nobody GET /healthz)" '{"status":"ok"}'
+echo done
+`
+
+func TestScriptWithCurl(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("curl is missing")
+		}
+		t.Skip("curl is missing: install it to run this test")
+	}
+	h := openHousehold(t, nil)
+	p := startProcess(t, "--data", h.data)
+	script := exec.CommandContext(t.Context(), "sh", "-c", userScript, "sh", p.url, t.TempDir())
+	out, err := script.CombinedOutput()
+	if err != nil || string(out) != "done\n" {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got := h.live(); len(got) != 0 {
+		t.Errorf("left are %q", got)
+	}
+}
+
+// BenchmarkStart is how long it takes from the start of the process to its first answer, on a database with 10,000
+// sessions, and how much memory it holds: right then, and at rest after somebody has signed in.
+func BenchmarkStart(b *testing.B) {
+	h := openHousehold(b, map[string]int{"ada": 1})
+	change(b, h.path(), `
+		INSERT INTO sessions
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+		SELECT 'session' || i, randomblob(32), user_id, device_name, '', device_kind, user_agent, ip, 0, created_at - i, last_active_at - i, expires_at - i
+		FROM sessions, n`)
+	if got := len(h.live()); got != 10000 {
+		b.Fatalf("%d sessions", got)
+	}
+	built(b)
+	var atFirst, atRest float64
+	for b.Loop() {
+		p := startProcess(b, "--data", h.data, "--max-sessions", "20000")
+		c := p.newClient()
+		c.want(http.StatusOK, "/healthz")
+		b.StopTimer()
+		atFirst = max(atFirst, resident(b, p.command.Process.Pid))
+		p.signIn("ada", adaPassword).want(http.StatusOK, "/sessions")
+		atRest = max(atRest, lowest(b, p.command.Process.Pid))
+		c.http.CloseIdleConnections()
+		p.terminate()
+		b.StartTimer()
+	}
+	b.ReportMetric(atFirst, "MB-at-first")
+	b.ReportMetric(atRest, "MB-at-rest")
+}
+
+// resident is the process's resident memory in MB.
+func resident(b *testing.B, pid int) float64 {
+	b.Helper()
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		b.Skip("needs /proc: ", err)
+	}
+	for line := range strings.Lines(string(content)) {
+		var kB float64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kB); n == 1 {
+			return kB / 1024
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
+
+// lowest is the resident memory once it has not sunk for two seconds: memory for hashing is given back one second
+// after the last hash.
+func lowest(b *testing.B, pid int) float64 {
+	b.Helper()
+	least, again := resident(b, pid), time.NewTicker(50*time.Millisecond)
+	defer again.Stop()
+	for settled := 0; settled < 40; settled++ {
+		<-again.C
+		if now := resident(b, pid); now < least-0.1 {
+			least, settled = now, 0
+		}
+	}
+	return resident(b, pid)
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+func TestServeAFreshFolder(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "deep", "data")
+	s := start(t, data)
+	_, port, err := net.SplitHostPort(s.listen)
+	if err != nil || port == "0" {
+		t.Fatalf("listening on %q: %v", s.listen, err)
+	}
+	line := <-s.lines
+	link, ok := strings.CutPrefix(line, "Create the first account: http://localhost:"+port+"/setup?token=")
+	if !ok {
+		t.Fatalf("the second line is %q", line)
+	}
+	token, err := url.QueryUnescape(link)
+	if err != nil || len(token) < 26 { // 128 bits in base32
+		t.Errorf("the token is %q: %v", token, err)
+	}
+
+	c := s.newClient()
+	c.want(http.StatusOK, "/healthz")
+	c.want(http.StatusForbidden, "/setup")
+	c.want(http.StatusForbidden, "/setup?token="+token[1:]+"A")
+	c.want(http.StatusOK, "/setup?token="+link)
+	if status, _ := c.form("/setup", "token", "wrong", "username", "eve", "password", boPassword); status != http.StatusForbidden {
+		t.Errorf("set up with a wrong token: %d", status)
+	}
+	if status, body := c.form("/setup", "token", token, "username", "ada", "password", adaPassword); status != http.StatusSeeOther {
+		t.Fatalf("set up: %d %s", status, body)
+	}
+	c.want(http.StatusOK, "/sessions")
+	c.want(http.StatusNotFound, "/setup?token="+link)
+	if status, _ := c.form("/setup", "token", token, "username", "eve", "password", boPassword); status != http.StatusNotFound {
+		t.Errorf("set up again: %d", status)
+	}
+	if got := column(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
+		t.Errorf("the accounts are %q", got)
+	}
+
+	// For the owner's eyes alone, while it runs: the write-ahead log and its index, too.
+	for path, mode := range map[string]fs.FileMode{"": 0o700, "porchlight.db": 0o600, "porchlight.db-wal": 0o600, "porchlight.db-shm": 0o600} {
+		info, err := os.Stat(filepath.Join(data, path))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%q: %v, want %v: %v", path, info.Mode(), mode, err)
+		}
+	}
+	if rest := s.rest(); len(rest) > 0 {
+		t.Errorf("printed as well: %q", rest)
+	}
+
+	again := start(t, data)
+	again.newClient().want(http.StatusNotFound, "/setup?token="+link)
+	if rest := again.rest(); len(rest) > 0 {
+		t.Errorf("a later start printed %q", rest)
+	}
+}
+
+// Without an account there is a new token at each start, and the address of the link is the public one.
+func TestServeMakesANewSetUpLinkEachTime(t *testing.T) {
+	data := t.TempDir()
+	seen := map[string]bool{}
+	for range 2 {
+		s := start(t, data, "--url", "https://auth.example.com")
+		line := <-s.lines
+		if !strings.HasPrefix(line, "Create the first account: https://auth.example.com/setup?token=") {
+			t.Errorf("the second line is %q", line)
+		}
+		seen[line] = true
+		s.newClient().want(http.StatusOK, "/healthz")
+	}
+	if len(seen) != 2 {
+		t.Errorf("the links are %v", seen)
+	}
+}
+
+// What a command does to a running server holds on the next request.
+func TestCommandsWhileTheServerRuns(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data)
+	must(t, boPassword+"\n", h.with("user", "add", "cy")...)
+	ada, bo, cy := s.signIn("ada", adaPassword), s.signIn("bo", boPassword), s.signIn("cy", boPassword)
+
+	id := column(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	must(t, "", h.with("session", "revoke", id[0])...)
+	ada.want(http.StatusUnauthorized, "/me/sessions")
+	bo.want(http.StatusOK, "/me/sessions")
+
+	must(t, "", h.with("session", "revoke", "--user", "bo")...)
+	bo.want(http.StatusUnauthorized, "/me/sessions")
+	cy.want(http.StatusOK, "/me/sessions")
+
+	must(t, "", h.with("session", "revoke", "--all")...)
+	cy.want(http.StatusUnauthorized, "/me/sessions")
+	if rows := readRows(t, must(t, "", h.with("session", "list", "--json")...)); len(rows) != 0 {
+		t.Errorf("alive are %v", rows)
+	}
+}
+
+// files are all that a folder holds but the lock and what SQLite keeps beside a database that is open.
+func files(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() || strings.HasSuffix(entry.Name(), ".lock") || strings.HasSuffix(entry.Name(), "-wal") || strings.HasSuffix(entry.Name(), "-shm") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[entry.Name()] = string(content)
+	}
+	return all
+}
+
+func TestServeRefusesADatabaseItCannotUse(t *testing.T) {
+	write := func(path, content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		make func(path string)
+		word string
+	}{
+		{"garbage", func(path string) { write(path, strings.Repeat("not a database ", 1000)) }, "--data"},
+		{"a short file", func(path string) { write(path, "hello") }, "--data"},
+		{"cut off", func(path string) {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(path, string(content[:len(content)/2]))
+		}, "restore"},
+		{"newer", func(path string) {
+			change(t, path, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)`)
+		}, "newer"},
+		{"somebody else's", func(path string) {
+			write(path, "")
+			change(t, path, `CREATE TABLE recipes (name TEXT)`)
+		}, "Porchlight's"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := openHousehold(t, map[string]int{"ada": 1})
+			test.make(h.path())
+			before := files(t, h.data)
+			for _, words := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"user", "list"}, {"session", "revoke", "--all"}} {
+				out, err := command(t, "", h.with(words...)...)
+				refused(t, err, 1, h.path(), test.word)
+				if out != "" {
+					t.Errorf("%q printed %q", words, out)
+				}
+			}
+			if after := files(t, h.data); fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Errorf("the folder was changed: %d files before, %d after", len(before), len(after))
+			}
+		})
+	}
+}
+
+func TestServeRefusesAFolderItCannotUse(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(folder, "data", "porchlight.db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{file, filepath.Join(file, "data"), filepath.Join(folder, "data"), filepath.Join(folder, "nul\x00")} {
+		out, err := command(t, "", "--data", data, "--listen", "127.0.0.1:0")
+		refused(t, err, 1, "--data")
+		if out != "" {
+			t.Errorf("%q: printed %q", data, out)
+		}
+	}
+	if content, err := os.ReadFile(file); string(content) != "mine" {
+		t.Errorf("the file is %q: %v", content, err)
+	}
+}
+
+// A start that fails because the port is taken changes nothing, whatever else it was told: a second start with other
+// limits must not end the sessions of the server that runs.
+func TestServeOnAPortInUse(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 2})
+	rows := func() []string {
+		return column(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
+	}
+	before := rows()
+	s := start(t, h.data)
+	out, err := command(t, "", h.with("--listen", s.listen, "--idle-timeout", "1ms", "--max-lifetime", "1ms")...)
+	refused(t, err, 1, s.listen, "--listen")
+	if out != "" {
+		t.Errorf("printed %q", out)
+	}
+	if after := rows(); !slices.Equal(after, before) {
+		t.Errorf("the sessions were\n%q, and are\n%q", before, after)
+	}
+	s.newClient().want(http.StatusOK, "/healthz") // the one that runs goes on
+}
+
+// Stricter limits hold from the start on, also for sessions that were begun before.
+func TestServeAppliesItsLimits(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data)
+	ada := s.signIn("ada", adaPassword)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, h.data, "--max-lifetime", "1ms")
+	ada.url = again.url
+	ada.want(http.StatusUnauthorized, "/me/sessions")
+}
+
+// What is noted in memory is on disk once the server has been told to stop and has ended: when a session was last
+// active, and sign-ins that failed.
+func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data)
+	ada := s.signIn("ada", adaPassword)
+	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
+	ada.want(http.StatusOK, "/me/sessions")
+	if status, _ := s.newClient().form("/login", "username", "ada", "password", "wrong"); status != http.StatusUnauthorized {
+		t.Errorf("a wrong password: %d", status)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatalf("stop: %v", err)
+	}
+	if got := column(t, h.path(), `SELECT kind FROM activity ORDER BY id`); !slices.Equal(got, []string{db.SignedIn, db.SignInFailed}) {
+		t.Errorf("the activity is %q", got)
+	}
+	if got := column(t, h.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
+		t.Error("that the session was active is not on disk")
+	}
+	if left, _ := filepath.Glob(h.path() + "-*"); len(left) > 0 {
+		t.Errorf("the database was not closed: %q is left", left)
+	}
+	if _, err := net.Dial("tcp", s.listen); err == nil {
+		t.Error("the port is still open")
+	}
+}
+
+// A browser opens connections on which it never asks anything, and a slow client is half-way through its request:
+// that is no failure, and keeps nobody waiting for long.
+func TestServeEndsDespiteSilentClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the server's own limit of 5 seconds")
+	}
+	t.Parallel()
+	h := openHousehold(t, nil)
+	s := start(t, h.data)
+	for _, text := range []string{"", "GET /healthz HTTP/1.1\r\nHo"} {
+		conn, err := net.Dial("tcp", s.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.newClient().want(http.StatusOK, "/healthz") // by now the others have been let in
+	if err := s.stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// A request that is under way when the server is told to stop gets its answer.
+func TestServeAnswersWhatIsUnderWay(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data)
+	body, in := io.Pipe()
+	request, err := http.NewRequest("POST", s.url+"/login", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := "username=ada&password=" + url.QueryEscape(adaPassword)
+	request.ContentLength = int64(len(form))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answered := make(chan error, 1)
+	c := s.newClient()
+	go func() {
+		response, err := c.http.Do(request)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				err = errors.New(response.Status)
+			}
+		}
+		answered <- err
+	}()
+	if _, err := io.WriteString(in, form[:10]); err != nil { // returns once the transport has taken it
+		t.Fatal(err)
+	}
+	s.newClient().want(http.StatusOK, "/healthz")
+	s.cancel()
+	eventually(t, "the server lets nobody in any more", func() bool {
+		conn, err := net.Dial("tcp", s.listen)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if _, err := io.WriteString(in, form[10:]); err != nil {
+		t.Error(err)
+	}
+	in.Close()
+	if err := <-answered; err != nil {
+		t.Errorf("sign in while the server ends: %v", err)
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if got := h.live(); len(got) != 1 {
+		t.Errorf("%d sessions are on disk", len(got))
+	}
+}
+
+// Expired sessions go while the server runs, and leave their end behind; old activity goes, too.
+func TestServeSweeps(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 3, "bo": 1})
+	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
+	change(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
+	start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
+	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
+	if got := column(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
+		t.Errorf("recorded as expired are %q", got)
+	}
+	eventually(t, "the activity of two hours ago is gone", func() bool {
+		return len(column(t, h.path(), `SELECT id FROM activity WHERE session_id = '`+h.ids["bo"][0]+`'`)) == 0
+	})
+
+	// One that expires by itself, under limits of its own.
+	s := start(t, h.data, "--sweep-interval", "10ms", "--shared-idle-timeout", "100ms")
+	ada := s.newClient()
+	if status, body := ada.form("/login", "username", "ada", "password", adaPassword, "shared", "1"); status != http.StatusOK {
+		t.Fatalf("sign in: %d %s", status, body)
+	}
+	eventually(t, "the session on the shared computer is gone", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
+	ada.want(http.StatusUnauthorized, "/me/sessions")
+}
+
+// The log is on standard error, in the format that was asked for; standard output has the two lines and nothing else.
+func TestProcess(t *testing.T) {
+	data := t.TempDir()
+	p := startProcess(t, "--data", data, "--log-format", "json", "--listen", ":0")
+	if line := <-p.lines; !strings.HasPrefix(line, "Create the first account: http://localhost:") {
+		t.Errorf("the second line is %q", line)
+	}
+	p.newClient().want(http.StatusOK, "/healthz")
+	p.terminate()
+	if code := p.command.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d after SIGTERM: %s", code, p.errors)
+	}
+	if more, ok := <-p.lines; ok {
+		t.Errorf("printed as well %q", more)
+	}
+	for line := range bytes.Lines(p.errors.Bytes()) {
+		if !bytes.HasPrefix(line, []byte(`{"time":`)) {
+			t.Errorf("not a line of JSON: %q", line)
+		}
+	}
+	if !strings.Contains(p.errors.String(), `"level":"WARN"`) || !strings.Contains(p.errors.String(), "--url") {
+		t.Errorf("no warning of localhost: %s", p.errors)
+	}
+
+	for _, test := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"--help"}, 0},
+		{[]string{"version"}, 0},
+		{[]string{"user", "list"}, 0},
+		{[]string{"session", "revoke", "nothing"}, 1},
+		{[]string{"user", "add", "cy"}, 1}, // with nothing on standard input
+		{[]string{"--idle-timeout", "0"}, 2},
+		{[]string{"doorbell"}, 2},
+	} {
+		stdout, stderr, code := runProcess(t, append([]string{"--data", data}, test.args...)...)
+		if code != test.code || (stdout == "") != (code != 0) || strings.Count(stderr, "\n") != min(code, 1) {
+			t.Errorf("%q: exit status %d, want %d: %q and on standard error %q", test.args, code, test.code, stdout, stderr)
+		}
+		if code != 0 && !strings.HasPrefix(stderr, "porchlight: ") {
+			t.Errorf("%q: %q does not say who speaks", test.args, stderr)
+		}
+	}
+}
