@@ -29,7 +29,11 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		// The old hash in the condition: of two changes at once, the second does not overwrite the first.
-		if err := changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash); err != nil {
+		err := changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
+		if errors.Is(err, ErrNotFound) {
+			return ErrWrongPassword
+		}
+		if err != nil {
 			return err
 		}
 		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3 AND expires_at > $4`, hashToken(token), by.ID, by.UserID, now); err != nil {
@@ -44,7 +48,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		if !endOthers {
 			return nil
 		}
-		_, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
+		_, err = end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
 		return err
 	})
 	return token, err

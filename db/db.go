@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -46,6 +47,7 @@ type Store struct {
 	resume  *sql.Stmt // what every request and every device list asks is prepared once
 	devices *sql.Stmt
 	hasher  *hasher
+	file    os.FileInfo // the database file as it was opened
 
 	pending pending
 }
@@ -98,8 +100,24 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.resume, err = s.reader.PrepareContext(ctx, resumeSession); err != nil {
 		return err
 	}
-	s.devices, err = s.reader.PrepareContext(ctx, sessionsOfUser)
+	if s.devices, err = s.reader.PrepareContext(ctx, sessionsOfUser); err != nil {
+		return err
+	}
+	s.file, err = os.Stat(s.options.Path)
 	return err
+}
+
+// there answers ErrUnavailable when the database file is gone or another has taken its place. SQLite would go on with the
+// file that it has open, and what it acknowledged would be gone with the process.
+func (s *Store) there() error {
+	file, err := os.Stat(s.options.Path)
+	if err == nil && !os.SameFile(file, s.file) {
+		err = errors.New("another file has taken its place")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 func openPool(path, settings string, connections int) (*sql.DB, error) {
@@ -121,7 +139,7 @@ func makeFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot open the database: %w; check who owns the file, or choose another folder with --data", err)
 	}
-	return file.Close()
+	return errors.Join(file.Chmod(0o600), file.Close())
 }
 
 // Close writes what is still noted in memory, then closes the database.
@@ -140,6 +158,9 @@ func (s *Store) Close() error {
 
 // Ping reads one row: the database answers.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.there(); err != nil {
+		return err
+	}
 	_, err := s.HasUsers(ctx)
 	return err
 }
@@ -149,6 +170,9 @@ func (s *Store) now() int64 { return s.options.Now().UnixMilli() }
 
 // write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut.
 func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
+	if err := s.there(); err != nil {
+		return err
+	}
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	conn, err := s.writer.Conn(wait)
@@ -194,7 +218,7 @@ func unavailable(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone), strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
 	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
 	default:
 		return err

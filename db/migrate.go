@@ -25,8 +25,10 @@ func migrateWith(ctx context.Context, path string, steps fs.FS) (err error) {
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if locked, err := lock.TryLockContext(wait, 50*time.Millisecond); err != nil || !locked {
+	if _, err := lock.TryLockContext(wait, 50*time.Millisecond); errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("cannot lock %s.lock: another Porchlight seems to be migrating this database; try again", path)
+	} else if err != nil {
+		return fmt.Errorf("cannot lock the database: %w; check who owns the folder, or choose another with --data", err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 

@@ -115,6 +115,9 @@ func parseHash(hash string) (cost HashCost, salt, key []byte, err error) {
 	if _, err = fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=1", &version, &cost.Memory, &cost.Time); err != nil {
 		return cost, nil, nil, fmt.Errorf("a stored password hash cannot be read: %w", err)
 	}
+	if cost.Time < 1 {
+		return cost, nil, nil, errors.New("a stored password hash cannot be read: no passes")
+	}
 	if salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil {
 		return cost, nil, nil, err
 	}
@@ -139,9 +142,9 @@ func (h *hasher) checkPassword(ctx context.Context, password string, words ...st
 	if madeOf(password, words) {
 		return "This password is made of your username, your e-mail address or this site's name, which are tried first. Use words that have nothing to do with them.", nil
 	}
-	scored := password
-	if length > scoredMax {
-		scored = string([]rune(password)[:scoredMax])
+	scored := unit(password)
+	if utf8.RuneCountInString(scored) > scoredMax {
+		scored = string([]rune(scored)[:scoredMax])
 	}
 	score := 0
 	err = h.run(ctx, func() { score = zxcvbn.PasswordStrength(scored, words).Score })
@@ -149,6 +152,15 @@ func (h *hasher) checkPassword(ctx context.Context, password string, words ...st
 		reason = "This password is too easy to guess: it is common, or made of common words, dates, repeats or keyboard rows. Try four or five words that do not belong together."
 	}
 	return reason, err
+}
+
+// unit is what a password repeats, or all of it where it repeats nothing: zxcvbn sees repeats of one character alone.
+func unit(password string) string {
+	end := 1
+	for !strings.HasPrefix(password, password[end:]) {
+		end++
+	}
+	return password[:end]
 }
 
 var separators = regexp.MustCompile(`[^\pL\pN]+`)

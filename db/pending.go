@@ -12,6 +12,8 @@ import (
 // pending is what was noted in memory and is not yet on disk, so that reading never waits for a write. Each map
 // is bounded: by the sessions that there are, or by pendingFailures.
 type pending struct {
+	flushing sync.Mutex // one flush at a time: what was noted once is written once
+
 	mu       sync.Mutex
 	touches  map[string]int64               // session id -> when it was last active
 	refused  map[[sha256.Size]byte]struct{} // token hashes of expired sessions that were asked for
@@ -82,6 +84,8 @@ func (s *Store) FlushEvery() time.Duration {
 // Flush writes what was noted. What cannot be written now stays noted.
 func (s *Store) Flush(ctx context.Context) error {
 	p := &s.pending
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
 	p.mu.Lock()
 	touches, refused, failures := maps.Clone(p.touches), maps.Clone(p.refused), maps.Clone(p.failures)
 	p.mu.Unlock()

@@ -137,6 +137,9 @@ const resumeSession = `
 
 // Resume finds the live session that a token names, or answers ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
+	if err := s.there(); err != nil {
+		return Session{}, err
+	}
 	hash := sha256.Sum256([]byte(token))
 	if s.pending.isRefused(hash) {
 		return Session{}, ErrNotFound
@@ -261,7 +264,8 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 		err := tx.QueryRow(`
 			UPDATE sessions SET given_name = $1
 			WHERE id = $2 AND user_id = $3 AND expires_at > $4
-			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now).Scan(&renamed.deviceName, &renamed.ip)
+			  AND EXISTS (SELECT 1 FROM sessions WHERE id = $5 AND expires_at > $4)
+			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now, by.ID).Scan(&renamed.deviceName, &renamed.ip)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNotFound
 		}

@@ -170,10 +170,20 @@ func (s *Store) verify(ctx context.Context, user *User, password string) error {
 		return err
 	case !matches || user.Disabled:
 		return ErrWrongPassword
-	case outdated:
-		return s.rehash(ctx, user, password)
+	case !outdated:
+		return nil
 	}
-	return nil
+	err = s.rehash(ctx, user, password)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// Another sign-in was faster, or the password has changed: look again.
+	if *user, err = s.findUser(ctx, user.Username); errors.Is(err, ErrNotFound) {
+		return ErrWrongPassword
+	} else if err != nil {
+		return err
+	}
+	return s.verify(ctx, user, password)
 }
 
 func (s *Store) findUser(ctx context.Context, name string) (user User, err error) {
@@ -204,15 +214,14 @@ func (s *Store) findUsername(ctx context.Context, username string) (User, error)
 	return user, err
 }
 
-// rehash keeps the password at today's cost.
+// rehash keeps the password at today's cost; ErrNotFound when it is not what was verified any more.
 func (s *Store) rehash(ctx context.Context, user *User, password string) error {
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
 		return err
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
-		return err
+		return changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
 	})
 	user.passwordHash = hash
 	return err

@@ -44,7 +44,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	token, err := h.store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.get("current_password"), body.get("new_password"), body.has("end_others"))
+	token, err := h.store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
@@ -80,7 +80,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	}
 	p.Confirming = true
 	current := currentSession(c)
-	err = h.store.DeleteAccount(c.UserContext(), current, body.get("password"), h.clientIP(c))
+	err = h.store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.clientIP(c))
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)

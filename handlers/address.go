@@ -33,14 +33,21 @@ func (h *handler) clientIP(c *fiber.Ctx) string {
 func (h *handler) requestOrigin(c *fiber.Ctx) string {
 	scheme, host := "http", string(c.Request().Host())
 	if h.trusts(peerAddress(c)) {
-		if forwarded := c.Get(fiber.HeaderXForwardedProto); forwarded != "" {
+		if forwarded := firstOf(c.Get(fiber.HeaderXForwardedProto)); forwarded != "" {
 			scheme = forwarded
 		}
-		if forwarded := c.Get(fiber.HeaderXForwardedHost); forwarded != "" {
+		if forwarded := firstOf(c.Get(fiber.HeaderXForwardedHost)); forwarded != "" {
 			host = forwarded
 		}
 	}
-	return strings.ToLower(scheme + "://" + host)
+	scheme, host = strings.ToLower(scheme), strings.ToLower(host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return scheme + "://" + host
 }
 
 // trusts tells whether an address is a proxy's whose forwarded headers are believed.
@@ -59,6 +66,12 @@ func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
 	}
 	return c.Next()
+}
+
+// firstOf is the first of a list with commas: what the outermost proxy saw.
+func firstOf(list string) string {
+	first, _, _ := strings.Cut(list, ",")
+	return strings.TrimSpace(first)
 }
 
 func hasForwarded(c *fiber.Ctx) bool {

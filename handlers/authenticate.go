@@ -5,15 +5,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gofiber/fiber/v2"
 
 	"porchlight/db"
 )
 
-// cookiesTried bounds the values of our cookie's name that are looked up. Fiber would return the first alone, which
-// a sibling subdomain may have planted.
-const cookiesTried = 32
+// cookiesTried bounds the values of our cookie's name that are looked up: no browser keeps more cookies of one domain. Fiber
+// would return the first alone, which a sibling subdomain may have planted.
+const cookiesTried = 256
 
 // tokens are the values of our cookie that could be tokens.
 func (h *handler) tokens(c *fiber.Ctx) (tokens []string) {
@@ -125,7 +126,8 @@ func (h *handler) cookie(value string) *fiber.Cookie {
 // safeNext is where to go after signing in: a path of this site, with its query, or "" for anything that a browser
 // might read as another place.
 func safeNext(next string) string {
-	if len(next) > 2048 || !strings.HasPrefix(next, "/") || strings.ContainsFunc(next, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f || r == '\ufffd' }) {
+	if len(next) > 2048 || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") ||
+		strings.ContainsFunc(next, func(r rune) bool { return r == ' ' || r == '\\' || r == '\ufffd' || unicode.IsControl(r) }) {
 		return ""
 	}
 	at, err := url.Parse(next)
@@ -135,7 +137,7 @@ func safeNext(next string) string {
 	// Decoded twice, because what stands behind may decode once more: /%2f/x and /%255c/x are //x and /\x there.
 	decoded := at.Path
 	for range 2 {
-		if strings.HasPrefix(decoded, "//") || strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f }) {
+		if strings.HasPrefix(decoded, "//") || strings.ContainsFunc(decoded, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }) {
 			return ""
 		}
 		if again, err := url.PathUnescape(decoded); err == nil {

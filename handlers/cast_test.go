@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -319,4 +321,96 @@ func (h *house) only(query string, args ...any) string {
 func (h *house) sessionsOf(name string) []string {
 	h.t.Helper()
 	return h.rows(`SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = ? ORDER BY s.created_at`, name)
+}
+
+// exec changes the database beside the app, as a command on the server does.
+func (h *house) exec(statement string, args ...any) {
+	h.t.Helper()
+	pool, err := sql.Open("sqlite3", "file:"+h.path+"?_busy_timeout=5000")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(statement, args...); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// raw sends bytes that no well-behaved client would send, and reads one answer.
+func (h *house) raw(request string) answer {
+	h.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		h.t.Fatal(err)
+	}
+	method, _, _ := strings.Cut(request, " ")
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		h.t.Fatalf("%.80q: %v", request, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+// has fails the test unless the body holds every text.
+func (a answer) has(t testing.TB, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(a.body, text) {
+			t.Errorf("%d: the body lacks %q:\n%.300s", a.status, text, a.body)
+		}
+	}
+}
+
+// lacks fails the test when the body holds any of the texts.
+func (a answer) lacks(t testing.TB, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if strings.Contains(a.body, text) {
+			t.Errorf("%d: the body has %q:\n%.300s", a.status, text, a.body)
+		}
+	}
+}
+
+// is fails the test unless the answer has this status and, where one is named, this place to go to.
+func (a answer) is(t testing.TB, status int, location ...string) {
+	t.Helper()
+	if a.status != status {
+		t.Errorf("status %d, want %d: %.120q", a.status, status, a.body)
+	}
+	if len(location) > 0 && a.header.Get("Location") != location[0] {
+		t.Errorf("Location %q, want %q", a.header.Get("Location"), location[0])
+	}
+}
+
+// sameRows fails the test unless the rows are these.
+func (h *house) sameRows(t testing.TB, want []string, query string, args ...any) {
+	t.Helper()
+	if got := h.rows(query, args...); !slices.Equal(got, want) {
+		t.Errorf("%s:\n got %q\nwant %q", query, got, want)
+	}
+}
+
+// everySession and everyAccount are the rows that a refused request must leave as they were.
+const (
+	everySession = `SELECT id, hex(token_hash), user_id, given_name, last_active_at, expires_at FROM sessions ORDER BY id`
+	everyAccount = `SELECT id, username, password_hash, is_admin, disabled FROM users ORDER BY id`
+)
+
+// unchanged gives a check that no session and no account has changed since.
+func (h *house) unchanged() func(testing.TB) {
+	sessions, accounts := h.rows(everySession), h.rows(everyAccount)
+	return func(t testing.TB) {
+		t.Helper()
+		h.sameRows(t, sessions, everySession)
+		h.sameRows(t, accounts, everyAccount)
+	}
 }

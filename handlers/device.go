@@ -47,10 +47,14 @@ func (n deviceNamer) name(userAgent string) device {
 	}
 	client := n.parser.Parse(userAgent)
 	browser, system := browserName(client.UserAgent.Family), systemName(client.Os.Family, userAgent)
-	if browser != "" && !strings.HasPrefix(userAgent, "Mozilla/") && !strings.HasPrefix(userAgent, "Opera/") {
-		return device{browser, "terminal"} // browsers all claim to be Mozilla; what does not is a script or a tool
-	}
 	kind := kindOfDevice(system, userAgent)
+	// Browsers all claim to be Mozilla. What does not is a tool, or an app, where the parser can only guess the browser.
+	if browser != "" && !strings.HasPrefix(userAgent, "Mozilla/") && !strings.HasPrefix(userAgent, "Opera/") {
+		if kind != "phone" && kind != "tablet" {
+			return device{browser, "terminal"}
+		}
+		browser = "App"
+	}
 	switch {
 	case browser != "" && system != "":
 		return device{browser + " on " + system, kind}

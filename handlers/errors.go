@@ -77,6 +77,7 @@ func tooManyTries(wait time.Duration) string {
 	return "Too many tries. Try again in 1 minute."
 }
 
+// errorPage has the message as its title where that is one sentence.
 type errorPage struct {
 	page
 	Text string
@@ -95,11 +96,11 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 		c.Set("HX-Reswap", "none") // the list stays as it is
 		return c.Render("layouts/_status", message)
 	}
-	title := message
-	if status >= 500 {
-		title = "Something went wrong"
+	p := errorPage{page: h.pageFor(c, "Something went wrong"), Text: message}
+	if sentence := strings.TrimSuffix(message, "."); !strings.Contains(sentence, ".") {
+		p.Title, p.Text = sentence, ""
 	}
-	return c.Render("errors/index", errorPage{h.pageFor(c, strings.TrimSuffix(title, ".")), message})
+	return c.Render("errors/index", p)
 }
 
 // isHTMX tells whether htmx asks, for a fragment.

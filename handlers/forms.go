@@ -61,6 +61,10 @@ func readForm(c *fiber.Ctx) (formBody, error) {
 func (b formBody) get(name string) string {
 	return strings.ToValidUTF8(string(b.args.Peek(name)), "\ufffd")
 }
+
+// secret is a value exactly as it was typed: a password is not mended, but refused.
+func (b formBody) secret(name string) string { return string(b.args.Peek(name)) }
+
 func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
 
 // nameMax is how many characters the name of a device may have.

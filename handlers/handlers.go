@@ -60,8 +60,10 @@ func New(options Options) *fiber.App {
 		WriteTimeout:            30 * time.Second,
 		IdleTimeout:             2 * time.Minute,
 		DisableStartupMessage:   true,
+		// No route takes multipart, and a broken one would be answered before any of our checks.
+		DisablePreParseMultipartForm: true,
 	})
-	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), h.warnOfProxy, h.refuseCrossOrigin)
+	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), h.warnOfProxy, h.refuseCrossOrigin, refusePackedBody)
 
 	// Public.
 	app.Get("/public/*", showAsset)

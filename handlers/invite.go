@@ -47,7 +47,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.get("password"), h.clientIP(c))
+	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):

@@ -97,8 +97,11 @@ func readCredentials(c *fiber.Ctx) (credentials, error) {
 		return given, err
 	}
 	body, err := readForm(c)
-	username, password := body.get("username"), body.get("password")
-	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: safeNext(body.get("next"))}, err
+	if err != nil {
+		return given, err
+	}
+	username, password := body.get("username"), body.secret("password")
+	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: safeNext(body.get("next"))}, nil
 }
 
 func (h *handler) signIn(c *fiber.Ctx) error {
@@ -274,7 +277,7 @@ func (h *handler) setUp(c *fiber.Ctx) error {
 
 // createUser makes the account and signs it in, or shows the page again with what is wrong.
 func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, new db.NewUser) error {
-	new.Username, new.Password = body.get("username"), body.get("password")
+	new.Username, new.Password = body.get("username"), body.secret("password")
 	user, err := h.store.CreateUser(c.UserContext(), new)
 	var invalid db.Invalid
 	switch {

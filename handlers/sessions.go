@@ -235,7 +235,11 @@ func (h *handler) revokeOthers(c *fiber.Ctx) error {
 		return err
 	}
 	if isHTMX(c) {
-		return h.answerList(c, fmt.Sprintf("Signed out of %s.", otherDevices(count)))
+		status := "You were not signed in anywhere else."
+		if count > 0 {
+			status = fmt.Sprintf("Signed out of %s.", otherDevices(count))
+		}
+		return h.answerList(c, status)
 	}
 	return c.Redirect("/sessions?done=others", fiber.StatusSeeOther)
 }
@@ -276,7 +280,12 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	err = h.store.Rename(c.UserContext(), currentSession(c), c.Params("id"), name)
+	current, id := currentSession(c), c.Params("id")
+	err = h.store.Rename(c.UserContext(), current, id, name)
+	if err == nil && id == current.ID && isHTMX(c) {
+		current, err = h.store.Session(c.UserContext(), current.UserID, id) // the list shows it under its new name
+		c.Locals(sessionKey, current)
+	}
 	gone := errors.Is(err, db.ErrNotFound)
 	switch {
 	case err != nil && !gone:

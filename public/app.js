@@ -40,7 +40,7 @@ function tellConfirmed(form) {
 document.addEventListener('click', (event) => {
   const button = event.target.closest?.('button[data-confirm]');
   if (!button) return;
-  if (button === armed && event.detail <= 1) {
+  if (button === armed && event.detail <= 1 && !button.classList.contains('htmx-request')) {
     confirming('');
     if (!button.matches('[hx-post], [hx-delete]')) tellConfirmed(button.form);
     return; // on to htmx, or to the form
@@ -90,6 +90,12 @@ document.addEventListener('htmx:after:swap', () => {
   }
   place = null;
   sayTimes();
+});
+
+// An answer may come after another one has swapped the list. It is meant for the list that stands there now.
+document.addEventListener('htmx:after:request', (event) => {
+  const { ctx } = event.detail;
+  if (ctx.target && !ctx.target.isConnected) ctx.target = document.getElementById('sessions');
 });
 
 // The server tells what went wrong in the status region. Where it could not, we do.

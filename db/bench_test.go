@@ -1,0 +1,104 @@
+package db_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"porchlight/db"
+)
+
+// known is how many of the sessions in a benchmark have a token that it can ask for.
+const known = 1000
+
+func tokenOf(i int) string { return fmt.Sprintf("TOKEN%021d", i) }
+
+// fill adds sessions until there are n, ten a user, as if they had signed in one after the other.
+func (h *house) fill(n int) {
+	h.t.Helper()
+	tx, err := h.disk.Begin()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer tx.Rollback()
+	exec := func(statement string, args ...any) {
+		h.t.Helper()
+		if _, err := tx.Exec(statement, args...); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	now := h.clock.now().UnixMilli()
+	exec(`
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO users (id, username, password_hash, created_at) SELECT 1000 + i, 'user' || i, '', $2 FROM n`, n/10, now)
+	exec(`
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		SELECT hex(randomblob(13)), randomblob(32), 1001 + i % $2, 'Firefox on Linux', 'desktop',
+		       'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.10', 0, $3, $3 - i, $3 + 86400000 FROM n`, n, n/10, now)
+	update, err := tx.Prepare(`UPDATE sessions SET token_hash = $1 WHERE rowid = (SELECT MIN(rowid) FROM sessions) + $2`)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer update.Close()
+	for i := range known {
+		hash := sha256.Sum256([]byte(tokenOf(i)))
+		if _, err := update.Exec(hash[:], i*(n/known)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func BenchmarkResume(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			h := openHouse(b)
+			h.fill(n)
+			for b.Loop() {
+				if _, err := h.Resume(tokenOf(rand.IntN(known))); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRevoke ends a session as the device list does: each is on disk before the next.
+func BenchmarkRevoke(b *testing.B) {
+	c := openCast(b)
+	next := 0
+	for b.Loop() {
+		if next%1000 == 0 {
+			b.StopTimer()
+			c.exec(`
+				WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+				INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+				SELECT 's' || ($1 + i), randomblob(32), $2, 'Firefox on Linux', 'desktop', '', '192.0.2.10', 0, $3, $3, $3 + 86400000 FROM n`,
+				next, c.alice.ID, c.clock.now().UnixMilli())
+			b.StartTimer()
+		}
+		if _, err := c.Revoke(c.ctx(), c.phone.Session, fmt.Sprint("s", next)); err != nil {
+			b.Fatal(err)
+		}
+		next++
+	}
+}
+
+func BenchmarkSessions(b *testing.B) {
+	h := openHouse(b)
+	alice := h.addUser("alice", alicePassword)
+	for range 10 {
+		h.signIn(alice, firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) {
+			n.UserAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+		})
+	}
+	for b.Loop() {
+		if sessions, _, err := h.Sessions(h.ctx(), alice.ID, 20); err != nil || len(sessions) != 10 {
+			b.Fatal(len(sessions), err)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
+	for _, endOthers := range []bool{true, false} {
+		c := openCast(t)
+		c.clock.advance(time.Hour)
+		token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, endOthers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.over(c.laptop)
+		if token == c.laptop.token || len(token) != db.TokenLength {
+			t.Errorf("the new token has %d characters", len(token))
+		}
+		// The same session, under a new token: what is signed in where has not changed.
+		if got := c.alive(device{token, c.laptop.Session}); got != c.laptop.Session {
+			t.Errorf("got %+v\nwant %+v", got, c.laptop.Session)
+		}
+		changed := happening{db.PasswordChanged, "192.0.2.10", firefoxOnLinux, c.laptop.ID, firefoxOnLinux, 1}
+		if endOthers {
+			c.over(c.phone)
+			c.wantLatest(c.alice, changed, happening{db.Revoked, "198.51.100.20", safariOnIPhone, c.phone.ID, firefoxOnLinux, 1})
+		} else {
+			c.alive(c.phone)
+			c.wantLatest(c.alice, changed)
+		}
+		c.alive(c.desk)
+		c.failToSignIn("alice", "", "")
+		if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", ""); !errors.Is(err, db.ErrWrongPassword) {
+			t.Error("the old password:", err)
+		}
+		if _, err := c.Authenticate(c.ctx(), "alice", newPassword, "", ""); err != nil {
+			t.Error("the new password:", err)
+		}
+	}
+}
+
+func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		prepare      func(*cast)
+		current, new string
+		want         error
+		reason       string
+	}{
+		{name: "wrong current", current: bobPassword, new: newPassword, want: db.ErrWrongPassword},
+		{name: "empty current", current: "", new: newPassword, want: db.ErrWrongPassword},
+		{name: "too short", current: alicePassword, new: "short", reason: "15"},
+		{name: "easy to guess", current: alicePassword, new: "passwordpassword", reason: "guess"},
+		{name: "made of the username", current: alicePassword, new: "alicealicealice", reason: "username"},
+		{name: "signed out", current: alicePassword, new: newPassword, want: db.ErrNotFound, prepare: func(c *cast) {
+			if err := c.SignOut(c.ctx(), c.laptop.Session); err != nil {
+				c.t.Fatal(err)
+			}
+		}},
+		{name: "expired", current: alicePassword, new: newPassword, want: db.ErrNotFound, prepare: func(c *cast) {
+			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().UnixMilli(), c.laptop.ID)
+		}},
+		{name: "deleted account", current: alicePassword, new: newPassword, want: db.ErrNotFound, prepare: func(c *cast) {
+			c.exec(`DELETE FROM users WHERE username = 'alice'`)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := openCast(t)
+			if test.prepare != nil {
+				test.prepare(c)
+			}
+			stored := func() []string {
+				return slices.Concat(
+					c.texts(`SELECT username || password_hash FROM users ORDER BY id`),
+					c.texts(`SELECT id || hex(token_hash) FROM sessions ORDER BY id`),
+					c.texts(`SELECT kind FROM activity ORDER BY id`))
+			}
+			before := stored()
+			token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", test.current, test.new, true)
+			if test.want != nil && !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			var invalid db.Invalid
+			if test.reason != "" && (!errors.As(err, &invalid) || !strings.Contains(invalid["password"], test.reason)) {
+				t.Errorf("got %v, want a reason with %q", err, test.reason)
+			}
+			if _, err := c.Resume(token); !errors.Is(err, db.ErrNotFound) {
+				t.Errorf("the token %q is good", token)
+			}
+			if after := stored(); !slices.Equal(after, before) {
+				t.Errorf("stored was %q\nis %q", before, after)
+			}
+		})
+	}
+}
+
+func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
+	c := openCast(t)
+	passwords := []string{newPassword, "anchor velour biscuit thunder"}
+	devices := []device{c.laptop, c.phone}
+	tokens, errs := make([]string, 2), make([]error, 2)
+	arrived, release := c.holdWriter()
+	var both sync.WaitGroup
+	for i := range passwords {
+		both.Go(func() {
+			tokens[i], errs[i] = c.ChangePassword(context.Background(), devices[i].Session, "192.0.2.1", alicePassword, passwords[i], false)
+		})
+	}
+	arrived(2)
+	release()
+	both.Wait()
+
+	won := slices.Index(errs, nil)
+	if won < 0 || errs[1-won] == nil {
+		t.Fatalf("errors: %v", errs)
+	}
+	lost := 1 - won
+	if err := errs[lost]; !errors.Is(err, db.ErrNotFound) && !errors.Is(err, db.ErrWrongPassword) {
+		t.Errorf("the other: %v", err)
+	}
+	if _, err := c.Authenticate(c.ctx(), "alice", passwords[won], "", ""); err != nil {
+		t.Error("the password that won:", err)
+	}
+	for _, password := range []string{passwords[lost], alicePassword} {
+		if _, err := c.Authenticate(c.ctx(), "alice", password, "", ""); !errors.Is(err, db.ErrWrongPassword) {
+			t.Errorf("%q: %v", password, err)
+		}
+	}
+	c.over(devices[won])
+	c.alive(device{tokens[won], devices[won].Session})
+	c.alive(devices[lost])
+	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'password_changed'`); n != 1 {
+		t.Errorf("recorded %d times", n)
+	}
+}

@@ -1,0 +1,28 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+)
+
+// What the tests need of the inside.
+const (
+	SweepBatch      = sweepBatch
+	FlushBatch      = flushBatch
+	PendingFailures = pendingFailures
+	HashingInAll    = hashingAtOnce + hashingWaiting
+)
+
+var MigrateWith = migrateWith
+
+// Writer is the pool of the one connection that writes.
+func (s *Store) Writer() *sql.DB { return s.writer }
+
+// Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
+func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }
+func (s *Store) Hashing() int                                { return int(s.hasher.waiting.Load()) }
+
+// NoteFailure is what a wrong password leaves, without the tries that are counted before.
+func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
+	s.noteFailure(userID, ip, deviceName)
+}

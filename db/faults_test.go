@@ -1,0 +1,247 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// writes are all the verbs that change something.
+var writes = map[string]func(*cast) error{
+	"sign in": func(c *cast) error {
+		_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal"})
+		return err
+	},
+	"sign out": func(c *cast) error { return c.SignOut(c.ctx(), c.phone.Session) },
+	"revoke": func(c *cast) error {
+		_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
+		return err
+	},
+	"revoke others": func(c *cast) error {
+		_, err := c.RevokeOthers(c.ctx(), c.phone.Session)
+		return err
+	},
+	"revoke by command": func(c *cast) error {
+		_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+		return err
+	},
+	"rename": func(c *cast) error { return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "mine") },
+	"change the password": func(c *cast) error {
+		_, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, true)
+		return err
+	},
+	"create an account": func(c *cast) error {
+		_, err := c.CreateUser(c.ctx(), db.NewUser{Username: "carol", Password: newPassword})
+		return err
+	},
+	"authenticate": func(c *cast) error {
+		_, err := c.Authenticate(c.ctx(), "bob", bobPassword, "", "")
+		return err
+	},
+	"flush":        func(c *cast) error { return c.Flush(c.ctx()) },
+	"sweep":        func(c *cast) error { return c.Sweep(c.ctx(), time.Time{}) },
+	"apply limits": func(c *cast) error { return c.ApplyLimits(c.ctx()) },
+}
+
+// refuseWrites tries them all at once and wants each to say that the database does not answer.
+func (c *cast) refuseWrites() {
+	c.t.Helper()
+	var all sync.WaitGroup
+	for name, write := range writes {
+		all.Go(func() {
+			if err := write(c); !errors.Is(err, db.ErrUnavailable) {
+				c.t.Errorf("%s: %v, want ErrUnavailable", name, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// readOn wants everything that only reads to go on.
+func (c *cast) readOn() {
+	c.t.Helper()
+	for _, d := range []device{c.laptop, c.phone, c.desk} {
+		c.alive(d)
+	}
+	if _, total, err := c.Sessions(c.ctx(), c.alice.ID, 20); err != nil || total != 2 {
+		c.t.Errorf("Sessions: %d, %v", total, err)
+	}
+	if _, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); err != nil {
+		c.t.Error("Session:", err)
+	}
+	if err := c.Ping(c.ctx()); err != nil {
+		c.t.Error("Ping:", err)
+	}
+}
+
+// recover wants one of everything to work again, with nothing half done from before.
+func (c *cast) recover() {
+	c.t.Helper()
+	if sessions := c.number(`SELECT COUNT(*) FROM sessions`); sessions != 3 {
+		c.t.Errorf("%d sessions, though nothing could be written", sessions)
+	}
+	if users := c.number(`SELECT COUNT(*) FROM users`); users != 2 {
+		c.t.Errorf("%d accounts, though nothing could be written", users)
+	}
+	c.flush()
+	if got := c.lastActive(c.phone); !got.Equal(c.clock.now()) {
+		c.t.Errorf("the touch is lost: last active %v", got)
+	}
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+		c.t.Error("revoke:", err)
+	}
+	c.over(c.laptop)
+	c.alive(c.signIn(c.bob, "curl", "203.0.113.31"))
+}
+
+func TestLockedByAnotherProcess(t *testing.T) {
+	c := openCast(t)
+	c.clock.advance(time.Hour)
+	c.Touch(c.alive(c.phone))
+	lock, err := c.disk.Conn(c.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if _, err := lock.ExecContext(c.ctx(), `BEGIN IMMEDIATE`); err != nil {
+		t.Fatal(err)
+	}
+	c.refuseWrites()
+	c.readOn()
+	if _, err := lock.ExecContext(c.ctx(), `ROLLBACK`); err != nil {
+		t.Fatal(err)
+	}
+	c.recover()
+}
+
+func TestDiskIsFull(t *testing.T) {
+	c := openCast(t)
+	c.clock.advance(time.Hour)
+	c.Touch(c.alive(c.phone))
+	pages := c.number(`PRAGMA page_count`)
+	if _, err := c.Writer().Exec(`PRAGMA max_page_count = ` + c.text(`SELECT $1`, pages)); err != nil {
+		t.Fatal(err)
+	}
+	// Fill what is left in the pages that there are.
+	var full error
+	for range 1000 {
+		if _, _, full = c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}); full != nil {
+			break
+		}
+	}
+	if !errors.Is(full, db.ErrUnavailable) {
+		t.Errorf("on a full disk: %v", full)
+	}
+	sessions := c.ids()
+	if _, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("again: %v", err)
+	}
+	if left := c.ids(); !slices.Equal(left, sessions) {
+		t.Errorf("there were %d sessions, are %d", len(sessions), len(left))
+	}
+	c.readOn()
+	if _, err := c.Writer().Exec(`PRAGMA max_page_count = 1000000`); err != nil {
+		t.Fatal(err)
+	}
+	c.exec(`DELETE FROM sessions WHERE device_name = 'curl'`)
+	c.recover()
+}
+
+func TestDatabaseIsDamaged(t *testing.T) {
+	c := openCast(t)
+	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	if err := os.Truncate(c.options.Path, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if session, err := c.Resume(c.laptop.token); err == nil || errors.Is(err, db.ErrNotFound) {
+		t.Errorf("the door is not shut: %+v, %v", session, err)
+	}
+}
+
+// What is acknowledged now would be gone with the next start.
+func TestDatabaseFileIsGone(t *testing.T) {
+	for name, remove := range map[string]func(string) error{
+		"deleted": os.Remove,
+		"moved":   func(path string) error { return os.Rename(path, path+".moved") },
+		"replaced": func(path string) error {
+			content, err := os.ReadFile(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, content, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t)
+			if err := remove(c.options.Path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("revoke: %v, want ErrUnavailable", err)
+			}
+			if _, err := c.Resume(c.phone.token); !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("the door is not shut: %v, want ErrUnavailable", err)
+			}
+			if err := c.Ping(c.ctx()); !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("ping: %v, want ErrUnavailable", err)
+			}
+		})
+	}
+}
+
+func TestAWriteThatWasBegunOutlivesItsRequest(t *testing.T) {
+	c := openCast(t)
+	ctx, cancel := context.WithCancel(c.ctx())
+	cancel()
+	_, err := c.Revoke(ctx, c.phone.Session, c.laptop.ID)
+	_, alive := c.Resume(c.laptop.token)
+	if (err == nil) != errors.Is(alive, db.ErrNotFound) {
+		t.Errorf("revoke answered %v, and the session: %v", err, alive)
+	}
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil && !errors.Is(err, db.ErrNotFound) {
+		t.Error("afterwards:", err)
+	}
+	c.over(c.laptop)
+}
+
+func TestCloseWritesWhatWasNoted(t *testing.T) {
+	c := openCast(t)
+	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
+	c.clock.advance(time.Hour)
+	c.Touch(c.alive(c.phone))
+	c.failToSignIn("bob", "192.0.2.66", "curl")
+	c.over(library)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.lastActive(c.phone); !got.Equal(c.clock.now()) {
+		t.Errorf("last active is %v", got)
+	}
+	if slices.Contains(c.ids(), library.ID) {
+		t.Error("what expired has a row still")
+	}
+	c.wantLatest(c.bob, happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 1})
+	c.wantLatest(c.alice, happening{db.Expired, "192.0.2.12", "library", library.ID, "", 1})
+	if err := c.Close(); err != nil {
+		t.Error("closed again:", err)
+	}
+}
+
+func TestAClosedStoreLetsNobodyIn(t *testing.T) {
+	c := openCast(t)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if session, err := c.Resume(c.laptop.token); err == nil || errors.Is(err, db.ErrNotFound) || session.ID != "" {
+		t.Errorf("Resume: %+v, %v", session, err)
+	}
+	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", ""); err == nil || errors.Is(err, db.ErrWrongPassword) {
+		t.Errorf("Authenticate: %v", err)
+	}
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err == nil {
+		t.Error("Revoke: no error")
+	}
+}

@@ -1,0 +1,152 @@
+package db_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// statements are the SQL of the package's own source by the function or constant that it stands in, with constants
+// put together, so that what is explained is what runs.
+func statements(t *testing.T) map[string][]string {
+	t.Helper()
+	packages, err := parser.ParseDir(token.NewFileSet(), ".", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := map[string]ast.Expr{}
+	for _, file := range packages["db"].Files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == len(spec.Names) {
+				for i, name := range spec.Names {
+					constants[name.Name] = spec.Values[i]
+				}
+			}
+			return true
+		})
+	}
+	var text func(ast.Expr) string
+	text = func(e ast.Expr) string {
+		switch e := e.(type) {
+		case *ast.BasicLit:
+			if s, err := strconv.Unquote(e.Value); err == nil && e.Kind == token.STRING {
+				return s
+			}
+		case *ast.BinaryExpr:
+			return text(e.X) + text(e.Y)
+		case *ast.Ident:
+			if value, known := constants[e.Name]; known {
+				return text(value)
+			}
+		}
+		return ""
+	}
+	found := map[string][]string{}
+	for _, file := range packages["db"].Files {
+		for _, declared := range file.Decls {
+			name := ""
+			if function, ok := declared.(*ast.FuncDecl); ok {
+				name = function.Name.Name
+			}
+			ast.Inspect(declared, func(n ast.Node) bool {
+				if spec, ok := n.(*ast.ValueSpec); ok && name == "" {
+					for i, value := range spec.Values {
+						if sql := text(value); isStatement(sql) {
+							found[spec.Names[i].Name] = append(found[spec.Names[i].Name], sql)
+						}
+					}
+					return false
+				}
+				if e, ok := n.(ast.Expr); ok && name != "" {
+					if _, isName := e.(*ast.Ident); !isName {
+						if sql := text(e); isStatement(sql) {
+							found[name] = append(found[name], sql)
+							return false
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+	return found
+}
+
+var (
+	statementPattern = regexp.MustCompile(`(?s)^\s*(SELECT|UPDATE|DELETE|INSERT)\s`)
+	placeholder      = regexp.MustCompile(`\$(\d+)`)
+)
+
+func isStatement(sql string) bool { return statementPattern.MatchString(sql) }
+
+func TestEveryHotStatementUsesAnIndex(t *testing.T) {
+	h := openHouse(t)
+	plans := map[string]string{}
+	for name, all := range statements(t) {
+		for _, sql := range all {
+			if strings.Contains(sql, "goose_db_version") {
+				continue
+			}
+			most := 0
+			for _, match := range placeholder.FindAllStringSubmatch(sql, -1) {
+				n, _ := strconv.Atoi(match[1])
+				most = max(most, n)
+			}
+			rows, err := h.disk.Query("EXPLAIN QUERY PLAN "+sql, make([]any, most)...)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, sql)
+			}
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+					t.Fatal(err)
+				}
+				plans[name] += detail + "\n"
+			}
+			rows.Close()
+		}
+	}
+
+	for name, want := range map[string][]string{
+		"resumeSession":    {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
+		"refuseExpired":    {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
+		"sessionsOfUser":   {"SEARCH s USING INDEX sessions_by_user (user_id=?)"},
+		"Sessions":         {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
+		"Session":          {"SEARCH s USING INDEX sqlite_autoindex_sessions_1 (id=?)"},
+		"SignIn":           {"sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH sessions USING INDEX sessions_by_user (user_id=?)"},
+		"Revoke":           {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_1 (id=?)"},
+		"endOtherSessions": {"USING INDEX sessions_by_user (user_id=?)"},
+		"SignOut":          {"sqlite_autoindex_sessions_1 (id=?)"},
+		"flushTouches":     {"sqlite_autoindex_sessions_1 (id=?)"},
+		"Flush":            {"sqlite_autoindex_sessions_2 (token_hash=?)"},
+		"sweepSessions":    {"sessions_by_expiry (expires_at<?)"},
+		"Sweep":            {"activity_by_age (happened_at<?)", "tries_by_age (tried_at<?)", "streaks_by_age (last_tried_at<?)", "invitations_by_expiry (expires_at<?)"},
+		"checkTries":       {"tries_by_key (key=? AND tried_at>? AND tried_at<?)"},
+		"Activity":         {"activity_by_user (user_id=? AND id<?)"},
+		"recordRepeat":     {"activity_by_user (user_id=?)"},
+		"findUser":         {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
+		"Users":            {"sessions_by_user (user_id=?)"},
+	} {
+		for _, part := range want {
+			if !strings.Contains(plans[name], part) {
+				t.Errorf("%s: want %q in the plan\n%s", name, part, plans[name])
+			}
+		}
+	}
+	// These look at every session: once at the start, or on the command line.
+	mayScan := map[string]bool{"ApplyLimits": true, "RevokeAllByCommand": true, "AllSessions": true}
+	for name, plan := range plans {
+		for line := range strings.Lines(plan) {
+			line = strings.TrimSpace(line)
+			scans := strings.HasPrefix(line, "SCAN sessions") || line == "SCAN s" || strings.HasPrefix(line, "SCAN s ") || strings.HasPrefix(line, "SCAN activity") || strings.HasPrefix(line, "SCAN tries")
+			if !mayScan[name] && (scans || strings.Contains(line, "TEMP B-TREE")) {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}

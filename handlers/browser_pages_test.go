@@ -1,0 +1,476 @@
+package handlers_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"porchlight/handlers"
+)
+
+func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t)
+	h.seed(h.addUser("alice", alicePassword), device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	b := c.newTab(t, h, firefoxOnLinux)
+	b.run(emulation.SetScriptExecutionDisabled(true))
+	b.visit("/login")
+	b.holds(`document.querySelector('.show') === null`) // no script has run
+	b.same(focused+`.id`, "username")
+	b.fill("username", "alice", "password", alicePassword)
+	b.press(kb.Enter)
+	b.at("/sessions")
+	b.same(othersTitle, "Other devices (3)")
+	heading := `document.querySelector('h1').textContent`
+
+	// One, after thinking twice.
+	b.click(buttonOf("10.0.0.2"), 1)
+	b.untilText(heading, "Sign out Two?")
+	b.holds(pageText + `.includes('IP 10.0.0.2')`)
+	b.click(`document.querySelector('.aside a')`, 1)
+	b.untilText(heading, "Your devices")
+	b.same(othersTitle, "Other devices (3)")
+	b.click(buttonOf("10.0.0.2"), 1)
+	b.untilText(heading, "Sign out Two?")
+	b.same(`document.querySelector('main button').textContent`, "Sign out Two")
+	b.tabTo(`document.querySelector('main button')`)
+	b.press(kb.Enter)
+	b.untilText(heading, "Your devices")
+	b.same(statusText, "Signed out that device.")
+	b.same(`document.title`, "Signed out that device. – Your devices – Porchlight")
+	b.same(othersTitle, "Other devices (2)")
+	b.holds(buttonOf("10.0.0.2") + ` === undefined`)
+
+	// A name. Without script too, details open.
+	row := rowOf("10.0.0.1")
+	b.click(row+`.querySelector('summary')`, 1)
+	b.until(row + `.querySelector('details').open`)
+	b.click(row+`.querySelector('.rename input')`, 1)
+	b.typeText("Kitchen tablet")
+	b.press(kb.Enter)
+	b.untilText(statusText, "The name was changed.")
+	b.same(row+`.querySelector('h3').textContent`, "Kitchen tablet")
+
+	// All others.
+	b.click(bulkButton, 1)
+	b.untilText(heading, "Sign out of 2 other devices?")
+	b.click(`document.querySelector('main button')`, 1)
+	b.untilText(heading, "Your devices")
+	b.same(statusText, "Signed out of your other devices.")
+	b.same(`document.querySelector('.empty').textContent`, onlySession)
+	if got := h.sessionsOf("alice"); len(got) != 1 {
+		t.Fatalf("%d sessions are left", len(got))
+	}
+
+	// Password.
+	const newPassword = "walrus cobalt pantry hinge"
+	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
+	b.at("/account")
+	b.provokes("status of 422")
+	b.fill("current_password", "wrong", "new_password", newPassword)
+	b.press(kb.Enter)
+	b.untilText(`document.querySelector('#current_password-error')?.textContent ?? ''`, "This is not your current password.")
+	b.fill("current_password", alicePassword, "new_password", newPassword)
+	b.press(kb.Enter)
+	b.untilText(statusText, "Your password was changed.")
+	b.same(`location.pathname`, "/account")
+
+	// Out, and in again with the new one.
+	b.click(`document.querySelector('.sign-out button')`, 1)
+	b.at("/login")
+	b.same(statusText, "")
+	if got := h.sessionsOf("alice"); len(got) != 0 {
+		t.Errorf("%d sessions are left", len(got))
+	}
+	b.fill("username", "alice", "password", alicePassword)
+	b.press(kb.Enter)
+	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "Username or password is incorrect.")
+	b.signIn("alice", newPassword)
+	b.same(heading, "Your devices")
+}
+
+func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("Secret tablet", "10.0.0.77"))
+	back := func() { b.eval(`setTimeout(() => history.back())`) } // the answer comes before the page goes
+	nothingPrivate := func() {
+		t.Helper()
+		b.at("/login")
+		b.same(`document.querySelector('h1').textContent`, "Sign in")
+		b.holds(`!/Secret|10\.0\.0\.77|alice/.test(document.documentElement.outerHTML)`)
+	}
+	b.holds(pageText + `.includes('Secret tablet')`)
+	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
+	b.at("/account")
+	b.click(`document.querySelector('.sign-out button')`, 1)
+	nothingPrivate()
+	for range 2 { // the account, the devices
+		back()
+		b.until(`location.search.startsWith('?next=')`)
+		nothingPrivate()
+	}
+
+	// Ended elsewhere while the page is away; the browser may have kept it as it was.
+	b.signIn("alice", alicePassword)
+	own := b.own()
+	b.run(chromedp.Navigate("about:blank"))
+	if _, err := b.house.store.RevokeByCommand(context.Background(), own); err != nil {
+		t.Fatal(err)
+	}
+	back()
+	nothingPrivate()
+	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+
+	// The address, typed: no answer was kept either.
+	b.signIn("alice", alicePassword)
+	own = b.own()
+	b.run(chromedp.Navigate("about:blank"))
+	if _, err := b.house.store.RevokeByCommand(context.Background(), own); err != nil {
+		t.Fatal(err)
+	}
+	b.visit("/sessions")
+	nothingPrivate()
+
+	// The page, when the browser did keep it as it was.
+	b.signIn("alice", alicePassword)
+	if _, err := b.house.store.RevokeByCommand(context.Background(), b.own()); err != nil {
+		t.Fatal(err)
+	}
+	b.eval(`setTimeout(() => dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true})))`)
+	nothingPrivate()
+	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+}
+
+func showsAPassword(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t)
+	h.addUser("alice", alicePassword)
+	b := c.newTab(t, h, firefoxOnLinux)
+	b.visit("/login")
+	const field, button = `document.getElementById('password')`, `document.querySelector('.show')`
+	b.fill("username", "alice", "password", "not it")
+	b.same(field+`.type`, "password")
+	b.same(button+`.textContent`, "Show Password")
+	b.press(kb.Tab)
+	b.holds(focused + ` === ` + button)
+	b.press(kb.Enter)
+	b.same(field+`.type`, "text")
+	b.same(button+`.textContent`, "Hide Password")
+	b.same(field+`.value`, "not it")
+	b.press(kb.Enter)
+	b.same(field+`.type`, "password")
+	b.press(kb.Enter)
+	b.same(field+`.type`, "text")
+	b.same(`location.pathname`, "/login")
+	if got := b.requests("POST "); got != 0 {
+		t.Error("showing the password sent the form")
+	}
+	b.eval(`(document.querySelector('main form').addEventListener('submit', (e) => { window.sentAs = document.getElementById('password').type; e.preventDefault(); }), 1)`)
+	b.click(`document.querySelector('main .primary')`, 1)
+	b.untilText(`window.sentAs ?? 'not yet'`, "password")
+	b.same(field+`.type`, "password")
+	b.same(button+`.textContent`, "Show Password")
+	b.same(field+`.autocomplete`, "current-password")
+
+	b.signIn("alice", alicePassword)
+	b.visit("/account")
+	b.holds(`document.querySelectorAll('.show').length === 2`)
+	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`, "Show Current password,Show New password")
+	b.same(`[...document.querySelectorAll('[type=password]')].map((i) => i.autocomplete).join()`, "current-password,new-password")
+}
+
+func hasAHeader(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
+	current := `[...document.querySelectorAll('[aria-current]')].map((a) => a.textContent + ' ' + a.getAttribute('aria-current')).join()`
+	b.same(current, "Devices page")
+	b.visit("/sessions")
+	b.press(kb.Tab)
+	b.same(focused+`.textContent`, "Skip to the content")
+	b.until(focused + `.getBoundingClientRect().top >= 0`) // it slides in
+	b.press(kb.Enter)
+	b.until(focused + `.id === 'main'`)
+	b.press(kb.Tab)
+	b.same(focused+`.textContent`, "change your password") // the first link of the content
+	b.press(kb.Enter)
+	b.at("/account")
+	b.same(current, "Account page")
+	b.click(`document.querySelector('.brand')`, 1)
+	b.at("/sessions")
+	b.visit("/logout")
+	b.same(current, "")
+	b.same(`document.querySelector('h1').textContent`, "Sign out")
+	b.click(`document.querySelector('main button')`, 1)
+	b.at("/login")
+	b.same(current, "")
+	b.holds(`document.querySelector('nav') === null`)
+	b.press(kb.Tab)
+	if got := b.house.sessionsOf("alice"); len(got) != 1 {
+		t.Errorf("%d sessions", len(got))
+	}
+}
+
+func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
+	h.addUser("alice", alicePassword)
+	b := c.newTab(t, h, firefoxOnLinux)
+	b.provokes("status of 422")
+	described := func(id string) string {
+		return `document.getElementById(` + quote(id) + `).getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' | ')`
+	}
+
+	b.visit("/signup")
+	b.fill("username", "Not A Name", "password", "short")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	b.holds(`document.querySelector('.errors').getAttribute('role') === 'alert'`)
+	b.holds(focused + ` === document.querySelector('.errors')`)
+	b.holds(`document.querySelectorAll('.errors a').length === 2`)
+	for _, id := range []string{"username", "password"} {
+		field := `document.getElementById(` + quote(id) + `)`
+		b.holds(field + `.getAttribute('aria-invalid') === 'true'`)
+		b.holds(`document.getElementById('` + id + `-error').textContent.length > 10`)
+		b.holds(described(id) + `.startsWith(document.getElementById('` + id + `-error').textContent + ' | ')`)
+	}
+	b.same(`document.getElementById('username').value`, "Not A Name")
+	b.same(`document.getElementById('password').value`, "")
+	b.press(kb.Tab, kb.Tab)
+	b.same(focused+`.textContent`, "Password")
+	b.press(kb.Enter) // a link to its field
+	b.until(focused + `.id === 'password' || location.hash === '#password'`)
+
+	b.visit("/login")
+	b.fill("username", "alice", "password", "wrong")
+	b.click(`document.getElementById('shared')`, 1)
+	b.click(`document.querySelector('main .primary')`, 1)
+	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "Username or password is incorrect.")
+	b.same(`document.getElementById('username').value`, "alice")
+	b.same(`document.getElementById('password').value`, "")
+	b.holds(`document.getElementById('shared').checked`)
+	b.holds(focused + ` === document.querySelector('.errors')`)
+	b.same(described("shared"), "You are signed out when the browser closes, or soon after you stop using it.")
+}
+
+// spoken are the roles and names of what a screen reader finds, in order: "button Sign out One, 10.0.0.1".
+func (b *tab) spoken() (all []string) {
+	b.t.Helper()
+	var tree struct {
+		Nodes []struct {
+			Ignored bool `json:"ignored"`
+			Role    struct {
+				Value string `json:"value"`
+			} `json:"role"`
+			Name struct {
+				Value string `json:"value"`
+			} `json:"name"`
+		} `json:"nodes"`
+	}
+	b.devtools("Accessibility.getFullAXTree", &tree)
+	for _, node := range tree.Nodes {
+		if !node.Ignored && !slices.Contains([]string{"StaticText", "InlineTextBox", "generic", "none"}, node.Role.Value) {
+			all = append(all, strings.TrimSpace(node.Role.Value+" "+node.Name.Value))
+		}
+	}
+	return all
+}
+
+func namesEverything(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
+	ids := h.seed(h.addUser("alice", alicePassword), device("Firefox on Windows", "10.0.0.5"), device("Safari on iPhone", "10.0.0.77"))
+	b := c.newTab(t, h, firefoxOnLinux)
+	has := func(wanted ...string) {
+		t.Helper()
+		spoken := b.spoken()
+		for _, want := range wanted {
+			if !slices.Contains(spoken, want) {
+				t.Errorf("%s: no %q among\n%s", b.text(`location.pathname`), want, strings.Join(spoken, "\n"))
+			}
+		}
+		count := 0
+		for _, s := range spoken {
+			if slices.Contains([]string{"button", "link", "textbox", "checkbox", "heading", "image"}, s) {
+				t.Errorf("%s: a %s without a name", b.text(`location.pathname`), s)
+			}
+			if s == "main" {
+				count++
+			}
+		}
+		if count != 1 {
+			t.Errorf("%d main landmarks", count)
+		}
+		b.holds(`document.querySelectorAll('h1').length === 1`)
+		b.same(`document.documentElement.lang`, "en")
+		b.holds(`[...document.querySelectorAll('[id]')].every((e, i, all) => all.findIndex((f) => f.id === e.id) === i)`)
+		b.holds(`[...document.querySelectorAll('h1,h2,h3,h4')].every((h, i, all) => i === 0 ? h.tagName === 'H1' : +h.tagName[1] <= +all[i - 1].tagName[1] + 1)`)
+	}
+
+	b.visit("/login")
+	has("heading Sign in", "banner", "textbox Username or e-mail", "textbox Password", "checkbox This is a shared or public computer", "button Sign in", "button Show Password", "status", "link Skip to the content", "link Porchlight", "link Create one")
+	b.visit("/signup")
+	has("heading Create an account", "textbox Username", "textbox Password", "button Create the account")
+	b.signIn("alice", alicePassword)
+	has("heading Your devices", "banner", "navigation Main", "link Devices", "link Account", "button Sign out alice on this device", "region Devices", "status",
+		"heading This device", "heading Firefox on Linux", "heading Other devices (2)", "button Sign out of 2 other devices",
+		"heading Safari on iPhone", "button Sign out Safari on iPhone, 10.0.0.77", "button Sign out Firefox on Windows, 10.0.0.5",
+		"DisclosureTriangle Details of Safari on iPhone, 10.0.0.77", "list", "listitem")
+	b.tabTo(buttonOf("10.0.0.77"))
+	b.press(kb.Enter)
+	b.until(armedCount + ` === 1`)
+	has("button Are you sure? Safari on iPhone, 10.0.0.77")
+	b.press(kb.Escape)
+	b.tabTo(rowOf("10.0.0.77") + `.querySelector('summary')`)
+	b.press(kb.Enter)
+	b.until(rowOf("10.0.0.77") + `.querySelector('details').open`)
+	has("textbox Your name for it", "button Save the name of Safari on iPhone, 10.0.0.77")
+	b.visit("/account")
+	has("heading Your account", "heading Change your password", "textbox Current password", "textbox New password", "checkbox Sign out of my other devices", "button Change the password", "region Change your password")
+	b.visit("/logout")
+	has("heading Sign out", "button Sign out", "link Back to your devices")
+	b.provokes("status of 404")
+	b.visit("/nowhere")
+	has("heading There is nothing here", "link Go to your devices")
+	b.openConfirm(ids[0])
+	has("heading Sign out Firefox on Windows?", "button Sign out Firefox on Windows", "link Cancel, back to your devices")
+
+	fresh := openHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
+	s := c.newTab(t, fresh, firefoxOnLinux)
+	s.visit("/setup?token=token")
+	b = s
+	has("heading Create the first account", "textbox Username", "textbox E-mail (optional)", "textbox Password", "button Create the account")
+}
+
+// openConfirm opens the page that asks, which is for those without JavaScript.
+func (b *tab) openConfirm(id string) {
+	b.t.Helper()
+	b.eval(`setTimeout(() => { const f = document.createElement('form'); f.method = 'post'; f.action = '/sessions/` + id + `/revoke'; document.body.append(f); f.submit(); })`)
+	b.at("/sessions/" + id + "/revoke")
+}
+
+func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1")) // signed in at 10:03 UTC, in Tokyo 19:03
+	row := rowOf("10.0.0.1")
+	b.same(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03")
+	b.same(row+`.querySelector('.facts [data-day]').textContent`, "18 Nov 2026")
+	b.same(row+`.querySelector('time').dateTime`, "2026-11-18T10:03:00Z")
+	b.house.clock.advance(10 * 60e9)
+	b.click(row+`.querySelector('summary')`, 1)
+	b.click(row+`.querySelector('.rename input')`, 1)
+	b.typeText("Renamed")
+	b.press(kb.Enter)
+	b.untilText(row+`.querySelector('h3').textContent`, "Renamed")
+	b.untilText(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03") // in what was swapped, too
+	b.same(row+`.querySelector('.facts time').textContent`, "11 minutes ago")
+}
+
+// layoutFaults lists what is wrong with how a page stands: too wide, too small to read, too small to hit.
+const layoutFaults = `(() => {
+	const faults = [], name = (e) => e.tagName + (e.id ? '#' + e.id : '') + '.' + e.className + ' "' + e.textContent.trim().slice(0, 30) + '"';
+	const hidden = (e) => e.closest('.hidden, [hidden], script, style, .skip:not(:focus)') || !e.checkVisibility();
+	if (document.documentElement.scrollWidth > innerWidth) faults.push('page is ' + document.documentElement.scrollWidth + ' wide');
+	for (const e of document.body.querySelectorAll('*')) {
+		if (hidden(e)) continue;
+		const r = e.getBoundingClientRect(), style = getComputedStyle(e);
+		if (r.width && (r.right > innerWidth + 0.5 || r.left < -0.5)) faults.push('sticks out: ' + name(e));
+		if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && style.overflowX !== 'visible' && e.tagName !== 'INPUT') faults.push('cut off: ' + name(e));
+		if (parseFloat(style.fontSize) < 16 && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) faults.push('text of ' + style.fontSize + ': ' + name(e));
+		if (e.matches('a[href], button, input:not([type=hidden]), summary, select, textarea')) {
+			const box = e.type === 'checkbox' ? e.labels[0].getBoundingClientRect() : r;
+			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.height < 44) faults.push(box.height + ' high: ' + name(e));
+			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.width < 44) faults.push(box.width + ' wide: ' + name(e));
+		}
+	}
+	return faults;
+})()`
+
+func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
+	ids := h.seed(h.addUser("alice", alicePassword), manyDevices(25)...)
+	b := c.newTab(t, h, firefoxOnLinux)
+	fresh := openHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
+	setup := c.newTab(t, fresh, firefoxOnLinux)
+	for _, browser := range []*tab{b, setup} {
+		for _, status := range []string{"403", "404", "422"} {
+			browser.provokes("status of " + status)
+		}
+	}
+
+	check := func(what string, b *tab) {
+		t.Helper()
+		told := map[string]bool{} // once for each page
+		tell := func(fault, where string) {
+			t.Helper()
+			if fault != "" && !told[fault] {
+				told[fault] = true
+				t.Errorf("%s, %s: %s", what, where, fault)
+			}
+		}
+		for _, width := range []int64{320, 1100} {
+			for _, media := range []struct{ scheme, forced string }{{"light", "none"}, {"dark", "none"}, {"dark", "active"}} {
+				b.run(
+					emulation.SetDeviceMetricsOverride(width, 800, 1, false),
+					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+						{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced}, {Name: "prefers-reduced-motion", Value: "reduce"},
+					}),
+				)
+				b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`, width, media.forced, media.scheme))
+				var faults []string
+				if err := json.Unmarshal([]byte(b.eval(layoutFaults)), &faults); err != nil {
+					t.Fatal(err)
+				}
+				where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
+				for _, fault := range faults {
+					tell(fault, where)
+				}
+				for range 12 {
+					b.press(kb.Tab)
+					tell(b.text(focusFault), where)
+				}
+			}
+		}
+	}
+
+	setup.visit("/setup?token=token")
+	check("set-up", setup)
+	setup.fill("username", "?", "password", "short")
+	setup.press(kb.Enter)
+	setup.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("set-up with errors", setup)
+	setup.visit("/setup?token=wrong")
+	check("wrong set-up link", setup)
+
+	b.visit("/login")
+	check("sign in", b)
+	b.fill("username", "alice", "password", "wrong")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("sign in with an error", b)
+	b.visit("/signup")
+	check("sign up", b)
+	b.signIn("alice", alicePassword)
+	b.visit("/sessions?all=1&done=revoked")
+	b.eval(`document.querySelectorAll('details').forEach((d, i) => d.open = i < 4)`)
+	b.eval(`(document.querySelectorAll('#other-devices button[data-confirm]')[1].click(), 1)`)
+	b.holds(armedCount + ` === 1`)
+	check("devices", b)
+	b.visit("/account?done=password")
+	check("account", b)
+	b.visit("/logout")
+	check("sign out", b)
+	b.visit("/nowhere")
+	check("error", b)
+	b.openConfirm(ids[1])
+	check("the page that asks", b)
+}
+
+// focusFault is what is wrong with how the element that has the focus shows it.
+const focusFault = `((e) => {
+	if (e === document.body) return '';
+	const s = getComputedStyle(e), r = e.getBoundingClientRect(), name = e.tagName + ' ' + (e.id || e.textContent.trim().slice(0, 30));
+	if (s.outlineStyle === 'none' || parseFloat(s.outlineWidth) < 3) return 'ring of ' + s.outlineStyle + ' ' + s.outlineWidth + ': ' + name;
+	if (e.matches('.skip') && r.height < 44) return r.height + ' high: ' + name;
+	if (r.bottom < 0 || r.top > innerHeight) return 'out of sight: ' + name;
+	return '';
+})(document.activeElement)`

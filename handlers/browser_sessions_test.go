@@ -1,0 +1,599 @@
+package handlers_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"porchlight/db"
+	"porchlight/handlers"
+)
+
+const onlySession = "This is your only active session. You are not signed in anywhere else."
+
+func endsTheOther(t *testing.T, c *chromiumProcess) {
+	h := openHouse(t, func(o *handlers.Options) { o.SetupToken = "the-token-of-this-start" })
+	a := c.newTab(t, h, firefoxOnLinux)
+
+	// The first account, without touching the mouse.
+	a.visit("/setup?token=the-token-of-this-start")
+	a.same(`document.querySelector('h1').textContent`, "Create the first account")
+	a.same(focused+`.id`, "username")
+	a.press("alice", kb.Tab)
+	a.same(focused+`.id`, "email")
+	a.press("alice@example.com", kb.Tab)
+	a.same(focused+`.id`, "password")
+	a.press(alicePassword, kb.Enter)
+	a.at("/sessions")
+	a.same(`document.querySelector('h1').textContent`, "Your devices")
+	a.same(`document.title`, "Your devices – Porchlight")
+	a.same(`document.querySelector('.empty').textContent`, onlySession)
+	a.same(`document.querySelector('.device h3').textContent`, "Firefox on Linux")
+	a.same(othersTitle, "Other devices")
+	a.holds(bulkButton + ` === null`)
+
+	// The other browser signs in.
+	h.clock.advance(4 * 60e9)
+	b := c.newTab(t, h, safariOnIPhone)
+	b.signIn("alice", alicePassword)
+	b.same(othersTitle, "Other devices (1)")
+	b.same(`document.querySelector('#other-devices h3').textContent`, "Firefox on Linux")
+
+	h.clock.advance(10 * 60e9)
+	a.reload()
+	a.same(othersTitle, "Other devices (1)")
+	a.same(`document.querySelector('#other-devices h3').textContent`, "Safari on iPhone")
+	a.holds(rowOf("127.0.0.1") + ` !== undefined`)
+	a.same(`document.querySelector('#other-devices .facts time').textContent`, "10 minutes ago")
+	a.same(bulkButton+`.textContent`, "Sign out of 1 other device")
+
+	// Asked, thought better of it, asked again, done.
+	button := buttonOf("127.0.0.1")
+	a.eval(`(window.samePage = true)`)
+	a.tabTo(button)
+	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1")
+	a.press(kb.Enter)
+	a.until(armedCount + ` === 1`)
+	a.same(button+`.textContent`, "Are you sure? Safari on iPhone, 127.0.0.1")
+	a.same(confirming, "Press again to sign out Safari on iPhone, 127.0.0.1. Escape cancels.")
+	a.press(kb.Escape)
+	a.same(confirming, "")
+	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1")
+	a.holds(armedCount + ` === 0 && ` + focused + ` === ` + button)
+	a.press(kb.Enter)
+	a.until(armedCount + ` === 1`)
+	a.press(kb.Enter)
+	a.until(otherRows + ` === 0`)
+	a.same(statusText, "Signed out Safari on iPhone, 127.0.0.1.")
+	a.same(othersTitle, "Other devices")
+	a.same(`document.querySelector('.empty').textContent`, onlySession)
+	a.same(confirming, "")
+	a.holds(bulkButton + ` === null`)
+	a.until(focused + `.id === 'others'`)
+	a.holds(`window.samePage === true`)
+	if got := a.requests("DELETE /sessions/"); got != 1 {
+		t.Errorf("%d requests to end it", got)
+	}
+	if got := h.sessionsOf("alice"); len(got) != 1 {
+		t.Errorf("alice has %d sessions", len(got))
+	}
+
+	// The other browser finds out at its next click, and gets to where it was going after signing in again.
+	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
+	b.at("/login")
+	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(`document.title`, "You were signed out on this device. Sign in again to continue. – Sign in – Porchlight")
+	b.fill("username", "alice@example.com", "password", alicePassword)
+	b.press(kb.Enter)
+	b.at("/account")
+	b.same(`document.querySelector('h1').textContent`, "Your account")
+}
+
+// endByKeyboard ends a device with the keys alone, and waits until its row has gone.
+func (b *tab) endByKeyboard(ip string) {
+	b.t.Helper()
+	b.tabTo(buttonOf(ip))
+	b.press(kb.Enter)
+	b.until(armedCount + ` === 1`)
+	b.press(kb.Enter)
+	b.until(buttonOf(ip) + ` === undefined`)
+}
+
+// endByMouse ends a device with two unhurried clicks.
+func (b *tab) endByMouse(ip string) {
+	b.t.Helper()
+	b.click(buttonOf(ip), 1)
+	b.until(armedCount + ` === 1`)
+	b.click(buttonOf(ip), 1)
+	b.until(buttonOf(ip) + ` === undefined`)
+}
+
+func keepsTheFocus(t *testing.T, c *chromiumProcess) {
+	// In the page from top to bottom: .5 .4 .3 .2 .1
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"), device("Four", "10.0.0.4"), device("Five", "10.0.0.5"))
+	b.same(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Five,Four,Three,Two,One")
+	b.same(bulkButton+`.textContent`, "Sign out of 5 other devices")
+
+	for _, step := range []struct {
+		what  string
+		end   func(string)
+		ip    string
+		focus string
+		count int
+	}{
+		{"the middle", b.endByKeyboard, "10.0.0.3", buttonOf("10.0.0.4"), 4},
+		{"the last", b.endByKeyboard, "10.0.0.1", buttonOf("10.0.0.2"), 3},
+		{"the first", b.endByKeyboard, "10.0.0.5", `document.getElementById('others')`, 2},
+		{"the last of two, by mouse", b.endByMouse, "10.0.0.2", buttonOf("10.0.0.4"), 1},
+		{"the only one", b.endByMouse, "10.0.0.4", `document.getElementById('others')`, 0},
+	} {
+		step.end(step.ip)
+		b.untilText(statusText, "Signed out "+map[string]string{"1": "One", "2": "Two", "3": "Three", "4": "Four", "5": "Five"}[step.ip[7:]]+", "+step.ip+".")
+		b.until(focused + ` === ` + step.focus)
+		b.holds(fmt.Sprintf(`document.querySelectorAll('#other-devices > li').length === %d`, step.count))
+		title, bulk := fmt.Sprintf("Other devices (%d)", step.count), fmt.Sprintf("Sign out of %d other devices", step.count)
+		switch step.count {
+		case 0:
+			title, bulk = "Other devices", "none"
+		case 1:
+			bulk = "Sign out of 1 other device"
+		}
+		b.same(othersTitle, title)
+		b.same(bulkButton+`?.textContent ?? 'none'`, bulk)
+		if t.Failed() {
+			t.Fatalf("after %s", step.what)
+		}
+	}
+	b.same(`document.querySelector('.empty').textContent`, onlySession)
+}
+
+func asksTwice(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("Left alone", "10.0.0.8"), device("Asked for", "10.0.0.9"))
+	button, other := buttonOf("10.0.0.9"), buttonOf("10.0.0.8")
+	armed := func(what string) {
+		t.Helper()
+		b.until(button + `?.classList.contains('armed')`)
+		b.same(button+`.firstElementChild.textContent`, "Are you sure?")
+		b.same(confirming, "Press again to sign out Asked for, 10.0.0.9. Escape cancels.")
+		b.holds(focused + ` === ` + button)
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+	disarmed := func(what string) {
+		t.Helper()
+		b.until(armedCount + ` === 0`)
+		b.same(button+`.firstElementChild.textContent`, "Sign out")
+		b.same(confirming, "")
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+
+	b.click(button, 2)
+	armed("a double-click asks, no more")
+	b.press(kb.Escape)
+	disarmed("Escape")
+	b.click(button, 3)
+	armed("a triple-click asks, no more")
+	b.press(kb.Tab)
+	disarmed("the focus moved on")
+
+	b.tabTo(button)
+	b.hold("Enter", "Enter", "\r", 13, 6)
+	armed("Enter held down asks, no more")
+	b.press(kb.Escape)
+	disarmed("Escape")
+	b.hold(" ", "Space", " ", 32, 6)
+	armed("the space bar held down asks, no more")
+
+	b.click(`document.querySelector('h1')`, 1)
+	disarmed("a click elsewhere")
+	b.click(button, 1)
+	armed("a click asks")
+	b.click(other, 1)
+	b.until(other + `.classList.contains('armed')`)
+	b.same(confirming, "Press again to sign out Left alone, 10.0.0.8. Escape cancels.")
+	b.same(button+`.textContent`, "Sign out Asked for, 10.0.0.9")
+	b.press(kb.Escape)
+	disarmed("Escape")
+
+	if got := b.requests("DELETE ") + b.requests("POST /sessions"); got != 0 || len(b.house.sessionsOf("alice")) != 3 {
+		t.Fatalf("%d requests were sent, %d sessions are left", got, len(b.house.sessionsOf("alice")))
+	}
+	b.endByMouse("10.0.0.9") // two clicks, each counted by itself
+	b.untilText(statusText, "Signed out Asked for, 10.0.0.9.")
+	b.holds(otherRows + ` === 1`)
+	if got := b.requests("DELETE /sessions/" + ids[1]); got != 1 || b.requests("DELETE ") != 1 {
+		t.Errorf("%d requests to end it, %d to end any", got, b.requests("DELETE "))
+	}
+}
+
+func endsAllOthers(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	bob := b.house.addUser("bob", bobPassword)
+	b.house.seed(bob, device("Bob's", "10.0.0.4"))
+
+	b.click(bulkButton, 2)
+	b.until(armedCount + ` === 1`)
+	b.same(bulkButton+`.textContent`, "Are you sure?")
+	b.same(confirming, "Press again to sign out of 3 other devices. Escape cancels.")
+	b.press(kb.Escape)
+	b.until(armedCount + ` === 0`)
+	b.same(bulkButton+`.textContent`, "Sign out of 3 other devices")
+	b.same(confirming, "")
+	b.holds(otherRows + ` === 3`)
+
+	b.eval(`(window.samePage = true)`)
+	b.tabTo(bulkButton)
+	b.press(kb.Enter)
+	b.until(armedCount + ` === 1`)
+	b.press(kb.Enter)
+	b.until(otherRows + ` === 0`)
+	b.untilText(statusText, "Signed out of 3 other devices.")
+	b.same(`document.querySelector('.empty').textContent`, onlySession)
+	b.same(othersTitle, "Other devices")
+	b.until(focused + `.id === 'others'`)
+	b.holds(bulkButton + ` === null && window.samePage`)
+	if alice, bob := b.house.sessionsOf("alice"), b.house.sessionsOf("bob"); len(alice) != 1 || len(bob) != 1 {
+		t.Errorf("alice has %d sessions, bob %d", len(alice), len(bob))
+	}
+	b.visit("/sessions") // still signed in
+	b.same(`document.querySelector('h1').textContent`, "Your devices")
+}
+
+func showsAll(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, manyDevices(25)...)
+	b.same(othersTitle, "Other devices (25)")
+	b.holds(otherRows + ` === 20`)
+	b.click(`document.querySelector('.more a')`, 1)
+	b.until(otherRows + ` === 25 && document.readyState === 'complete'`)
+	b.same(`location.search`, "?all=1")
+	b.endByKeyboard(manyDevices(25)[0].IP) // the last of the list
+	b.untilText(othersTitle, "Other devices (24)")
+	b.holds(otherRows + ` === 24`) // still all of them
+}
+
+func manyDevices(count int) (devices []db.NewSession) {
+	names := []string{"Firefox on Windows", "A name as long as a name may be, of sixty characters in all.", "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunter", "Safari on iPad"}
+	for i := range count {
+		d := device(names[i%len(names)], fmt.Sprintf("2001:db8:aaaa:bbbb:cccc:dddd:eeee:%04x", 0x1000+i))
+		if i%3 == 0 {
+			d.Shared = true
+			d.UserAgent = strings.Repeat("Mozilla/5.0(nospaces)", 24)
+		}
+		devices = append(devices, d)
+	}
+	return devices
+}
+
+// Two devices are ended before the first answer comes: neither answer gets lost.
+func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	release := b.house.lock()
+	for _, ip := range []string{"10.0.0.1", "10.0.0.3"} {
+		b.click(buttonOf(ip), 1)
+		b.until(buttonOf(ip) + `.classList.contains('armed')`)
+		b.click(buttonOf(ip), 1)
+	}
+	b.until(`document.querySelectorAll('.htmx-request').length > 0`)
+	release()
+	b.untilText(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Two")
+	b.until(`/^Signed out (One|Three), /.test(` + statusText + `)`)
+	b.same(othersTitle, "Other devices (1)")
+	b.holds(`document.activeElement !== document.body`)
+}
+
+// lock holds the database's write lock, as another process would.
+func (h *house) lock() (release func()) {
+	h.t.Helper()
+	pool, err := sql.Open("sqlite3", "file:"+h.path+"?_txlock=immediate&_busy_timeout=1000")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tx, err := pool.Begin()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return func() {
+		tx.Rollback()
+		pool.Close()
+	}
+}
+
+func pressesTooOften(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
+	button := buttonOf("10.0.0.2")
+	release := b.house.lock() // so that the answer waits
+	b.tabTo(button)
+	b.press(kb.Enter)
+	b.until(armedCount + ` === 1`)
+	b.press(kb.Enter)
+	b.until(button + `?.classList.contains('htmx-request')`)
+	b.holds(`!` + button + `.disabled && ` + focused + ` === ` + button)
+	b.press(kb.Enter)
+	b.click(button, 1)
+	b.press(kb.Escape)
+	release()
+	b.until(button + ` === undefined`)
+	b.untilText(statusText, "Signed out Two, 10.0.0.2.")
+	b.until(focused + `.id === 'others'`)
+	// What came of the presses too many has come by now, or never will: the next one waits behind it.
+	b.endByKeyboard("10.0.0.1")
+	b.untilText(statusText, "Signed out One, 10.0.0.1.")
+	if got := b.requests("DELETE /sessions/" + ids[1]); got != 1 {
+		t.Errorf("%d requests for one device", got)
+	}
+}
+
+func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
+	button := buttonOf("10.0.0.1")
+	confirm := func(button string) {
+		t.Helper()
+		b.eval(`(document.getElementById('status').textContent = 'from before')`)
+		b.until(button + ` !== undefined`)
+		b.tabTo(button)
+		b.press(kb.Enter)
+		b.until(armedCount + ` === 1`)
+		b.press(kb.Enter)
+	}
+	unchanged := func(what string) {
+		t.Helper()
+		b.until(armedCount + ` === 0`)
+		b.same(button+`.textContent`, "Sign out One, 10.0.0.1")
+		b.same(bulkButton+`.textContent`, "Sign out of 2 other devices")
+		b.same(confirming, "")
+		b.holds(otherRows + ` === 2`)
+		b.holds(`document.querySelectorAll('.htmx-request').length === 0`)
+		b.holds(`document.activeElement.matches('button[data-confirm]')`)
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+	const nothingChanged = "That didn't work. Nothing was changed. Try again."
+
+	b.provokes("status of 503")
+	release := b.house.lock()
+	confirm(button)
+	b.untilText(statusText, nothingChanged)
+	unchanged("the database is locked")
+	confirm(bulkButton)
+	b.untilText(statusText, nothingChanged)
+	unchanged("the database is locked, for all others")
+	b.click(rowOf("10.0.0.1")+`.querySelector('summary')`, 1)
+	b.until(rowOf("10.0.0.1") + `.querySelector('details').open`)
+	b.click(rowOf("10.0.0.1")+`.querySelector('.rename input')`, 1)
+	b.typeText("Kitchen tablet")
+	b.press(kb.Enter)
+	b.untilText(statusText, nothingChanged)
+	b.holds(rowOf("10.0.0.1") + `.querySelector('.rename input').value === 'Kitchen tablet' && ` + rowOf("10.0.0.1") + `.querySelector('details').open`)
+	release()
+
+	// What stands between us and the server answers in its own words.
+	b.provokes("status of 502")
+	b.provokes("status of 500")
+	for _, answer := range []struct {
+		status int64
+		body   string
+	}{{502, `<html><body><h1>Bad gateway</h1><p id="sessions">nothing</p></body></html>`}, {500, ""}} {
+		restore := b.answerFor("*/sessions/*", answer.status, answer.body)
+		confirm(button)
+		b.untilText(statusText, nothingChanged)
+		unchanged(fmt.Sprint("answer ", answer.status))
+		restore()
+	}
+
+	b.provokes("status of 403")
+	restore := b.answerFor("*/sessions/*", 403, `<div id="status" hx-swap-oob="innerHTML">This page is out of date. Reload it and try again.</div>`, "HX-Reswap", "none")
+	confirm(button)
+	b.untilText(statusText, "This page is out of date. Reload it and try again.")
+	unchanged("from another origin")
+	restore()
+
+	b.provokes("ERR_INTERNET_DISCONNECTED")
+	b.provokes("Failed to fetch")
+	b.run(network.EmulateNetworkConditions(true, 0, 0, 0))
+	confirm(button)
+	b.untilText(statusText, "Can't reach the server. Reload to see what changed.")
+	unchanged("offline")
+	b.run(network.EmulateNetworkConditions(false, 0, -1, -1))
+
+	if got := b.house.sessionsOf("alice"); len(got) != 3 {
+		t.Fatalf("%d sessions are left", len(got))
+	}
+	confirm(button) // and now it works
+	b.until(button + ` === undefined`)
+	b.untilText(statusText, "Signed out One, 10.0.0.1.")
+}
+
+// answerFor answers requests in the server's place, until it is restored.
+func (b *tab) answerFor(pattern string, status int64, body string, headers ...string) (restore func()) {
+	b.t.Helper()
+	listening, stop := context.WithCancel(b.ctx)
+	entries := []*fetch.HeaderEntry{{Name: "Content-Type", Value: "text/html; charset=utf-8"}}
+	for i := 0; i < len(headers); i += 2 {
+		entries = append(entries, &fetch.HeaderEntry{Name: headers[i], Value: headers[i+1]})
+	}
+	chromedp.ListenTarget(listening, func(event any) {
+		if e, ok := event.(*fetch.EventRequestPaused); ok {
+			go chromedp.Run(b.ctx, fetch.FulfillRequest(e.RequestID, status).WithResponseHeaders(entries).WithBody(base64.StdEncoding.EncodeToString([]byte(body))))
+		}
+	})
+	b.run(fetch.Enable().WithPatterns([]*fetch.RequestPattern{{URLPattern: pattern}}))
+	return func() {
+		stop()
+		b.run(fetch.Disable())
+	}
+}
+
+func findsItGone(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	for _, id := range ids[:2] {
+		if _, err := b.house.store.RevokeByCommand(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.endByKeyboard("10.0.0.1")
+	b.untilText(statusText, "That device was already signed out. The list is up to date.")
+	b.same(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Three")
+	b.same(othersTitle, "Other devices (1)")
+	b.until(focused + `.id === 'others'`) // the row before went, too
+}
+
+func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
+	b.provokes("status of 401")
+	if _, err := b.house.store.RevokeByCommand(context.Background(), b.own()); err != nil {
+		t.Fatal(err)
+	}
+	b.tabTo(buttonOf("10.0.0.1"))
+	b.press(kb.Enter)
+	b.until(armedCount + ` === 1`)
+	b.press(kb.Enter)
+	b.at("/login")
+	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(`new URLSearchParams(location.search).get('next')`, "/sessions")
+	if got := b.house.sessionsOf("alice"); len(got) != 1 {
+		t.Errorf("%d sessions: the other device must be left", len(got))
+	}
+	b.reload()
+	b.same(statusText, "") // it is told once
+}
+
+// own is the id of the session of the tab, as the page tells it.
+func (b *tab) own() string {
+	b.t.Helper()
+	return strings.TrimPrefix(b.text(`document.querySelector('.device').id`), "device-")
+}
+
+func namesADevice(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
+	row := rowOf("10.0.0.1")
+	input := row + `.querySelector('.rename input')`
+	openAndSame := func(what string) {
+		t.Helper()
+		b.holds(row + `.querySelector('details').open`)
+		b.holds(`window.samePage === true`)
+		b.holds(row + `.contains(document.activeElement)`)
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+	b.eval(`(window.samePage = true)`)
+	b.tabTo(row + `.querySelector('summary')`)
+	b.press(kb.Enter)
+	b.until(row + `.querySelector('details').open`)
+	b.tabTo(input)
+	b.press("Kitchen tablet", kb.Enter)
+	b.untilText(row+`.querySelector('h3').textContent`, "Kitchen tablet")
+	b.untilText(statusText, "The name was changed.")
+	openAndSame("by Enter")
+	b.same(buttonOf("10.0.0.1")+`.textContent`, "Sign out Kitchen tablet, 10.0.0.1")
+	b.same(input+`.value`, "Kitchen tablet")
+	if got := b.house.only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != "Kitchen tablet" {
+		t.Errorf("the row says %q", got)
+	}
+
+	b.run(chromedp.Evaluate(input+`.select()`, nil))
+	b.click(input, 3)
+	b.typeText("Hall tablet")
+	b.click(row+`.querySelector('.rename button')`, 1)
+	b.untilText(row+`.querySelector('h3').textContent`, "Hall tablet")
+	openAndSame("by the button")
+
+	// Too long: nothing changes, what was typed is kept.
+	b.provokes("status of 422")
+	b.click(input, 3)
+	b.typeText(strings.Repeat("x", 61))
+	b.press(kb.Enter)
+	b.untilText(statusText, "A name has at most 60 characters.")
+	b.same(row+`.querySelector('h3').textContent`, "Hall tablet")
+	b.same(input+`.value`, strings.Repeat("x", 61))
+	openAndSame("too long")
+
+	// An empty name forgets it.
+	b.click(input, 3)
+	b.press(kb.Delete, kb.Enter)
+	b.untilText(row+`.querySelector('h3').textContent`, "One")
+	openAndSame("forgotten")
+
+	// This very device has a name as well.
+	own := `document.querySelector('.device')`
+	b.tabTo(own + `.querySelector('summary')`)
+	b.press(kb.Enter, kb.Tab)
+	b.until(focused + ` === ` + own + `.querySelector('.rename input')`)
+	b.press("My desk", kb.Enter)
+	b.untilText(own+`.querySelector('h3').textContent`, "My desk")
+	b.holds(own + `.contains(document.activeElement)`)
+	b.holds(row + `.querySelector('details').open`) // the other's stayed open
+}
+
+func showsNamesAsText(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
+	row := rowOf("10.0.0.1")
+	input := row + `.querySelector('.rename input')`
+	b.click(row+`.querySelector('summary')`, 1)
+	for _, name := range []string{
+		`<img src=x onerror=alert(1)>`,
+		`"><script>alert(1)</script>`,
+		`{{.}} ${1} javascript:alert(1) &lt;b&gt;`,
+		"\u202egnp.exe \u2067rtl",
+		"שולחן במטבח",
+		strings.Repeat("🏠", 60),
+	} {
+		b.until(row + `?.querySelector('details').open`)
+		b.click(input, 3)
+		b.typeText(name)
+		b.press(kb.Enter)
+		b.untilText(row+`.querySelector('h3').textContent`, plain(name))
+		b.same(buttonOf("10.0.0.1")+`.textContent`, "Sign out "+plain(name)+", 10.0.0.1")
+		b.holds(row + `.querySelector('h3').querySelectorAll('*').length === 1`) // the bdi
+		b.holds(`document.documentElement.scrollWidth <= innerWidth`)
+		b.tabTo(buttonOf("10.0.0.1"))
+		b.press(kb.Enter)
+		b.untilText(confirming, "Press again to sign out "+plain(name)+", 10.0.0.1. Escape cancels.")
+		b.press(kb.Escape)
+		if got := b.house.only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != name {
+			t.Errorf("kept as %q, not %q", got, name)
+		}
+		b.holds(`document.querySelectorAll('#sessions img, #sessions script, #status *, #confirming *').length === 0`)
+	}
+	b.endByKeyboard("10.0.0.1")
+	b.untilText(statusText, "Signed out "+strings.Repeat("🏠", 60)+", 10.0.0.1.")
+
+	// The status holds the name of what went: as text too.
+	b.run(chromedp.Navigate(b.house.url + "/sessions"))
+	if err := b.house.store.Rename(context.Background(), b.session(), ids[1], `<b id=boo onclick=alert(1)>Two</b>`); err != nil {
+		t.Fatal(err)
+	}
+	b.reload()
+	b.endByKeyboard("10.0.0.2")
+	b.untilText(statusText, `Signed out <b id=boo onclick=alert(1)>Two</b>, 10.0.0.2.`)
+	b.holds(`document.getElementById('boo') === null`)
+}
+
+// session is the session of the tab.
+func (b *tab) session() db.Session {
+	b.t.Helper()
+	all, err := b.house.store.AllSessions(context.Background(), "")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	id := b.own()
+	for _, session := range all {
+		if session.ID == id {
+			return session
+		}
+	}
+	b.t.Fatal("the tab has no session")
+	return db.Session{}
+}

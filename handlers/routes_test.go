@@ -1,0 +1,376 @@
+package handlers_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/handlers"
+)
+
+// This file owns what holds for every route alike: who gets in, whose ids count, which methods there are, and that
+// other sites cannot act.
+
+// route is one that needs a session. {id} in its path stands for another session of the caller.
+type route struct {
+	method string
+	path   string
+	body   []string // of a form
+	json   string
+	status int    // when all is well
+	ends   string // whose session that ends: "target", "others", "me" or nobody's
+}
+
+var signedInRoutes = []route{
+	{method: "GET", path: "/", status: 303},
+	{method: "GET", path: "/sessions", status: 200},
+	{method: "GET", path: "/sessions/list", status: 200},
+	{method: "DELETE", path: "/sessions/{id}", status: 200, ends: "target"},
+	{method: "POST", path: "/sessions/{id}/revoke", body: []string{"confirm", "1"}, status: 303, ends: "target"},
+	{method: "POST", path: "/sessions/{id}/revoke", status: 200},
+	{method: "POST", path: "/sessions/revoke-others", body: []string{"confirm", "1"}, status: 303, ends: "others"},
+	{method: "POST", path: "/sessions/revoke-others", status: 200},
+	{method: "POST", path: "/sessions/{id}/name", body: []string{"name", "Kitchen tablet"}, status: 303},
+	{method: "GET", path: "/account", status: 200},
+	{method: "POST", path: "/account/password", body: []string{"current_password", "not it", "new_password", "x"}, status: 422},
+	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
+	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
+	{method: "GET", path: "/me/export", status: 200},
+	{method: "GET", path: "/me/sessions", status: 200},
+	{method: "POST", path: "/me/sessions/revoke-all", status: 200, ends: "others"},
+	{method: "GET", path: "/me/sessions/current", status: 200},
+	{method: "DELETE", path: "/me/sessions/current", status: 204, ends: "me"},
+	{method: "DELETE", path: "/me/sessions/{id}", status: 200, ends: "target"},
+	{method: "PATCH", path: "/me/sessions/{id}", json: `{"name":"Kitchen tablet"}`, status: 200},
+}
+
+var publicRoutes = []string{
+	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /logout", "POST /logout",
+	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
+}
+
+func (r route) String() string {
+	return fmt.Sprintf("%s %s %v%s", r.method, r.path, r.body, r.json)
+}
+
+func (r route) isJSON() bool { return strings.HasPrefix(r.path, "/me") }
+
+func (r route) at(id string) string { return strings.ReplaceAll(r.path, "{id}", id) }
+
+// send asks as the client that the route is meant for: a script, or a browser without JavaScript.
+func (r route) send(c *client, id string, headers ...string) answer {
+	c.t.Helper()
+	switch {
+	case r.isJSON() && r.json != "":
+		headers = append(headers, "Content-Type", "application/json")
+	case !r.isJSON():
+		headers = append(headers, "Accept", browserAccept)
+		if r.method != "GET" {
+			headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
+		}
+	}
+	return c.do(r.method, r.at(id), encode(r.body)+r.json, headers...)
+}
+
+// A route that is added must be added here too, and so gets every test of this file.
+func TestEveryRouteIsInTheTable(t *testing.T) {
+	known := slices.Clone(publicRoutes)
+	for _, r := range signedInRoutes {
+		known = append(known, r.method+" "+strings.ReplaceAll(r.path, "{id}", ":id"))
+	}
+	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup", "/invite"} // take every method to answer 405
+	for _, r := range app.GetRoutes(true) {
+		name := r.Method + " " + r.Path
+		if r.Method == "HEAD" || slices.Contains(known, name) || slices.Contains(refusing, r.Path) {
+			continue
+		}
+		t.Errorf("%s is tested by no table", name)
+	}
+}
+
+func TestEveryRouteWorks(t *testing.T) {
+	c := openCast(t)
+	for _, r := range signedInRoutes {
+		t.Run(r.String(), func(t *testing.T) {
+			me, target := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, safariOnIPhone)
+			want := c.sessionsOf("alice")
+			r.send(me, target.id).is(t, r.status)
+			want = slices.DeleteFunc(want, func(id string) bool {
+				return r.ends == "target" && id == target.id || r.ends == "others" && id != me.id || r.ends == "me" && id == me.id
+			})
+			if got := c.sessionsOf("alice"); !slices.Equal(got, want) {
+				t.Errorf("alice's sessions are %q, want %q", got, want)
+			}
+			if got := c.sessionsOf("bob"); !slices.Equal(got, []string{c.bob.id}) {
+				t.Errorf("bob's sessions are %q", got)
+			}
+		})
+	}
+}
+
+// Unknown paths and methods are here too: who is not signed in learns nothing of what there is.
+var refusedToo = []route{
+	{method: "GET", path: "/nowhere"}, {method: "PUT", path: "/sessions"}, {method: "PROPFIND", path: "/sessions"}, {method: "GET", path: "/sessions/{id}"},
+	{method: "GET", path: "/sessions/"}, {method: "GET", path: "/Login"}, {method: "POST", path: "/login/"},
+	{method: "GET", path: "/me"}, {method: "GET", path: "/me/nowhere"}, {method: "PUT", path: "/me/sessions"}, {method: "GET", path: "/me/sessions/{id}"},
+}
+
+func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
+	c := openCast(t)
+	revoked, expired := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, firefoxOnLinux)
+	c.alice.api("DELETE", "/me/sessions/"+revoked.id, "").is(t, 200)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), expired.id)
+	disabled := c.signIn("bob", bobPassword, chromeOnMac)
+	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
+	strangers := map[string]string{
+		"no cookie": "", "garbage": "porchlight=garbage", "empty": "porchlight=", "invented": "porchlight=ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+		"revoked": "porchlight=" + revoked.token(), "expired": "porchlight=" + expired.token(), "disabled": "porchlight=" + disabled.token(),
+	}
+	anybody := c.newClient(firefoxOnLinux)
+	check := c.unchanged()
+	for name, cookie := range strangers {
+		for _, r := range slices.Concat(signedInRoutes, refusedToo) {
+			t.Run(name+" "+r.String(), func(t *testing.T) {
+				path := r.at(c.alice.id) + "?page=2&x=%26"
+				r.path = path
+				headers := []string{}
+				if cookie != "" {
+					headers = append(headers, "Cookie", cookie)
+				}
+				got := r.send(anybody, "", headers...)
+				if got.header.Get("Set-Cookie") != "" {
+					t.Errorf("the cookie was touched: %q", got.header.Get("Set-Cookie"))
+				}
+				if r.isJSON() {
+					got.is(t, 401, "")
+					if got.body != `{"error":"Not signed in."}` || got.header.Get("Content-Type") != "application/json" {
+						t.Errorf("%s %q", got.header.Get("Content-Type"), got.body)
+					}
+					return
+				}
+				next := url.QueryEscape(path)
+				if r.method != "GET" {
+					next = "%2Fsessions"
+				}
+				got.is(t, 303, "/login?next="+next)
+				got = r.send(anybody, "", append(headers, "HX-Request", "true", "HX-Current-URL", c.url+"/sessions?all=1")...)
+				got.is(t, 401, "")
+				if to := got.header.Get("HX-Redirect"); to != "/login?next=%2Fsessions%3Fall%3D1" {
+					t.Errorf("HX-Redirect %q", to)
+				}
+				got.lacks(t, "<form", "Sign in")
+			})
+		}
+	}
+	check(t)
+}
+
+// What htmx says of its page is the client's writing.
+func TestNotSignedInNextOfHTMX(t *testing.T) {
+	c := openHouse(t)
+	for current, next := range map[string]string{
+		"":                              "/sessions",
+		"http://x/account?a=b#c":        "/account?a=b",
+		"https://evil.example/account":  "/account",
+		"http://x//evil.example":        "/sessions",
+		"http://x/%5cevil.example":      "/sessions",
+		"http://x/%2f%2fevil.example":   "/sessions",
+		"javascript:alert(1)":           "/sessions",
+		"::not a url":                   "/sessions",
+		"http://x/" + big("a", 3000):    "/sessions",
+		"http://x":                      "/sessions",
+		"http://user:secret@x/account?": "/account?",
+	} {
+		got := c.newClient(firefoxOnLinux).do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", current)
+		if to := got.header.Get("HX-Redirect"); got.status != 401 || to != "/login?next="+url.QueryEscape(next) {
+			t.Errorf("%.60q: %d %q, want next %q", current, got.status, to, next)
+		}
+	}
+}
+
+func big(text string, count int) string { return strings.Repeat(text, count) }
+
+// Somebody else's session, one that is over, and one that never was answer alike, byte for byte.
+func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
+	c := openCast(t)
+	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
+	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
+	expired := c.signIn("alice", alicePassword, firefoxOnLinux)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), expired.id)
+	check := c.unchanged()
+	for _, r := range signedInRoutes {
+		if !strings.Contains(r.path, "{id}") {
+			continue
+		}
+		t.Run(r.String(), func(t *testing.T) {
+			unknown := r.send(c.alice, "AAAAAAAAAAAAAAAAAAAAAAAAAA")
+			switch {
+			case r.isJSON():
+				unknown.is(t, 404)
+				if unknown.body != `{"error":"Session not found"}` {
+					t.Errorf("%s", unknown.body)
+				}
+			case r.method == "DELETE":
+				unknown.is(t, 200)
+				unknown.has(t, "That device was already signed out. The list is up to date.")
+			default:
+				unknown.is(t, 303, "/sessions?done=gone")
+			}
+			for name, id := range map[string]string{"bob's": c.bob.id, "ended": ended.id, "expired": expired.id, "strange": "%27%20OR%201=1--"} {
+				got := r.send(c.alice, id)
+				got.header.Del("Date")
+				unknown.header.Del("Date")
+				if got.status != unknown.status || got.body != unknown.body || fmt.Sprint(got.header) != fmt.Sprint(unknown.header) {
+					t.Errorf("%s answers %d %v %s, an unknown one %d %v %s", name, got.status, got.header, got.body, unknown.status, unknown.header, unknown.body)
+				}
+			}
+		})
+	}
+	check(t)
+	c.bob.api("GET", "/me/sessions/current", "").is(t, 200)
+}
+
+func TestWrongMethod(t *testing.T) {
+	c := openCast(t)
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "LOCK"}
+	check := c.unchanged()
+	for path, allowed := range map[string]string{
+		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE: that may be an id
+		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST",
+		"/account": "GET, HEAD", "/account/password": "POST",
+		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH", "/me/sessions/{id}": "DELETE, PATCH",
+		"/login": "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
+		"/healthz": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/public/app.css": "GET, HEAD",
+	} {
+		for _, method := range methods {
+			if slices.Contains(strings.Split(allowed, ", "), method) {
+				continue
+			}
+			t.Run(method+" "+path, func(t *testing.T) {
+				got := c.alice.do(method, strings.ReplaceAll(path, "{id}", c.alicePhone.id), "", "Accept", browserAccept)
+				got.is(t, http.StatusMethodNotAllowed)
+				allow := strings.Split(got.header.Get("Allow"), ", ")
+				slices.Sort(allow)
+				if strings.Join(allow, ", ") != allowed {
+					t.Errorf("Allow: %q, want %q", allow, allowed)
+				}
+				if strings.HasPrefix(path, "/me") && method != "HEAD" && got.body != `{"error":"This cannot be done here."}` {
+					t.Errorf("%q is not the JSON error", got.body)
+				}
+			})
+		}
+	}
+	check(t)
+}
+
+func TestUnknownPath(t *testing.T) {
+	c := openCast(t)
+	for _, path := range []string{"/nowhere", "/sessions/", "/Sessions", "/account/nowhere", "/favicon.ico/", "/public/nowhere.css", "/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
+		got := c.alice.page(path)
+		got.is(t, 404)
+		got.has(t, "<h1>There is nothing here</h1>")
+	}
+	for _, path := range []string{"/me", "/me/", "/me/nowhere", "/me/sessions/", "/me/sessions/current/"} {
+		got := c.alice.page(path)
+		got.is(t, 404)
+		if got.body != `{"error":"There is nothing here."}` {
+			t.Errorf("%s: %s", path, got.body)
+		}
+	}
+}
+
+// Methods that nobody knows must not get past the headers either.
+func TestUnknownMethod(t *testing.T) {
+	c := openCast(t)
+	check := c.unchanged()
+	for _, method := range []string{"ACL", "BASELINE-CONTROL", "BIND", "BREW", "COPY", "get", "LABEL", "LOCK", "M-SEARCH", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MOVE", "ORDERPATCH",
+		"PRI", "PROPFIND", "PROPPATCH", "QUERY", "REPORT", "SEARCH", "SOURCE", "UNCHECKOUT", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL", "X"} {
+		t.Run(method, func(t *testing.T) {
+			for _, path := range []string{"/sessions", "/login", "/me/sessions", "/public/app.css"} {
+				got := c.raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nCookie: porchlight=" + c.alice.token() + "\r\n\r\n")
+				if got.status < 400 || got.status >= 500 && got.status != 501 {
+					t.Errorf("status %d", got.status)
+				}
+				checkSecurityHeaders(t, got)
+			}
+		})
+	}
+	check(t)
+}
+
+func TestOtherSitesCannotAct(t *testing.T) {
+	c := openCast(t, func(o *handlers.Options) { o.Signup = true })
+	unsafe := []route{
+		{method: "POST", path: "/login", body: []string{"username", "alice", "password", alicePassword}},
+		{method: "POST", path: "/login", json: `{"username":"alice","password":"` + alicePassword + `"}`},
+		{method: "POST", path: "/logout"},
+		{method: "POST", path: "/signup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
+		{method: "POST", path: "/setup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
+		{method: "POST", path: "/invite", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "password", "basalt umbrella crayon fjord"}},
+	}
+	for _, r := range signedInRoutes {
+		if r.method != "GET" {
+			unsafe = append(unsafe, r)
+		}
+	}
+	others := [][]string{
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Sec-Fetch-Site", "strange"},
+		{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"},
+		{"Sec-Fetch-Site", "cross-site", "Origin", "null"},
+		{"Origin", "https://evil.example"},
+		{"Origin", "null"},
+		{"Origin", "http://127.0.0.1"}, // another port
+		{"Origin", c.url + ".evil.example"},
+		{"Origin", "garbage"},
+	}
+	check := c.unchanged()
+	for _, r := range unsafe {
+		for _, headers := range others {
+			t.Run(fmt.Sprint(r, headers), func(t *testing.T) {
+				got := r.send(c.alice, c.alicePhone.id, headers...)
+				got.is(t, 403, "")
+				got.has(t, "This page is out of date. Reload it and try again")
+				if got.header.Get("Set-Cookie") != "" {
+					t.Error("a cookie was set")
+				}
+				if isJSON := strings.HasPrefix(got.body, `{"error":`); isJSON != r.isJSON() {
+					t.Errorf("%s", got.body)
+				}
+			})
+		}
+	}
+	check(t)
+	t.Run("htmx", func(t *testing.T) {
+		got := c.alice.do("DELETE", "/sessions/"+c.alicePhone.id, "", "HX-Request", "true", "Sec-Fetch-Site", "cross-site")
+		got.is(t, 403)
+		got.has(t, `id="status"`, "This page is out of date. Reload it and try again.")
+		got.lacks(t, "<h1")
+	})
+	check(t)
+	t.Run("reading is safe", func(t *testing.T) {
+		c.alice.page("/sessions", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example").is(t, 200)
+	})
+	for _, headers := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", c.url}, {}} {
+		t.Run(fmt.Sprint("passes ", headers), func(t *testing.T) {
+			target := c.signIn("alice", alicePassword, safariOnIPhone)
+			c.alice.do("DELETE", "/me/sessions/"+target.id, "", headers...).is(t, 200)
+			if slices.Contains(c.sessionsOf("alice"), target.id) {
+				t.Error("the row is still there")
+			}
+		})
+	}
+}
+
+// Behind a proxy that changes Host, the origin of the public address is ours.
+func TestOriginOfThePublicAddressPasses(t *testing.T) {
+	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
+	c.newClient(firefoxOnLinux).do("POST", "/logout", "", "Origin", "https://auth.example", "Host", "10.0.0.7:3000").is(t, 200)
+	c.newClient(firefoxOnLinux).do("POST", "/logout", "", "Origin", "https://evil.auth.example", "Host", "10.0.0.7:3000").is(t, 403)
+}
