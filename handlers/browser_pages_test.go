@@ -178,9 +178,9 @@ func showsAPassword(t *testing.T, c *chromiumProcess) {
 
 	b.signIn("alice", alicePassword)
 	b.visit("/account")
-	b.holds(`document.querySelectorAll('.show').length === 2`)
-	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`, "Show Current password,Show New password")
-	b.same(`[...document.querySelectorAll('[type=password]')].map((i) => i.autocomplete).join()`, "current-password,new-password")
+	b.holds(`document.querySelectorAll('.show').length === 3`)
+	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`, "Show Current password,Show New password,Show Your password")
+	b.same(`[...document.querySelectorAll('[type=password]')].map((i) => i.autocomplete).join()`, "current-password,new-password,current-password")
 }
 
 func hasAHeader(t *testing.T, c *chromiumProcess) {
