@@ -44,7 +44,8 @@ type event struct {
 func record(tx *sql.Tx, e event) error {
 	_, err := tx.Exec(`
 		INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8
+		WHERE EXISTS (SELECT 1 FROM users WHERE id = $1)`, // a failure noted in memory may outlive its account
 		e.userID, e.kind, e.at, e.ip, e.deviceName, e.sessionID, e.by, max(e.count, 1))
 	return err
 }

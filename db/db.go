@@ -27,7 +27,7 @@ var (
 const writeWait = 1500 * time.Millisecond
 
 // readers is how many connections read at once. Reads are short and never wait for a write.
-const readers = 4
+const readers = 2
 
 // Options say where the database is and how long things last in it.
 type Options struct {

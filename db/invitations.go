@@ -32,9 +32,14 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	invitation = Invitation{Username: new.Username, New: true}
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		now := s.now()
-		var disabled bool
+		var disabled, emailTaken bool
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, new.Email).Scan(&emailTaken); err != nil {
+			return err
+		}
 		err := tx.QueryRow(`SELECT id, disabled FROM users WHERE username = $1`, new.Username).Scan(&invitation.userID, &disabled)
 		switch {
+		case errors.Is(err, sql.ErrNoRows) && emailTaken:
+			return Invalid{"email": "This e-mail address is taken."}
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
 			return err
@@ -85,7 +90,7 @@ func findInvitation(row *sql.Row) (i Invitation, err error) {
 
 // AcceptInvitation sets the password and uses the invitation up; every session of the account ends. Errors as
 // Invitation's, and Invalid when the password will not do, or the name was taken meanwhile: then the invitation stands.
-func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip string) (user User, invitation Invitation, err error) {
+func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip, deviceName string) (user User, invitation Invitation, err error) {
 	invitation, err = s.Invitation(ctx, token, ip)
 	if err != nil {
 		return user, invitation, err
@@ -105,7 +110,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip string
 			return err
 		}
 		if !i.New {
-			user, err = s.setPassword(tx, i.Username, hash, "invitation")
+			user, err = s.setPassword(tx, i.Username, hash, deviceName)
 			return err
 		}
 		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin}, hash); err != nil {

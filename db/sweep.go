@@ -16,16 +16,16 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*sql.Tx) (int, error){
 		s.sweepSessions,
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli())
+			return sweepRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), sweepBatch)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds())
+			return sweepRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds(), sweepBatch)
+		},
+		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
+			return sweepRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 AND failures < $2 ORDER BY last_tried_at LIMIT $3)`, s.now()-streakKept.Milliseconds(), triesInARow, sweepBatch)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 ORDER BY last_tried_at LIMIT $2)`, s.now()-streakKept.Milliseconds())
-		},
-		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now())
+			return sweepRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now(), sweepBatch)
 		},
 	} {
 		for more := true; more; {
@@ -53,9 +53,9 @@ func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
 	return len(swept), err
 }
 
-// sweepRows runs a DELETE of what is older than a time, at most a batch.
-func sweepRows(tx *sql.Tx, statement string, olderThan int64) (int, error) {
-	result, err := tx.Exec(statement, olderThan, sweepBatch)
+// sweepRows runs a DELETE and tells how much it deleted.
+func sweepRows(tx *sql.Tx, statement string, args ...any) (int, error) {
+	result, err := tx.Exec(statement, args...)
 	if err != nil {
 		return 0, err
 	}

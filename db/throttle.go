@@ -16,7 +16,7 @@ const (
 	triesPerAccount = 10
 	triesPerAddress = 30
 	triesInARow     = 100                 // after these only an invitation or `passwd` lets the account in
-	streakKept      = 30 * 24 * time.Hour // for an account that nobody tried since
+	streakKept      = 30 * 24 * time.Hour // fewer, and nobody tried since: forgotten
 )
 
 // Throttled says that there were too many tries; this one was not looked at.

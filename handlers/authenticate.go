@@ -88,10 +88,9 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 
 // startSession signs the user in on this client under a new token.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
-	userAgent := cutUserAgent(c.Get(fiber.HeaderUserAgent))
-	device := h.devices().name(userAgent)
+	device := h.deviceOf(c)
 	token, session, err := h.store.SignIn(c.UserContext(), user, db.NewSession{
-		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgent, IP: h.clientIP(c), Shared: shared, Replaces: h.tokens(c),
+		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.clientIP(c), Shared: shared, Replaces: h.tokens(c),
 	})
 	if err != nil {
 		return err

@@ -3,12 +3,18 @@ package handlers
 import (
 	"strings"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/ua-parser/uap-go/uaparser"
 	"gopkg.in/yaml.v3"
 )
 
 // userAgentMax is how many bytes of a User-Agent are read and kept: parsing a hostile one of 8 KB can take 100 ms.
 const userAgentMax = 512
+
+func userAgentOf(c *fiber.Ctx) string { return cutUserAgent(c.Get(fiber.HeaderUserAgent)) }
+
+// deviceOf is what the request's User-Agent tells of the device that it comes from.
+func (h *handler) deviceOf(c *fiber.Ctx) device { return h.devices().name(userAgentOf(c)) }
 
 func cutUserAgent(userAgent string) string {
 	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")

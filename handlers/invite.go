@@ -47,7 +47,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c))
+	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c), h.deviceOf(c).Name)
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):
@@ -55,7 +55,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 	case errors.As(err, &invalid):
 		p := makeInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)
-		p.Form.Error = invalid["username"]
+		p.Form.Error = invalid["username"] + invalid["email"] // never both
 		return refuse(c, "invite/index", p)
 	case err != nil:
 		return err

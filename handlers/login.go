@@ -109,7 +109,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	device := h.devices().name(cutUserAgent(c.Get(fiber.HeaderUserAgent)))
+	device := h.deviceOf(c)
 	user, err := h.store.Authenticate(c.UserContext(), *given.Username, *given.Password, h.clientIP(c), device.Name)
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)

@@ -9,13 +9,22 @@ import (
 
 // securityHeaders go with every answer, errors included. Nothing is loaded from elsewhere, nothing is inline.
 // Referrer-Policy is not no-referrer: that would have forms send Origin: null.
-var securityHeaders = [][2]string{
+var securityHeaders = canonical([][2]string{
 	{"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"},
 	{"X-Content-Type-Options", "nosniff"},
 	{"Referrer-Policy", "same-origin"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
 	{"Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
+	{"Cache-Control", "no-store"}, // only the static files say otherwise
+})
+
+// canonical turns names and values into bytes once, in the form in which they are sent.
+func canonical(headers [][2]string) (all [][2][]byte) {
+	for _, header := range headers {
+		all = append(all, [2][]byte{[]byte(http.CanonicalHeaderKey(header[0])), []byte(header[1])})
+	}
+	return all
 }
 
 func (h *handler) setSecurityHeaders(c *fiber.Ctx) error {
@@ -23,12 +32,11 @@ func (h *handler) setSecurityHeaders(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// writeSecurityHeaders has nothing kept either: only the static files say otherwise.
 func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
+	response := &c.Response().Header
 	for _, header := range securityHeaders {
-		c.Set(header[0], header[1])
+		response.SetCanonical(header[0], header[1])
 	}
-	c.Set(fiber.HeaderCacheControl, "no-store")
 	if h.secure() {
 		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
 	}
@@ -45,6 +53,10 @@ func refusePackedBody(c *fiber.Ctx) error {
 // refuseCrossOrigin keeps other sites from acting in a signed-in browser. It reads what browsers send by themselves
 // (Sec-Fetch-Site, else Origin); a client that sends neither is no browser.
 func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
+	switch c.Method() {
+	case fiber.MethodGet, fiber.MethodHead, fiber.MethodOptions:
+		return c.Next()
+	}
 	request := &http.Request{
 		Method: c.Method(),
 		Host:   string(c.Request().Host()),

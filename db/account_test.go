@@ -1,0 +1,341 @@
+package db_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+const (
+	accountPassword    = "lantern velvet orbit marmalade"
+	accountNewPassword = "gravel opera thimble quartz"
+	accountWrong       = "not the password of anybody"
+	accountIP          = "203.0.113.7"
+)
+
+// accountStore is a real database whose clock stands still until it is set.
+type accountStore struct {
+	*db.Store
+	t    testing.TB
+	path string
+	mu   sync.Mutex
+	at   time.Time
+}
+
+func openAccountStore(t testing.TB) *accountStore {
+	t.Helper()
+	s := &accountStore{t: t, path: filepath.Join(t.TempDir(), "porchlight.db"), at: time.Date(2026, 11, 18, 10, 0, 0, 0, time.UTC)}
+	s.open()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error("close the store:", err)
+		}
+	})
+	return s
+}
+
+func (s *accountStore) open() {
+	s.t.Helper()
+	var err error
+	s.Store, err = db.Open(context.Background(), db.Options{Path: s.path, HashCost: db.HashCost{Memory: 8, Time: 1}, Now: s.now})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// reopen is what a restart of the server does.
+func (s *accountStore) reopen() {
+	s.t.Helper()
+	if err := s.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.open()
+}
+
+func (s *accountStore) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+func (s *accountStore) advance(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = s.at.Add(by)
+}
+
+func (s *accountStore) add(new db.NewUser) db.User {
+	s.t.Helper()
+	if new.Password == "" {
+		new.Password = accountPassword
+	}
+	user, err := s.CreateUser(context.Background(), new)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return user
+}
+
+// signIn begins a session, past Authenticate.
+func (s *accountStore) signIn(user db.User, device string) (token string, session db.Session) {
+	s.t.Helper()
+	token, session, err := s.SignIn(context.Background(), user, db.NewSession{DeviceName: device, DeviceKind: "desktop", IP: accountIP})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token, session
+}
+
+// try is a sign-in.
+func (s *accountStore) try(name, password, ip string) error {
+	_, err := s.Authenticate(context.Background(), name, password, ip, "Firefox on Linux")
+	return err
+}
+
+func (s *accountStore) rows(query string, args ...any) []string {
+	s.t.Helper()
+	pool, err := sql.Open("sqlite3", "file:"+s.path+"?mode=ro")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer pool.Close()
+	rows, err := pool.Query(query, args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	names, _ := rows.Columns()
+	all := []string{}
+	for rows.Next() {
+		cells, scan := make([]sql.NullString, len(names)), make([]any, len(names))
+		for i := range cells {
+			scan[i] = &cells[i]
+		}
+		if err := rows.Scan(scan...); err != nil {
+			s.t.Fatal(err)
+		}
+		texts := make([]string, len(names))
+		for i := range cells {
+			texts[i] = cells[i].String
+		}
+		all = append(all, strings.Join(texts, " "))
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+func (s *accountStore) wantRows(want []string, query string, args ...any) {
+	s.t.Helper()
+	if got := s.rows(query, args...); !slices.Equal(got, want) {
+		s.t.Errorf("%s\n got %q\nwant %q", query, got, want)
+	}
+}
+
+func (s *accountStore) wantErr(got, want error) {
+	s.t.Helper()
+	if !errors.Is(got, want) {
+		s.t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+func TestSetPasswordEndsEverySession(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
+	one, _ := s.signIn(alice, "Firefox on Linux")
+	two, _ := s.signIn(alice, "Safari on iPhone")
+	other, _ := s.signIn(bob, "Chrome on macOS")
+
+	if err := s.SetPassword(ctx, " ALICE ", accountNewPassword); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{one, two} {
+		_, err := s.Resume(token)
+		s.wantErr(err, db.ErrNotFound)
+	}
+	if _, err := s.Resume(other); err != nil {
+		t.Error("somebody else's session:", err)
+	}
+	s.wantErr(s.try("alice", accountPassword, accountIP), db.ErrWrongPassword)
+	s.wantErr(s.try("alice", accountNewPassword, accountIP), nil)
+	s.wantErr(s.try("bob", accountPassword, accountIP), nil)
+	s.wantRows([]string{"password_changed command ", "revoked command Firefox on Linux", "revoked command Safari on iPhone"},
+		`SELECT kind, done_by, device_name FROM activity WHERE user_id = ? AND kind <> 'signed_in' ORDER BY kind, device_name`, alice.ID)
+	s.wantRows([]string{}, `SELECT id FROM activity WHERE user_id = ? AND kind <> 'signed_in'`, bob.ID)
+
+	s.wantErr(s.SetPassword(ctx, "nobody", accountNewPassword), db.ErrNotFound)
+	var invalid db.Invalid
+	if err := s.SetPassword(ctx, "bob", "short"); !errors.As(err, &invalid) || invalid["password"] == "" {
+		t.Errorf("a short password: %v", err)
+	}
+	s.wantErr(s.try("bob", accountPassword, accountIP), nil)
+}
+
+// A user who was authenticated just before the password was set must not get a session out of the old password.
+func TestSignInAgainstSetPassword(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	user, err := s.Authenticate(ctx, "alice", accountPassword, accountIP, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPassword(ctx, "alice", accountNewPassword); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = s.SignIn(ctx, user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: accountIP})
+	s.wantErr(err, db.ErrWrongPassword)
+	s.wantRows([]string{}, `SELECT id FROM sessions`)
+}
+
+func TestSetDisabled(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
+	token, _ := s.signIn(alice, "Firefox on Linux")
+	other, _ := s.signIn(bob, "Chrome on macOS")
+
+	for range 2 { // the second time it is no error and leaves no trace
+		s.wantErr(s.SetDisabled(ctx, "alice", true), nil)
+	}
+	_, err := s.Resume(token)
+	s.wantErr(err, db.ErrNotFound)
+	s.wantErr(s.try("alice", accountPassword, accountIP), db.ErrWrongPassword)
+	s.wantRows([]string{"disabled command", "revoked command"}, `SELECT kind, done_by FROM activity WHERE user_id = ? AND kind <> 'signed_in' ORDER BY id`, alice.ID)
+	s.wantRows([]string{"1"}, `SELECT disabled FROM users WHERE username = 'alice'`)
+	s.wantRows([]string{}, `SELECT id FROM sessions WHERE user_id = ?`, alice.ID)
+	if _, err := s.Resume(other); err != nil {
+		t.Error("somebody else's session:", err)
+	}
+
+	for range 2 {
+		s.wantErr(s.SetDisabled(ctx, "alice", false), nil)
+	}
+	_, err = s.Resume(token)
+	s.wantErr(err, db.ErrNotFound) // enabling brings no session back
+	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+	s.wantRows([]string{"disabled command", "revoked command", "enabled command"}, `SELECT kind, done_by FROM activity WHERE user_id = ? AND kind IN ('disabled', 'revoked', 'enabled') ORDER BY id`, alice.ID)
+
+	s.wantErr(s.SetDisabled(ctx, "nobody", true), db.ErrNotFound)
+}
+
+func TestDeleteUser(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	alice := s.add(db.NewUser{Username: "alice"})
+	bob := s.add(db.NewUser{Username: "bob", Email: "bob@example.com"})
+	kept, _ := s.signIn(alice, "Firefox on Linux")
+	token, _ := s.signIn(bob, "Chrome on macOS")
+	if _, _, err := s.Invite(ctx, db.NewUser{Username: "bob"}); err != nil {
+		t.Fatal(err)
+	}
+	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
+
+	s.wantErr(s.DeleteUser(ctx, "bob@example.com"), db.ErrNotFound) // a command names an account by its username
+	s.wantErr(s.DeleteUser(ctx, "Bob"), nil)
+	s.wantErr(s.DeleteUser(ctx, "bob"), db.ErrNotFound)
+	_, err := s.Resume(token)
+	s.wantErr(err, db.ErrNotFound)
+	s.wantRows([]string{"alice"}, `SELECT username FROM users`)
+	s.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM sessions`)
+	s.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM activity`)
+	s.wantRows([]string{}, `SELECT username FROM invitations`)
+	s.wantRows([]string{}, `SELECT key FROM streaks`)
+	if _, err := s.Resume(kept); err != nil {
+		t.Error("somebody else's session:", err)
+	}
+
+	again := s.add(db.NewUser{Username: "bob"})
+	if again.ID == bob.ID {
+		t.Error("the id of a deleted account was used again")
+	}
+}
+
+// What was noted in memory of an account that is gone must not keep the rest from being written.
+func TestFlushAfterAccountWasDeleted(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
+	_, session := s.signIn(bob, "Chrome on macOS")
+	s.advance(2 * time.Minute)
+	s.Touch(session)
+	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
+	s.wantErr(s.try("alice", accountWrong, accountIP), db.ErrWrongPassword)
+	s.wantErr(s.DeleteUser(ctx, "bob"), nil)
+
+	for range 2 {
+		if err := s.Flush(ctx); err != nil {
+			t.Errorf("flush: %v", err)
+		}
+	}
+	s.wantRows([]string{"1 sign_in_failed 1"}, `SELECT user_id, kind, count FROM activity WHERE kind = 'sign_in_failed'`)
+	_ = alice
+}
+
+func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	alice := s.add(db.NewUser{Username: "alice"}) // the first: an administrator
+	token, session := s.signIn(alice, "Firefox on Linux")
+	s.add(db.NewUser{Username: "bob"})
+	s.add(db.NewUser{Username: "carol", IsAdmin: true})
+
+	s.wantErr(s.SetDisabled(ctx, "carol", true), nil) // a disabled administrator administers nothing
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrLastAdmin)
+	if _, err := s.Resume(token); err != nil {
+		t.Error("after a refusal:", err)
+	}
+	s.wantRows([]string{"alice", "bob", "carol"}, `SELECT username FROM users ORDER BY id`)
+	s.wantRows([]string{}, `SELECT id FROM tries`) // the password was right
+
+	s.wantErr(s.SetDisabled(ctx, "carol", false), nil)
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
+	s.wantRows([]string{"bob", "carol"}, `SELECT username FROM users ORDER BY id`)
+}
+
+func TestTwoAdministratorsDeleteThemselvesAtOnce(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	_, one := s.signIn(s.add(db.NewUser{Username: "alice"}), "Firefox on Linux")
+	_, two := s.signIn(s.add(db.NewUser{Username: "carol", IsAdmin: true}), "Safari on iPhone")
+	errs := make(chan error, 2)
+	for _, session := range []db.Session{one, two} {
+		go func() { errs <- s.DeleteAccount(ctx, session, accountPassword, accountIP) }()
+	}
+	deleted, refused := 0, 0
+	for range 2 {
+		switch err := <-errs; {
+		case err == nil:
+			deleted++
+		case errors.Is(err, db.ErrLastAdmin):
+			refused++
+		default:
+			t.Error(err)
+		}
+	}
+	if deleted != 1 || refused != 1 {
+		t.Errorf("%d deleted, %d refused", deleted, refused)
+	}
+	s.wantRows([]string{"1"}, `SELECT COUNT(*) FROM users WHERE is_admin = 1`)
+}
+
+func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	bob := s.add(db.NewUser{Username: "bob"})
+	_, session := s.signIn(bob, "Chrome on macOS")
+	s.wantErr(s.SignOut(ctx, session), nil)
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrNotFound)
+	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
+}

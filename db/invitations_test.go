@@ -1,0 +1,272 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+func (s *accountStore) invite(new db.NewUser) string {
+	s.t.Helper()
+	token, _, err := s.Invite(context.Background(), new)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+func (s *accountStore) accept(token, password string) error {
+	_, _, err := s.AcceptInvitation(context.Background(), token, password, accountIP, "Firefox on Linux")
+	return err
+}
+
+func TestInviteNewAccount(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	token := s.invite(db.NewUser{Username: " Carol ", Email: "Carol@Example.com"})
+	invitation, err := s.Invitation(ctx, token, accountIP)
+	if err != nil || invitation.Username != "carol" || !invitation.New {
+		t.Fatalf("%+v, %v", invitation, err)
+	}
+	s.wantRows([]string{}, `SELECT id FROM users`) // not before it is accepted
+	s.wantErr(s.accept(token, accountPassword), nil)
+	s.wantRows([]string{"carol carol@example.com 1 0"}, `SELECT username, email, is_admin, disabled FROM users`) // the first is an administrator
+	s.wantRows([]string{"invited command"}, `SELECT kind, done_by FROM activity`)
+	s.wantErr(s.try("carol@example.com", accountPassword, accountIP), nil)
+
+	for name, want := range map[string]bool{"dave": false, "erin": true} {
+		s.wantErr(s.accept(s.invite(db.NewUser{Username: name, IsAdmin: want}), accountPassword), nil)
+		s.wantRows([]string{fmt.Sprintf("%d ", map[bool]int{true: 1}[want])}, `SELECT is_admin, email FROM users WHERE username = ?`, name)
+	}
+	s.wantRows([]string{}, `SELECT username FROM invitations`)
+	s.wantRows([]string{}, `SELECT id FROM tries`)
+}
+
+func TestInviteExistingAccount(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	bob := s.add(db.NewUser{Username: "bob"})
+	one, _ := s.signIn(bob, "Chrome on macOS")
+	token := s.invite(db.NewUser{Username: "BOB"})
+	if invitation, err := s.Invitation(ctx, token, accountIP); err != nil || invitation.Username != "bob" || invitation.New {
+		t.Fatalf("%+v, %v", invitation, err)
+	}
+	s.wantErr(s.try("bob", accountPassword, accountIP), nil) // an invitation alone changes nothing
+	if _, err := s.Resume(one); err != nil {
+		t.Fatal(err)
+	}
+
+	s.wantErr(s.accept(token, accountNewPassword), nil)
+	_, err := s.Resume(one)
+	s.wantErr(err, db.ErrNotFound)
+	s.wantErr(s.try("bob", accountPassword, accountIP), db.ErrWrongPassword)
+	s.wantErr(s.try("bob", accountNewPassword, accountIP), nil)
+	s.wantRows([]string{"bob 0"}, `SELECT username, is_admin FROM users WHERE id = ?`, bob.ID)
+	s.wantRows([]string{"invited", "password_changed", "revoked", "signed_in"}, `SELECT kind FROM activity WHERE user_id = ? ORDER BY kind`, bob.ID)
+
+	for _, new := range []db.NewUser{{Username: "bob", IsAdmin: true}, {Username: "bob", Email: "bob@example.com"}} {
+		var invalid db.Invalid
+		if _, _, err := s.Invite(ctx, new); !errors.As(err, &invalid) {
+			t.Errorf("%+v: %v", new, err)
+		}
+	}
+	s.wantRows([]string{}, `SELECT username FROM invitations`)
+}
+
+func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice", Email: "alice@example.com"})
+	for _, new := range []db.NewUser{
+		{Username: ""}, {Username: "a b"}, {Username: "-x"}, {Username: "<b>"}, {Username: "carol", Email: "nowhere"},
+		{Username: "carol", Email: "alice@example.com"}, // a link that could never work
+	} {
+		var invalid db.Invalid
+		if _, _, err := s.Invite(context.Background(), new); !errors.As(err, &invalid) {
+			t.Errorf("%+v: %v", new, err)
+		}
+	}
+	s.wantRows([]string{}, `SELECT username FROM invitations`)
+}
+
+func TestInvitationTokenIsNowhere(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	for _, name := range []string{"alice", "carol"} {
+		token := s.invite(db.NewUser{Username: name})
+		s.wantRows([]string{name}, `SELECT username FROM invitations WHERE length(token_hash) = 32 AND username = ?`, name)
+		for _, file := range []string{s.path, s.path + "-wal"} {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(content), token) {
+				t.Errorf("%s holds the token of an invitation", file)
+			}
+		}
+	}
+}
+
+func TestInvitationIsGoodOnce(t *testing.T) {
+	for _, name := range []string{"alice", "carol"} {
+		s := openAccountStore(t)
+		s.add(db.NewUser{Username: "alice"})
+		token := s.invite(db.NewUser{Username: name})
+		s.wantErr(s.accept(token, accountNewPassword), nil)
+		s.wantErr(s.accept(token, "another dozen pickled lamps"), db.ErrNotFound)
+		_, err := s.Invitation(context.Background(), token, accountIP)
+		s.wantErr(err, db.ErrNotFound)
+		s.wantErr(s.try(name, accountNewPassword, accountIP), nil)
+	}
+}
+
+func TestInvitationLasts72Hours(t *testing.T) {
+	for _, name := range []string{"alice", "carol"} {
+		s := openAccountStore(t)
+		s.add(db.NewUser{Username: "alice"})
+		token := s.invite(db.NewUser{Username: name})
+		s.advance(72*time.Hour - time.Millisecond)
+		if _, err := s.Invitation(context.Background(), token, accountIP); err != nil {
+			t.Fatal("before 72 hours:", err)
+		}
+		if err := s.Sweep(context.Background(), s.now()); err != nil {
+			t.Fatal(err)
+		}
+		s.wantRows([]string{name}, `SELECT username FROM invitations`)
+		s.advance(time.Millisecond)
+		_, err := s.Invitation(context.Background(), token, accountIP)
+		s.wantErr(err, db.ErrNotFound)
+		s.wantErr(s.accept(token, accountNewPassword), db.ErrNotFound)
+		s.wantRows([]string{"alice"}, `SELECT username FROM users`)
+		s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+		if err := s.Sweep(context.Background(), s.now()); err != nil {
+			t.Fatal(err)
+		}
+		s.wantRows([]string{}, `SELECT username FROM invitations`)
+	}
+}
+
+func TestInvitationIsVoid(t *testing.T) {
+	ctx := context.Background()
+	for name, after := range map[string]func(s *accountStore, by db.Session) error{
+		"a newer one": func(s *accountStore, _ db.Session) error {
+			_, _, err := s.Invite(ctx, db.NewUser{Username: "bob"})
+			return err
+		},
+		"passwd": func(s *accountStore, _ db.Session) error {
+			return s.SetPassword(ctx, "bob", "another dozen pickled lamps")
+		},
+		"change of password": func(s *accountStore, by db.Session) error {
+			_, err := s.ChangePassword(ctx, by, accountIP, accountPassword, "another dozen pickled lamps", false)
+			return err
+		},
+		"disable": func(s *accountStore, _ db.Session) error { return s.SetDisabled(ctx, "bob", true) },
+		"disable and enable": func(s *accountStore, _ db.Session) error {
+			return errors.Join(s.SetDisabled(ctx, "bob", true), s.SetDisabled(ctx, "bob", false))
+		},
+		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, "bob") },
+		"deletion by the user": func(s *accountStore, by db.Session) error {
+			return s.DeleteAccount(ctx, by, accountPassword, accountIP)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			_, session := s.signIn(s.add(db.NewUser{Username: "bob"}), "Chrome on macOS")
+			token := s.invite(db.NewUser{Username: "bob"})
+			other := s.invite(db.NewUser{Username: "alice"})
+			if err := after(s, session); err != nil {
+				t.Fatal(err)
+			}
+			before := s.rows(`SELECT username, password_hash FROM users`)
+			_, err := s.Invitation(ctx, token, accountIP)
+			s.wantErr(err, db.ErrNotFound)
+			s.wantErr(s.accept(token, accountNewPassword), db.ErrNotFound)
+			s.wantRows(before, `SELECT username, password_hash FROM users`)
+			if _, err := s.Invitation(ctx, other, accountIP); err != nil {
+				t.Error("somebody else's invitation:", err)
+			}
+		})
+	}
+}
+
+func TestInviteNewerVoidsOlderForNewAccount(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	old := s.invite(db.NewUser{Username: "carol", IsAdmin: true, Email: "carol@example.com"})
+	new := s.invite(db.NewUser{Username: "carol"})
+	s.wantErr(s.accept(old, accountPassword), db.ErrNotFound)
+	s.wantErr(s.accept(new, accountPassword), nil)
+	s.wantRows([]string{"carol  0"}, `SELECT username, email, is_admin FROM users WHERE username = 'carol'`) // nothing is left of the older
+}
+
+func TestInviteDisabledAccount(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.add(db.NewUser{Username: "bob"})
+	if err := s.SetDisabled(context.Background(), "bob", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Invite(context.Background(), db.NewUser{Username: "bob"}); err == nil {
+		t.Error("a disabled account was invited")
+	}
+	s.wantRows([]string{}, `SELECT username FROM invitations`)
+	s.wantRows([]string{}, `SELECT id FROM activity WHERE kind = 'invited'`)
+}
+
+func TestInvitationOfNameTakenMeanwhile(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	token := s.invite(db.NewUser{Username: "carol", IsAdmin: true})
+	stranger := s.add(db.NewUser{Username: "carol"})
+	session, _ := s.signIn(stranger, "Chrome on macOS")
+	before := s.rows(`SELECT * FROM users`)
+	var invalid db.Invalid
+	if err := s.accept(token, accountNewPassword); !errors.As(err, &invalid) || invalid["username"] == "" {
+		t.Errorf("got %v", err)
+	}
+	s.wantRows(before, `SELECT * FROM users`)
+	s.wantErr(s.try("carol", accountPassword, accountIP), nil)
+	if _, err := s.Resume(session); err != nil {
+		t.Error("the stranger's session:", err)
+	}
+	s.wantRows([]string{"signed_in"}, `SELECT kind FROM activity WHERE user_id = ?`, stranger.ID)
+	s.wantRows([]string{"carol"}, `SELECT username FROM invitations`) // it stands
+}
+
+func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
+	for _, name := range []string{"alice", "carol"} {
+		s := openAccountStore(t)
+		s.add(db.NewUser{Username: "alice"})
+		token := s.invite(db.NewUser{Username: name})
+		passwords := []string{"another dozen pickled lamps", "violet anchor drizzle spoon", "copper tunnel walnut breeze", "saddle mirror puzzle onion"}
+		type result struct {
+			password string
+			err      error
+		}
+		results := make(chan result)
+		for _, password := range passwords {
+			go func() { results <- result{password, s.accept(token, password)} }()
+		}
+		var winners []string
+		for range passwords {
+			switch r := <-results; {
+			case r.err == nil:
+				winners = append(winners, r.password)
+			case !errors.Is(r.err, db.ErrNotFound):
+				t.Error(r.err)
+			}
+		}
+		if len(winners) != 1 {
+			t.Fatalf("%s: %d passed", name, len(winners))
+		}
+		s.wantErr(s.try(name, winners[0], accountIP), nil)
+		s.wantRows([]string{"1"}, `SELECT COUNT(*) FROM users WHERE username = ?`, name)
+	}
+}

@@ -1,0 +1,360 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// throttled is how long an error says to wait; it fails the test when the error is another.
+func (s *accountStore) throttled(err error) time.Duration {
+	s.t.Helper()
+	var throttled db.Throttled
+	if !errors.As(err, &throttled) {
+		s.t.Fatalf("got %v, want Throttled", err)
+	}
+	return throttled.RetryAfter
+}
+
+func (s *accountStore) fail(times int, name, ip string) {
+	s.t.Helper()
+	for i := range times {
+		if err := s.try(name, accountWrong, ip); !errors.Is(err, db.ErrWrongPassword) {
+			s.t.Fatalf("wrong try %d of %d for %q: %v", i+1, times, name, err)
+		}
+	}
+}
+
+// failInTens fails without ever filling the window of 15 minutes.
+func (s *accountStore) failInTens(times int, name string) {
+	s.t.Helper()
+	for ; times > 0; times -= 10 {
+		s.fail(min(times, 10), name, accountIP)
+		s.advance(15 * time.Minute)
+	}
+}
+
+func TestThrottleWindowSlides(t *testing.T) {
+	for _, name := range []string{"alice", "nobody"} {
+		t.Run(name, func(t *testing.T) {
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			for range 10 { // 10:00, 10:01 … 10:09
+				s.fail(1, name, accountIP)
+				s.advance(time.Minute)
+			}
+			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != 5*time.Minute {
+				t.Errorf("at 10:10 wait %s", wait)
+			}
+			s.advance(5*time.Minute - time.Millisecond)
+			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != time.Millisecond {
+				t.Errorf("just before 10:15 wait %s", wait)
+			}
+			s.advance(time.Millisecond)
+			s.fail(1, name, accountIP) // the first try has left the window
+			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != time.Minute {
+				t.Errorf("at 10:15 wait %s", wait)
+			}
+		})
+	}
+}
+
+func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.fail(10, "alice", accountIP)
+	counted := s.rows(`SELECT hex(key), tried_at FROM tries ORDER BY id`)
+	streak := s.rows(`SELECT hex(key), failures, last_tried_at FROM streaks`)
+	s.advance(14 * time.Minute)
+	for range 40 { // more than an address may fail, too
+		s.throttled(s.try("alice", accountWrong, accountIP))
+	}
+	s.wantRows(counted, `SELECT hex(key), tried_at FROM tries ORDER BY id`)
+	s.wantRows(streak, `SELECT hex(key), failures, last_tried_at FROM streaks`)
+	s.wantErr(s.try("nobody", accountWrong, accountIP), db.ErrWrongPassword) // the address is not throttled by them
+	s.advance(time.Minute)
+	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+}
+
+func TestThrottleCountsTheAccountNotTheName(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice", Email: "ada@example.com"})
+	names := []string{"alice", "ALICE", " alice ", "ada@example.com", "Ada@Example.COM"}
+	for i := range 10 {
+		s.fail(1, names[i%len(names)], fmt.Sprintf("192.0.2.%d", i))
+	}
+	for _, name := range names {
+		s.throttled(s.try(name, accountPassword, "198.51.100.1"))
+	}
+	// An unknown name is one name as well, however it is written.
+	for i := range 10 {
+		s.fail(1, []string{"nobody", "Nobody", " NOBODY"}[i%3], fmt.Sprintf("192.0.2.%d", i))
+	}
+	s.throttled(s.try("nobody ", accountWrong, "198.51.100.1"))
+}
+
+func TestThrottlePerAddress(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		from              func(i int) string
+		throttled, passes []string
+	}{
+		{"IPv4", func(int) string { return accountIP }, []string{accountIP}, []string{"203.0.113.8"}},
+		{
+			"IPv6 by its /64", func(i int) string { return fmt.Sprintf("2001:db8:1:2:%x::%x", i, i*7) },
+			[]string{"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"}, []string{"2001:db8:1:3::1", "2001:db8:1:1:ffff::1", "203.0.113.8"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			for i := range 30 {
+				s.fail(1, fmt.Sprintf("nobody%d", i), test.from(i))
+				s.advance(time.Second)
+			}
+			for _, ip := range test.throttled {
+				for range 12 { // these must not count for the account either
+					if wait := s.throttled(s.try("alice", accountPassword, ip)); wait != 15*time.Minute-30*time.Second {
+						t.Fatalf("%s: wait %s", ip, wait)
+					}
+				}
+			}
+			for _, ip := range test.passes {
+				s.wantErr(s.try("alice", accountPassword, ip), nil)
+			}
+			s.advance(15*time.Minute - 30*time.Second)
+			s.wantErr(s.try("alice", accountPassword, test.throttled[0]), nil)
+		})
+	}
+}
+
+func TestThrottleGivesBack(t *testing.T) {
+	for name, given := range map[string]error{
+		"right": nil, "busy": db.ErrBusy, "unavailable": fmt.Errorf("%w: locked", db.ErrUnavailable), "another error": errors.New("something else"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			s.fail(9, "alice", accountIP)
+			for range 35 {
+				ran := false
+				err := s.Try(ctx, db.Try{Account: "alice", IP: accountIP}, func() error {
+					ran = true
+					if n := s.rows(`SELECT COUNT(*) FROM tries`)[0]; n != "20" {
+						t.Errorf("while the secret is checked %s tries are counted", n)
+					}
+					return given
+				})
+				if !errors.Is(err, given) || !ran {
+					t.Fatalf("got %v, want %v", err, given)
+				}
+			}
+			s.wantRows([]string{"18"}, `SELECT COUNT(*) FROM tries`)
+			want := []string{"9"}
+			if given == nil {
+				want = []string{}
+			}
+			s.wantRows(want, `SELECT failures FROM streaks`)
+			s.fail(1, "alice", accountIP)
+			s.throttled(s.try("alice", accountPassword, accountIP))
+		})
+	}
+}
+
+func TestThrottleGivesBackToSignInOnly(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.fail(9, "alice", accountIP)
+	for range 20 {
+		s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+	}
+	s.fail(1, "alice", accountIP) // what failed before stays counted
+	s.throttled(s.try("alice", accountPassword, accountIP))
+}
+
+func TestThrottleAfterHundredInARow(t *testing.T) {
+	ctx := context.Background()
+	lets := map[string]func(s *accountStore) string{
+		"passwd": func(s *accountStore) string {
+			if err := s.SetPassword(ctx, "alice", accountNewPassword); err != nil {
+				s.t.Fatal(err)
+			}
+			return accountNewPassword
+		},
+		"invitation": func(s *accountStore) string {
+			token, _, err := s.Invite(ctx, db.NewUser{Username: "alice"})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.throttled(s.try("alice", accountPassword, accountIP)) // not before it is accepted
+			if err := s.accept(token, accountNewPassword); err != nil {
+				s.t.Fatal(err)
+			}
+			return accountNewPassword
+		},
+	}
+	for name, let := range lets {
+		t.Run(name, func(t *testing.T) {
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			bob := s.add(db.NewUser{Username: "bob"})
+			s.failInTens(100, "alice")
+			for range 3 {
+				if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait <= 0 || wait > 15*time.Minute {
+					t.Errorf("wait %s", wait)
+				}
+				s.throttled(s.try("Alice", accountPassword, "198.51.100.1"))
+				s.advance(24 * time.Hour)
+			}
+			s.wantErr(s.try(bob.Username, accountPassword, accountIP), nil)
+			s.reopen()
+			s.throttled(s.try("alice", accountPassword, accountIP))
+			password := let(s)
+			s.wantErr(s.try("alice", password, accountIP), nil)
+			s.wantRows([]string{}, `SELECT key FROM streaks`)
+		})
+	}
+}
+
+func TestThrottleHundredInARowOfUnknownName(t *testing.T) {
+	s := openAccountStore(t)
+	s.failInTens(100, "nobody")
+	s.throttled(s.try("nobody", accountWrong, accountIP))
+}
+
+func TestThrottleSuccessEndsTheRow(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.failInTens(99, "alice")
+	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+	s.failInTens(99, "alice")
+	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+	s.wantRows([]string{}, `SELECT failures FROM streaks`)
+}
+
+// After a hundred in a row only a person opens the account again; time alone does not.
+func TestThrottleHundredInARowIsNotForgotten(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.failInTens(100, "alice")
+	s.advance(366 * 24 * time.Hour)
+	if err := s.Sweep(context.Background(), s.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.throttled(s.try("alice", accountPassword, accountIP))
+}
+
+func TestThrottleIsKeptInTheDatabase(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.fail(10, "alice", accountIP)
+	s.reopen()
+	if wait := s.throttled(s.try("alice", accountPassword, "198.51.100.1")); wait != 15*time.Minute {
+		t.Errorf("wait %s", wait)
+	}
+	for i := range 20 {
+		s.fail(1, fmt.Sprintf("nobody%d", i), accountIP)
+	}
+	s.reopen()
+	s.throttled(s.try("nobody", accountWrong, accountIP))
+}
+
+func TestPasswdForgetsTries(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.fail(10, "alice", accountIP)
+	if err := s.SetPassword(context.Background(), "alice", accountNewPassword); err != nil {
+		t.Fatal(err)
+	}
+	s.wantErr(s.try("alice", accountNewPassword, accountIP), nil)
+}
+
+func TestThrottleWithClockSetBack(t *testing.T) {
+	for name, step := range map[string]time.Duration{"an hour": time.Hour, "a year": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := openAccountStore(t)
+			s.add(db.NewUser{Username: "alice"})
+			s.fail(10, "alice", accountIP)
+			for i := range 20 {
+				s.fail(1, fmt.Sprintf("nobody%d", i), accountIP)
+			}
+			s.throttled(s.try("alice", accountPassword, accountIP))
+			s.advance(-step)
+			s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+			s.fail(10, "alice", accountIP) // and it counts anew
+			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait != 15*time.Minute {
+				t.Errorf("wait %s", wait)
+			}
+			s.advance(step) // back where it was: never longer than the window
+			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait > 15*time.Minute {
+				t.Errorf("wait %s", wait)
+			}
+			s.advance(15 * time.Minute)
+			s.wantErr(s.try("alice", accountPassword, accountIP), nil)
+		})
+	}
+}
+
+// People type passwords into the name field by mistake.
+func TestThrottleKeepsNoNames(t *testing.T) {
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	typed := "Typed My Secret Here"
+	s.fail(10, typed, accountIP)
+	s.throttled(s.try(typed, accountWrong, accountIP))
+	if err := s.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRows([]string{"32"}, `SELECT DISTINCT length(key) FROM tries`)
+	s.wantRows([]string{"32"}, `SELECT DISTINCT length(key) FROM streaks`)
+	for _, file := range []string{s.path, s.path + "-wal"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToLower(string(content)), strings.ToLower(typed)) {
+			t.Errorf("%s holds what was typed for a name", file)
+		}
+	}
+}
+
+func TestSweepTries(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.fail(10, "alice", accountIP)
+	s.advance(15*time.Minute - time.Millisecond)
+	s.fail(1, "nobody", accountIP)
+	if err := s.Sweep(ctx, s.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRows([]string{"22"}, `SELECT COUNT(*) FROM tries`)
+	s.throttled(s.try("alice", accountPassword, accountIP))
+	s.advance(time.Millisecond)
+	if err := s.Sweep(ctx, s.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRows([]string{"2"}, `SELECT COUNT(*) FROM tries`)
+	s.wantRows([]string{"1", "10"}, `SELECT failures FROM streaks ORDER BY failures`)
+	s.advance(31 * 24 * time.Hour)
+	if err := s.Sweep(ctx, s.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRows([]string{}, `SELECT key FROM tries`)
+	s.wantRows([]string{}, `SELECT key FROM streaks`) // names that nobody tries any more do not pile up
+}
+
+// An account may be called like an address; the two are counted apart.
+func TestThrottleAccountCalledLikeAnAddress(t *testing.T) {
+	s := openAccountStore(t)
+	s.fail(10, accountIP, accountIP)
+	s.throttled(s.try(accountIP, accountWrong, "198.51.100.1"))
+	s.wantErr(s.try("nobody", accountWrong, accountIP), db.ErrWrongPassword)
+}
