@@ -44,8 +44,8 @@ type Store struct {
 	options Options
 	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
 	reader  *sql.DB
-	resume  *sql.Stmt // what every request and every device list asks is prepared once
-	devices *sql.Stmt
+	devices *sql.Stmt // what every device list asks, prepared once
+	lookups *lookups  // what every request asks
 	hasher  *hasher
 	file    os.FileInfo // the database file as it was opened
 
@@ -97,7 +97,7 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
 		return err
 	}
-	if s.resume, err = s.reader.PrepareContext(ctx, resumeSession); err != nil {
+	if s.lookups, err = openLookups(s.options.Path, readerSettings, resumeSession, readers); err != nil {
 		return err
 	}
 	if s.devices, err = s.reader.PrepareContext(ctx, sessionsOfUser); err != nil {
@@ -120,8 +120,13 @@ func (s *Store) there() error {
 	return nil
 }
 
+// dsn is the address of the database for the driver; odd characters of the path are escaped.
+func dsn(path, settings string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + settings
+}
+
 func openPool(path, settings string, connections int) (*sql.DB, error) {
-	pool, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+settings)
+	pool, err := sql.Open("sqlite3", dsn(path, settings))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +151,10 @@ func makeFile(path string) error {
 func (s *Store) Close() error {
 	var errs []error
 	if s.devices != nil { // everything is open
-		errs = append(errs, s.Flush(context.Background()), s.resume.Close(), s.devices.Close())
+		errs = append(errs, s.Flush(context.Background()), s.devices.Close())
+	}
+	if s.lookups != nil {
+		errs = append(errs, s.lookups.close())
 	}
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {

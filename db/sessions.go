@@ -145,7 +145,7 @@ func (s *Store) Resume(token string) (Session, error) {
 		return Session{}, ErrNotFound
 	}
 	now := s.now()
-	session, err := scanSession(s.resume.QueryRow(hash[:], now))
+	session, err := s.lookups.session(hash[:], now)
 	if errors.Is(err, ErrNotFound) {
 		return session, s.refuseExpired(hash, now)
 	}
@@ -237,6 +237,7 @@ func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 		return nil, unavailable(err)
 	}
 	defer rows.Close()
+	sessions = make([]Session, 0, 12) // most have fewer, and growing copies them all
 	for rows.Next() {
 		session, err := scanSession(rows)
 		if err != nil {

@@ -78,6 +78,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 		return list, err
 	}
 	list.Count = max(total-1, 0)
+	list.Others = make([]sessionRow, 0, min(limit, len(sessions)))
 	for _, session := range sessions {
 		if session.ID != current.ID && len(list.Others) < limit {
 			list.Others = append(list.Others, h.newRow(session, false))
