@@ -1,12 +1,17 @@
 package handlers_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"porchlight/db"
 	"porchlight/handlers"
 )
 
@@ -43,5 +48,30 @@ func BenchmarkRequests(b *testing.B) {
 				once()
 			}
 		})
+	}
+}
+
+func BenchmarkSignIn(b *testing.B) {
+	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(b.TempDir(), "porchlight.db")}) // at the real cost of a hash
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.CreateUser(context.Background(), db.NewUser{Username: "alice", Password: alicePassword}); err != nil {
+		b.Fatal(err)
+	}
+	app := handlers.New(handlers.Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+	serve := app.Server().Handler
+	for b.Loop() {
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.SetMethod("POST")
+		ctx.Request.SetRequestURI("/login")
+		ctx.Request.Header.SetHost("localhost")
+		ctx.Request.Header.SetContentType("application/json")
+		ctx.Request.SetBodyString(`{"username":"alice","password":"` + alicePassword + `"}`)
+		serve(&ctx)
+		if status := ctx.Response.StatusCode(); status != 200 {
+			b.Fatal(status)
+		}
 	}
 }

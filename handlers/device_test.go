@@ -112,7 +112,7 @@ var hostileAgents = []string{
 	"", " ", "\x00", "\xff\xfe\xc3\x28", "K", "Other", "Mac OS X", "Windows 11", "Android 10; K", "hx-get=\"/evil\"", "\u202e\u2066\u200f",
 	"<img src=x onerror=alert(1)>/1.0", "Mozilla/5.0 <script>alert(1)</script>", "Mozilla/5.0 (X11; Linux x86_64) \" onload=\"x Firefox/140.0",
 	"Mozilla/5.0 (Linux; Android 10; <b>K</b>) AppleWebKit/537.36 Chrome/138.0.0.0 Mobile Safari/537.36",
-	"<b>Bot</b>/1.0 (+https://evil.example)", "‮evilbot/1.0", "Mozilla/5.0 (compatible; <img onerror=x>bot/1.0)", "{{.}}bot/1.0", "a\r\nSet-Cookie: x=y bot/1.0",
+	"<b>Bot</b>/1.0 (+https://evil.example)", "\u202eevilbot/1.0", "Mozilla/5.0 (compatible; <img onerror=x>bot/1.0)", "{{.}}bot/1.0", "a\r\nSet-Cookie: x=y bot/1.0",
 	strings.Repeat("A", 8192), strings.Repeat("(", 8192), strings.Repeat("Mozilla/5.0 (", 700), strings.Repeat("é", 4096), strings.Repeat("x", 511) + "é",
 	strings.Repeat("Bot", 100) + "/1.0", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) " + strings.Repeat("a/1 ", 2000),
 	"Mozilla/5.0 (Windows NT 99.0; Windows 12) Firefox/999", "Mozilla/5.0 (Macintosh; Mac OS X 99) Safari/1", "Dalvik/2.1.0 (Linux; U; Android 14; Pixel 8)",
