@@ -1,0 +1,125 @@
+package handlers
+
+import (
+	"crypto/subtle"
+	"errors"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// newAccountPage is the page of set-up and of sign-up; set-up asks for the e-mail too and carries its token.
+type newAccountPage struct {
+	page
+	Form     form
+	Token    string
+	Username field
+	Email    field
+	Password field
+}
+
+func makeNewAccountPage(title string) newAccountPage {
+	return newAccountPage{
+		page:     page{Title: title},
+		Username: field{Name: "username", Label: "Username", Type: "text", Autocomplete: "username", Required: true, Autofocus: true, Hint: "Letters (a to z), digits, dots, dashes and underscores."},
+		Email:    field{Name: "email", Label: "E-mail (optional)", Type: "email", Autocomplete: "email", Hint: "You can sign in with it, too."},
+		Password: newPasswordField("password", "Password"),
+	}
+}
+
+func (h *handler) showSignUp(c *fiber.Ctx) error {
+	if err := h.checkSignUp(c); err != nil {
+		return err
+	}
+	return c.Render("signup/index", makeNewAccountPage("Create an account"))
+}
+
+// checkSignUp answers 404 unless sign-up is open. Before the first account it is not: whoever came first would be
+// the administrator.
+func (h *handler) checkSignUp(c *fiber.Ctx) error {
+	if !h.Signup {
+		return fiber.ErrNotFound
+	}
+	hasUsers, err := h.store.HasUsers(c.UserContext())
+	if err == nil && !hasUsers {
+		err = fiber.ErrNotFound
+	}
+	return err
+}
+
+func (h *handler) signUp(c *fiber.Ctx) error {
+	if err := h.checkSignUp(c); err != nil {
+		return err
+	}
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{})
+}
+
+func (h *handler) showSetUp(c *fiber.Ctx) error {
+	if err := h.checkSetUp(c, c.Query("token")); err != nil {
+		return err
+	}
+	p := makeNewAccountPage("Create the first account")
+	p.Token = c.Query("token")
+	return c.Render("setup/index", p)
+}
+
+// checkSetUp answers 404 once an account exists, and 403 to a token that this server did not print.
+func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
+	hasUsers, err := h.store.HasUsers(c.UserContext())
+	if err != nil {
+		return err
+	}
+	if hasUsers {
+		return fiber.ErrNotFound
+	}
+	err = h.store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
+		if h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1 {
+			return db.ErrWrongPassword
+		}
+		return nil
+	})
+	if errors.Is(err, db.ErrWrongPassword) {
+		return problem{fiber.StatusForbidden, "This set-up link is not valid. The server prints a new one each time it starts: use the newest."}
+	}
+	return err
+}
+
+func (h *handler) setUp(c *fiber.Ctx) error {
+	body, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	if err := h.checkSetUp(c, body.get("token")); err != nil {
+		return err
+	}
+	p := makeNewAccountPage("Create the first account")
+	p.Token = h.SetupToken
+	return h.createUser(c, body, "setup/index", p, db.NewUser{Email: body.get("email"), First: true})
+}
+
+// createUser makes the account and signs it in, or shows the page again with what is wrong.
+func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, new db.NewUser) error {
+	new.Username, new.Password = body.get("username"), body.secret("password")
+	user, err := h.store.CreateUser(c.UserContext(), new)
+	var invalid db.Invalid
+	switch {
+	case errors.Is(err, db.ErrNotFirst):
+		return fiber.ErrNotFound
+	case errors.As(err, &invalid):
+		p.Username.Value, p.Email.Value = new.Username, new.Email
+		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
+		return refuse(c, view, p)
+	case err != nil:
+		return err
+	}
+	h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin)
+	if err := h.startSession(c, user, false); err != nil {
+		return err
+	}
+	return c.Redirect("/sessions", fiber.StatusSeeOther)
+}
