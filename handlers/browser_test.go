@@ -50,6 +50,8 @@ func TestBrowser(t *testing.T) {
 		{"showing a password", showsAPassword},
 		{"header and skip link", hasAHeader},
 		{"errors in forms", tellsErrorsInForms},
+		{"an invitation", acceptsAnInvitation},
+		{"deleting an account", deletesAnAccount},
 		{"names and roles", namesEverything},
 		{"times of the reader", saysTimesOfTheReader},
 		{"layout", fitsEveryScreen},
