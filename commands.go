@@ -39,15 +39,22 @@ type sessionCommand struct {
 }
 
 type sessionListCommand struct {
-	User string `placeholder:"NAME" help:"Only this user's."`
-	JSON bool   `help:"Print JSON."`
+	User *string `placeholder:"NAME" help:"Only this user's."`
+	JSON bool    `help:"Print JSON."`
 }
 
 func (l *sessionListCommand) Run(e *environment) error {
+	if blank(l.User) {
+		return usageError{errors.New("session list: --user needs a name")}
+	}
+	user := ""
+	if l.User != nil {
+		user = *l.User
+	}
 	return e.withStore(func(store *db.Store) error {
-		sessions, err := store.AllSessions(e.ctx, l.User)
+		sessions, err := store.AllSessions(e.ctx, user)
 		if errors.Is(err, db.ErrNotFound) {
-			return fmt.Errorf("there is no user %s", printable(l.User))
+			return fmt.Errorf("there is no user %s", printable(user))
 		}
 		if err != nil {
 			return err
@@ -88,27 +95,35 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 			ways++
 		}
 	}
-	if ways != 1 || (r.User != nil && *r.User == "") {
+	if ways != 1 || blank(r.User) {
 		return usageError{errors.New("session revoke: give ids, or --user NAME, or --all, and only one of them")}
 	}
 	return e.withStore(func(store *db.Store) error {
 		if len(r.IDs) > 0 {
 			return r.revokeEach(e, store)
 		}
-		var user string
-		if r.User != nil {
-			user = *r.User
+		if r.All {
+			return r.say(e, "everybody")(store.RevokeAllByCommand(e.ctx))
 		}
-		count, err := store.RevokeAllByCommand(e.ctx, user)
+		return r.say(e, *r.User)(store.RevokeUserByCommand(e.ctx, *r.User))
+	})
+}
+
+// say tells how many sessions have ended.
+func (r *sessionRevokeCommand) say(e *environment, whose string) func(count int, err error) error {
+	return func(count int, err error) error {
 		if errors.Is(err, db.ErrNotFound) {
-			return fmt.Errorf("there is no user %s", printable(user))
+			return fmt.Errorf("there is no user %s", printable(whose))
 		}
 		if err == nil {
 			fmt.Fprintf(e.stdout, "Ended %d %s.\n", count, plural(count, "session"))
 		}
 		return err
-	})
+	}
 }
+
+// blank tells whether a name was given and is empty, as when a script's variable was: that must not mean everybody.
+func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
 
 // revokeEach ends the sessions that it knows, then tells of those that it does not.
 func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error {

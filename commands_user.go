@@ -89,7 +89,7 @@ type userInviteCommand struct {
 func (i *userInviteCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
 		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin})
-		if errors.Is(err, db.ErrWrongPassword) {
+		if errors.Is(err, db.ErrDisabled) {
 			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))
 		}
 		if err != nil {

@@ -54,7 +54,7 @@ func (s *settings) check() error {
 	if err != nil {
 		return badSetting("listen", s.Listen, "give an address and a port, such as 127.0.0.1:3000 or :3000")
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return badSetting("listen", s.Listen, "the port must be a number from 0 to 65535")
 	}
 	if s.Data == "" {
@@ -151,11 +151,18 @@ func (s *settings) limits() db.Limits {
 	return db.Limits{IdleTimeout: s.IdleTimeout, MaxLifetime: s.MaxLifetime, SharedIdleTimeout: s.SharedIdleTimeout, SharedMaxLifetime: s.SharedMaxLifetime}
 }
 
-func (s *settings) logger() *slog.Logger {
+// logger writes the log, in UTC.
+func (s *settings) logger(to io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindTime {
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}}
 	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+		return slog.New(slog.NewJSONHandler(to, options))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	return slog.New(slog.NewTextHandler(to, options))
 }
 
 // errHelp says that --help was answered and nothing else is to be done.

@@ -79,7 +79,7 @@ const shutdownWait = 5 * time.Second
 
 // serve runs the server until the context ends.
 func serve(e *environment) (err error) {
-	log := e.settings.logger()
+	log := e.settings.logger(os.Stderr)
 	store, err := e.open()
 	if err != nil {
 		return err

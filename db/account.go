@@ -6,16 +6,20 @@ import (
 	"errors"
 )
 
-// confirm checks the password of whoever asks, once more: ErrWrongPassword or Throttled.
+// confirm checks the password of whoever asks, once more: ErrWrongPassword, Throttled, or ErrOver.
 func (s *Store) confirm(ctx context.Context, by Session, password, ip string) (user User, err error) {
-	if user, err = s.findUser(ctx, by.Username); err != nil {
+	user, err = s.findUser(ctx, by.Username)
+	if errors.Is(err, ErrNotFound) {
+		return user, ErrOver // the account is gone, and the session with it
+	}
+	if err != nil {
 		return user, err
 	}
 	return user, s.Try(ctx, Try{Account: user.Username, IP: ip}, func() error { return s.verify(ctx, &user, password) })
 }
 
 // ChangePassword sets a new password and gives the session that asked a new token; with endOthers the user's other
-// sessions end. It answers ErrWrongPassword, Throttled, Invalid (field "password"), or ErrNotFound when the session is over.
+// sessions end. It answers ErrWrongPassword, Throttled, Invalid (field "password"), or ErrOver.
 func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, password string, endOthers bool) (token string, err error) {
 	user, err := s.confirm(ctx, by, current, ip)
 	if err != nil {
@@ -26,8 +30,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		return "", err
 	}
 	token = newToken()
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
 		// The old hash in the condition: of two changes at once, the second does not overwrite the first.
 		err := changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
@@ -36,7 +39,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		if err != nil {
 			return err
 		}
-		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3 AND expires_at > $4`, hashToken(token), by.ID, by.UserID, now); err != nil {
+		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID); err != nil {
 			return err
 		}
 		if err := voidInvitation(tx, by.UserID); err != nil {
@@ -132,7 +135,7 @@ func (s *Store) DeleteUser(ctx context.Context, username string) error {
 		if err := changeOne(tx, `DELETE FROM users WHERE username = $1`, username); err != nil {
 			return err
 		}
-		return forgetTries(tx, username)
+		return forgetName(tx, username)
 	})
 }
 
@@ -140,29 +143,34 @@ func (s *Store) DeleteUser(ctx context.Context, username string) error {
 var ErrLastAdmin = errors.New("the last administrator cannot be deleted")
 
 // DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It answers ErrWrongPassword,
-// Throttled, ErrLastAdmin, or ErrNotFound when the session is over.
+// Throttled, ErrLastAdmin or ErrOver.
 func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip string) error {
 	user, err := s.confirm(ctx, by, password, ip)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error {
 		var last bool
 		err := tx.QueryRow(`
-			SELECT NOT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0 AND id <> $1)
+			SELECT is_admin AND NOT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0 AND id <> $1)
 			FROM users
-			WHERE id = $1 AND is_admin = 1`, user.ID).Scan(&last)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			WHERE id = $1`, user.ID).Scan(&last)
+		if err != nil {
 			return err
 		}
 		if last {
 			return ErrLastAdmin
 		}
-		if err := changeOne(tx, `
-			DELETE FROM users
-			WHERE id = $1 AND EXISTS (SELECT 1 FROM sessions WHERE id = $2 AND user_id = $1 AND expires_at > $3)`, user.ID, by.ID, s.now()); err != nil {
+		if err := changeOne(tx, `DELETE FROM users WHERE id = $1`, user.ID); err != nil {
 			return err
 		}
-		return forgetTries(tx, user.Username)
+		return forgetName(tx, user.Username)
 	})
+}
+
+// forgetName forgets what is kept by the name of an account that was deleted: tries, and an invitation that would make it
+// again.
+func forgetName(tx *sql.Tx, username string) error {
+	_, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, username)
+	return errors.Join(err, forgetTries(tx, username))
 }

@@ -336,6 +336,6 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 	bob := s.add(db.NewUser{Username: "bob"})
 	_, session := s.signIn(bob, "Chrome on macOS")
 	s.wantErr(s.SignOut(ctx, session), nil)
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrNotFound)
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrOver)
 	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }

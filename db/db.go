@@ -18,6 +18,8 @@ import (
 var (
 	// ErrNotFound says that there is no such row, or none that the caller may touch.
 	ErrNotFound = errors.New("not found")
+	// ErrOver says that the session that asks has ended since the request came in; nothing was changed.
+	ErrOver = errors.New("the session is over")
 	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
 	ErrUnavailable = errors.New("the database does not answer")
 )
@@ -210,6 +212,22 @@ func changeOne(tx *sql.Tx, statement string, args ...any) error {
 		err = ErrNotFound
 	}
 	return err
+}
+
+// writeAs is write on behalf of a session, which must still be alive when it happens, not only when the request came in.
+func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, now int64) error) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		var alive bool
+		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`, by.ID, by.UserID, now).Scan(&alive)
+		if err != nil {
+			return err
+		}
+		if !alive {
+			return ErrOver
+		}
+		return work(tx, now)
+	})
 }
 
 func ignoreDone(err error) error {

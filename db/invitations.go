@@ -22,7 +22,7 @@ type Invitation struct {
 
 // Invite makes an invitation and returns its token, which is kept nowhere else. For a name that has an account already it
 // is the way back in after a forgotten password. It answers Invalid for a name or an address that will not do, and
-// ErrWrongPassword for an account that is disabled.
+// ErrDisabled for an account that is disabled.
 func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitation Invitation, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	if invalid := checkNames(new); len(invalid) > 0 {
@@ -44,7 +44,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 		case err != nil:
 			return err
 		case disabled:
-			return ErrWrongPassword
+			return ErrDisabled
 		case new.Email != "" || new.IsAdmin:
 			return Invalid{"username": "This account exists already: --admin and --email are for new ones."}
 		default:
@@ -64,8 +64,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	return token, invitation, err
 }
 
-// Invitation finds a good invitation by its token: ErrNotFound for one that is used, old or wrong, or whose account was
-// disabled; Throttled after too many.
+// Invitation finds a good invitation by its token: ErrNotFound for one that is used, old or wrong, or void; Throttled after too many.
 func (s *Store) Invitation(ctx context.Context, token, ip string) (invitation Invitation, err error) {
 	err = s.Try(ctx, Try{IP: ip}, func() error {
 		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
@@ -76,8 +75,8 @@ func (s *Store) Invitation(ctx context.Context, token, ip string) (invitation In
 
 const invitationByToken = `
 	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin
-	FROM invitations i LEFT JOIN users u ON u.id = i.user_id
-	WHERE i.token_hash = $1 AND i.expires_at > $2 AND COALESCE(u.disabled, 0) = 0`
+	FROM invitations i
+	WHERE i.token_hash = $1 AND i.expires_at > $2`
 
 func findInvitation(row *sql.Row) (i Invitation, err error) {
 	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin)

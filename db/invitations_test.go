@@ -270,3 +270,29 @@ func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
 		s.wantRows([]string{"1"}, `SELECT COUNT(*) FROM users WHERE username = ?`, name)
 	}
 }
+
+// An invitation from before the account was made does not outlive it: the link would make it again.
+func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	token, _, err := s.Invite(ctx, db.NewUser{Username: "eve"})
+	s.wantErr(err, nil)
+	s.add(db.NewUser{Username: "eve"})
+	s.wantErr(s.DeleteUser(ctx, "eve"), nil)
+	_, err = s.Invitation(ctx, token, accountIP)
+	s.wantErr(err, db.ErrNotFound)
+}
+
+func TestInvitationOfADisabledAccount(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	s.add(db.NewUser{Username: "bob"})
+	_, _, err := s.Invite(ctx, db.NewUser{Username: "bob"})
+	s.wantErr(err, nil)
+	s.wantErr(s.SetDisabled(ctx, "bob", true), nil)
+	s.wantRows(nil, `SELECT username FROM invitations`)
+	_, _, err = s.Invite(ctx, db.NewUser{Username: "bob"})
+	s.wantErr(err, db.ErrDisabled)
+}

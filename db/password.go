@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ccojocar/zxcvbn-go"
+	"github.com/ccojocar/zxcvbn-go/matching"
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
 )
@@ -147,11 +148,31 @@ func (h *hasher) checkPassword(ctx context.Context, password string, words ...st
 		scored = string([]rune(scored)[:scoredMax])
 	}
 	score := 0
-	err = h.run(ctx, func() { score = zxcvbn.PasswordStrength(scored, words).Score })
+	err = h.run(ctx, func() { score = strength(scored, words) })
 	if err == nil && score < scoreMin {
 		reason = "This password is too easy to guess: it is common, or made of common words, dates, repeats or keyboard rows. Try four or five words that do not belong together."
 	}
 	return reason, err
+}
+
+// strength is zxcvbn's score, 0 to 4. Signs that stand for letters are read as those here: zxcvbn would try every
+// combination of them, which takes seconds for a password that is made for it.
+func strength(password string, words []string) int {
+	score := zxcvbn.PasswordStrength(password, words, matching.FilterL33tMatcher).Score
+	for _, reading := range leet {
+		if plain := reading.Replace(password); plain != password {
+			score = min(score, zxcvbn.PasswordStrength(plain, words, matching.FilterL33tMatcher).Score)
+		}
+	}
+	return score
+}
+
+// leet are the two ways to read such signs: 1 and | stand for i or for l.
+var leet = [...]*strings.Replacer{newLeet("i"), newLeet("l")}
+
+func newLeet(bar string) *strings.Replacer {
+	return strings.NewReplacer("4", "a", "@", "a", "8", "b", "(", "c", "{", "c", "[", "c", "<", "c", "3", "e", "6", "g", "9", "g",
+		"!", "i", "1", bar, "|", bar, "0", "o", "$", "s", "5", "s", "+", "t", "7", "t", "%", "x", "2", "z")
 }
 
 // unit is what a password repeats, or all of it where it repeats nothing: zxcvbn sees repeats of one character alone.

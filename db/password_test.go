@@ -363,3 +363,24 @@ func TestHashingTwoAtOnce(t *testing.T) {
 		t.Errorf("%d at once", most)
 	}
 }
+
+// A sign that stands for a letter is read as that letter, and no password is so odd that it keeps the others waiting: the
+// scorer's own way of reading such signs would look at 10^9 combinations here.
+func TestPasswordsWithSignsForLetters(t *testing.T) {
+	h := openHouse(t)
+	for password, weak := range map[string]bool{
+		"p@$$w0rdp@55w0rd": true, "1l0vey0u1l0vey0u!": true, "4lice4lice4lice": true,
+		"582ed8!5[g@6x{iagcs![o8[ss+736|$@|4+9!p[s904{+xt!(+[8(e8a%o+[8+c81o{%9g!e%#3+([xdao(7&32@x5s{%gx$441": false,
+	} {
+		_, err := h.CreateUser(h.ctx(), db.NewUser{Username: "alice", Password: password})
+		var invalid db.Invalid
+		if errors.As(err, &invalid) != weak || (err != nil && !weak) {
+			t.Errorf("%s: %v", password, err)
+		}
+		if err == nil {
+			if err := h.DeleteUser(h.ctx(), "alice"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

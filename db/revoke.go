@@ -41,13 +41,10 @@ func end(tx *sql.Tx, kind, by string, at int64, statement string, args ...any) (
 
 // Revoke ends another session of the same user. Unknown, already over or somebody else's: ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
-		// Whoever asks must still be signed in when it happens, not only when the request came in.
+	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
 		all, err := end(tx, Revoked, by.DeviceName, now, `
 			DELETE FROM sessions
-			WHERE id = $1 AND user_id = $2 AND expires_at > $3
-			  AND EXISTS (SELECT 1 FROM sessions WHERE id = $4 AND expires_at > $3)`, id, by.UserID, now, by.ID)
+			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, now)
 		if err != nil {
 			return err
 		}
@@ -60,16 +57,14 @@ func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended,
 	return ended, err
 }
 
-// One statement, and it keeps the caller's session only; where that is over, nothing ends.
+// One statement, and it keeps the caller's session only.
 const endOtherSessions = `
 	DELETE FROM sessions
-	WHERE user_id = $1 AND id <> $2 AND expires_at > $3
-	  AND EXISTS (SELECT 1 FROM sessions WHERE id = $2 AND expires_at > $3)`
+	WHERE user_id = $1 AND id <> $2 AND expires_at > $3`
 
 // RevokeOthers ends every session of the user but the one that asks, and tells how many those were.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
 		ended, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
 		count = len(ended)
 		return err
@@ -105,24 +100,23 @@ func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, er
 	return ended, err
 }
 
-// RevokeAllByCommand ends every session of one user, or with "" of everybody, and tells how many those were. An
-// unknown user is ErrNotFound.
-func (s *Store) RevokeAllByCommand(ctx context.Context, username string) (count int, err error) {
-	username = canonical(username)
+// RevokeUserByCommand ends every session of one user, and tells how many those were; ErrNotFound for an unknown name.
+func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count int, err error) {
+	user, err := s.findUsername(ctx, username)
+	if err != nil {
+		return 0, err
+	}
+	return s.revokeByCommand(ctx, `DELETE FROM sessions WHERE expires_at > $1 AND user_id = $2`, s.now(), user.ID)
+}
+
+// RevokeAllByCommand ends every session of everybody, and tells how many those were.
+func (s *Store) RevokeAllByCommand(ctx context.Context) (count int, err error) {
+	return s.revokeByCommand(ctx, `DELETE FROM sessions WHERE expires_at > $1`, s.now())
+}
+
+func (s *Store) revokeByCommand(ctx context.Context, statement string, args ...any) (count int, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		if username != "" {
-			var known bool
-			if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known); err != nil {
-				return err
-			}
-			if !known {
-				return ErrNotFound
-			}
-		}
-		now := s.now()
-		ended, err := end(tx, Revoked, ByCommand, now, `
-			DELETE FROM sessions
-			WHERE ($1 = '' OR user_id = (SELECT id FROM users WHERE username = $1)) AND expires_at > $2`, username, now)
+		ended, err := end(tx, Revoked, ByCommand, s.now(), statement, args...)
 		count = len(ended)
 		return err
 	})

@@ -38,8 +38,8 @@ type Session struct {
 	ID           string // public; tells nothing about the token
 	UserID       int64
 	Username     string
-	IsAdmin      bool
 	DeviceName   string // the name that the user gave, else the one made from the User-Agent
+	MadeName     string // made from the User-Agent
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
 	GivenName    string // the name that the user gave; "" is none
 	UserAgent    string
@@ -88,8 +88,8 @@ func (s *Store) firstExpiry(now int64, shared bool) int64 {
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
 	token, now := newToken(), s.now()
 	session = Session{
-		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
-		DeviceName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
+		ID: rand.Text(), UserID: user.ID, Username: user.Username,
+		DeviceName: new.DeviceName, MadeName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
@@ -127,7 +127,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 }
 
 // sessionColumns are what scanSession reads, from sessions s and users u.
-const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
+const sessionColumns = `s.id, s.user_id, u.username, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
 	       s.created_at, s.last_active_at, s.expires_at`
 
 const resumeSession = `
@@ -177,16 +177,15 @@ func (s *Store) Touch(session Session) {
 }
 
 func scanSession(row interface{ Scan(...any) error }) (session Session, err error) {
-	var deviceName string
 	var createdAt, lastActiveAt, expiresAt int64
-	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin, &deviceName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
+	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
 		&createdAt, &lastActiveAt, &expiresAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, ErrNotFound
 	}
 	session.DeviceName = session.GivenName
 	if session.DeviceName == "" {
-		session.DeviceName = deviceName
+		session.DeviceName = session.MadeName
 	}
 	session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	return session, unavailable(err)
@@ -259,14 +258,12 @@ func (s *Store) Session(ctx context.Context, userID int64, id string) (Session, 
 // Rename gives a session of the same user a name, or with "" takes it away again; ErrNotFound when there is no such
 // session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	return s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
 		renamed := event{userID: by.UserID, kind: Renamed, at: now, sessionID: id, by: by.DeviceName}
 		err := tx.QueryRow(`
 			UPDATE sessions SET given_name = $1
 			WHERE id = $2 AND user_id = $3 AND expires_at > $4
-			  AND EXISTS (SELECT 1 FROM sessions WHERE id = $5 AND expires_at > $4)
-			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now, by.ID).Scan(&renamed.deviceName, &renamed.ip)
+			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now).Scan(&renamed.deviceName, &renamed.ip)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNotFound
 		}

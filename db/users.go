@@ -18,6 +18,9 @@ import (
 // ErrWrongPassword says that the name, the password or both are wrong, or that the account is disabled; never which.
 var ErrWrongPassword = errors.New("username or password is incorrect")
 
+// ErrDisabled says that the account is disabled, to the person on the command line.
+var ErrDisabled = errors.New("the account is disabled")
+
 // ErrNotFirst says that an account exists already, so that nobody can make the first one.
 var ErrNotFirst = errors.New("an account exists already")
 

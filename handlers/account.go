@@ -44,15 +44,13 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	token, err := h.store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
+	token, err := h.Store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		invalid = db.Invalid{"current_password": "This is not your current password."}
 	case errors.As(err, &invalid):
 		invalid = db.Invalid{"new_password": invalid["password"]}
-	case errors.Is(err, db.ErrNotFound): // ended, or changed elsewhere, while the password was hashed
-		return answerNotSignedIn(c)
 	case err != nil:
 		return err
 	}
@@ -80,7 +78,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	}
 	p.Confirming = true
 	current := currentSession(c)
-	err = h.store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.clientIP(c))
+	err = h.Store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.clientIP(c))
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
@@ -88,8 +86,6 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	case errors.Is(err, db.ErrLastAdmin):
 		p.DeleteForm.Error = "You are the last administrator. Make somebody else one first."
 		return refuse(c, "account/delete", p)
-	case errors.Is(err, db.ErrNotFound):
-		return answerNotSignedIn(c)
 	case err != nil:
 		return err
 	}

@@ -32,7 +32,7 @@ func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func (h *handler) apiListSessions(c *fiber.Ctx) error {
 	current := currentSession(c)
-	sessions, _, err := h.store.Sessions(c.UserContext(), current.UserID, 0)
+	sessions, _, err := h.Store.Sessions(c.UserContext(), current.UserID, 0)
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ func (h *handler) apiNameSession(c *fiber.Ctx) error {
 	}
 	current, id := currentSession(c), c.Params("id")
 	var renamed db.Session
-	if err = h.store.Rename(c.UserContext(), current, id, name); err == nil {
-		renamed, err = h.store.Session(c.UserContext(), current.UserID, id)
+	if err = h.Store.Rename(c.UserContext(), current, id, name); err == nil {
+		renamed, err = h.Store.Session(c.UserContext(), current.UserID, id)
 	}
 	if errors.Is(err, db.ErrNotFound) {
 		return problem{fiber.StatusNotFound, "Session not found"}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io/fs"
-	"mime"
 	"path"
 	"strings"
 	"sync"
@@ -52,10 +51,8 @@ func kindOf(name string) string {
 		return "image/svg+xml"
 	case ".ico":
 		return "image/x-icon"
-	case ".png":
-		return "image/png"
 	}
-	return mime.TypeByExtension(".txt")
+	return "text/plain; charset=utf-8"
 }
 
 func compress(body []byte) []byte {

@@ -29,7 +29,7 @@ func (h *handler) tokens(c *fiber.Ctx) (tokens []string) {
 // findSession answers db.ErrNotFound when no token of the request has a live session.
 func (h *handler) findSession(c *fiber.Ctx) (db.Session, error) {
 	for _, token := range h.tokens(c) {
-		session, err := h.store.Resume(token)
+		session, err := h.Store.Resume(token)
 		if !errors.Is(err, db.ErrNotFound) {
 			return session, err
 		}
@@ -56,7 +56,7 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
 
 func (h *handler) noteActivity(c *fiber.Ctx) error {
-	h.store.Touch(currentSession(c))
+	h.Store.Touch(currentSession(c))
 	return c.Next()
 }
 
@@ -89,7 +89,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 // startSession signs the user in on this client under a new token.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	device := h.deviceOf(c)
-	token, session, err := h.store.SignIn(c.UserContext(), user, db.NewSession{
+	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{
 		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.clientIP(c), Shared: shared, Replaces: h.tokens(c),
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	cookie := h.cookie(token)
 	if !session.Shared {
-		rest := session.CreatedAt.Add(h.store.Lifetime(false)).Sub(h.Now())
+		rest := session.CreatedAt.Add(h.Store.Lifetime(false)).Sub(h.Now())
 		cookie.MaxAge = max(int(rest/time.Second), 1)
 	}
 	c.Cookie(cookie)

@@ -49,6 +49,8 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusTooManyRequests, tooManyTries(throttled.RetryAfter)
 	case errors.Is(err, db.ErrNotFound):
 		status = fiber.StatusNotFound
+	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted while it signed in
+		return fiber.StatusUnprocessableEntity, wrongPassword
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")
 		return fiber.StatusServiceUnavailable, "Too many people are signing in just now. Try again in a moment."
@@ -87,6 +89,11 @@ type errorPage struct {
 // the security headers too, since what is too large never meets the middleware.
 func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	h.writeSecurityHeaders(c)
+	if errors.Is(err, db.ErrOver) {
+		if err = answerNotSignedIn(c); err == nil {
+			return nil
+		}
+	}
 	status, message := h.describe(c, err)
 	c.Status(status)
 	switch {

@@ -35,6 +35,7 @@ type exportedAccount struct {
 
 type exportedSession struct {
 	apiSession
+	MadeName   string `json:"madeName"` // from the User-Agent, where the user gave another
 	DeviceKind string `json:"deviceKind"`
 	UserAgent  string `json:"userAgent"`
 	Shared     bool   `json:"shared"`
@@ -43,27 +44,29 @@ type exportedSession struct {
 // apiExport hands out all that is kept about the user. The activity can be long, so it is written as it is read.
 func (h *handler) apiExport(c *fiber.Ctx) error {
 	current := currentSession(c)
-	if err := h.store.RecordExport(c.UserContext(), current); err != nil {
-		return err
+	if c.Method() == fiber.MethodGet { // HEAD hands nothing out
+		if err := h.Store.RecordExport(c.UserContext(), current); err != nil {
+			return err
+		}
 	}
-	account, err := h.store.Account(c.UserContext(), current)
+	account, err := h.Store.Account(c.UserContext(), current)
 	if err != nil {
 		return err
 	}
-	sessions, _, err := h.store.Sessions(c.UserContext(), current.UserID, 0)
+	sessions, _, err := h.Store.Sessions(c.UserContext(), current.UserID, 0)
 	if err != nil {
 		return err
 	}
 	kept := []exportedSession{}
 	for _, session := range sessions {
-		kept = append(kept, exportedSession{newAPISession(session, current), session.DeviceKind, session.UserAgent, session.Shared})
+		kept = append(kept, exportedSession{newAPISession(session, current), session.MadeName, session.DeviceKind, session.UserAgent, session.Shared})
 	}
 	ctx, log := c.UserContext(), h.Log // the request is gone when the body is written
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		err := writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, rfc3339(account.CreatedAt)}, kept, func(before int64) ([]db.Activity, error) {
-			return h.store.Activity(ctx, current.UserID, before, exportBatch)
+			return h.Store.Activity(ctx, current.UserID, before, exportBatch)
 		})
 		if err != nil {
 			log.Error("an export was cut short", "user", current.Username, "error", err)

@@ -3,6 +3,7 @@ package handlers
 import (
 	"mime"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
@@ -55,7 +56,9 @@ func readForm(c *fiber.Ctx) (formBody, error) {
 	if kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); len(c.Body()) > 0 && kind != fiber.MIMEApplicationForm {
 		return formBody{}, problem{fiber.StatusUnsupportedMediaType, "Send a form as application/x-www-form-urlencoded."}
 	}
-	return formBody{c.Context().PostArgs()}, nil
+	args := new(fasthttp.Args) // the request's own PostArgs know the type in lower case alone
+	args.ParseBytes(c.Body())
+	return formBody{args}, nil
 }
 
 func (b formBody) get(name string) string {
@@ -74,7 +77,7 @@ const nameMax = 60
 // problem when the name is too long.
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return ' '
 		}
 		return r

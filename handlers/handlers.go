@@ -32,7 +32,6 @@ type Options struct {
 
 type handler struct {
 	Options
-	store       *db.Store
 	cookieName  string
 	crossOrigin *http.CrossOriginProtection
 	toldOfProxy atomic.Bool
@@ -118,7 +117,6 @@ func newHandler(options Options) *handler {
 	}
 	h := &handler{
 		Options:     options,
-		store:       options.Store,
 		cookieName:  "porchlight",
 		crossOrigin: http.NewCrossOriginProtection(),
 		devices:     sync.OnceValue(newDeviceNamer),
@@ -163,7 +161,7 @@ func (h *handler) logPanic(c *fiber.Ctx, e any) {
 
 // checkHealth answers whether the database answers.
 func (h *handler) checkHealth(c *fiber.Ctx) error {
-	if err := h.store.Ping(c.UserContext()); err != nil {
+	if err := h.Store.Ping(c.UserContext()); err != nil {
 		return err
 	}
 	return c.JSON(fiber.Map{"status": "ok"})

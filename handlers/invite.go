@@ -31,7 +31,7 @@ var errInvitation = problem{fiber.StatusNotFound, "This invitation is not valid:
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")
-	invitation, err := h.store.Invitation(c.UserContext(), token, h.clientIP(c))
+	invitation, err := h.Store.Invitation(c.UserContext(), token, h.clientIP(c))
 	if errors.Is(err, db.ErrNotFound) {
 		return errInvitation
 	}
@@ -47,7 +47,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	user, invitation, err := h.store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c), h.deviceOf(c).Name)
+	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c), h.deviceOf(c).Name)
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):

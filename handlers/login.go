@@ -24,7 +24,7 @@ type signInPage struct {
 }
 
 func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
-	hasUsers, err := h.store.HasUsers(c.UserContext())
+	hasUsers, err := h.Store.HasUsers(c.UserContext())
 	return signInPage{
 		page:       page{Title: "Sign in"},
 		Username:   field{Name: "username", Label: "Username or e-mail", Type: "text", Autocomplete: "username", Required: true, Autofocus: true},
@@ -109,7 +109,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		return err
 	}
 	device := h.deviceOf(c)
-	user, err := h.store.Authenticate(c.UserContext(), *given.Username, *given.Password, h.clientIP(c), device.Name)
+	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, h.clientIP(c), device.Name)
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)
 	}
@@ -154,7 +154,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 		}
 	}
 	for _, token := range h.tokens(c) {
-		session, err := h.store.Resume(token)
+		session, err := h.Store.Resume(token)
 		if errors.Is(err, db.ErrNotFound) {
 			continue
 		}
@@ -174,7 +174,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 }
 
 func (h *handler) endSession(c *fiber.Ctx, session db.Session) error {
-	if err := h.store.SignOut(c.UserContext(), session); err != nil {
+	if err := h.Store.SignOut(c.UserContext(), session); err != nil {
 		return err
 	}
 	h.Log.Info("signed out", "user", session.Username, "session", session.ID)

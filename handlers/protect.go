@@ -9,7 +9,7 @@ import (
 
 // securityHeaders go with every answer, errors included. Nothing is loaded from elsewhere, nothing is inline.
 // Referrer-Policy is not no-referrer: that would have forms send Origin: null.
-var securityHeaders = canonical([][2]string{
+var securityHeaders = headerBytes([][2]string{
 	{"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"},
 	{"X-Content-Type-Options", "nosniff"},
 	{"Referrer-Policy", "same-origin"},
@@ -19,8 +19,8 @@ var securityHeaders = canonical([][2]string{
 	{"Cache-Control", "no-store"}, // only the static files say otherwise
 })
 
-// canonical turns names and values into bytes once, in the form in which they are sent.
-func canonical(headers [][2]string) (all [][2][]byte) {
+// headerBytes turns names and values into bytes once, in the form in which they are sent.
+func headerBytes(headers [][2]string) (all [][2][]byte) {
 	for _, header := range headers {
 		all = append(all, [2][]byte{[]byte(http.CanonicalHeaderKey(header[0])), []byte(header[1])})
 	}

@@ -30,7 +30,7 @@ type sessionList struct {
 }
 
 // Hidden is how many devices are not shown.
-func (l sessionList) Hidden() int { return l.Count - len(l.Others) }
+func (l sessionList) Hidden() int { return max(l.Count-len(l.Others), 0) }
 
 // sessionRow is one device in the list. It has all that the row shows, and can be compared: see rowCache.
 type sessionRow struct {
@@ -57,7 +57,7 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 		ID: session.ID, DeviceName: session.DeviceName, GivenName: session.GivenName, Kind: session.DeviceKind,
 		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
-		Ends: newMoment(session.CreatedAt.Add(h.store.Lifetime(session.Shared))),
+		Ends: newMoment(session.CreatedAt.Add(h.Store.Lifetime(session.Shared))),
 	}
 	if now := h.Now(); !current && now.Sub(session.LastActiveAt) >= activeNow {
 		row.Active = row.LastActive.ago(now)
@@ -73,7 +73,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if all {
 		limit = rowsMost
 	}
-	sessions, total, err := h.store.Sessions(c.UserContext(), current.UserID, limit+1)
+	sessions, total, err := h.Store.Sessions(c.UserContext(), current.UserID, limit+1)
 	if err != nil {
 		return list, err
 	}
@@ -138,7 +138,7 @@ func (h *handler) revoke(c *fiber.Ctx, id string) (db.Ended, error) {
 	if id == current.ID {
 		return db.Ended{}, errOwnSession
 	}
-	ended, err := h.store.Revoke(c.UserContext(), current, id)
+	ended, err := h.Store.Revoke(c.UserContext(), current, id)
 	if err == nil {
 		h.Log.Info("revoked", "user", current.Username, "session", ended.ID, "device", ended.DeviceName, "by", current.ID)
 	}
@@ -147,7 +147,7 @@ func (h *handler) revoke(c *fiber.Ctx, id string) (db.Ended, error) {
 
 func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
 	current := currentSession(c)
-	count, err := h.store.RevokeOthers(c.UserContext(), current)
+	count, err := h.Store.RevokeOthers(c.UserContext(), current)
 	if err == nil {
 		h.Log.Info("revoked all others", "user", current.Username, "count", count, "by", current.ID)
 	}
@@ -207,7 +207,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	if id == current.ID {
 		return problemOwnSession
 	}
-	session, err := h.store.Session(c.UserContext(), current.UserID, id)
+	session, err := h.Store.Session(c.UserContext(), current.UserID, id)
 	if errors.Is(err, db.ErrNotFound) {
 		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
 	}
@@ -247,7 +247,7 @@ func (h *handler) revokeOthers(c *fiber.Ctx) error {
 
 func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	current := currentSession(c)
-	_, total, err := h.store.Sessions(c.UserContext(), current.UserID, 1)
+	_, total, err := h.Store.Sessions(c.UserContext(), current.UserID, 1)
 	if err != nil {
 		return err
 	}
@@ -282,9 +282,9 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 		return err
 	}
 	current, id := currentSession(c), c.Params("id")
-	err = h.store.Rename(c.UserContext(), current, id, name)
+	err = h.Store.Rename(c.UserContext(), current, id, name)
 	if err == nil && id == current.ID && isHTMX(c) {
-		current, err = h.store.Session(c.UserContext(), current.UserID, id) // the list shows it under its new name
+		current, err = h.Store.Session(c.UserContext(), current.UserID, id) // the list shows it under its new name
 		c.Locals(sessionKey, current)
 	}
 	gone := errors.Is(err, db.ErrNotFound)

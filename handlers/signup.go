@@ -41,7 +41,7 @@ func (h *handler) checkSignUp(c *fiber.Ctx) error {
 	if !h.Signup {
 		return fiber.ErrNotFound
 	}
-	hasUsers, err := h.store.HasUsers(c.UserContext())
+	hasUsers, err := h.Store.HasUsers(c.UserContext())
 	if err == nil && !hasUsers {
 		err = fiber.ErrNotFound
 	}
@@ -70,14 +70,14 @@ func (h *handler) showSetUp(c *fiber.Ctx) error {
 
 // checkSetUp answers 404 once an account exists, and 403 to a token that this server did not print.
 func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
-	hasUsers, err := h.store.HasUsers(c.UserContext())
+	hasUsers, err := h.Store.HasUsers(c.UserContext())
 	if err != nil {
 		return err
 	}
 	if hasUsers {
 		return fiber.ErrNotFound
 	}
-	err = h.store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
+	err = h.Store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
 		if h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1 {
 			return db.ErrWrongPassword
 		}
@@ -105,7 +105,7 @@ func (h *handler) setUp(c *fiber.Ctx) error {
 // createUser makes the account and signs it in, or shows the page again with what is wrong.
 func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, new db.NewUser) error {
 	new.Username, new.Password = body.get("username"), body.secret("password")
-	user, err := h.store.CreateUser(c.UserContext(), new)
+	user, err := h.Store.CreateUser(c.UserContext(), new)
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFirst):

@@ -100,12 +100,12 @@ document.addEventListener('htmx:after:request', (event) => {
 
 // The server tells what went wrong in the status region. Where it could not, we do.
 document.addEventListener('htmx:before:request', () => status(''));
-document.addEventListener('htmx:error', () => { disarm(); status('Can’t reach the server. Reload to see what changed.'); });
+document.addEventListener('htmx:error', () => { disarm(); status("Can't reach the server. Reload to see what changed."); });
 document.addEventListener('htmx:response:error', (event) => {
   const { text, hx } = event.detail.ctx;
   if (!hx?.redirect && !text?.includes('id="status"')) {
     disarm();
-    status('That didn’t work. Nothing was changed. Try again.');
+    status("That didn't work. Nothing was changed. Try again.");
   }
 });
 
