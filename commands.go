@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -182,9 +183,13 @@ func (*versionCommand) Run(e *environment) error {
 }
 
 func (e *environment) withStore(do func(*db.Store) error) error {
+	_, missing := os.Stat(e.database())
 	store, err := e.open()
 	if err != nil {
 		return err
+	}
+	if missing != nil { // most likely --data is not the server's
+		fmt.Fprintln(os.Stderr, "Made a new database:", e.database())
 	}
 	return errors.Join(do(store), store.Close())
 }

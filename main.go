@@ -64,10 +64,12 @@ type environment struct {
 	stdout   io.Writer
 }
 
+func (e *environment) database() string { return filepath.Join(e.settings.Data, "porchlight.db") }
+
 // open opens the store with the settings.
 func (e *environment) open() (*db.Store, error) {
 	return db.Open(e.ctx, db.Options{
-		Path:        filepath.Join(e.settings.Data, "porchlight.db"),
+		Path:        e.database(),
 		Limits:      e.settings.limits(),
 		MaxSessions: e.settings.MaxSessions,
 		Site:        e.settings.url.Hostname(),

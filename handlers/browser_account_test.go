@@ -34,7 +34,8 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	b.at("/sessions")
 	b.until(`document.querySelector('.empty') !== null`)
 	b.visit("/invite?token=" + token)
-	b.same(`document.querySelector('main p').textContent`, "This invitation is not valid: it was used, or it is too old. Ask whoever runs this server for a new one.")
+	b.same(`document.querySelector('h1').textContent`, "This invitation is not valid")
+	b.same(`document.querySelector('main p').textContent`, "It was used, or it is too old. Ask whoever runs this server for a new one.")
 
 	// For an account that exists it is the way back in, and whoever was in is out.
 	token, _, err = h.store.Invite(context.Background(), db.NewUser{Username: "carol"})

@@ -560,7 +560,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 		b.holds(`document.documentElement.scrollWidth <= innerWidth`)
 		b.tabTo(buttonOf("10.0.0.1"))
 		b.press(kb.Enter)
-		b.untilText(confirming, "Press again to sign out "+plain(name)+", 10.0.0.1. Escape cancels.")
+		b.untilText(confirming, "Press again to sign out "+isolated(plain(name))+", 10.0.0.1. Escape cancels.")
 		b.press(kb.Escape)
 		if got := b.house.only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != name {
 			t.Errorf("kept as %q, not %q", got, name)
@@ -568,7 +568,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 		b.holds(`document.querySelectorAll('#sessions img, #sessions script, #status *, #confirming *').length === 0`)
 	}
 	b.endByKeyboard("10.0.0.1")
-	b.untilText(statusText, "Signed out "+strings.Repeat("🏠", 60)+", 10.0.0.1.")
+	b.untilText(statusText, "Signed out "+strings.Repeat("🏠", 60))+", 10.0.0.1.")
 
 	// The status holds the name of what went: as text too.
 	b.run(chromedp.Navigate(b.house.url + "/sessions"))
@@ -596,4 +596,12 @@ func (b *tab) session() db.Session {
 	}
 	b.t.Fatal("the tab has no session")
 	return db.Session{}
+}
+
+// isolated is how a name that is not plain ASCII stands in a sentence: between marks that keep its direction to itself.
+func isolated(name string) string {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r > 127 }) {
+		return name
+	}
+	return "\u2068" + strings.NewReplacer("\u202e", "", "\u2067", "").Replace(name) + "\u2069"
 }

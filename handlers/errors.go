@@ -79,7 +79,7 @@ func tooManyTries(wait time.Duration) string {
 	return "Too many tries. Try again in 1 minute."
 }
 
-// errorPage has the message as its title where that is one sentence.
+// errorPage has the message as its title; of a long one, the first sentence.
 type errorPage struct {
 	page
 	Text string
@@ -101,11 +101,14 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):
 		c.Set("HX-Reswap", "none") // the list stays as it is
-		return c.Render("layouts/_status", message)
+		return c.Render("layouts/_problem", message)
 	}
-	p := errorPage{page: h.pageFor(c, "Something went wrong"), Text: message}
-	if sentence := strings.TrimSuffix(message, "."); !strings.Contains(sentence, ".") {
-		p.Title, p.Text = sentence, ""
+	p := errorPage{page: h.pageFor(c, message)}
+	if first, rest, more := strings.Cut(message, ". "); more && len(message) > 60 {
+		p.Title, p.Text = first, rest
+	}
+	if !strings.Contains(p.Title, ". ") {
+		p.Title = strings.TrimSuffix(p.Title, ".")
 	}
 	return c.Render("errors/index", p)
 }

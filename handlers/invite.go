@@ -27,7 +27,7 @@ func makeInvitePage(token string, invitation db.Invitation) invitePage {
 }
 
 // errInvitation is one answer for a used, an old and a wrong link.
-var errInvitation = problem{fiber.StatusNotFound, "This invitation is not valid: it was used, or it is too old. Ask whoever runs this server for a new one."}
+var errInvitation = problem{fiber.StatusNotFound, "This invitation is not valid. It was used, or it is too old. Ask whoever runs this server for a new one."}
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")

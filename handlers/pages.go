@@ -5,8 +5,10 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/template/html/v2"
@@ -47,12 +49,24 @@ func newViews() *html.Engine {
 	rows := &rowCache{engine: engine}
 	engine.AddFunc("asset", assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
+	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("row", rows.render)
 	if err := engine.Load(); err != nil {
 		panic(err)
 	}
 	return engine
 }
+
+// isolate keeps a name that may be written from right to left from turning round the text beside it, where <bdi> cannot.
+// The name's own marks for that are left out: one that is not closed would reach beyond the name.
+func isolate(name string) string {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return name
+	}
+	return "\u2068" + bidiMarks.Replace(name) + "\u2069"
+}
+
+var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "", "\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
 // rowCache keeps the rows of device lists as they were rendered. A row is its own key, so what is kept can never be
 // out of date; rendering ten of them anew would take most of the time of a page.

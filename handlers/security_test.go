@@ -348,7 +348,7 @@ func TestFaultsAreGeneric(t *testing.T) {
 				got.has(t, `id="status"`, "Nothing was changed. Try again.")
 				got.lacks(t, "<h1")
 			default:
-				got.has(t, "<h1>Something went wrong</h1>", "Nothing was changed. Try again.")
+				got.has(t, "<h1>That didn&#39;t work. Nothing was changed. Try again.</h1>")
 			}
 		})
 	}

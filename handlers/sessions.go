@@ -168,7 +168,7 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	case err != nil:
 		return err
 	}
-	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", ended.DeviceName, ended.IP))
+	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP))
 }
 
 // confirmPage asks before something ends, where no script can.
@@ -216,7 +216,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	}
 	return c.Render("sessions/confirm", confirmPage{
 		page:     h.pageFor(c, "Are you sure?"),
-		Question: fmt.Sprintf("Sign out %s?", session.DeviceName),
+		Question: fmt.Sprintf("Sign out %s?", isolate(session.DeviceName)),
 		Text:     fmt.Sprintf("IP %s, last active %s. It is signed out at its next click.", session.IP, newMoment(session.LastActiveAt).Exact()),
 		Action:   "/sessions/" + session.ID + "/revoke",
 		Button:   "Sign out " + session.DeviceName,

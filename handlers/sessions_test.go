@@ -89,7 +89,7 @@ func TestManyDevices(t *testing.T) {
 	}
 	rows := func(got answer) int { return strings.Count(got.body, `<li class="device"`) }
 	got := c.alice.page("/sessions")
-	got.has(t, "Other devices (37)", "Sign out of 37 other devices", `href="/sessions?all=1">Show all (37)</a>`)
+	got.has(t, "Other devices (37)", "Sign out of 37 other devices", `href="/sessions?all=1#others">Show all (37)</a>`)
 	if rows(got) != 21 {
 		t.Errorf("%d rows, want this device and 20", rows(got))
 	}

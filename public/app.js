@@ -3,6 +3,7 @@
 'use strict';
 
 const status = (text) => { const region = document.getElementById('status'); if (region) region.textContent = text; };
+const failed = (text) => { const bad = document.createElement('span'); bad.className = 'bad'; bad.textContent = text; document.getElementById('status')?.replaceChildren(bad); };
 const confirming = (text) => { const region = document.getElementById('confirming'); if (region) region.textContent = text; };
 
 // Asking twice: the first press of a button with data-confirm arms it, the second does it. Escape and losing the
@@ -12,6 +13,9 @@ let armed = null;
 function arm(button) {
   disarm();
   armed = button;
+  const { width, height } = button.getBoundingClientRect();
+  button.style.minWidth = `${width}px`; // nothing moves, and the second press meets the button where the first did
+  button.style.minHeight = `${height}px`;
   const label = button.querySelector('span');
   label.dataset.label = label.textContent;
   label.textContent = 'Are you sure?';
@@ -25,6 +29,7 @@ function disarm() {
   const label = armed.querySelector('span');
   label.textContent = label.dataset.label;
   armed.classList.remove('armed');
+  armed.style.minWidth = armed.style.minHeight = '';
   armed = null;
   confirming('');
 }
@@ -100,17 +105,22 @@ document.addEventListener('htmx:after:request', (event) => {
 
 // The server tells what went wrong in the status region. Where it could not, we do.
 document.addEventListener('htmx:before:request', () => status(''));
-document.addEventListener('htmx:error', () => { disarm(); status("Can't reach the server. Reload to see what changed."); });
+document.addEventListener('htmx:error', () => { disarm(); failed("Can't reach the server. Reload to see what changed."); });
 document.addEventListener('htmx:response:error', (event) => {
   const { text, hx } = event.detail.ctx;
   if (!hx?.redirect && !text?.includes('id="status"')) {
     disarm();
-    status("That didn't work. Nothing was changed. Try again.");
+    failed("That didn't work. Nothing was changed. Try again.");
   }
 });
 
 // A page that comes back out of the browser's memory may be long out of date, or belong to somebody who signed out.
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
+
+// Behind a proxy that says nothing, the server cannot tell whether it was reached at its own address. The browser can.
+for (const notice of document.querySelectorAll('[data-own]')) {
+  notice.hidden = location.origin === new URL(notice.querySelector('a').href).origin;
+}
 
 // Passwords can be looked at; they are hidden again before they are sent.
 for (const input of document.querySelectorAll('input[type=password]')) {
