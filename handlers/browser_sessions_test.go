@@ -568,7 +568,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 		b.holds(`document.querySelectorAll('#sessions img, #sessions script, #status *, #confirming *').length === 0`)
 	}
 	b.endByKeyboard("10.0.0.1")
-	b.untilText(statusText, "Signed out "+strings.Repeat("🏠", 60))+", 10.0.0.1.")
+	b.untilText(statusText, "Signed out "+isolated(strings.Repeat("🏠", 60))+", 10.0.0.1.")
 
 	// The status holds the name of what went: as text too.
 	b.run(chromedp.Navigate(b.house.url + "/sessions"))

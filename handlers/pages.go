@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"html/template"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,6 +80,9 @@ type rowCache struct {
 // rowsKept bounds the cache to some 5 MB. Beyond it everything goes, and what is still in use comes back.
 const rowsKept = 2000
 
+// indentation is for those who read the template; it would be a fifth of what is sent.
+var indentation = regexp.MustCompile(`\n\s+`)
+
 func (r *rowCache) render(row sessionRow) (template.HTML, error) {
 	r.mu.RLock()
 	kept, known := r.rows[row]
@@ -90,7 +94,7 @@ func (r *rowCache) render(row sessionRow) (template.HTML, error) {
 	if err := r.engine.Render(&out, "sessions/_row", row); err != nil {
 		return "", err
 	}
-	kept = template.HTML(out.String())
+	kept = template.HTML(indentation.ReplaceAll(out.Bytes(), []byte("\n")))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.rows) >= rowsKept || r.rows == nil {
