@@ -533,8 +533,8 @@ func namesADevice(t *testing.T, c *chromiumProcess) {
 	b.until(focused + ` === ` + own + `.querySelector('.rename input')`)
 	b.press("My desk", kb.Enter)
 	b.untilText(own+`.querySelector('h3').textContent`, "My desk")
-	b.holds(own + `.contains(document.activeElement)`)
-	b.holds(row + `.querySelector('details').open`) // the other's stayed open
+	b.until(own + `.contains(document.activeElement)`)
+	b.until(row + `.querySelector('details').open`) // the other's stayed open
 }
 
 func showsNamesAsText(t *testing.T, c *chromiumProcess) {

@@ -108,6 +108,7 @@ func New(options Options) *fiber.App {
 	app.Patch("/me/sessions/:id", h.apiNameSession)
 	app.Get("/me/export", h.apiExport)
 	routeEveryMethod(app)
+	renderOnce(app)
 	return app
 }
 
@@ -143,6 +144,16 @@ func routeEveryMethod(app *fiber.App) {
 			ctx.Request.Header.SetMethod(fiber.MethodTrace)
 		}
 		route(ctx)
+	}
+}
+
+// renderOnce renders something before anybody asks: the first time, Fiber fills a list of its own without a lock, and two first
+// requests at once would race for it.
+func renderOnce(app *fiber.App) {
+	c := app.AcquireCtx(new(fasthttp.RequestCtx))
+	defer app.ReleaseCtx(c)
+	if err := c.Render("layouts/_status", ""); err != nil {
+		panic(err) // the templates are built in
 	}
 }
 
