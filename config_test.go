@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // setting is a row of the table of settings, with a value that is right and is not the default.
@@ -289,6 +290,20 @@ func TestWarningOfLocalhost(t *testing.T) {
 		c.warnOfLocalhost(slog.New(slog.NewTextHandler(&log, nil)))
 		if warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "--url"); warned != test.warns {
 			t.Errorf("--listen %s --url %q: the log is %q", test.listen, test.url, log.String())
+		}
+	}
+}
+
+func TestTheLogIsInUTC(t *testing.T) {
+	local := time.Local
+	defer func() { time.Local = local }()
+	time.Local = time.FixedZone("elsewhere", 5*3600)
+	for format, want := range map[string]string{"text": "Z level=INFO msg=hello", "json": `Z","level":"INFO","msg":"hello"`} {
+		var out strings.Builder
+		s := settings{LogFormat: format}
+		s.logger(&out).Info("hello")
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s", format, out.String())
 		}
 	}
 }

@@ -410,3 +410,15 @@ func TestProcess(t *testing.T) {
 		}
 	}
 }
+
+// The setting reaches the store: with room for one session, the second sign-in ends the first.
+func TestServeKeepsToMaxSessions(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data, "--max-sessions", "1")
+	first := s.signIn("ada", adaPassword)
+	s.signIn("ada", adaPassword).want(http.StatusOK, "/sessions")
+	first.want(http.StatusSeeOther, "/sessions")
+	if got := h.live(); len(got) != 1 {
+		t.Errorf("%d sessions", len(got))
+	}
+}

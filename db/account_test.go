@@ -339,3 +339,19 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrOver)
 	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
+
+// A name is free for somebody else after its account was deleted, and nothing that was counted against it stands.
+func TestDeleteAccountForgetsItsTries(t *testing.T) {
+	ctx := context.Background()
+	s := openAccountStore(t)
+	s.add(db.NewUser{Username: "alice"})
+	bob := s.add(db.NewUser{Username: "bob"})
+	_, session := s.signIn(bob, "Chrome on macOS")
+	for range 3 {
+		_, err := s.Authenticate(ctx, "bob", "not it", accountIP, "curl")
+		s.wantErr(err, db.ErrWrongPassword)
+	}
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
+	s.wantRows([]string{"3"}, `SELECT COUNT(*) FROM tries`) // those of the address
+	s.wantRows(nil, `SELECT key FROM streaks`)
+}

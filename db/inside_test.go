@@ -26,3 +26,6 @@ func (s *Store) Hashing() int                                { return int(s.hash
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
 	s.noteFailure(userID, ip, deviceName)
 }
+
+// Resting tells whether the timer runs that gives the memory of hashing back.
+func (s *Store) Resting() bool { return s.hasher.rest.Stop() }

@@ -155,6 +155,13 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "newer than this Porchlight"},
+		{"newer by one step", func(t *testing.T, path string) {
+			c := openCast(t)
+			c.exec(`INSERT INTO goose_db_version (version_id, is_applied) SELECT MAX(version_id) + 1, 1 FROM goose_db_version`)
+			if err := os.WriteFile(path, c.closed(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "newer than this Porchlight"},
 		{"somebody else's", func(t *testing.T, path string) {
 			disk := openDisk(t, path)
 			if _, err := disk.Exec(`CREATE TABLE users (recipe TEXT); INSERT INTO users VALUES ('soup')`); err != nil {
