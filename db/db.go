@@ -46,8 +46,8 @@ type Store struct {
 	options Options
 	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
 	reader  *sql.DB
-	devices *sql.Stmt // what every device list asks, prepared once
-	lookups *lookups  // what every request asks
+	resume  *lookups // the session that a token names: every request asks
+	devices *lookups // the sessions of a user: every device list asks
 	hasher  *hasher
 	file    os.FileInfo // the database file as it was opened
 
@@ -100,10 +100,10 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
 		return err
 	}
-	if s.lookups, err = openLookups(s.options.Path, readerSettings, resumeSession, readers); err != nil {
+	if s.resume, err = openLookups(s.options.Path, readerSettings, resumeSession, readers); err != nil {
 		return err
 	}
-	if s.devices, err = s.reader.PrepareContext(ctx, sessionsOfUser); err != nil {
+	if s.devices, err = openLookups(s.options.Path, readerSettings, sessionsOfUser, readers); err != nil {
 		return err
 	}
 	s.file, err = os.Stat(s.options.Path)
@@ -153,11 +153,13 @@ func makeFile(path string) error {
 // Close writes what is still noted in memory, then closes the database.
 func (s *Store) Close() error {
 	var errs []error
-	if s.devices != nil { // everything is open
-		errs = append(errs, s.Flush(context.Background()), s.devices.Close())
+	if s.file != nil { // everything is open
+		errs = append(errs, s.Flush(context.Background()))
 	}
-	if s.lookups != nil {
-		errs = append(errs, s.lookups.close())
+	for _, l := range []*lookups{s.resume, s.devices} {
+		if l != nil {
+			errs = append(errs, l.close())
+		}
 	}
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// lookups answer the one question that every request asks, each on a connection of its own with its statement prepared.
-// They go past database/sql, whose bookkeeping takes longer than the answer.
+// lookups answer one question of those that requests ask again and again, each on a connection of its own with its statement
+// prepared. They go past database/sql, whose bookkeeping takes longer than the answer.
 type lookups struct {
 	free   chan *lookup
 	count  int
@@ -21,6 +21,7 @@ type lookups struct {
 }
 
 type lookup struct {
+	most      int // how many rows it found at the most, of late: so much room is made
 	conn      driver.Conn
 	statement driver.Stmt
 	row       lookupRow
@@ -43,8 +44,8 @@ func openLookups(path, settings, query string, count int) (*lookups, error) {
 	return l, nil
 }
 
-// session runs the question. It waits for its turn no longer than a write would.
-func (l *lookups) session(args ...driver.Value) (Session, error) {
+// sessions runs the question. It waits for its turn no longer than a write would.
+func (l *lookups) sessions(args ...driver.Value) ([]Session, error) {
 	var one *lookup
 	select {
 	case one = <-l.free:
@@ -54,34 +55,54 @@ func (l *lookups) session(args ...driver.Value) (Session, error) {
 		select {
 		case one = <-l.free:
 		case <-timer.C:
-			return Session{}, fmt.Errorf("%w: waiting to read", ErrUnavailable)
+			return nil, fmt.Errorf("%w: waiting to read", ErrUnavailable)
 		case <-l.closed:
-			return Session{}, fmt.Errorf("%w: it is closed", ErrUnavailable)
+			return nil, fmt.Errorf("%w: it is closed", ErrUnavailable)
 		}
 	}
 	defer func() { l.free <- one }()
-	return one.session(args)
+	return one.sessions(args)
 }
 
-func (l *lookup) session(args []driver.Value) (Session, error) {
+// session is the only row of the answer, or ErrNotFound.
+func (l *lookups) session(args ...driver.Value) (Session, error) {
+	all, err := l.sessions(args...)
+	if err == nil && len(all) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return all[0], nil
+}
+
+func (l *lookup) sessions(args []driver.Value) (all []Session, err error) {
 	//lint:ignore SA1019 with a context it would watch for the end of the request, which costs more than the answer
 	rows, err := l.statement.Query(args)
 	if err != nil {
-		return Session{}, unavailable(err)
+		return nil, unavailable(err)
 	}
 	defer rows.Close()
 	if l.row == nil {
 		l.row = make(lookupRow, len(rows.Columns()))
 	}
-	clear(l.row) // what fails may leave a row as it was
-	err = rows.Next(l.row)
-	if errors.Is(err, io.EOF) {
-		return Session{}, ErrNotFound
+	all = make([]Session, 0, l.most)
+	for {
+		clear(l.row) // what fails may leave a row as it was
+		err := rows.Next(l.row)
+		if errors.Is(err, io.EOF) {
+			l.most = min(len(all), 64)
+			return all, nil
+		}
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		session, err := scanSession(l.row)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, session)
 	}
-	if err != nil {
-		return Session{}, unavailable(err)
-	}
-	return scanSession(l.row)
 }
 
 // close waits for the lookups that are under way. To close twice is no error.

@@ -145,7 +145,7 @@ func (s *Store) Resume(token string) (Session, error) {
 		return Session{}, ErrNotFound
 	}
 	now := s.now()
-	session, err := s.lookups.session(hash[:], now)
+	session, err := s.resume.session(hash[:], now)
 	if errors.Is(err, ErrNotFound) {
 		return session, s.refuseExpired(hash, now)
 	}
@@ -204,8 +204,7 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 		limit = -1
 	}
 	now := s.now()
-	rows, err := s.devices.QueryContext(ctx, userID, now, limit)
-	sessions, err = scanSessions(rows, err)
+	sessions, err = s.devices.sessions(userID, now, int64(limit))
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}
@@ -236,7 +235,6 @@ func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 		return nil, unavailable(err)
 	}
 	defer rows.Close()
-	sessions = make([]Session, 0, 12) // most have fewer, and growing copies them all
 	for rows.Next() {
 		session, err := scanSession(rows)
 		if err != nil {
