@@ -481,9 +481,9 @@ func namesADevice(t *testing.T, c *chromiumProcess) {
 	input := row + `.querySelector('.rename input')`
 	openAndSame := func(what string) {
 		t.Helper()
-		b.holds(row + `.querySelector('details').open`)
+		b.until(row + `.querySelector('details').open`) // htmx hands the list over a moment after it stands there
+		b.until(row + `.contains(document.activeElement)`)
 		b.holds(`window.samePage === true`)
-		b.holds(row + `.contains(document.activeElement)`)
 		if t.Failed() {
 			t.Fatal(what)
 		}
