@@ -103,24 +103,21 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 		if len(r.IDs) > 0 {
 			return r.revokeEach(e, store)
 		}
+		var count int
+		var err error
 		if r.All {
-			return r.say(e, "everybody")(store.RevokeAllByCommand(e.ctx))
+			count, err = store.RevokeAllByCommand(e.ctx)
+		} else {
+			count, err = store.RevokeUserByCommand(e.ctx, *r.User)
 		}
-		return r.say(e, *r.User)(store.RevokeUserByCommand(e.ctx, *r.User))
-	})
-}
-
-// say tells how many sessions have ended.
-func (r *sessionRevokeCommand) say(e *environment, whose string) func(count int, err error) error {
-	return func(count int, err error) error {
 		if errors.Is(err, db.ErrNotFound) {
-			return fmt.Errorf("there is no user %s", printable(whose))
+			return fmt.Errorf("there is no user %s", printable(*r.User))
 		}
 		if err == nil {
 			fmt.Fprintf(e.stdout, "Ended %d %s.\n", count, plural(count, "session"))
 		}
 		return err
-	}
+	})
 }
 
 // blank tells whether a name was given and is empty, as when a script's variable was: that must not mean everybody.

@@ -21,10 +21,10 @@ type lookups struct {
 }
 
 type lookup struct {
-	most      int // how many rows it found at the most, of late: so much room is made
 	conn      driver.Conn
 	statement driver.Stmt
 	row       lookupRow
+	found     int // rows the last time, at most 64: so much room is made the next time
 }
 
 func openLookups(path, settings, query string, count int) (*lookups, error) {
@@ -86,12 +86,12 @@ func (l *lookup) sessions(args []driver.Value) (all []Session, err error) {
 	if l.row == nil {
 		l.row = make(lookupRow, len(rows.Columns()))
 	}
-	all = make([]Session, 0, l.most)
+	all = make([]Session, 0, l.found)
 	for {
 		clear(l.row) // what fails may leave a row as it was
 		err := rows.Next(l.row)
 		if errors.Is(err, io.EOF) {
-			l.most = min(len(all), 64)
+			l.found = min(len(all), 64)
 			return all, nil
 		}
 		if err != nil {
