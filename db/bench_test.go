@@ -67,6 +67,28 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
+// BenchmarkVerify asks what a proxy asks, of a database in which no host has a rule, and of one in which this has one and
+// the session was used there.
+func BenchmarkVerify(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		h := openHouse(b)
+		h.fill(n)
+		verify := func(b *testing.B) {
+			for b.Loop() {
+				if v, err := h.Verify(tokenOf(rand.IntN(known)), "notes.example.com"); err != nil || !v.Allowed {
+					b.Fatal(v, err)
+				}
+			}
+		}
+		b.Run(fmt.Sprintf("sessions=%d", n), verify)
+		if _, err := h.AllowApp(h.ctx(), "*.example.com", false); err != nil {
+			b.Fatal(err)
+		}
+		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`, h.clock.now().UnixMilli())
+		b.Run(fmt.Sprintf("sessions=%d with a rule", n), verify)
+	}
+}
+
 // BenchmarkRevoke ends a session as the device list does: each is on disk before the next.
 func BenchmarkRevoke(b *testing.B) {
 	c := openCast(b)

@@ -38,18 +38,20 @@ type Options struct {
 	MaxSessions int              // live sessions a user may have; 0 means 100
 	Site        string           // the host of the public address: no password may be made of it
 	HashCost    HashCost         // the zero value takes DefaultHashCost
+	DenyApps    bool             // a guarded host without a rule is open to nobody, instead of every signed-in user
 	Now         func() time.Time // nil means time.Now
 }
 
 // Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
 type Store struct {
-	options Options
-	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
-	reader  *sql.DB
-	resume  *lookups // the session that a token names: every request asks
-	devices *lookups // the sessions of a user: every device list asks
-	hasher  *hasher
-	file    os.FileInfo // the database file as it was opened
+	options  Options
+	writer   *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
+	reader   *sql.DB
+	resume   *lookups[Session]  // the session that a token names: every request asks
+	verified *lookups[Verified] // likewise, for a proxy: every request to an app asks
+	devices  *lookups[Session]  // the sessions of a user: every device list asks
+	hasher   *hasher
+	file     os.FileInfo // the database file as it was opened
 
 	pending pending
 }
@@ -74,7 +76,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err := migrate(ctx, options.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{options: options, hasher: newHasher(options.HashCost)}
+	s := &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open the database %s: %w", options.Path, err), s.Close())
 	}
@@ -100,10 +102,13 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
 		return err
 	}
-	if s.resume, err = openLookups(s.options.Path, readerSettings, resumeSession, readers); err != nil {
+	if s.resume, err = openLookups(s.options.Path, readerSettings, resumeSession, readers, scanSession); err != nil {
 		return err
 	}
-	if s.devices, err = openLookups(s.options.Path, readerSettings, sessionsOfUser, readers); err != nil {
+	if s.verified, err = openLookups(s.options.Path, readerSettings, verifySession, readers, scanVerified); err != nil {
+		return err
+	}
+	if s.devices, err = openLookups(s.options.Path, readerSettings, sessionsOfUser, readers, scanSession); err != nil {
 		return err
 	}
 	s.file, err = os.Stat(s.options.Path)
@@ -156,11 +161,7 @@ func (s *Store) Close() error {
 	if s.file != nil { // everything is open
 		errs = append(errs, s.Flush(context.Background()))
 	}
-	for _, l := range []*lookups{s.resume, s.devices} {
-		if l != nil {
-			errs = append(errs, l.close())
-		}
-	}
+	errs = append(errs, s.resume.close(), s.verified.close(), s.devices.close())
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {
 			errs = append(errs, pool.Close())
@@ -169,12 +170,12 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Ping reads one row: the database answers.
-func (s *Store) Ping(ctx context.Context) error {
+// Ping asks for a session that cannot be: the database answers.
+func (s *Store) Ping() error {
 	if err := s.there(); err != nil {
 		return err
 	}
-	_, err := s.HasUsers(ctx)
+	_, err := s.resume.all([]byte{}, s.now())
 	return err
 }
 

@@ -75,7 +75,7 @@ func (c *cast) readOn() {
 	if _, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); err != nil {
 		c.t.Error("Session:", err)
 	}
-	if err := c.Ping(c.ctx()); err != nil {
+	if err := c.Ping(); err != nil {
 		c.t.Error("Ping:", err)
 	}
 }
@@ -185,7 +185,7 @@ func TestDatabaseFileIsGone(t *testing.T) {
 			if _, err := c.Resume(c.phone.token); !errors.Is(err, db.ErrUnavailable) {
 				t.Errorf("the door is not shut: %v, want ErrUnavailable", err)
 			}
-			if err := c.Ping(c.ctx()); !errors.Is(err, db.ErrUnavailable) {
+			if err := c.Ping(); !errors.Is(err, db.ErrUnavailable) {
 				t.Errorf("ping: %v, want ErrUnavailable", err)
 			}
 		})

@@ -13,7 +13,8 @@ import (
 
 // lookups answer one question of those that requests ask again and again, each on a connection of its own with its statement
 // prepared. They go past database/sql, whose bookkeeping takes longer than the answer.
-type lookups struct {
+type lookups[T any] struct {
+	scan   func(scanner) (T, error)
 	free   chan *lookup
 	count  int
 	closed chan struct{}
@@ -27,8 +28,8 @@ type lookup struct {
 	found     int // rows the last time, at most 64: so much room is made the next time
 }
 
-func openLookups(path, settings, query string, count int) (*lookups, error) {
-	l := &lookups{free: make(chan *lookup, count), closed: make(chan struct{})}
+func openLookups[T any](path, settings, query string, count int, scan func(scanner) (T, error)) (*lookups[T], error) {
+	l := &lookups[T]{scan: scan, free: make(chan *lookup, count), closed: make(chan struct{})}
 	for range count {
 		conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, settings))
 		if err != nil {
@@ -44,8 +45,8 @@ func openLookups(path, settings, query string, count int) (*lookups, error) {
 	return l, nil
 }
 
-// sessions runs the question. It waits for its turn no longer than a write would.
-func (l *lookups) sessions(args ...driver.Value) ([]Session, error) {
+// all runs the question. It waits for its turn no longer than a write would.
+func (l *lookups[T]) all(args ...driver.Value) ([]T, error) {
 	var one *lookup
 	select {
 	case one = <-l.free:
@@ -61,22 +62,22 @@ func (l *lookups) sessions(args ...driver.Value) ([]Session, error) {
 		}
 	}
 	defer func() { l.free <- one }()
-	return one.sessions(args)
+	return ask(one, l.scan, args)
 }
 
-// session is the only row of the answer, or ErrNotFound.
-func (l *lookups) session(args ...driver.Value) (Session, error) {
-	all, err := l.sessions(args...)
+// only is the only row of the answer, or ErrNotFound.
+func (l *lookups[T]) only(args ...driver.Value) (found T, err error) {
+	all, err := l.all(args...)
 	if err == nil && len(all) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return Session{}, err
+		return found, err
 	}
 	return all[0], nil
 }
 
-func (l *lookup) sessions(args []driver.Value) (all []Session, err error) {
+func ask[T any](l *lookup, scan func(scanner) (T, error), args []driver.Value) (all []T, err error) {
 	//lint:ignore SA1019 with a context it would watch for the end of the request, which costs more than the answer
 	rows, err := l.statement.Query(args)
 	if err != nil {
@@ -86,7 +87,7 @@ func (l *lookup) sessions(args []driver.Value) (all []Session, err error) {
 	if l.row == nil {
 		l.row = make(lookupRow, len(rows.Columns()))
 	}
-	all = make([]Session, 0, l.found)
+	all = make([]T, 0, l.found)
 	for {
 		clear(l.row) // what fails may leave a row as it was
 		err := rows.Next(l.row)
@@ -97,16 +98,19 @@ func (l *lookup) sessions(args []driver.Value) (all []Session, err error) {
 		if err != nil {
 			return nil, unavailable(err)
 		}
-		session, err := scanSession(l.row)
+		one, err := scan(l.row)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, session)
+		all = append(all, one)
 	}
 }
 
 // close waits for the lookups that are under way. To close twice is no error.
-func (l *lookups) close() error {
+func (l *lookups[T]) close() error {
+	if l == nil {
+		return nil
+	}
 	var errs []error
 	l.once.Do(func() {
 		close(l.closed)
@@ -117,6 +121,9 @@ func (l *lookups) close() error {
 	})
 	return errors.Join(errs...)
 }
+
+// scanner is a row of an answer: database/sql's, or a lookupRow.
+type scanner interface{ Scan(dest ...any) error }
 
 // lookupRow is a row as the driver hands it over. It scans into the types that a Session has.
 type lookupRow []driver.Value

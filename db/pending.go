@@ -10,14 +10,23 @@ import (
 )
 
 // pending is what was noted in memory and is not yet on disk, so that reading never waits for a write. Each map
-// is bounded: by the sessions that there are, or by pendingFailures.
+// is bounded: by the sessions that there are, with appsKept apps each, or by pendingFailures.
 type pending struct {
 	flushing sync.Mutex // one flush at a time: what was noted once is written once
 
 	mu       sync.Mutex
 	touches  map[string]int64               // session id -> when it was last active
+	apps     map[appUse]int64               // session and host -> when it was last used there
+	appsOf   map[string]int                 // session id -> how many apps were noted since the last flush
 	refused  map[[sha256.Size]byte]struct{} // token hashes of expired sessions that were asked for
 	failures map[failure]tries              // sign-ins that failed
+}
+
+func newPending() pending {
+	return pending{
+		touches: map[string]int64{}, apps: map[appUse]int64{}, appsOf: map[string]int{},
+		refused: map[[sha256.Size]byte]struct{}{}, failures: map[failure]tries{},
+	}
 }
 
 type failure struct {
@@ -38,18 +47,12 @@ const (
 func (p *pending) touch(id string, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.touches == nil {
-		p.touches = map[string]int64{}
-	}
 	p.touches[id] = at
 }
 
 func (p *pending) refuse(hash [sha256.Size]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refused == nil {
-		p.refused = map[[sha256.Size]byte]struct{}{}
-	}
 	p.refused[hash] = struct{}{}
 }
 
@@ -65,9 +68,6 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	p := &s.pending
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failures == nil {
-		p.failures = map[failure]tries{}
-	}
 	key := failure{userID, ip, deviceName}
 	if noted, known := p.failures[key]; userID != 0 && (known || len(p.failures) < pendingFailures) {
 		p.failures[key] = tries{noted.count + 1, s.now()}
@@ -86,15 +86,15 @@ func (s *Store) Flush(ctx context.Context) error {
 	p := &s.pending
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
-	p.mu.Lock()
-	touches, refused, failures := maps.Clone(p.touches), maps.Clone(p.refused), maps.Clone(p.failures)
-	p.mu.Unlock()
-
-	for len(touches) > 0 {
-		if err := s.flushTouches(ctx, touches); err != nil {
-			return err
-		}
+	if err := s.flushTouches(ctx); err != nil {
+		return err
 	}
+	if err := s.flushApps(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	refused, failures := maps.Clone(p.refused), maps.Clone(p.failures)
+	p.mu.Unlock()
 	if len(refused) == 0 && len(failures) == 0 {
 		return nil
 	}
@@ -131,18 +131,11 @@ func (s *Store) Flush(ctx context.Context) error {
 	return nil
 }
 
-// flushTouches writes one batch and takes it out of touches. A touch is an UPDATE with the expiry in it, so it
-// cannot bring back a session that has ended meanwhile.
-func (s *Store) flushTouches(ctx context.Context, touches map[string]int64) error {
+// flushTouches writes when sessions were last active. A touch is an UPDATE with the expiry in it, so it cannot bring back a
+// session that has ended meanwhile.
+func (s *Store) flushTouches(ctx context.Context) error {
 	limits, now := s.options.Limits, s.now()
-	batch := map[string]int64{}
-	for id, at := range touches {
-		if len(batch) == flushBatch {
-			break
-		}
-		batch[id] = at
-	}
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	return flushNotes(ctx, s, s.pending.touches, func(tx *sql.Tx, batch map[string]int64) error {
 		touch, err := tx.Prepare(`
 			UPDATE sessions
 			SET last_active_at = $1,
@@ -160,16 +153,32 @@ func (s *Store) flushTouches(ctx context.Context, touches map[string]int64) erro
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// flushNotes writes notes batch by batch, and forgets those that were not noted anew meanwhile.
+func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]int64, write func(tx *sql.Tx, batch map[K]int64) error) error {
 	s.pending.mu.Lock()
-	defer s.pending.mu.Unlock()
-	for id, at := range batch {
-		delete(touches, id)
-		if s.pending.touches[id] == at {
-			delete(s.pending.touches, id)
+	left := maps.Clone(noted)
+	s.pending.mu.Unlock()
+	for len(left) > 0 {
+		batch := map[K]int64{}
+		for key, at := range left {
+			if len(batch) == flushBatch {
+				break
+			}
+			batch[key] = at
 		}
+		if err := s.write(ctx, func(tx *sql.Tx) error { return write(tx, batch) }); err != nil {
+			return err
+		}
+		s.pending.mu.Lock()
+		for key, at := range batch {
+			delete(left, key)
+			if noted[key] == at {
+				delete(noted, key)
+			}
+		}
+		s.pending.mu.Unlock()
 	}
 	return nil
 }

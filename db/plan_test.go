@@ -124,9 +124,11 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	}
 
 	for name, want := range map[string][]string{
-		"resumeSession":    {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
-		"refuseExpired":    {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
-		"sessionsOfUser":   {"SEARCH s USING INDEX sessions_by_user (user_id=?)"},
+		"resumeSession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
+		"refuseExpired": {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
+		"verifySession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH r USING PRIMARY KEY (host=?)",
+			"SEARCH g USING PRIMARY KEY (host=? AND user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=? AND host=?)"},
+		"sessionsOfUser":   {"SEARCH s USING INDEX sessions_by_user (user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=?)"},
 		"Sessions":         {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
 		"Session":          {"SEARCH s USING INDEX sqlite_autoindex_sessions_1 (id=?)"},
 		"SignIn":           {"sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH sessions USING INDEX sessions_by_user (user_id=?)"},
@@ -134,6 +136,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"endOtherSessions": {"USING INDEX sessions_by_user (user_id=?)"},
 		"SignOut":          {"sqlite_autoindex_sessions_1 (id=?)"},
 		"flushTouches":     {"sqlite_autoindex_sessions_1 (id=?)"},
+		"flushApps":        {"SEARCH sessions USING COVERING INDEX sqlite_autoindex_sessions_1 (id=?)", "SEARCH session_apps USING PRIMARY KEY (session_id=? AND host=?)", "SEARCH session_apps USING PRIMARY KEY (session_id=?)"},
 		"Flush":            {"sqlite_autoindex_sessions_2 (token_hash=?)"},
 		"sweepSessions":    {"sessions_by_expiry (expires_at<?)"},
 		"Sweep":            {"activity_by_age (happened_at<?)", "tries_by_age (tried_at<?)", "streaks_by_age (last_tried_at<?)", "invitations_by_expiry (expires_at<?)"},
@@ -151,11 +154,12 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	}
 	// These look at every session: once at the start, or on the command line.
 	mayScan := map[string]bool{"ApplyLimits": true, "RevokeAllByCommand": true, "AllSessions": true}
+	maySort := map[string]bool{"flushApps": true} // the apps of one session, of which there are some fifty
 	for name, plan := range plans {
 		for line := range strings.Lines(plan) {
 			line = strings.TrimSpace(line)
 			scans := strings.HasPrefix(line, "SCAN sessions") || line == "SCAN s" || strings.HasPrefix(line, "SCAN s ") || strings.HasPrefix(line, "SCAN activity") || strings.HasPrefix(line, "SCAN tries")
-			if !mayScan[name] && (scans || strings.Contains(line, "TEMP B-TREE")) {
+			if !mayScan[name] && (scans || strings.Contains(line, "TEMP B-TREE") && !maySort[name]) {
 				t.Errorf("%s: %s", name, line)
 			}
 		}

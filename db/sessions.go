@@ -38,6 +38,8 @@ type Session struct {
 	ID           string // public; tells nothing about the token
 	UserID       int64
 	Username     string
+	Email        string // of the user; "" when not set
+	IsAdmin      bool   // the user is an administrator
 	DeviceName   string // the name that the user gave, else the one made from the User-Agent
 	MadeName     string // made from the User-Agent
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
@@ -48,6 +50,7 @@ type Session struct {
 	CreatedAt    time.Time
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends if it is not used again
+	Apps         AppUses   // what it was used for; read for lists, not for every request
 }
 
 // NewSession is what a sign-in brings.
@@ -88,7 +91,7 @@ func (s *Store) firstExpiry(now int64, shared bool) int64 {
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
 	token, now := newToken(), s.now()
 	session = Session{
-		ID: rand.Text(), UserID: user.ID, Username: user.Username,
+		ID: rand.Text(), UserID: user.ID, Username: user.Username, Email: user.Email, IsAdmin: user.IsAdmin,
 		DeviceName: new.DeviceName, MadeName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
 	}
@@ -126,30 +129,35 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 	return token, session, err
 }
 
-// sessionColumns are what scanSession reads, from sessions s and users u.
-const sessionColumns = `s.id, s.user_id, u.username, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
-	       s.created_at, s.last_active_at, s.expires_at`
+// sessionColumns are what scanSession reads, from sessions s and users u; after them comes what the session was used for.
+const sessionColumns = `s.id, s.user_id, u.username, COALESCE(u.email, ''), u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
+	       s.created_at, s.last_active_at, s.expires_at, `
 
 const resumeSession = `
-	SELECT ` + sessionColumns + `
+	SELECT ` + sessionColumns + `''
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND s.expires_at > $2 AND u.disabled = 0`
 
 // Resume finds the live session that a token names, or answers ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
+	return find(s, token, func(hash []byte, now int64) (Session, error) { return s.resume.only(hash, now) })
+}
+
+// find is the one way from a token to a session, so that every way in refuses alike.
+func find[T any](s *Store, token string, look func(hash []byte, now int64) (T, error)) (found T, err error) {
 	if err := s.there(); err != nil {
-		return Session{}, err
+		return found, err
 	}
 	hash := sha256.Sum256([]byte(token))
 	if s.pending.isRefused(hash) {
-		return Session{}, ErrNotFound
+		return found, ErrNotFound
 	}
 	now := s.now()
-	session, err := s.resume.session(hash[:], now)
+	found, err = look(hash[:], now)
 	if errors.Is(err, ErrNotFound) {
-		return session, s.refuseExpired(hash, now)
+		err = s.refuseExpired(hash, now)
 	}
-	return session, err
+	return found, err
 }
 
 // refuseExpired answers ErrNotFound. A session that was refused because it had expired stays refused, even when
@@ -166,20 +174,28 @@ func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
 	return ErrNotFound
 }
 
-// Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes. A busy
-// session is noted only when the last note is older than a minute, or a quarter of a shorter idle limit.
+// Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes.
 func (s *Store) Touch(session Session) {
-	now := s.options.Now()
-	idle, _ := s.options.Limits.of(session.Shared)
-	if now.Sub(session.LastActiveAt).Abs() >= min(time.Minute, idle/4) { // Abs: a clock that was set back must not silence it
+	if now := s.options.Now(); s.worthNoting(session, session.LastActiveAt, now) {
 		s.pending.touch(session.ID, now.UnixMilli())
 	}
 }
 
-func scanSession(row interface{ Scan(...any) error }) (session Session, err error) {
+// worthNoting tells whether what a busy session does is to be noted again: when the last note is older than a minute,
+// or a quarter of a shorter idle limit.
+func (s *Store) worthNoting(session Session, last, now time.Time) bool {
+	idle, _ := s.options.Limits.of(session.Shared)
+	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs: a clock that was set back must not silence it
+}
+
+// scanSession reads sessionColumns and what the session was used for; further columns go to more.
+func scanSession(row scanner) (Session, error) { return scanSessionAnd(row) }
+
+func scanSessionAnd(row scanner, more ...any) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
-	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
-		&createdAt, &lastActiveAt, &expiresAt)
+	err = row.Scan(append([]any{&session.ID, &session.UserID, &session.Username, &session.Email, &session.IsAdmin,
+		&session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
+		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps)}, more...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, ErrNotFound
 	}
@@ -191,12 +207,13 @@ func scanSession(row interface{ Scan(...any) error }) (session Session, err erro
 	return session, unavailable(err)
 }
 
+// With a bare $3 as its limit, SQLite would compile the statement anew each time, to plan for that number.
 const sessionsOfUser = `
-	SELECT ` + sessionColumns + `
+	SELECT ` + sessionColumns + appsOfSession + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.user_id = $1 AND s.expires_at > $2 AND u.disabled = 0
 	ORDER BY s.last_active_at DESC
-	LIMIT $3`
+	LIMIT $3 + 0`
 
 // Sessions lists a user's live sessions, last active first, at most limit of them (0: all); total counts all.
 func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions []Session, total int, err error) {
@@ -204,7 +221,7 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 		limit = -1
 	}
 	now := s.now()
-	sessions, err = s.devices.sessions(userID, now, int64(limit))
+	sessions, err = s.devices.all(userID, now, int64(limit))
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}
@@ -224,7 +241,7 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 		return nil, ErrNotFound
 	}
 	return scanSessions(s.reader.QueryContext(ctx, `
-		SELECT `+sessionColumns+`
+		SELECT `+sessionColumns+appsOfSession+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now()))
@@ -248,7 +265,7 @@ func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 // Session finds one of a user's live sessions, or answers ErrNotFound.
 func (s *Store) Session(ctx context.Context, userID int64, id string) (Session, error) {
 	return scanSession(s.reader.QueryRowContext(ctx, `
-		SELECT `+sessionColumns+`
+		SELECT `+sessionColumns+appsOfSession+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE s.id = $1 AND s.user_id = $2 AND s.expires_at > $3 AND u.disabled = 0`, id, userID, s.now()))
 }

@@ -43,7 +43,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10", shared, func(n *db.NewSession) { n.DeviceKind = "tablet" })
 	now := h.clock.now().Local()
 	want := db.Session{
-		ID: d.ID, UserID: alice.ID, Username: "alice", DeviceName: firefoxOnLinux, MadeName: firefoxOnLinux, DeviceKind: "tablet",
+		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, MadeName: firefoxOnLinux, DeviceKind: "tablet",
 		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute),
 	}
 	if d.Session != want {

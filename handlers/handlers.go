@@ -172,7 +172,7 @@ func (h *handler) logPanic(c *fiber.Ctx, e any) {
 
 // checkHealth answers whether the database answers.
 func (h *handler) checkHealth(c *fiber.Ctx) error {
-	if err := h.Store.Ping(c.UserContext()); err != nil {
+	if err := h.Store.Ping(); err != nil {
 		return err
 	}
 	return c.JSON(fiber.Map{"status": "ok"})

@@ -1,0 +1,94 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// AppUse is an app that a session was used for.
+type AppUse struct {
+	Host       string // in lower case, without port
+	LastUsedAt time.Time
+}
+
+// appsKept is how many apps are kept for a session: those used last.
+const appsKept = 50
+
+// AppUses are the apps that a session was used for, as the database tells it in one column: "notes.example.com 1763460120000,…".
+// A host has neither of the separators in it. Kept as text, they let sessions be compared.
+type AppUses string
+
+const appsOfSession = `COALESCE((SELECT group_concat(a.host || ' ' || a.last_used_at) FROM session_apps a WHERE a.session_id = s.id), '')`
+
+// All lists them, last used first.
+func (u AppUses) All() (all []AppUse) {
+	if u == "" {
+		return nil
+	}
+	for text := range strings.SplitSeq(string(u), ",") {
+		host, at, _ := strings.Cut(text, " ")
+		ms, _ := strconv.ParseInt(at, 10, 64) // an INTEGER column of a STRICT table
+		all = append(all, AppUse{host, time.UnixMilli(ms)})
+	}
+	slices.SortFunc(all, func(a, b AppUse) int {
+		return cmp.Or(b.LastUsedAt.Compare(a.LastUsedAt), strings.Compare(a.Host, b.Host))
+	})
+	return all
+}
+
+// appUse is the key of a note: which session was used for which app.
+type appUse struct{ sessionID, host string }
+
+// useApp notes that a session was used for an app, as long as too many others are not noted: what a client makes up as
+// hosts must not fill the memory.
+func (p *pending) useApp(use appUse, at int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, noted := p.apps[use]; !noted {
+		if p.appsOf[use.sessionID] >= appsKept {
+			return
+		}
+		p.appsOf[use.sessionID]++
+	}
+	p.apps[use] = at
+}
+
+// flushApps writes which apps were used. A session that has ended meanwhile has none.
+func (s *Store) flushApps(ctx context.Context) error {
+	err := flushNotes(ctx, s, s.pending.apps, func(tx *sql.Tx, batch map[appUse]int64) error {
+		sessions := map[string]bool{}
+		for use, at := range batch {
+			sessions[use.sessionID] = true
+			if _, err := tx.Exec(`
+				INSERT INTO session_apps (session_id, host, last_used_at)
+				SELECT id, $1, $2
+				FROM sessions
+				WHERE id = $3
+				ON CONFLICT (session_id, host) DO UPDATE SET last_used_at = excluded.last_used_at`, use.host, at, use.sessionID); err != nil {
+				return err
+			}
+		}
+		for id := range sessions {
+			if _, err := tx.Exec(`
+				DELETE FROM session_apps
+				WHERE session_id = $1 AND host IN (SELECT host FROM session_apps
+				                                   WHERE session_id = $1
+				                                   ORDER BY last_used_at DESC, host
+				                                   LIMIT -1 OFFSET $2)`, id, appsKept); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.pending.mu.Lock()
+		defer s.pending.mu.Unlock()
+		clear(s.pending.appsOf)
+	}
+	return err
+}

@@ -1,0 +1,107 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// AppRule says who may reach a guarded host or, with a leading "*.", every host that has one label in its place.
+type AppRule struct {
+	Host     string
+	Everyone bool     // every signed-in user
+	Admins   bool     // every administrator
+	Users    []string // these, by username and in order
+}
+
+// UnknownUsers are names that no account has.
+type UnknownUsers []string
+
+func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u, ", ") }
+
+// AllowApp lets more people reach a host: administrators or those who are named, and where neither are given every
+// signed-in user. What a rule allows already it goes on to allow; what then holds comes back. Names that no account has
+// come back as UnknownUsers, after the others were let in; with nobody to let in, nothing is changed.
+func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {
+	var unknown UnknownUsers
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		ids := []int64{}
+		for _, name := range usernames {
+			var id int64
+			err := tx.QueryRow(`SELECT id FROM users WHERE username = $1`, canonical(name)).Scan(&id)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				unknown = append(unknown, name)
+			case err != nil:
+				return err
+			default:
+				ids = append(ids, id)
+			}
+		}
+		if len(ids) == 0 && len(unknown) > 0 && !admins {
+			return unknown
+		}
+		if _, err := tx.Exec(`
+			INSERT INTO app_rules (host, everyone, admins)
+			VALUES ($1, $2, $3)
+			ON CONFLICT (host) DO UPDATE SET everyone = MAX(everyone, excluded.everyone), admins = MAX(admins, excluded.admins)`,
+			host, len(usernames) == 0 && !admins, admins); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := tx.Exec(`
+				INSERT INTO app_rule_users (host, user_id)
+				VALUES ($1, $2)
+				ON CONFLICT DO NOTHING`, host, id); err != nil {
+				return err
+			}
+		}
+		var err error
+		rule, err = scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
+		return err
+	})
+	if err == nil && len(unknown) > 0 {
+		err = unknown
+	}
+	return rule, err
+}
+
+// AppRules lists the rules by host.
+func (s *Store) AppRules(ctx context.Context) (rules []AppRule, err error) {
+	rows, err := s.reader.QueryContext(ctx, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		rule, err := scanRule(rows)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		rules = append(rules, rule)
+	}
+	return rules, unavailable(rows.Err())
+}
+
+// RemoveAppRule takes a host's rule away; ErrNotFound when it has none.
+func (s *Store) RemoveAppRule(ctx context.Context, host string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		return changeOne(tx, `DELETE FROM app_rules WHERE host = $1`, host)
+	})
+}
+
+// ruleColumns are what scanRule reads of app_rules r; a username has no comma in it.
+const ruleColumns = `r.host, r.everyone, r.admins,
+	COALESCE((SELECT group_concat(u.username) FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host), '')`
+
+func scanRule(row scanner) (rule AppRule, err error) {
+	var users string
+	err = row.Scan(&rule.Host, &rule.Everyone, &rule.Admins, &users)
+	if users != "" {
+		rule.Users = strings.Split(users, ",")
+		slices.Sort(rule.Users)
+	}
+	return rule, err
+}

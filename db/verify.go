@@ -1,0 +1,69 @@
+package db
+
+import (
+	"strings"
+	"time"
+)
+
+// Verified is what a reverse proxy is told about a request to an app: whose live session it is, and whether the rules let
+// that user reach the host.
+type Verified struct {
+	Session
+	Allowed bool
+
+	host       string
+	lastUsedAt time.Time // when the session was last noted to have used the host
+}
+
+// verifySession is resumeSession and, in the same statement, the host's rule for that user. The rule for the very host
+// comes before the one for its siblings.
+const verifySession = `
+	SELECT ` + sessionColumns + `'',
+	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
+	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3),
+	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
+	FROM sessions s JOIN users u ON u.id = s.user_id
+	WHERE s.token_hash = $4 AND s.expires_at > $5 AND u.disabled = 0`
+
+const ruleLetsIn = `
+	CASE WHEN r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1
+	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
+
+// Verify finds the live session that a token names, or answers ErrNotFound, and tells whether its user may reach the
+// host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
+func (s *Store) Verify(token, host string) (Verified, error) {
+	return find(s, token, func(hash []byte, now int64) (Verified, error) {
+		verified, err := s.verified.only(host, siblings(host), boolean(!s.options.DenyApps), hash, now)
+		verified.host = host
+		return verified, err
+	})
+}
+
+// siblings is the rule that matches any one label in the place of the host's first; "" where there can be none.
+func siblings(host string) string {
+	if _, parent, found := strings.Cut(host, "."); found {
+		return "*." + parent
+	}
+	return ""
+}
+
+func boolean(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func scanVerified(row scanner) (v Verified, err error) {
+	var lastUsedAt int64
+	v.Session, err = scanSessionAnd(row, &v.Allowed, &lastUsedAt)
+	v.lastUsedAt = time.UnixMilli(lastUsedAt)
+	return v, err
+}
+
+// UseApp notes that the session was let through to the host just now. It waits for nothing: Flush writes the notes.
+func (s *Store) UseApp(v Verified) {
+	if now := s.options.Now(); s.worthNoting(v.Session, v.lastUsedAt, now) {
+		s.pending.useApp(appUse{v.ID, v.host}, now.UnixMilli())
+	}
+}
