@@ -25,6 +25,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" default:"1" help:"Serve. This is what happens without a command."`
 	User    userCommand    `cmd:"" help:"Accounts."`
 	Session sessionCommand `cmd:"" help:"Sessions."`
+	App     appCommand     `cmd:"" help:"Who may reach which guarded host."`
 
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is well; for containers."`
 	Version     versionCommand     `cmd:"" help:"Print the version, and Go's and SQLite's."`
@@ -60,6 +61,10 @@ func (l *sessionListCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
+		type app struct {
+			Host       string `json:"host"`
+			LastUsedAt string `json:"lastUsedAt"`
+		}
 		type row struct {
 			ID           string `json:"id"`
 			Username     string `json:"username"`
@@ -68,10 +73,15 @@ func (l *sessionListCommand) Run(e *environment) error {
 			LastActiveAt string `json:"lastActiveAt"`
 			CreatedAt    string `json:"createdAt"`
 			ExpiresAt    string `json:"expiresAt"`
+			Apps         []app  `json:"apps"`
 		}
 		rows := []row{}
 		for _, s := range sessions {
-			rows = append(rows, row{s.ID, s.Username, s.DeviceName, s.IP, rfc3339(s.LastActiveAt), rfc3339(s.CreatedAt), rfc3339(s.ExpiresAt)})
+			apps := []app{}
+			for _, use := range s.Apps.All() {
+				apps = append(apps, app{use.Host, rfc3339(use.LastUsedAt)})
+			}
+			rows = append(rows, row{s.ID, s.Username, s.DeviceName, s.IP, rfc3339(s.LastActiveAt), rfc3339(s.CreatedAt), rfc3339(s.ExpiresAt), apps})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)

@@ -161,7 +161,7 @@ func TestSessionList(t *testing.T) {
 	ids := func(args ...string) (ids []string) {
 		t.Helper()
 		for _, row := range readRows(t, must(t, "", h.with(append([]string{"session", "list", "--json"}, args...)...)...)) {
-			wantKeys(t, row, "id", "username", "deviceName", "ip", "lastActiveAt", "createdAt", "expiresAt")
+			wantKeys(t, row, "id", "username", "deviceName", "ip", "lastActiveAt", "createdAt", "expiresAt", "apps")
 			wantTime(t, row["lastActiveAt"], -2*time.Minute, 0)
 			wantTime(t, row["createdAt"], -patience, 0)
 			wantTime(t, row["expiresAt"], 335*time.Hour, 336*time.Hour)

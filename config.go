@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/net/publicsuffix"
 
 	"porchlight/db"
 )
@@ -25,6 +26,7 @@ type settings struct {
 	Listen            string        `env:"PORCHLIGHT_LISTEN" default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
 	Data              string        `env:"PORCHLIGHT_DATA" default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db."`
 	URL               string        `env:"PORCHLIGHT_URL" placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Without it: http://localhost and the port of --listen."`
+	CookieDomain      string        `env:"PORCHLIGHT_COOKIE_DOMAIN" placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
 	TrustedProxies    []string      `env:"PORCHLIGHT_TRUSTED_PROXIES" placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
 	Signup            string        `env:"PORCHLIGHT_SIGNUP" default:"closed" placeholder:"closed|open" help:"open lets anyone make an account at /signup."`
 	IdleTimeout       time.Duration `env:"PORCHLIGHT_IDLE_TIMEOUT" default:"336h" help:"A session unused for so long is over."`
@@ -34,6 +36,7 @@ type settings struct {
 	SweepInterval     time.Duration `env:"PORCHLIGHT_SWEEP_INTERVAL" default:"10m" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `env:"PORCHLIGHT_ACTIVITY_RETENTION" default:"4320h" help:"How long activity, with its IP addresses, is kept."`
 	MaxSessions       int           `env:"PORCHLIGHT_MAX_SESSIONS" default:"100" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
+	AppsDefault       string        `env:"PORCHLIGHT_APPS_DEFAULT" default:"allow" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every signed-in user, or to none."`
 	LogFormat         string        `env:"PORCHLIGHT_LOG_FORMAT" default:"text" placeholder:"text|json" help:"How the log on standard error is written."`
 
 	url     *url.URL
@@ -63,8 +66,14 @@ func (s *settings) check() error {
 	if err := s.checkURL(port); err != nil {
 		return err
 	}
+	if err := s.checkCookieDomain(); err != nil {
+		return err
+	}
 	if err := s.checkProxies(); err != nil {
 		return err
+	}
+	if s.AppsDefault != "allow" && s.AppsDefault != "deny" {
+		return badSetting("apps-default", s.AppsDefault, "give allow or deny")
 	}
 	if s.Signup != "open" && s.Signup != "closed" {
 		return badSetting("signup", s.Signup, "give open or closed")
@@ -86,6 +95,25 @@ func (s *settings) checkURL(port string) (err error) {
 		return badSetting("url", s.URL, "give a scheme and a host alone, such as https://auth.example.com")
 	}
 	s.url = &url.URL{Scheme: s.url.Scheme, Host: withoutDefaultPort(s.url)}
+	return nil
+}
+
+// checkCookieDomain refuses domains for which no browser would keep the cookie, and those that would share it with strangers.
+func (s *settings) checkCookieDomain() error {
+	if s.CookieDomain == "" {
+		return nil
+	}
+	domain, port, ok := db.CanonicalHost(s.CookieDomain)
+	if _, err := netip.ParseAddr(domain); !ok || port != "" || err == nil {
+		return badSetting("cookie-domain", s.CookieDomain, "give a domain alone, such as example.com")
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
+		return badSetting("cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it")
+	}
+	if host, _, _ := db.CanonicalHost(s.url.Host); host != domain && !strings.HasSuffix(host, "."+domain) {
+		return badSetting("cookie-domain", s.CookieDomain, "the host of --url, "+host+", must be that domain or below it")
+	}
+	s.CookieDomain = domain
 	return nil
 }
 

@@ -38,6 +38,8 @@ var everySetting = []setting{
 	{"sweep-interval", "PORCHLIGHT_SWEEP_INTERVAL", "10m", "10m0s", "1m", "1m0s", func(s *settings) any { return s.SweepInterval }},
 	{"activity-retention", "PORCHLIGHT_ACTIVITY_RETENTION", "4320h", "4320h0m0s", "24h", "24h0m0s", func(s *settings) any { return s.ActivityRetention }},
 	{"max-sessions", "PORCHLIGHT_MAX_SESSIONS", "100", "100", "7", "7", func(s *settings) any { return s.MaxSessions }},
+	{"cookie-domain", "PORCHLIGHT_COOKIE_DOMAIN", "none", "", "Example.COM", "example.com", func(s *settings) any { return s.CookieDomain }},
+	{"apps-default", "PORCHLIGHT_APPS_DEFAULT", "allow", "allow", "deny", "deny", func(s *settings) any { return s.AppsDefault }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 }
 
@@ -73,6 +75,9 @@ func wantSetting(t *testing.T, s setting, want string, args ...string) {
 func TestSettings(t *testing.T) {
 	for _, s := range everySetting {
 		t.Run(s.flag, func(t *testing.T) {
+			if s.flag == "cookie-domain" {
+				t.Setenv("PORCHLIGHT_URL", "https://auth.example.com") // it must fit
+			}
 			flag := []string{"--" + s.flag, s.other}
 			wantSetting(t, s, s.standard)
 			wantSetting(t, s, s.want, flag...)
@@ -84,7 +89,7 @@ func TestSettings(t *testing.T) {
 			t.Setenv(s.variable, s.other)
 			wantSetting(t, s, s.want)
 			wantSetting(t, s, s.want, "user", "list")
-			if s.flag != "url" && s.flag != "trusted-proxies" {
+			if s.inHelp != "none" && s.flag != "url" {
 				wantSetting(t, s, s.standard, "--"+s.flag, s.inHelp) // the flag beats the variable
 			}
 		})
@@ -122,6 +127,7 @@ func TestHelpTellsEverySetting(t *testing.T) {
 
 func TestBadSettings(t *testing.T) {
 	const (
+		domain   = "such as example.com"
 		duration = "such as 30m or 336h"
 		listen   = "127.0.0.1:3000"
 		port     = "0 to 65535"
@@ -174,6 +180,22 @@ func TestBadSettings(t *testing.T) {
 		{"max-sessions", "-1", "from 1 on"},
 		{"max-sessions", "many", "from 1 on"},
 		{"max-sessions", "99999999999999999999", "from 1 on"},
+		{"cookie-domain", "example.com", "the host of --url, localhost,"},
+		{"cookie-domain", ".example.com", domain},
+		{"cookie-domain", "*.example.com", domain},
+		{"cookie-domain", "example.com:443", domain},
+		{"cookie-domain", "https://example.com", domain},
+		{"cookie-domain", "exa mple.com", domain},
+		{"cookie-domain", "192.168.1.5", domain},
+		{"cookie-domain", "[::1]", domain},
+		{"cookie-domain", "example..com", domain},
+		{"cookie-domain", "com", "public suffix"},
+		{"cookie-domain", "co.uk", "public suffix"},
+		{"cookie-domain", "github.io", "public suffix"},
+		{"cookie-domain", "localhost", "public suffix"},
+		{"cookie-domain", "home.arpa", "public suffix"},
+		{"apps-default", "Deny", "allow or deny"},
+		{"apps-default", "none", "allow or deny"},
 		{"log-format", "xml", "text or json"},
 		{"log-format", "two\nlines", "text or json"},
 	} {

@@ -73,6 +73,7 @@ func (e *environment) open() (*db.Store, error) {
 		Limits:      e.settings.limits(),
 		MaxSessions: e.settings.MaxSessions,
 		Site:        e.settings.url.Hostname(),
+		DenyApps:    e.settings.AppsDefault == "deny",
 	})
 }
 
@@ -102,7 +103,7 @@ func serve(e *environment) (err error) {
 		return errors.Join(err, listener.Close())
 	}
 	app := handlers.New(handlers.Options{
-		Store: store, URL: e.settings.url, TrustedProxies: e.settings.proxies, Signup: e.settings.Signup == "open", SetupToken: setupToken, Log: log,
+		Store: store, URL: e.settings.url, CookieDomain: e.settings.CookieDomain, TrustedProxies: e.settings.proxies, Signup: e.settings.Signup == "open", SetupToken: setupToken, Log: log,
 	})
 
 	background, stop := context.WithCancel(context.WithoutCancel(e.ctx))

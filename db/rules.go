@@ -21,10 +21,17 @@ type UnknownUsers []string
 
 func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u, ", ") }
 
+// ErrNotAHost says that a rule was asked for what is not the name of a host.
+var ErrNotAHost = errors.New("not a host name")
+
 // AllowApp lets more people reach a host: administrators or those who are named, and where neither are given every
 // signed-in user. What a rule allows already it goes on to allow; what then holds comes back. Names that no account has
 // come back as UnknownUsers, after the others were let in; with nobody to let in, nothing is changed.
 func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {
+	host, ok := canonicalRule(host)
+	if !ok {
+		return rule, ErrNotAHost
+	}
 	var unknown UnknownUsers
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		ids := []int64{}
@@ -87,6 +94,10 @@ func (s *Store) AppRules(ctx context.Context) (rules []AppRule, err error) {
 
 // RemoveAppRule takes a host's rule away; ErrNotFound when it has none.
 func (s *Store) RemoveAppRule(ctx context.Context, host string) error {
+	host, ok := canonicalRule(host)
+	if !ok {
+		return ErrNotAHost
+	}
 	return s.write(ctx, func(tx *sql.Tx) error {
 		return changeOne(tx, `DELETE FROM app_rules WHERE host = $1`, host)
 	})

@@ -247,6 +247,19 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now()))
 }
 
+// OnlyAddress is the address from which every live session was begun; "" when there are two, or only one session.
+func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
+	var sessions, addresses int
+	err = s.reader.QueryRowContext(ctx, `
+		SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM sessions WHERE expires_at > $1 LIMIT 2)),
+		       COUNT(*), COALESCE(MIN(ip), '')
+		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now()).Scan(&sessions, &addresses, &ip)
+	if sessions < 2 || addresses != 1 {
+		ip = ""
+	}
+	return ip, unavailable(err)
+}
+
 func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 	if err != nil {
 		return nil, unavailable(err)

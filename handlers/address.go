@@ -8,39 +8,45 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// clientIP is the client's address: the peer's, or what trusted proxies say of it. X-Forwarded-For is read from the
-// right, past the trusted proxies, since everything left of that is the client's own writing.
+// clientIP is the client's address: the peer's, or what trusted proxies say of it.
 func (h *handler) clientIP(c *fiber.Ctx) string {
-	peer := peerAddress(c)
-	if !h.trusts(peer) {
-		return peer.String()
+	client, _ := h.client(c)
+	return client.String()
+}
+
+// client is the client's address, and how many addresses of X-Forwarded-For were believed for it. They are read from the
+// right, past the trusted proxies, since everything left of that is the client's own writing.
+func (h *handler) client(c *fiber.Ctx) (address netip.Addr, believed int) {
+	address = peerAddress(c)
+	if !h.trusts(address) {
+		return address, 0
 	}
-	client := peer
-	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
+	hops := forwardedFor(c)
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := parseAddress(strings.TrimSpace(hops[i]))
+		hop, err := parseAddress(hops[i])
 		if err != nil {
 			break
 		}
-		if client = hop; !h.trusts(hop) {
+		believed++
+		if address = hop; !h.trusts(hop) {
 			break
 		}
 	}
-	return client.String()
+	return address, believed
+}
+
+// forwardedFor are the addresses in X-Forwarded-For, as they stand there.
+func forwardedFor(c *fiber.Ctx) []string {
+	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
+	for i, hop := range hops {
+		hops[i] = strings.TrimSpace(hop)
+	}
+	return hops
 }
 
 // requestOrigin is the scheme and host that the client asked for, as far as a trusted proxy can tell.
 func (h *handler) requestOrigin(c *fiber.Ctx) string {
-	scheme, host := "http", string(c.Request().Host())
-	if h.trusts(peerAddress(c)) {
-		if forwarded := firstOf(c.Get(fiber.HeaderXForwardedProto)); forwarded != "" {
-			scheme = forwarded
-		}
-		if forwarded := firstOf(c.Get(fiber.HeaderXForwardedHost)); forwarded != "" {
-			host = forwarded
-		}
-	}
-	scheme, host = strings.ToLower(scheme), strings.ToLower(host)
+	scheme, host := strings.ToLower(h.scheme(c).value), strings.ToLower(h.host(c).value)
 	switch scheme {
 	case "https":
 		host = strings.TrimSuffix(host, ":443")
@@ -48,6 +54,32 @@ func (h *handler) requestOrigin(c *fiber.Ctx) string {
 		host = strings.TrimSuffix(host, ":80")
 	}
 	return scheme + "://" + host
+}
+
+// told is something about a request, and the header that told it; "" is the connection itself.
+type told struct{ value, header string }
+
+func (h *handler) scheme(c *fiber.Ctx) told {
+	if forwarded := h.forwarded(c, fiber.HeaderXForwardedProto); forwarded.value != "" {
+		return forwarded
+	}
+	return told{"http", ""}
+}
+
+func (h *handler) host(c *fiber.Ctx) told {
+	if forwarded := h.forwarded(c, fiber.HeaderXForwardedHost); forwarded.value != "" {
+		return forwarded
+	}
+	return told{string(c.Request().Host()), fiber.HeaderHost}
+}
+
+// forwarded is what a trusted proxy says in a header; of several proxies, what the outermost saw.
+func (h *handler) forwarded(c *fiber.Ctx, name string) told {
+	if !h.trusts(peerAddress(c)) {
+		return told{}
+	}
+	first, _, _ := strings.Cut(c.Get(name), ",")
+	return told{strings.TrimSpace(first), name}
 }
 
 // trusts tells whether an address is a proxy's whose forwarded headers are believed.
@@ -66,12 +98,6 @@ func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
 	}
 	return c.Next()
-}
-
-// firstOf is the first of a list with commas: what the outermost proxy saw.
-func firstOf(list string) string {
-	first, _, _ := strings.Cut(list, ",")
-	return strings.TrimSpace(first)
 }
 
 func hasForwarded(c *fiber.Ctx) bool {

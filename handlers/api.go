@@ -11,20 +11,31 @@ import (
 
 // apiSession is a session as the API tells it. Times are RFC 3339 in UTC.
 type apiSession struct {
-	ID           string `json:"id"`
-	DeviceName   string `json:"deviceName"`
-	IP           string `json:"ip"`
-	LastActiveAt string `json:"lastActiveAt"`
-	CreatedAt    string `json:"createdAt"`
-	ExpiresAt    string `json:"expiresAt"`
-	IsCurrent    bool   `json:"isCurrent"`
+	ID           string   `json:"id"`
+	DeviceName   string   `json:"deviceName"`
+	IP           string   `json:"ip"`
+	LastActiveAt string   `json:"lastActiveAt"`
+	CreatedAt    string   `json:"createdAt"`
+	ExpiresAt    string   `json:"expiresAt"`
+	IsCurrent    bool     `json:"isCurrent"`
+	Apps         []apiApp `json:"apps"` // last used first
+}
+
+// apiApp is an app that a session was used for.
+type apiApp struct {
+	Host       string `json:"host"`
+	LastUsedAt string `json:"lastUsedAt"`
 }
 
 func newAPISession(session, current db.Session) apiSession {
+	apps := []apiApp{}
+	for _, use := range session.Apps.All() {
+		apps = append(apps, apiApp{use.Host, rfc3339(use.LastUsedAt)})
+	}
 	return apiSession{
 		ID: session.ID, DeviceName: session.DeviceName, IP: session.IP,
 		LastActiveAt: rfc3339(session.LastActiveAt), CreatedAt: rfc3339(session.CreatedAt), ExpiresAt: rfc3339(session.ExpiresAt),
-		IsCurrent: session.ID == current.ID,
+		IsCurrent: session.ID == current.ID, Apps: apps,
 	}
 }
 
@@ -45,7 +56,14 @@ func (h *handler) apiListSessions(c *fiber.Ctx) error {
 
 func (h *handler) apiShowCurrent(c *fiber.Ctx) error {
 	current := currentSession(c)
-	return c.JSON(newAPISession(current, current))
+	session, err := h.Store.Session(c.UserContext(), current.UserID, current.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		return db.ErrOver
+	}
+	if err != nil {
+		return err
+	}
+	return c.JSON(newAPISession(session, current))
 }
 
 func (h *handler) apiEndCurrent(c *fiber.Ctx) error {

@@ -13,7 +13,7 @@ import (
 
 // object is a session as the API tells it.
 func object(id, name, active, created, expires string, current bool) string {
-	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s","createdAt":"%s","expiresAt":"%s","isCurrent":%v}`, id, name, active, created, expires, current)
+	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s","createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`, id, name, active, created, expires, current)
 }
 
 // isJSON fails the test unless the answer is this JSON, with these keys and no others.

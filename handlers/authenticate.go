@@ -3,9 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/url"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -26,22 +24,23 @@ func (h *handler) tokens(c *fiber.Ctx) (tokens []string) {
 	return tokens
 }
 
-// findSession answers db.ErrNotFound when no token of the request has a live session.
-func (h *handler) findSession(c *fiber.Ctx) (db.Session, error) {
+// findSession finds the first live session that a token of the request names, and that token; db.ErrNotFound when there
+// is none.
+func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, err error) {
 	for _, token := range h.tokens(c) {
 		session, err := h.Store.Resume(token)
 		if !errors.Is(err, db.ErrNotFound) {
-			return session, err
+			return session, token, err
 		}
 	}
-	return db.Session{}, db.ErrNotFound
+	return db.Session{}, "", db.ErrNotFound
 }
 
 const sessionKey = "session"
 
 // requireSession lets only those pass who are signed in.
 func (h *handler) requireSession(c *fiber.Ctx) error {
-	session, err := h.findSession(c)
+	session, _, err := h.findSession(c)
 	if errors.Is(err, db.ErrNotFound) {
 		return answerNotSignedIn(c)
 	}
@@ -75,7 +74,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	case c.Method() == fiber.MethodGet:
 		next = c.OriginalURL()
 	}
-	if next = safeNext(next); next == "" {
+	if next = safePath(next); next == "" {
 		next = "/sessions"
 	}
 	signIn := "/login?next=" + url.QueryEscape(next)
@@ -119,29 +118,5 @@ func (h *handler) clearCookie(c *fiber.Ctx) {
 }
 
 func (h *handler) cookie(value string) *fiber.Cookie {
-	return &fiber.Cookie{Name: h.cookieName, Value: value, Path: "/", HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure()}
-}
-
-// safeNext is where to go after signing in: a path of this site, with its query, or "" for anything that a browser
-// might read as another place.
-func safeNext(next string) string {
-	if len(next) > 2048 || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") ||
-		strings.ContainsFunc(next, func(r rune) bool { return r == ' ' || r == '\\' || r == '\ufffd' || unicode.IsControl(r) }) {
-		return ""
-	}
-	at, err := url.Parse(next)
-	if err != nil || at.IsAbs() || at.Host != "" || at.User != nil {
-		return ""
-	}
-	// Decoded twice, because what stands behind may decode once more: /%2f/x and /%255c/x are //x and /\x there.
-	decoded := at.Path
-	for range 2 {
-		if strings.HasPrefix(decoded, "//") || strings.ContainsFunc(decoded, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }) {
-			return ""
-		}
-		if again, err := url.PathUnescape(decoded); err == nil {
-			decoded = again
-		}
-	}
-	return next
+	return &fiber.Cookie{Name: h.cookieName, Value: value, Path: "/", Domain: h.CookieDomain, HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure()}
 }

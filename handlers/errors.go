@@ -56,7 +56,9 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusServiceUnavailable, "Too many people are signing in just now. Try again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
-		h.Log.Error("the database does not answer", "path", c.Path(), "error", err)
+		if h.seldom.tell("unavailable", h.Now()) { // proxies ask again and again
+			h.Log.Error("the database does not answer", "path", c.Path(), "error", err)
+		}
 		status = fiber.StatusServiceUnavailable
 	case errors.As(err, &routed):
 		status = routed.Code
@@ -97,6 +99,8 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	status, message := h.describe(c, err)
 	c.Status(status)
 	switch {
+	case strings.HasPrefix(c.Path(), "/auth/"):
+		return c.Render("forward/refused", refusalPage{Title: "You cannot be let in just now", Text: message})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):

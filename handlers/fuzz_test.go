@@ -8,7 +8,7 @@ import (
 // This file owns what nobody thought of: fuzzing of what clients write, function by function. Whole requests are fuzzed
 // in requests_fuzz_test.go.
 
-func FuzzSafeNext(f *testing.F) {
+func FuzzSafePath(f *testing.F) {
 	for _, next := range []string{"", "/", "/sessions?all=1", "//evil.example", "/\\evil.example", "/%2f/evil.example", "/%255cx", "https://evil.example", "/\u0085", "/..//evil.example", "/a?b#c", "/:80", "/\t//x"} {
 		f.Add(next)
 	}

@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Store          *db.Store
 	URL            *url.URL       // the public address: scheme and host; every absolute link is built from it
+	CookieDomain   string         // parent domain shared with the guarded apps, as db.CanonicalHost gives it; "" shares with none
 	TrustedProxies []netip.Prefix // whose forwarded headers are believed
 	Signup         bool           // anyone may make an account
 	SetupToken     string         // lets its bearer make the first account; "" lets nobody
@@ -32,10 +33,14 @@ type Options struct {
 
 type handler struct {
 	Options
-	cookieName  string
-	crossOrigin *http.CrossOriginProtection
-	toldOfProxy atomic.Bool
-	devices     func() deviceNamer
+	origin       string // of URL
+	ownHost      string // of URL, as db.CanonicalHost gives it
+	cookieName   string
+	signInPolicy string // Content-Security-Policy of the page from which a form may lead to an app
+	crossOrigin  *http.CrossOriginProtection
+	toldOfProxy  atomic.Bool
+	seldom       seldom
+	devices      func() deviceNamer
 }
 
 const (
@@ -62,7 +67,13 @@ func New(options Options) *fiber.App {
 		// No route takes multipart, and a broken one would be answered before any of our checks.
 		DisablePreParseMultipartForm: true,
 	})
-	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), h.warnOfProxy, h.refuseCrossOrigin, refusePackedBody)
+	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), refuseTwoLengths, h.warnOfProxy)
+
+	// Asked by reverse proxies, about requests to apps. What other sites may not do here, they may do there.
+	app.All("/auth/forward", h.verifyForward)
+	app.All("/auth/nginx", h.verifyNginx)
+	app.All("/auth/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
+	app.Use(h.refuseCrossOrigin, refusePackedBody)
 
 	// Public.
 	app.Get("/public/*", showAsset)
@@ -98,6 +109,7 @@ func New(options Options) *fiber.App {
 	app.Get("/account", h.showAccount)
 	app.Post("/account/password", h.changePassword)
 	app.Post("/account/delete", h.deleteAccount)
+	app.Get("/admin/proxy", requireAdmin, h.showProxy)
 
 	app.Use("/me", requireJSON)
 	app.Get("/me/sessions", h.apiListSessions)
@@ -117,15 +129,21 @@ func newHandler(options Options) *handler {
 		options.Now = time.Now
 	}
 	h := &handler{
-		Options:     options,
-		cookieName:  "porchlight",
-		crossOrigin: http.NewCrossOriginProtection(),
-		devices:     sync.OnceValue(newDeviceNamer),
+		Options:      options,
+		origin:       options.URL.Scheme + "://" + options.URL.Host,
+		cookieName:   "porchlight",
+		signInPolicy: policyLeadingTo(options.URL.Scheme, options.CookieDomain),
+		crossOrigin:  http.NewCrossOriginProtection(),
+		devices:      sync.OnceValue(newDeviceNamer),
 	}
-	if h.secure() {
+	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
+	switch {
+	case h.secure() && h.CookieDomain != "":
+		h.cookieName = "__Secure-porchlight" // the browser takes it only with Secure
+	case h.secure():
 		h.cookieName = "__Host-porchlight" // the browser takes it only with Secure, Path=/ and no Domain
 	}
-	if err := h.crossOrigin.AddTrustedOrigin(options.URL.Scheme + "://" + options.URL.Host); err != nil {
+	if err := h.crossOrigin.AddTrustedOrigin(h.origin); err != nil {
 		panic(err) // the settings were checked before
 	}
 	go h.devices() // it takes some 60 ms to build, and the first page needs none of it
@@ -135,7 +153,7 @@ func newHandler(options Options) *handler {
 // secure tells whether people reach this server by https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
 
-// routeEveryMethod lets a method that the router does not know pass as TRACE, which no route has. The router itself
+// routeEveryMethod lets a method that the router does not know pass as TRACE, which no route but /auth/* has. The router itself
 // would answer it before any middleware, without the headers that go with every answer.
 func routeEveryMethod(app *fiber.App) {
 	route := app.Handler()

@@ -18,6 +18,7 @@ type signInPage struct {
 	Password   field
 	Shared     bool
 	Next       string
+	App        string // the host that Next leads to; "" is this one
 	RightPlace string // where to sign in instead; "" where signing in works
 	NoUsers    bool   // nobody can sign in yet
 	SignUp     bool   // there is a page to make an account
@@ -25,23 +26,31 @@ type signInPage struct {
 
 func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
 	hasUsers, err := h.Store.HasUsers(c.UserContext())
+	if h.CookieDomain != "" {
+		c.Set(fiber.HeaderContentSecurityPolicy, h.signInPolicy)
+	}
 	return signInPage{
 		page:       page{Title: "Sign in"},
 		Username:   field{Name: "username", Label: "Username or e-mail", Type: "text", Autocomplete: "username", Required: true, Autofocus: true},
 		Password:   field{Name: "password", Label: "Password", Type: "password", Autocomplete: "current-password", Required: true},
 		Next:       next,
+		App:        appOf(next),
 		RightPlace: h.rightPlace(c, next),
 		NoUsers:    !hasUsers,
 		SignUp:     h.Signup && hasUsers,
 	}, err
 }
 
-// showSignIn sends those who are signed in where they wanted to go. Who was signed out is told so, once: the cookie
-// goes with that.
+// showSignIn sends those who are signed in where they wanted to go. An app that sent them here did not get the cookie: it may
+// be from before there was a cookie domain, so they get it once more. Who was signed out is told so, once: the cookie goes
+// with that.
 func (h *handler) showSignIn(c *fiber.Ctx) error {
-	next := safeNext(c.Query("next"))
-	_, err := h.findSession(c)
+	next := h.safeNext(c.Query("next"))
+	session, token, err := h.findSession(c)
 	if err == nil {
+		if appOf(next) != "" {
+			h.setCookie(c, token, session)
+		}
 		return c.Redirect(orSessions(next), fiber.StatusSeeOther)
 	}
 	if !errors.Is(err, db.ErrNotFound) {
@@ -61,7 +70,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 // rightPlace is the sign-in page at the public address when the request came to another one: there the browser would
 // not keep the cookie, or not send it.
 func (h *handler) rightPlace(c *fiber.Ctx, next string) string {
-	if h.requestOrigin(c) == h.URL.Scheme+"://"+h.URL.Host {
+	if h.requestOrigin(c) == h.origin {
 		return ""
 	}
 	link := h.URL.JoinPath("/login")
@@ -86,7 +95,7 @@ type credentials struct {
 	next     string
 }
 
-func readCredentials(c *fiber.Ctx) (credentials, error) {
+func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
 	var given credentials
 	if isAPI(c) && (isJSON(c) || len(c.Body()) == 0) {
 		err := readJSON(c, &given)
@@ -100,11 +109,11 @@ func readCredentials(c *fiber.Ctx) (credentials, error) {
 		return given, err
 	}
 	username, password := body.get("username"), body.secret("password")
-	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: safeNext(body.get("next"))}, nil
+	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next"))}, nil
 }
 
 func (h *handler) signIn(c *fiber.Ctx) error {
-	given, err := readCredentials(c)
+	given, err := h.readCredentials(c)
 	if err != nil {
 		return err
 	}

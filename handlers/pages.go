@@ -23,6 +23,7 @@ type page struct {
 	Title   string
 	Message string // what has just happened; "" says nothing
 	User    string // who is signed in; "" is nobody
+	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices or account
 }
 
@@ -39,7 +40,7 @@ func (p page) FullTitle() string {
 func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 	p := page{Title: title}
 	if session, ok := c.Locals(sessionKey).(db.Session); ok {
-		p.User = session.Username
+		p.User, p.IsAdmin = session.Username, session.IsAdmin
 	}
 	return p
 }

@@ -1,16 +1,27 @@
 package handlers
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 )
 
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// policyLeadingTo lets a form's answer redirect to the apps below a domain: Chromium holds form-action against redirects, too.
+func policyLeadingTo(scheme, domain string) string {
+	apps := fmt.Sprintf("form-action 'self' %[1]s://%[2]s:* %[1]s://*.%[2]s:*", scheme, domain)
+	return strings.Replace(contentSecurityPolicy, "form-action 'self'", apps, 1)
+}
+
 // securityHeaders go with every answer, errors included. Nothing is loaded from elsewhere, nothing is inline.
 // Referrer-Policy is not no-referrer: that would have forms send Origin: null.
 var securityHeaders = headerBytes([][2]string{
-	{"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"},
+	{"Content-Security-Policy", contentSecurityPolicy},
 	{"X-Content-Type-Options", "nosniff"},
 	{"Referrer-Policy", "same-origin"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
@@ -40,6 +51,17 @@ func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
 	if h.secure() {
 		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
 	}
+}
+
+// refuseTwoLengths ends the connection after a request whose length is told in two ways (RFC 9112, 6.3): a proxy in front may
+// have read another request in it.
+func refuseTwoLengths(c *fiber.Ctx) error {
+	header := &c.Request().Header
+	if len(header.Peek(fiber.HeaderTransferEncoding)) > 0 && bytes.Contains(bytes.ToLower(header.RawHeaders()), []byte("content-length:")) {
+		c.Context().SetConnectionClose()
+		return fiber.ErrBadRequest
+	}
+	return c.Next()
 }
 
 // refusePackedBody keeps bodies as small as they look: Fiber would unpack 64 KB to any size, before anybody signed in.

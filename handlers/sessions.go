@@ -40,6 +40,7 @@ type sessionRow struct {
 	Kind       string
 	IP         string
 	UserAgent  string
+	Apps       usedApps
 	Shared     bool
 	Current    bool
 	Active     string // "9 minutes ago"; "" is now
@@ -59,9 +60,11 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.CreatedAt.Add(h.Store.Lifetime(session.Shared))),
 	}
-	if now := h.Now(); !current && now.Sub(session.LastActiveAt) >= activeNow {
+	now := h.Now()
+	if !current && now.Sub(session.LastActiveAt) >= activeNow {
 		row.Active = row.LastActive.ago(now)
 	}
+	row.Apps = newUsedApps(session.Apps, now)
 	return row
 }
 
@@ -79,9 +82,20 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	}
 	list.Count = max(total-1, 0)
 	list.Others = make([]sessionRow, 0, min(limit, len(sessions)))
+	known := false
 	for _, session := range sessions {
-		if session.ID != current.ID && len(list.Others) < limit {
+		switch {
+		case session.ID == current.ID:
+			list.Current, known = h.newRow(session, true), true
+		case len(list.Others) < limit:
 			list.Others = append(list.Others, h.newRow(session, false))
+		}
+	}
+	if !known { // more than a page of others were active since
+		if current, err = h.Store.Session(c.UserContext(), current.UserID, current.ID); err == nil {
+			list.Current = h.newRow(current, true)
+		} else if !errors.Is(err, db.ErrNotFound) {
+			return list, err
 		}
 	}
 	return list, nil

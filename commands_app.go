@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"porchlight/db"
+)
+
+type appCommand struct {
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those who are named, or with no names every signed-in user. What was allowed before stays allowed."`
+	List   appListCommand   `cmd:"" help:"List the rules."`
+	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then --apps-default decides."`
+}
+
+type appAllowCommand struct {
+	Host   string   `arg:"" help:"The host, such as notes.example.com; with a leading *. the hosts that have any one label in its place."`
+	User   []string `placeholder:"NAME" sep:"none" help:"This user. Can be given again."`
+	Admins bool     `help:"Every administrator."`
+}
+
+func (a *appAllowCommand) Run(e *environment) error {
+	for _, name := range a.User {
+		if blank(&name) {
+			return usageError{errors.New("app allow: --user needs a name")}
+		}
+	}
+	return e.withStore(func(store *db.Store) error {
+		rule, err := store.AllowApp(e.ctx, a.Host, a.Admins, a.User...)
+		if errors.Is(err, db.ErrNotAHost) {
+			return notAHost(a.Host)
+		}
+		if rule.Host != "" {
+			fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, whoMay(rule))
+		}
+		var unknown db.UnknownUsers
+		if errors.As(err, &unknown) {
+			return fmt.Errorf("there is no user %s", printable(strings.Join(unknown, ", ")))
+		}
+		return err
+	})
+}
+
+type appListCommand struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (l *appListCommand) Run(e *environment) error {
+	return e.withStore(func(store *db.Store) error {
+		rules, err := store.AppRules(e.ctx)
+		if err != nil {
+			return err
+		}
+		type row struct {
+			Host     string   `json:"host"`
+			Everyone bool     `json:"everyone"`
+			Admins   bool     `json:"admins"`
+			Users    []string `json:"users"`
+		}
+		rows := []row{}
+		for _, rule := range rules {
+			rows = append(rows, row{rule.Host, rule.Everyone, rule.Admins, append([]string{}, rule.Users...)})
+		}
+		if l.JSON {
+			return printJSON(e.stdout, rows)
+		}
+		return printTable(e.stdout, "HOST\tOPEN TO", len(rules), func(i int) []any {
+			return []any{rules[i].Host, whoMay(rules[i])}
+		})
+	})
+}
+
+type appRemoveCommand struct {
+	Host string `arg:"" help:"The host, as app list prints it."`
+}
+
+func (r *appRemoveCommand) Run(e *environment) error {
+	return e.withStore(func(store *db.Store) error {
+		err := store.RemoveAppRule(e.ctx, r.Host)
+		switch {
+		case errors.Is(err, db.ErrNotAHost):
+			return notAHost(r.Host)
+		case errors.Is(err, db.ErrNotFound):
+			return fmt.Errorf("there is no rule for %s", printable(r.Host))
+		case err == nil:
+			fmt.Fprintf(e.stdout, "Removed the rule of %s.\n", printable(r.Host))
+		}
+		return err
+	})
+}
+
+func notAHost(text string) error {
+	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
+}
+
+// whoMay says in words who is let in.
+func whoMay(rule db.AppRule) string {
+	if rule.Everyone {
+		return "every signed-in user"
+	}
+	who := rule.Users
+	if rule.Admins {
+		who = append([]string{"administrators"}, who...)
+	}
+	if len(who) == 0 {
+		return "nobody"
+	}
+	return strings.Join(who, ", ")
+}

@@ -1,0 +1,285 @@
+package handlers
+
+import (
+	"bytes"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns forward auth: a reverse proxy asks about every request to an app whether its session is alive, and passes
+// the request on only when it is. The proxy's question carries the headers of the client's request.
+
+// appRequest is the request to an app that a proxy asks about.
+type appRequest struct {
+	method string
+	host   string // as db.CanonicalHost gives it
+	url    string // absolute; the host in it is canonical, too
+	socket bool   // a WebSocket is to be opened
+}
+
+// verifyForward answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
+func (h *handler) verifyForward(c *fiber.Ctx) error {
+	cookie := otherCookies(c)
+	err := h.verify(c, readForwarded, func(asked appRequest, location string) error {
+		status := fiber.StatusFound
+		if asked.method != fiber.MethodGet && asked.method != fiber.MethodHead {
+			status = fiber.StatusSeeOther
+		}
+		return c.Redirect(location, status)
+	})
+	if err == nil && len(cookie) > 0 && c.Response().StatusCode() == fiber.StatusOK {
+		c.Response().Header.SetBytesV(fiber.HeaderCookie, cookie)
+	}
+	return err
+}
+
+// verifyNginx answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
+func (h *handler) verifyNginx(c *fiber.Ctx) error {
+	return h.verify(c, readOriginal, func(_ appRequest, location string) error {
+		c.Set(fiber.HeaderLocation, location)
+		return answerSignedOut(c)
+	})
+}
+
+// verify answers a proxy's question. Whatever is in doubt is refused, and a client without a session leaves no trace.
+func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (appRequest, error), signIn func(asked appRequest, location string) error) error {
+	if !h.trusts(peerAddress(c)) {
+		return problem{fiber.StatusForbidden, "Only a reverse proxy that is named in --trusted-proxies may ask this."}
+	}
+	asked, unclear := read(c)
+	verified, err := h.findVerified(c, asked.host)
+	signedOut := errors.Is(err, db.ErrNotFound)
+	switch {
+	case err != nil && !signedOut:
+		return err
+	case unclear != nil:
+		return unclear
+	case !h.guards(asked.host):
+		return problem{fiber.StatusForbidden, "Porchlight does not guard " + asked.host + ", which is not under its cookie domain."}
+	case signedOut && navigates(c, asked):
+		return signIn(asked, h.signInFor(asked))
+	case signedOut:
+		return answerSignedOut(c)
+	case !verified.Allowed:
+		return h.deny(c, verified, asked)
+	}
+	h.Store.UseApp(verified)
+	if isActivity(c, asked) {
+		h.Store.Touch(verified.Session)
+	}
+	writeIdentity(c, verified.Session)
+	return nil
+}
+
+// findVerified is findSession for an app; of several live sessions, one that may reach the app counts.
+func (h *handler) findVerified(c *fiber.Ctx, host string) (found db.Verified, err error) {
+	tokens := h.tokens(c)
+	if len(tokens) == 0 {
+		if err := h.Store.Ping(); err != nil {
+			return found, err
+		}
+	}
+	err = db.ErrNotFound
+	for _, token := range tokens {
+		verified, problem := h.Store.Verify(token, host)
+		if errors.Is(problem, db.ErrNotFound) {
+			continue
+		}
+		if found, err = verified, problem; err != nil || found.Allowed {
+			break
+		}
+	}
+	return found, err
+}
+
+func answerSignedOut(c *fiber.Ctx) error {
+	return c.Status(fiber.StatusUnauthorized).SendString("Not signed in.")
+}
+
+// signInFor is the sign-in page, and from there back. Where the address is too long for that, it leads back to the front page
+// of the app.
+func (h *handler) signInFor(asked appRequest) string {
+	next := url.QueryEscape(asked.url)
+	if len(asked.url) > nextMax || len(next) > nextEscapedMax {
+		scheme, rest, _ := strings.Cut(asked.url, "://")
+		authority, _ := splitAuthority(rest)
+		next = url.QueryEscape(scheme + "://" + authority + "/")
+	}
+	return h.origin + "/login?next=" + next
+}
+
+// readForwarded reads what Caddy and Traefik tell by themselves, and others when they are told to.
+func readForwarded(c *fiber.Ctx) (appRequest, error) {
+	var values [4]string
+	for i, name := range []string{"X-Forwarded-Method", fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Forwarded-Uri"} {
+		if values[i] = onlyValue(c, name); values[i] == "" {
+			return appRequest{}, unclear(name)
+		}
+	}
+	method, scheme, authority, path := values[0], values[1], values[2], values[3]
+	if !strings.HasPrefix(path, "/") {
+		return appRequest{}, unclear("X-Forwarded-Uri")
+	}
+	return newAppRequest(method, scheme, authority, path, "what it says of the request")
+}
+
+// readOriginal reads what the sample for nginx has it tell.
+func readOriginal(c *fiber.Ctx) (appRequest, error) {
+	address, method := onlyValue(c, "X-Original-URL"), onlyValue(c, "X-Original-Method")
+	scheme, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		return appRequest{}, unclear("X-Original-URL")
+	}
+	authority, path := splitAuthority(rest)
+	return newAppRequest(method, scheme, authority, path, "X-Original-URL or X-Original-Method")
+}
+
+func newAppRequest(method, scheme, authority, path, told string) (appRequest, error) {
+	r := appRequest{method: method}
+	scheme = strings.ToLower(scheme)
+	switch scheme {
+	case "ws", "wss":
+		r.socket = true
+	case "http", "https":
+	default:
+		return appRequest{}, unclear(told)
+	}
+	host, port, ok := db.CanonicalHost(authority)
+	if !ok || !isToken(method) || strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+		return appRequest{}, unclear(told)
+	}
+	r.host, r.url = host, scheme+"://"+joinHost(host, port)+path
+	return r, nil
+}
+
+// joinHost is the opposite of db.CanonicalHost.
+func joinHost(host, port string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" {
+		host += ":" + port
+	}
+	return host
+}
+
+func unclear(what string) error {
+	return problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + what + " is missing or malformed."}
+}
+
+// onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.
+func onlyValue(c *fiber.Ctx, name string) string {
+	values := c.Request().Header.PeekAll(name)
+	if len(values) != 1 {
+		return ""
+	}
+	return string(values[0])
+}
+
+// isToken tells whether a text can be a method (RFC 9110, 5.6.2).
+func isToken(method string) bool {
+	return method != "" && len(method) <= 64 && !strings.ContainsFunc(method, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}
+
+// navigates tells whether a person is looking at what comes back, so that the sign-in page can be shown.
+func navigates(c *fiber.Ctx, asked appRequest) bool {
+	if asked.socket || asked.method == fiber.MethodOptions {
+		return false
+	}
+	if mode := c.Request().Header.Peek("Sec-Fetch-Mode"); len(mode) > 0 {
+		return string(mode) == "navigate"
+	}
+	return acceptsHTML(c)
+}
+
+// isActivity tells whether the session's user did something. An app's polling is not, or a browser that was left open would never
+// fall idle; a client that does not say how it fetches is taken at its best.
+func isActivity(c *fiber.Ctx, asked appRequest) bool {
+	mode := c.Request().Header.Peek("Sec-Fetch-Mode")
+	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(asked.method)
+}
+
+// isSafe tells whether a method only reads, as IANA's registry of methods has it.
+func isSafe(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI":
+		return true
+	}
+	return false
+}
+
+// Names of the headers that tell the app who is there, in the form in which they are sent.
+var (
+	remoteUser    = []byte("Remote-User")
+	remoteName    = []byte("Remote-Name")
+	remoteEmail   = []byte("Remote-Email")
+	remoteGroups  = []byte("Remote-Groups")
+	remoteSession = []byte("Remote-Session")
+)
+
+// writeIdentity tells who it is. Every header is there, if only empty, so that the proxy overwrites one that the client forged.
+func writeIdentity(c *fiber.Ctx, session db.Session) {
+	groups := ""
+	if session.IsAdmin {
+		groups = "admins"
+	}
+	header := &c.Response().Header
+	header.SetCanonical(remoteUser, []byte(session.Username))
+	header.SetCanonical(remoteName, []byte(session.Username))
+	header.SetCanonical(remoteEmail, []byte(session.Email))
+	header.SetCanonical(remoteGroups, []byte(groups))
+	header.SetCanonical(remoteSession, []byte(session.ID))
+}
+
+// otherCookies are the request's cookies without ours. A proxy that copies them to the app keeps the token from it, which
+// one bad app could use at all others.
+func otherCookies(c *fiber.Ctx) (others []byte) {
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
+		for pair := range bytes.SplitSeq(line, []byte(";")) {
+			pair = bytes.TrimSpace(pair)
+			if len(pair) == 0 || isOurCookie(pair) {
+				continue
+			}
+			if len(others) > 0 {
+				others = append(others, "; "...)
+			}
+			others = append(others, pair...)
+		}
+	}
+	return others
+}
+
+// isOurCookie knows the cookies of every setting: after a change of settings, the old ones are alive for a while.
+func isOurCookie(pair []byte) bool {
+	name, _, _ := bytes.Cut(bytes.ToLower(pair), []byte("="))
+	name = bytes.TrimPrefix(bytes.TrimPrefix(bytes.TrimSpace(name), []byte("__host-")), []byte("__secure-"))
+	return string(name) == "porchlight" || string(name) == "porchlight-device"
+}
+
+// refusalPage is shown under an app's own address, or a proxy's: no style sheet of ours is there.
+type refusalPage struct {
+	Title   string
+	Text    string
+	User    string // who is signed in; "" is nobody, or it does not matter
+	SignOut string // the address of the page to sign out on
+}
+
+// deny answers somebody who is signed in and not let in at this host.
+func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) error {
+	if h.seldom.tell("denied "+verified.ID+" "+asked.host, h.Now()) {
+		h.Log.Warn("denied", "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
+	}
+	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
+		Title:   "You may not open " + asked.host,
+		Text:    "Whoever runs this server decides who may. You can ask them, or sign in as somebody else.",
+		User:    verified.Username,
+		SignOut: h.origin + "/logout",
+	})
+}

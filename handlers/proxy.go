@@ -1,0 +1,92 @@
+package handlers
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// proxyPage tells an administrator what is believed about the very request that asks for it.
+type proxyPage struct {
+	page
+	Peer      string // who connected
+	Trusted   bool   // by --trusted-proxies
+	Ignored   bool   // it sent forwarded headers, and is not trusted
+	Elsewhere bool   // the request came to another address than the public one
+	OnlyIP    string // the one private address of all live sessions; "" when there is none
+	Beliefs   []fact
+	Headers   []fact
+	Settings  []fact
+}
+
+// fact is a value with its name, and what is to be said of it.
+type fact struct{ Name, Value, Note string }
+
+// requireAdmin lets only administrators pass.
+func requireAdmin(c *fiber.Ctx) error {
+	if !currentSession(c).IsAdmin {
+		return problem{fiber.StatusForbidden, "Only an administrator can see this."}
+	}
+	return c.Next()
+}
+
+func (h *handler) showProxy(c *fiber.Ctx) error {
+	onlyIP, err := h.Store.OnlyAddress(c.UserContext())
+	if err != nil {
+		return err
+	}
+	if address, err := netip.ParseAddr(onlyIP); err != nil || !(address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast()) {
+		onlyIP = ""
+	}
+	peer := peerAddress(c)
+	p := proxyPage{
+		page: h.pageFor(c, "Your reverse proxy"), Peer: peer.String(), Trusted: h.trusts(peer), OnlyIP: onlyIP,
+		Ignored:   hasForwarded(c) && !h.trusts(peer),
+		Elsewhere: h.requestOrigin(c) != h.origin,
+		Settings:  []fact{{Name: "--url", Value: h.origin}, {Name: "--cookie-domain", Value: h.CookieDomain}, {Name: "--trusted-proxies", Value: joinPrefixes(h.TrustedProxies)}},
+	}
+	client, hops := h.client(c)
+	from := told{client.String(), ""}
+	if hops > 0 {
+		from.header = fiber.HeaderXForwardedFor
+	}
+	p.Beliefs = []fact{p.belief("Client address", from), p.belief("Scheme", h.scheme(c)), p.belief("Host", h.host(c))}
+	for _, name := range []string{fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-Ip", "Forwarded"} {
+		if value := strings.Join(headerValues(c, name), ", "); value != "" {
+			p.Headers = append(p.Headers, fact{name, value, p.verdict(name, hops)})
+		}
+	}
+	return c.Render("admin/proxy", p)
+}
+
+func (p proxyPage) belief(name string, t told) fact {
+	if t.header == "" {
+		return fact{name, t.value, "from the connection itself"}
+	}
+	return fact{name, t.value, "from " + t.header + ", which " + p.Peer + " sent"}
+}
+
+// verdict says what was made of a header.
+func (p proxyPage) verdict(name string, hops int) string {
+	switch {
+	case name == fiber.HeaderHost:
+		return "counts where no believed X-Forwarded-Host is"
+	case name == "X-Real-Ip" || name == "Forwarded":
+		return "never read"
+	case !p.Trusted:
+		return "ignored: " + p.Peer + " is not in --trusted-proxies"
+	case name == fiber.HeaderXForwardedFor:
+		return fmt.Sprintf("believed: the last %d of them; what stands before, anybody can write", hops)
+	}
+	return "believed"
+}
+
+func joinPrefixes(prefixes []netip.Prefix) string {
+	texts := []string{}
+	for _, prefix := range prefixes {
+		texts = append(texts, strings.TrimSuffix(strings.TrimSuffix(prefix.String(), "/32"), "/128"))
+	}
+	return strings.Join(texts, ", ")
+}
