@@ -81,6 +81,7 @@ type house struct {
 	store *db.Store
 	clock *clock
 	log   *logs
+	stop  func() // ends the server, and leaves the store open
 }
 
 // testHashCost makes a hash as cheap as the format allows.
@@ -109,13 +110,17 @@ func openHouse(t testing.TB, change ...func(*handlers.Options)) *house {
 	app := handlers.New(options)
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
-	t.Cleanup(func() {
+	h.newClient("").do("GET", "/healthz", "").is(t, 200) // it serves: a server cannot be shut down before
+	h.stop = sync.OnceFunc(func() {
 		if err := app.ShutdownWithTimeout(5 * time.Second); err != nil {
 			t.Error("shut down:", err)
 		}
 		if err := <-served; err != nil {
 			t.Error("serve:", err)
 		}
+	})
+	t.Cleanup(func() {
+		h.stop()
 		if err := h.store.Close(); err != nil {
 			t.Error("close the store:", err)
 		}

@@ -1,0 +1,317 @@
+package handlers_test
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// This file owns what must hold with every proxy alike.
+
+const (
+	ownSite   = "https://auth.example.com"
+	notesSite = "https://notes.example.com"
+)
+
+func TestProxies(t *testing.T) {
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			p.find(t)
+			for _, test := range []struct {
+				name string
+				run  func(*testing.T, *site, sayings)
+			}{
+				{"sign in and back", signsInAndBack},
+				{"who is there", tellsWho},
+				{"forged identity", dropsForgedIdentity},
+				{"forged question", ignoresForgedQuestion},
+				{"cookies", keepsTheTokenFromApps},
+				{"revoked on the device page", isOutOnceRevoked},
+				{"a body", passesABody},
+				{"a script", tellsAScript},
+				{"WebSocket", opensASocket},
+				{"many cookies", bearsManyCookies},
+				{"odd paths", keepsOddPaths},
+				{"not allowed", showsWhoIsNotAllowed},
+				{"the address on the device list", knowsTheClient},
+				{"Porchlight stopped", shutsWhenStopped},
+			} {
+				t.Run(test.name, func(t *testing.T) {
+					s := openSite(t, p)
+					test.run(t, s, p.sayings)
+				})
+			}
+		})
+	}
+}
+
+// reaches fails the test unless the app answered, and gives what it saw.
+func (s *site) reaches(t testing.TB, got answer) seenRequest {
+	t.Helper()
+	got.is(t, 200)
+	seen := s.notes.take()
+	if len(seen) != 1 {
+		t.Fatalf("the app saw %d requests: %d %.300s", len(seen), got.status, got.body)
+	}
+	return seen[0]
+}
+
+// untouched fails the test when anything reached an app.
+func (s *site) untouched(t testing.TB) {
+	t.Helper()
+	if seen := slices.Concat(s.notes.take(), s.photos.take()); len(seen) > 0 {
+		t.Errorf("an app was reached: %v", seen)
+	}
+}
+
+func signInPlace(address string) string { return ownSite + "/login?next=" + url.QueryEscape(address) }
+
+func signsInAndBack(t *testing.T, s *site, _ sayings) {
+	visitor := s.visit(firefoxOnLinux)
+	const deep = notesSite + "/a/b?x=1&y=%26&z=a+b"
+	got := visitor.page(deep)
+	got.is(t, 302, signInPlace(deep))
+	s.untouched(t)
+	visitor.page(got.header.Get("Location")).has(t, `value="https://notes.example.com/a/b?x=1&amp;y=%26&amp;z=a&#43;b"`)
+	got = visitor.do("POST", ownSite+"/login", encode([]string{"username", "alice", "password", alicePassword, "next", deep}),
+		"Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+	got.is(t, 303, deep)
+	if seen := s.reaches(t, visitor.page(deep)); seen.uri != "/a/b?x=1&y=%26&z=a+b" || seen.host != "notes.example.com" {
+		t.Errorf("the app saw %s at %s", seen.uri, seen.host)
+	}
+}
+
+func tellsWho(t *testing.T, s *site, _ sayings) {
+	s.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
+	for _, visitor := range []struct {
+		*client
+		user, email, groups string
+	}{
+		{s.signedIn("alice", alicePassword, firefoxOnLinux), "alice", "alice@example.com", "admins"},
+		{s.signedIn("bob", bobPassword, chromeOnMac), "bob", "", ""},
+	} {
+		seen := s.reaches(t, visitor.page(notesSite+"/"))
+		for name, want := range map[string]string{"Remote-User": visitor.user, "Remote-Name": visitor.user, "Remote-Email": visitor.email, "Remote-Groups": visitor.groups, "Remote-Session": visitor.id} {
+			if got := strings.Join(seen.header.Values(name), "|"); got != want {
+				t.Errorf("%s: the app saw %s %q, want %q", visitor.user, name, got, want)
+			}
+		}
+	}
+}
+
+// A header's name may be written in many ways, and underscores are hyphens to some apps.
+func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
+	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	forged := ""
+	for _, name := range []string{"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote-Session", "Remote_Session"} {
+		forged += name + ": forged\r\n"
+	}
+	ask := func(cookie string) answer {
+		return s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\n"+cookie+forged+"Connection: close\r\n\r\n")
+	}
+	seen := s.reaches(t, ask("Cookie: __Secure-porchlight="+token+"\r\n"))
+	for name, values := range seen.header {
+		if strings.Contains(strings.Join(values, " "), "forged") {
+			t.Errorf("the app saw %s: %q", name, values)
+		}
+	}
+	if got := seen.header.Values("Remote-User"); len(got) != 1 || got[0] != "bob" {
+		t.Errorf("the app saw Remote-User %q", got)
+	}
+	ask("").is(t, 302, signInPlace(notesSite+"/"))
+	s.untouched(t)
+}
+
+// What a client says of its own request, in the words of proxies, decides nothing.
+func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
+	if _, err := s.store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.AllowApp(t.Context(), "notes.example.com", true); err != nil {
+		t.Fatal(err)
+	}
+	bob := s.signedIn("bob", bobPassword, chromeOnMac)
+	forged := []string{
+		"X-Forwarded-Host", "photos.example.com", "X-Forwarded-Uri", "/public/app.css", "X-Forwarded-Method", "OPTIONS", "X-Forwarded-Proto", "http",
+		"X-Original-URL", "https://photos.example.com/", "X-Original-Method", "OPTIONS", "X-Forwarded-For", "203.0.113.9", "Forwarded", "host=photos.example.com",
+	}
+	bob.page(notesSite+"/?uri=/public/app.css", forged...).is(t, 403)
+	s.untouched(t)
+	s.visit(firefoxOnLinux).page(notesSite+"/x", forged...).is(t, 302, signInPlace(notesSite+"/x"))
+	s.untouched(t)
+}
+
+func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
+	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
+	const ours = "__Secure-porchlight="
+	for sent, want := range map[string]string{
+		ours + token:                                              "",
+		ours + token + "; a=1":                                    "a=1",
+		"a=1; " + ours + token:                                    "a=1",
+		"a=1; " + ours + token + "; b=2":                          "a=1; b=2",
+		"a=1;" + ours + token + ";b=2":                            "a=1; b=2",
+		ours + "planted; a=1; " + ours + token + "; b=\"2 3\"":    "a=1; b=\"2 3\"",
+		"a=1; b=x=y; " + ours + token + "; xporchlight=3; c=":     "a=1; b=x=y; xporchlight=3; c=",
+		"a=1; __Host-porchlight=" + token + "; " + ours + token:   "a=1",
+		"porchlight-device=z; a=1; " + ours + token + "; theme=d": "a=1; theme=d",
+	} {
+		got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+sent+"\r\nConnection: close\r\n\r\n")
+		seen := s.reaches(t, got)
+		if cookie := strings.ReplaceAll(strings.Join(seen.header.Values("Cookie"), "|"), ";b", "; b"); cookie != want {
+			t.Errorf("%s: the app saw %q, want %q", strings.ReplaceAll(sent, token, "TOKEN"), strings.ReplaceAll(cookie, token, "TOKEN"), want)
+		}
+	}
+	// However many there are, none comes through.
+	many := strings.Repeat(ours+"planted; ", 5) + ours + token + "; " + ours + token
+	seen := s.reaches(t, s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+many+"\r\nConnection: close\r\n\r\n"))
+	if fmt.Sprint(seen.header) != strings.ReplaceAll(fmt.Sprint(seen.header), token, "") {
+		t.Errorf("the app saw the token: %v", seen.header)
+	}
+}
+
+func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
+	library, phone := s.signedIn("alice", alicePassword, firefoxOnLinux), s.signedIn("alice", alicePassword, safariOnIPhone)
+	s.reaches(t, library.page(notesSite+"/"))
+	if err := s.store.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	phone.page(ownSite+"/sessions").has(t, "Used for <span>notes.example.com</span>")
+	phone.do("DELETE", ownSite+"/sessions/"+library.id, "", "HX-Request", "true", "Sec-Fetch-Site", "same-origin").is(t, 200)
+	got := library.page(notesSite + "/next?click=1")
+	got.is(t, 302, signInPlace(notesSite+"/next?click=1"))
+	s.untouched(t)
+	library.page(got.header.Get("Location")).has(t, "You were signed out on this device. Sign in again to continue.")
+	s.reaches(t, phone.page(notesSite+"/"))
+}
+
+func passesABody(t *testing.T, s *site, say sayings) {
+	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
+	body := strings.Repeat("0123456789abcdef", 20_000)
+	for _, headers := range [][]string{nil, {"Expect", "100-continue"}, {"Content-Encoding", "gzip"}, {"Content-Type", "multipart/form-data; boundary=x"}} {
+		seen := s.reaches(t, visitor.do("POST", notesSite+"/save", body, headers...))
+		if seen.method != "POST" || seen.body != body {
+			t.Errorf("%v: the app saw %s with %d bytes", headers, seen.method, len(seen.body))
+		}
+	}
+	stranger := s.visit(firefoxOnLinux)
+	stranger.do("POST", notesSite+"/save?x=1", body, "Accept", browserAccept, "Sec-Fetch-Mode", "navigate").is(t, say.redirect, signInPlace(notesSite+"/save?x=1"))
+	stranger.do("PUT", notesSite+"/save", body).is(t, 401, "")
+	s.untouched(t)
+}
+
+func tellsAScript(t *testing.T, s *site, _ sayings) {
+	visitor := s.visit(firefoxOnLinux)
+	for _, headers := range [][]string{
+		{"Accept", "*/*", "Sec-Fetch-Mode", "cors"},
+		{"Accept", "application/json", "X-Requested-With", "XMLHttpRequest"},
+		{"Accept", browserAccept, "Sec-Fetch-Mode", "no-cors"},
+	} {
+		visitor.do("GET", notesSite+"/api", "", headers...).is(t, 401, "")
+	}
+	visitor.do("OPTIONS", notesSite+"/api", "", "Accept", browserAccept, "Origin", "https://evil.example", "Access-Control-Request-Method", "PUT").is(t, 401, "")
+	s.untouched(t)
+}
+
+func opensASocket(t *testing.T, s *site, _ sayings) {
+	handshake := func(cookie string) answer {
+		return s.send("notes.example.com", "GET /live HTTP/1.1\r\nHost: notes.example.com\r\n"+cookie+"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://notes.example.com\r\n\r\n")
+	}
+	handshake("").is(t, 401, "")
+	s.untouched(t)
+	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
+	handshake("Cookie: __Secure-porchlight="+visitor.domainCookie().Value+"\r\n").is(t, 101)
+	if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
+		t.Errorf("the app saw %v", seen)
+	}
+}
+
+func bearsManyCookies(t *testing.T, s *site, _ sayings) {
+	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
+	many := "app=" + strings.Repeat("x", 2500) + "; more=" + strings.Repeat("y", 2500)
+	seen := s.reaches(t, visitor.page(notesSite+"/", "Cookie", many))
+	if got := seen.header.Get("Cookie"); got != many {
+		t.Errorf("the app saw %d bytes of cookies, not %d", len(got), len(many))
+	}
+	s.visit(firefoxOnLinux).page(notesSite+"/"+strings.Repeat("long/", 600), "Cookie", many).is(t, 302, signInPlace(notesSite+"/"+strings.Repeat("long/", 600)))
+}
+
+func keepsOddPaths(t *testing.T, s *site, _ sayings) {
+	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
+	for _, path := range []string{"/a%2fb", "/a%2Fb%5c?x=%2f%2F", "//evil.example/x", "/a//b", "/%", "/a?b?c=d", "/caf%C3%A9", "/a%20b+c", "/x?q=%F0%9F%8F%AE&r=a%26b", "/?next=https://evil.example/", "/a;b=c,d@e:f", "/%2e%2e/x"} {
+		request := func(headers string) string {
+			return "GET " + path + " HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n" + headers + "\r\n"
+		}
+		got := s.send("notes.example.com", request(""))
+		if got.status == 400 { // the proxy itself refuses it
+			s.untouched(t)
+			continue
+		}
+		got.is(t, 302, signInPlace(notesSite+path))
+		s.untouched(t)
+		back := visitor.do("GET", got.header.Get("Location"), "")
+		back.is(t, 303, notesSite+path)
+		got = s.send("notes.example.com", request("Cookie: __Secure-porchlight="+visitor.domainCookie().Value+"\r\n"))
+		if seen := s.reaches(t, got); seen.uri != path {
+			t.Errorf("%s: the app saw %s", path, seen.uri)
+		}
+	}
+	// A dot segment stays below the host, whoever takes it out.
+	got := s.send("notes.example.com", "GET /a/../../etc HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+	if got.status != 400 && !strings.HasPrefix(got.header.Get("Location"), signInPlace(notesSite+"/")) {
+		t.Errorf("%d %q", got.status, got.header.Get("Location"))
+	}
+	s.untouched(t)
+}
+
+func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
+	if _, err := s.store.AllowApp(t.Context(), "notes.example.com", false, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	bob := s.signedIn("bob", bobPassword, chromeOnMac)
+	got := bob.page(notesSite + "/")
+	got.is(t, 403)
+	got.has(t, "You may not open notes.example.com", "<strong>bob</strong>", `href="https://auth.example.com/logout"`)
+	bob.do("POST", notesSite+"/", "x=1", "Sec-Fetch-Mode", "cors").is(t, 403)
+	s.untouched(t)
+	s.reaches(t, s.signedIn("alice", alicePassword, firefoxOnLinux).page(notesSite+"/"))
+	s.visit(chromeOnMac).page(notesSite+"/").is(t, 302)
+	if _, err := s.store.AllowApp(t.Context(), "notes.example.com", false, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	s.reaches(t, bob.page(notesSite+"/"))
+}
+
+// What a client writes into X-Forwarded-For is not its address.
+func knowsTheClient(t *testing.T, s *site, _ sayings) {
+	visitor := s.visit(firefoxOnLinux)
+	visitor.do("POST", ownSite+"/login", encode([]string{"username", "alice", "password", alicePassword}), "Content-Type", "application/x-www-form-urlencoded", "Accept", browserAccept,
+		"X-Forwarded-For", "203.0.113.9", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http").is(t, 303)
+	got := visitor.page(ownSite + "/admin/proxy")
+	got.is(t, 200)
+	got.has(t, "<bdi>https</bdi>", "<bdi>auth.example.com</bdi>", "127.0.0.1")
+	got.lacks(t, "This request did not come to")
+	if ip := s.only(`SELECT ip FROM sessions WHERE token_hash = unhex(?)`, sha256Hex(visitor.domainCookie().Value)); ip != "127.0.0.1" {
+		t.Errorf("the address is %s", ip)
+	}
+}
+
+func shutsWhenStopped(t *testing.T, s *site, say sayings) {
+	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
+	s.reaches(t, visitor.page(notesSite+"/"))
+	if err := s.store.Close(); err != nil { // it still answers, but cannot know
+		t.Fatal(err)
+	}
+	for _, got := range []answer{visitor.page(notesSite + "/"), s.visit(firefoxOnLinux).page(notesSite + "/")} {
+		if got.status != 503 && got.status != 500 {
+			t.Errorf("without its database: %d", got.status)
+		}
+	}
+	s.untouched(t)
+	s.stop()
+	for _, got := range []answer{visitor.page(notesSite + "/"), visitor.do("POST", notesSite+"/", "x"), s.visit(firefoxOnLinux).page(notesSite + "/")} {
+		got.is(t, say.down)
+	}
+	s.untouched(t)
+}
