@@ -143,10 +143,39 @@ func startCaddy(t testing.TB, s *site) *process {
 	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
 }
 
+// openPlainSite is a server without TLS, whose names every browser finds on this machine: auth.porch.localhost and two apps.
+func openPlainSite(t testing.TB) *site {
+	t.Helper()
+	proxy{name: "caddy", mustBe: true}.find(t)
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	h := openHouse(t, func(o *handlers.Options) {
+		guardsExample(o)
+		o.URL = &url.URL{Scheme: "http", Host: "auth.porch.localhost:" + port}
+		o.CookieDomain = "porch.localhost"
+	})
+	h.addUser("alice", alicePassword)
+	s := &site{house: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
+	file := s.write("Caddyfile", "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n"+sample(t, "Caddyfile", append(s.upstreams(), "127.0.0.1:8081", s.photos.address,
+		"auth.example.com {", "http://auth.porch.localhost:"+port+" {", "notes.example.com {", "http://notes.porch.localhost:"+port+" {",
+		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")...))
+	s.proxy = startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
+	s.proxy.await(t, func() error {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	h.url = "http://auth.porch.localhost:" + port // where its pages are
+	return s
+}
+
 func startNginx(t testing.TB, s *site) *process {
 	certificate, key := s.certificate()
-	servers := s.write("porchlight.conf", sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl",
-		"/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...))
+	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl", "/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
+	second := strings.NewReplacer("notes.example.com", "photos.example.com", s.notes.address, s.photos.address) // the sample has one app
+	servers := s.write("porchlight.conf", text+second.Replace(text[strings.LastIndex(text, "\nserver {"):]))
 	temp := ""
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temp += fmt.Sprintf("\t%s_temp_path %s;\n", kind, filepath.Join(s.folder, kind))

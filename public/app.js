@@ -122,6 +122,10 @@ for (const notice of document.querySelectorAll('[data-own]')) {
   notice.hidden = location.origin === new URL(notice.querySelector('a').href).origin;
 }
 
+// What stands behind the # is never sent; the way back to a page takes it along.
+const next = document.querySelector('input[name=next]');
+if (next && !next.value.includes('#')) next.value += location.hash;
+
 // Passwords can be looked at; they are hidden again before they are sent.
 for (const input of document.querySelectorAll('input[type=password]')) {
   const button = document.createElement('button');

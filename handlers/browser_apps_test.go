@@ -1,0 +1,60 @@
+package handlers_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// opensAppsBehindAProxy signs in once, opens two apps, loses both to another browser, and comes back to the page it wanted.
+func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
+	s := openPlainSite(t)
+	notes, photos := strings.Replace(s.url, "auth.", "notes.", 1), strings.Replace(s.url, "auth.", "photos.", 1)
+	browser := func(userAgent string) *tab {
+		b := c.newTab(t, s.house, userAgent)
+		b.apps = ".porch.localhost:"
+		return b
+	}
+	goTo := func(b *tab, address string) { b.run(chromedp.Navigate(address)) }
+	library, phone := browser(firefoxOnLinux), browser(safariOnIPhone)
+
+	// A deep link leads to the sign-in page, and from there to the very page.
+	const deep = "/books/7?page=2&q=a%26b#end"
+	goTo(library, notes+deep)
+	library.at("/login")
+	library.same(`document.querySelector('main p strong').textContent`, strings.TrimPrefix(notes, "http://"))
+	library.fill("username", "alice", "password", alicePassword)
+	library.click(`document.querySelector('main button.primary')`, 1)
+	library.at("/books/7")
+	library.same(`location.href`, notes+deep)
+	library.same(`document.body.textContent`, strings.TrimPrefix(notes, "http://")+"for alice at /books/7?page=2&q=a%26b")
+	goTo(library, photos+"/")
+	library.same(`document.querySelector('h1').textContent`, strings.TrimPrefix(photos, "http://"))
+
+	// From the phone, she sees what it was used for, and ends it.
+	if err := s.store.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	phone.signIn("alice", alicePassword)
+	phone.same(`document.querySelector('#other-devices .apps').textContent`, "Used for notes.porch.localhost (just now), photos.porch.localhost (just now)")
+	phone.click(buttonOf("127.0.0.1"), 1)
+	phone.until(armedCount + ` === 1`)
+	phone.click(buttonOf("127.0.0.1"), 1)
+	phone.until(otherRows + ` === 0`)
+
+	// At the next click there, both are shut.
+	s.notes.take()
+	s.photos.take()
+	goTo(library, photos+"/albums")
+	library.at("/login")
+	library.same(`document.querySelector('#status').textContent`, "You were signed out on this device. Sign in again to continue.")
+	goTo(library, notes+deep)
+	library.at("/login")
+	s.untouched(t)
+
+	library.fill("username", "alice", "password", alicePassword)
+	library.click(`document.querySelector('main button.primary')`, 1)
+	library.at("/books/7")
+	library.same(`location.href`, notes+deep)
+}

@@ -1,0 +1,110 @@
+package handlers_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
+// Host, the host that is let through is the one that the app sees.
+
+// hostileHosts are request lines and header lines in which a host can be hidden.
+var hostileHosts = [][2]string{
+	{"GET / HTTP/1.1", "Host: notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com"},
+	{"GET / HTTP/1.1", "Host: NOTES.example.com.:443"},
+	{"GET / HTTP/1.1", "Host: photos.example.com."},
+	{"GET / HTTP/1.1", "Host: notes.example.com\r\nHost: photos.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com\r\nX-Forwarded-Host: notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com\r\nX-Original-URL: https://notes.example.com/\r\nX-Original-Method: GET"},
+	{"GET / HTTP/1.1", "Host: notes.example.com@photos.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com:443@notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com/notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com, notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com\tnotes.example.com"},
+	{"GET / HTTP/1.1", "Host:photos.example.com\r\n notes.example.com"},
+	{"GET / HTTP/1.1", "Host: photos%2eexample.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com:"},
+	{"GET / HTTP/1.1", "Host : photos.example.com"},
+	{"GET / HTTP/1.1", "Host: "},
+	{"GET https://photos.example.com/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET https://notes.example.com/ HTTP/1.1", "Host: photos.example.com"},
+	{"GET https://x@photos.example.com:443/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET https://notes.example.com@photos.example.com/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET https://photos.example.com\\@notes.example.com/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET //photos.example.com/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET photos.example.com/ HTTP/1.1", "Host: notes.example.com"},
+	{"GET http:photos.example.com HTTP/1.1", "Host: notes.example.com"},
+	{"GET / HTTP/1.0", "X: y"},
+	{"GET /?x=y HTTP/1.1", "Host: [::1]"},
+	{"OPTIONS * HTTP/1.1", "Host: notes.example.com"},
+	{"CONNECT photos.example.com:443 HTTP/1.1", "Host: notes.example.com"},
+	{"GET / HTTP/1.1", "Host: xn--phots-jua.example.com"},
+	{"GET / HTTP/1.1", "Host: photos.example.com\x00.notes.example.com"},
+}
+
+// FuzzHosts asks Caddy and nginx as alice, who may open notes.example.com alone. Were a proxy to ask about one host and to
+// pass the request on to another, an app would see a host that is not hers.
+func FuzzHosts(f *testing.F) {
+	type guarded struct {
+		*site
+		name, token string
+	}
+	var sites []guarded
+	for _, p := range proxies[:2] {
+		s := openSite(f, p)
+		if _, err := s.store.AllowApp(f.Context(), "notes.example.com", false, "alice"); err != nil {
+			f.Fatal(err)
+		}
+		if _, err := s.store.AllowApp(f.Context(), "*.example.com", false, "bob"); err != nil {
+			f.Fatal(err)
+		}
+		sites = append(sites, guarded{s, p.name, s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value})
+	}
+	for _, hostile := range hostileHosts {
+		f.Add(hostile[0], hostile[1])
+	}
+	f.Fuzz(func(t *testing.T, line, header string) {
+		if strings.Contains(line+header, "\r\n\r\n") || len(line)+len(header) > 4000 {
+			return // what follows is another request
+		}
+		for _, s := range sites {
+			s.ask(t, line+"\r\n"+header+"\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")
+			for _, seen := range slices.Concat(s.notes.take(), s.photos.take()) {
+				if host, _, ok := db.CanonicalHost(seen.host); !ok || host != "notes.example.com" {
+					t.Errorf("%s let alice through to %q with %q, %q", s.name, seen.host, line, header)
+				}
+				if user := seen.header.Values("Remote-User"); len(user) != 1 || user[0] != "alice" {
+					t.Errorf("%s let %q through with %q, %q", s.name, user, line, header)
+				}
+			}
+		}
+	})
+}
+
+// ask sends what may be no request at all, and waits for what may be no answer.
+func (s *site) ask(t *testing.T, request string) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		return // it hung up before it had read everything
+	}
+	if err := conn.CloseWrite(); err != nil {
+		return
+	}
+	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+		io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+	}
+}
