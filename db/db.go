@@ -42,16 +42,22 @@ type Options struct {
 	Now         func() time.Time // nil means time.Now
 }
 
+// The questions that the lookups named tokens answer.
+const (
+	askResume = iota
+	askVerify
+	askExpired
+)
+
 // Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
 type Store struct {
-	options  Options
-	writer   *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
-	reader   *sql.DB
-	resume   *lookups[Session]  // the session that a token names: every request asks
-	verified *lookups[Verified] // likewise, for a proxy: every request to an app asks
-	devices  *lookups[Session]  // the sessions of a user: every device list asks
-	hasher   *hasher
-	file     os.FileInfo // the database file as it was opened
+	options Options
+	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
+	reader  *sql.DB
+	tokens  *lookups // what tokens name: every request asks, and for a request to an app its proxy
+	devices *lookups // the sessions of a user: every device list asks
+	hasher  *hasher
+	file    os.FileInfo // the database file as it was opened
 
 	pending pending
 }
@@ -102,13 +108,10 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
 		return err
 	}
-	if s.resume, err = openLookups(s.options.Path, readerSettings, resumeSession, readers, scanSession); err != nil {
+	if s.tokens, err = openLookups(s.options.Path, readerSettings, readers, resumeSession, verifySession, expiredSession); err != nil {
 		return err
 	}
-	if s.verified, err = openLookups(s.options.Path, readerSettings, verifySession, readers, scanVerified); err != nil {
-		return err
-	}
-	if s.devices, err = openLookups(s.options.Path, readerSettings, sessionsOfUser, readers, scanSession); err != nil {
+	if s.devices, err = openLookups(s.options.Path, readerSettings, readers, sessionsOfUser); err != nil {
 		return err
 	}
 	s.file, err = os.Stat(s.options.Path)
@@ -161,7 +164,7 @@ func (s *Store) Close() error {
 	if s.file != nil { // everything is open
 		errs = append(errs, s.Flush(context.Background()))
 	}
-	errs = append(errs, s.resume.close(), s.verified.close(), s.devices.close())
+	errs = append(errs, s.tokens.close(), s.devices.close())
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {
 			errs = append(errs, pool.Close())
@@ -175,7 +178,7 @@ func (s *Store) Ping() error {
 	if err := s.there(); err != nil {
 		return err
 	}
-	_, err := s.resume.all([]byte{}, s.now())
+	_, err := askAll(s.tokens, askResume, scanSession, []byte{}, s.now())
 	return err
 }
 

@@ -11,63 +11,106 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// lookups answer one question of those that requests ask again and again, each on a connection of its own with its statement
+// lookups answer the questions that requests ask again and again, on connections of their own with the statements
 // prepared. They go past database/sql, whose bookkeeping takes longer than the answer.
-type lookups[T any] struct {
-	scan   func(scanner) (T, error)
+type lookups struct {
 	free   chan *lookup
 	count  int
 	closed chan struct{}
 	once   sync.Once
 }
 
+// lookup is one connection. A question is known by its place among those that the lookups were opened with.
 type lookup struct {
 	conn      driver.Conn
+	questions []*question
+}
+
+type question struct {
 	statement driver.Stmt
 	row       lookupRow
 	found     int // rows the last time, at most 64: so much room is made the next time
 }
 
-func openLookups[T any](path, settings, query string, count int, scan func(scanner) (T, error)) (*lookups[T], error) {
-	l := &lookups[T]{scan: scan, free: make(chan *lookup, count), closed: make(chan struct{})}
+func openLookups(path, settings string, count int, statements ...string) (*lookups, error) {
+	l := &lookups{free: make(chan *lookup, count), closed: make(chan struct{})}
 	for range count {
 		conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, settings))
 		if err != nil {
 			return l, err
 		}
-		statement, err := conn.Prepare(query)
-		if err != nil {
-			return l, errors.Join(err, conn.Close())
+		one := &lookup{conn: conn}
+		for _, text := range statements {
+			statement, err := conn.Prepare(text)
+			if err != nil {
+				return l, errors.Join(err, one.close())
+			}
+			one.questions = append(one.questions, &question{statement: statement})
 		}
-		l.free <- &lookup{conn: conn, statement: statement}
+		l.free <- one
 		l.count++
 	}
 	return l, nil
 }
 
-// all runs the question. It waits for its turn no longer than a write would.
-func (l *lookups[T]) all(args ...driver.Value) ([]T, error) {
-	var one *lookup
+// take waits for a connection no longer than a write would.
+func (l *lookups) take() (*lookup, error) {
 	select {
-	case one = <-l.free:
+	case one := <-l.free:
+		return one, nil
 	default:
-		timer := time.NewTimer(writeWait)
-		defer timer.Stop()
-		select {
-		case one = <-l.free:
-		case <-timer.C:
-			return nil, fmt.Errorf("%w: waiting to read", ErrUnavailable)
-		case <-l.closed:
-			return nil, fmt.Errorf("%w: it is closed", ErrUnavailable)
-		}
 	}
-	defer func() { l.free <- one }()
-	return ask(one, l.scan, args)
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case one := <-l.free:
+		return one, nil
+	case <-timer.C:
+		return nil, fmt.Errorf("%w: waiting to read", ErrUnavailable)
+	case <-l.closed:
+		return nil, fmt.Errorf("%w: it is closed", ErrUnavailable)
+	}
 }
 
-// only is the only row of the answer, or ErrNotFound.
-func (l *lookups[T]) only(args ...driver.Value) (found T, err error) {
-	all, err := l.all(args...)
+// askAll asks a question and scans the rows of its answer.
+func askAll[T any](l *lookups, which int, scan func(scanner) (T, error), args ...driver.Value) (all []T, err error) {
+	one, err := l.take()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { l.free <- one }()
+	q := one.questions[which]
+	//lint:ignore SA1019 with a context it would watch for the end of the request, which costs more than the answer
+	rows, err := q.statement.Query(args)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	if q.row == nil {
+		q.row = make(lookupRow, len(rows.Columns()))
+	}
+	all = make([]T, 0, q.found)
+	for {
+		clear(q.row) // what fails may leave a row as it was
+		err := rows.Next(q.row)
+		if errors.Is(err, io.EOF) {
+			q.found = min(len(all), 64)
+			return all, nil
+		}
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		found, err := scan(q.row)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found)
+	}
+}
+
+// ask is askAll for the only row, or ErrNotFound.
+func ask[T any](l *lookups, which int, scan func(scanner) (T, error), args ...driver.Value) (found T, err error) {
+	all, err := askAll(l, which, scan, args...)
 	if err == nil && len(all) == 0 {
 		err = ErrNotFound
 	}
@@ -77,37 +120,8 @@ func (l *lookups[T]) only(args ...driver.Value) (found T, err error) {
 	return all[0], nil
 }
 
-func ask[T any](l *lookup, scan func(scanner) (T, error), args []driver.Value) (all []T, err error) {
-	//lint:ignore SA1019 with a context it would watch for the end of the request, which costs more than the answer
-	rows, err := l.statement.Query(args)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer rows.Close()
-	if l.row == nil {
-		l.row = make(lookupRow, len(rows.Columns()))
-	}
-	all = make([]T, 0, l.found)
-	for {
-		clear(l.row) // what fails may leave a row as it was
-		err := rows.Next(l.row)
-		if errors.Is(err, io.EOF) {
-			l.found = min(len(all), 64)
-			return all, nil
-		}
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		one, err := scan(l.row)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
-	}
-}
-
 // close waits for the lookups that are under way. To close twice is no error.
-func (l *lookups[T]) close() error {
+func (l *lookups) close() error {
 	if l == nil {
 		return nil
 	}
@@ -115,11 +129,18 @@ func (l *lookups[T]) close() error {
 	l.once.Do(func() {
 		close(l.closed)
 		for range l.count {
-			one := <-l.free
-			errs = append(errs, one.statement.Close(), one.conn.Close())
+			errs = append(errs, (<-l.free).close())
 		}
 	})
 	return errors.Join(errs...)
+}
+
+func (l *lookup) close() error {
+	var errs []error
+	for _, q := range l.questions {
+		errs = append(errs, q.statement.Close())
+	}
+	return errors.Join(append(errs, l.conn.Close())...)
 }
 
 // scanner is a row of an answer: database/sql's, or a lookupRow.

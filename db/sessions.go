@@ -140,7 +140,7 @@ const resumeSession = `
 
 // Resume finds the live session that a token names, or answers ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
-	return find(s, token, func(hash []byte, now int64) (Session, error) { return s.resume.only(hash, now) })
+	return find(s, token, func(hash []byte, now int64) (Session, error) { return ask(s.tokens, askResume, scanSession, hash, now) })
 }
 
 // find is the one way from a token to a session, so that every way in refuses alike.
@@ -160,15 +160,16 @@ func find[T any](s *Store, token string, look func(hash []byte, now int64) (T, e
 	return found, err
 }
 
+const expiredSession = `SELECT 1 FROM sessions WHERE token_hash = $1 AND expires_at <= $2`
+
 // refuseExpired answers ErrNotFound. A session that was refused because it had expired stays refused, even when
 // the clock is set back: it is remembered until the next flush has deleted it.
 func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
-	var expired bool
-	err := s.reader.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE token_hash = $1 AND expires_at <= $2)`, hash[:], now).Scan(&expired)
+	expired, err := askAll(s.tokens, askExpired, func(scanner) (bool, error) { return true, nil }, hash[:], now)
 	if err != nil {
-		return unavailable(err)
+		return err
 	}
-	if expired {
+	if len(expired) > 0 {
 		s.pending.refuse(hash)
 	}
 	return ErrNotFound
@@ -221,7 +222,7 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 		limit = -1
 	}
 	now := s.now()
-	sessions, err = s.devices.all(userID, now, int64(limit))
+	sessions, err = askAll(s.devices, 0, scanSession, userID, now, int64(limit))
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}

@@ -33,7 +33,7 @@ const ruleLetsIn = `
 // host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
 func (s *Store) Verify(token, host string) (Verified, error) {
 	return find(s, token, func(hash []byte, now int64) (Verified, error) {
-		verified, err := s.verified.only(host, siblings(host), boolean(!s.options.DenyApps), hash, now)
+		verified, err := ask(s.tokens, askVerify, scanVerified, host, siblings(host), boolean(!s.options.DenyApps), hash, now)
 		verified.host = host
 		return verified, err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"testing"
@@ -46,6 +47,48 @@ func BenchmarkRequests(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				once()
+			}
+		})
+	}
+}
+
+// BenchmarkForward is what a proxy asks about every request to an app, of somebody who is signed in, of strangers without a cookie,
+// and of strangers with one that was made up.
+func BenchmarkForward(b *testing.B) {
+	var app *fiber.App
+	house := openHouse(b, func(o *handlers.Options) {
+		guardsExample(o)
+		o.TrustedProxies = append(o.TrustedProxies, netip.MustParsePrefix("0.0.0.0/32")) // the peer of a context without a connection
+		app = handlers.New(*o)
+	})
+	user := house.addUser("alice", alicePassword)
+	token, _, err := house.store.SignIn(context.Background(), user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	serve := app.Server().Handler
+	for name, asked := range map[string]struct {
+		cookie string
+		status int
+	}{"signed in": {token, 200}, "no cookie": {"", 302}, "made-up cookie": {"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 302}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var ctx fasthttp.RequestCtx
+				header := &ctx.Request.Header
+				header.SetMethod("GET")
+				ctx.Request.SetRequestURI("/auth/forward")
+				for name, value := range map[string]string{"Host": "127.0.0.1:3000", "Accept": browserAccept, "Sec-Fetch-Mode": "navigate", "X-Forwarded-For": "192.0.2.7",
+					"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "notes.example.com", "X-Forwarded-Uri": "/books/7?page=2"} {
+					header.Set(name, value)
+				}
+				if asked.cookie != "" {
+					header.Set("Cookie", "theme=dark; __Secure-porchlight="+asked.cookie)
+				}
+				serve(&ctx)
+				if status := ctx.Response.StatusCode(); status != asked.status {
+					b.Fatal(status)
+				}
 			}
 		})
 	}

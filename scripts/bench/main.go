@@ -95,17 +95,14 @@ func benchSize(data, binary, self string, count int) error {
 	if err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	script := filepath.Join(data, "load.lua")
-	if err := os.WriteFile(script, []byte(loadScript(tokens)), 0o600); err != nil {
-		return err
-	}
 	stopBare, _, err := start(self, "-bare")
 	if err != nil {
 		return err
 	}
 	defer stopBare()
 	begun := time.Now()
-	stop, process, err := start(binary, "--data", data, "--listen", "127.0.0.1:3998", "--max-sessions", "1000")
+	stop, process, err := start(binary, "--data", data, "--listen", "127.0.0.1:3998", "--max-sessions", "1000",
+		"--url", "http://auth.example.com", "--cookie-domain", "example.com", "--trusted-proxies", "127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -115,25 +112,45 @@ func benchSize(data, binary, self string, count int) error {
 	}
 	fmt.Printf("\n%d sessions: start to first answer %d ms, at rest %.0f MB\n", count, time.Since(begun).Milliseconds(), memory(process))
 
-	nothing, page, ratios := []float64{}, []float64{}, []float64{}
-	for range *rounds {
-		b, err := load("http://127.0.0.1:3999/", script)
-		if err != nil {
+	scripts := map[string]string{"page": pageScript(tokens), "forward": forwardScript(tokens), "stranger": strangerScript}
+	for name, text := range scripts {
+		scripts[name] = filepath.Join(data, name+".lua")
+		if err := os.WriteFile(scripts[name], []byte(text), 0o600); err != nil {
 			return err
 		}
-		n, err := load("http://127.0.0.1:3998/", script)
-		if err != nil {
-			return err
-		}
-		p, err := load("http://127.0.0.1:3998/sessions", script)
-		if err != nil {
-			return err
-		}
-		nothing, page, ratios = append(nothing, n), append(page, p), append(ratios, n/b)
 	}
-	fmt.Printf("a signed-in request that renders nothing: %.0f a second, %.2f of the bare handler (%.2f to %.2f)\n", median(nothing), median(ratios), slices.Min(ratios), slices.Max(ratios))
-	fmt.Printf("the page with 10 devices, of %d users in turn: %.0f a second\n", min(count/10, len(tokens)), median(page))
-	fmt.Printf("memory after the load: %.0f MB\n", memory(process))
+	loads := []struct{ what, path, script string }{
+		{"a signed-in request that renders nothing", "/", "page"},
+		{fmt.Sprintf("the page with 10 devices, of %d users in turn", min(count/10, len(tokens))), "/sessions", "page"},
+		{"/auth/forward, signed in", "/auth/forward", "forward"},
+		{"/auth/forward, signed out", "/auth/forward", "stranger"},
+	}
+	rates, ratios := make([][]float64, len(loads)), make([][]float64, len(loads))
+	for range *rounds {
+		for i, l := range loads { // the bare handler gets the same requests just before
+			bare, _, err := load("http://127.0.0.1:3999/", scripts[l.script])
+			if err != nil {
+				return err
+			}
+			rate, _, err := load("http://127.0.0.1:3998"+l.path, scripts[l.script])
+			if err != nil {
+				return err
+			}
+			rates[i], ratios[i] = append(rates[i], rate), append(ratios[i], rate/bare)
+		}
+	}
+	for i, l := range loads {
+		fmt.Printf("%s: %.0f a second, %.2f of the bare handler (%.2f to %.2f)\n", l.what, median(rates[i]), median(ratios[i]), slices.Min(ratios[i]), slices.Max(ratios[i]))
+	}
+	before := memory(process)
+	for asked := 0; asked < 1_000_000; {
+		_, count, err := load("http://127.0.0.1:3998/auth/forward", scripts["stranger"])
+		if err != nil {
+			return err
+		}
+		asked += count
+	}
+	fmt.Printf("memory after these loads %.0f MB, after a million more questions about strangers %.0f MB\n", before, memory(process))
 	return nil
 }
 
@@ -187,9 +204,41 @@ func seed(data string, count int) (tokens []string, err error) {
 	return tokens, tx.Commit()
 }
 
-// loadScript has wrk go round a thousand sessions from all over the database.
-func loadScript(tokens []string) string {
-	return "local tokens = {\"" + strings.Join(tokens, "\",\"") + "\"}\nlocal i = 0\nrequest = function()\n  i = i % #tokens + 1\n  return wrk.format(\"GET\", nil, {[\"Cookie\"] = \"porchlight=\" .. tokens[i]})\nend\n"
+// pageScript has wrk go round a thousand sessions from all over the database.
+func pageScript(tokens []string) string {
+	return luaTokens(tokens) + `
+request = function()
+  i = i % #tokens + 1
+  return wrk.format("GET", nil, {["Cookie"] = "porchlight=" .. tokens[i]})
+end
+`
+}
+
+// forwardScript asks about them as a proxy does.
+func forwardScript(tokens []string) string {
+	return luaTokens(tokens) + `
+request = function()
+  i = i % #tokens + 1
+  return wrk.format("GET", nil, {["Cookie"] = "theme=dark; porchlight=" .. tokens[i], ["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7",
+    ["X-Forwarded-Method"] = "GET", ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "notes.example.com", ["X-Forwarded-Uri"] = "/books/7?page=2"})
+end
+`
+}
+
+// strangerScript asks about people without a session: every other one has a cookie that was made up, each for a host of its own.
+const strangerScript = `
+local i = 0
+request = function()
+  i = i + 1
+  local headers = {["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7", ["X-Forwarded-Method"] = "GET",
+    ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "h" .. i .. ".example.com", ["X-Forwarded-Uri"] = "/books/7?page=" .. i}
+  if i % 2 == 0 then headers["Cookie"] = string.format("porchlight=%026d", i) end
+  return wrk.format("GET", nil, headers)
+end
+`
+
+func luaTokens(tokens []string) string {
+	return "local tokens = {\"" + strings.Join(tokens, "\",\"") + "\"}\nlocal i = 0"
 }
 
 // start runs a server and waits until it says that it listens.
@@ -223,22 +272,28 @@ func firstAnswer() error {
 
 var (
 	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	requestsInAll     = regexp.MustCompile(`([0-9]+) requests in`)
 	failed            = regexp.MustCompile(`(?m)^\s*(Non-2xx or 3xx responses|Socket errors).*$`)
 )
 
-func load(url, script string) (float64, error) {
+// load has wrk ask, and tells how many requests were answered a second and in all.
+func load(url, script string) (rate float64, count int, err error) {
 	out, err := exec.Command("wrk", "-t", "2", "-c", "32", "-d", *duration, "-s", script, url).CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("wrk: %w: %s", err, out)
+		return 0, 0, fmt.Errorf("wrk: %w: %s", err, out)
 	}
 	if failed := failed.Find(out); failed != nil {
-		return 0, fmt.Errorf("%s: %s", url, bytes.TrimSpace(failed))
+		return 0, 0, fmt.Errorf("%s: %s", url, bytes.TrimSpace(failed))
 	}
-	found := requestsPerSecond.FindSubmatch(out)
-	if found == nil {
-		return 0, fmt.Errorf("wrk said nothing of its speed: %s", out)
+	perSecond, inAll := requestsPerSecond.FindSubmatch(out), requestsInAll.FindSubmatch(out)
+	if perSecond == nil || inAll == nil {
+		return 0, 0, fmt.Errorf("wrk said nothing of its speed: %s", out)
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	rate, err = strconv.ParseFloat(string(perSecond[1]), 64)
+	if err == nil {
+		count, err = strconv.Atoi(string(inAll[1]))
+	}
+	return rate, count, err
 }
 
 // memory is what a process holds, in MB, as Linux tells it; 0 elsewhere.
