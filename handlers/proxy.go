@@ -53,7 +53,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 		from.header = fiber.HeaderXForwardedFor
 	}
 	p.Beliefs = []fact{p.belief("Client address", from), p.belief("Scheme", h.scheme(c)), p.belief("Host", h.host(c))}
-	for _, name := range []string{fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-Ip", "Forwarded"} {
+	for _, name := range []string{fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-IP", "Forwarded"} {
 		if value := strings.Join(headerValues(c, name), ", "); value != "" {
 			p.Headers = append(p.Headers, fact{name, value, p.verdict(name, hops)})
 		}
@@ -73,7 +73,7 @@ func (p proxyPage) verdict(name string, hops int) string {
 	switch {
 	case name == fiber.HeaderHost:
 		return "counts where no believed X-Forwarded-Host is"
-	case name == "X-Real-Ip" || name == "Forwarded":
+	case name == "X-Real-IP" || name == "Forwarded":
 		return "never read"
 	case !p.Trusted:
 		return "ignored: " + p.Peer + " is not in --trusted-proxies"
