@@ -79,10 +79,11 @@ func serve(folder string) (token, address string, err error) {
 		ago            time.Duration
 		name, kind, ip string
 		shared         bool
+		apps           []string
 	}{
-		{ago: 9 * 24 * time.Hour, name: "Safari on iPad", kind: "tablet", ip: "2001:db8:7::a1"},
+		{ago: 9 * 24 * time.Hour, name: "Safari on iPad", kind: "tablet", ip: "2001:db8:7::a1", apps: []string{"photos.example.com"}},
 		{ago: 26 * time.Hour, name: "curl", kind: "terminal", ip: "198.51.100.23"},
-		{ago: 10 * time.Minute, name: "Firefox on Linux", kind: "desktop", ip: "203.0.113.80", shared: true},
+		{ago: 10 * time.Minute, name: "Firefox on Linux", kind: "desktop", ip: "203.0.113.80", shared: true, apps: []string{"mail.example.com", "notes.example.com"}},
 		{ago: 0, name: "Safari on iPhone", kind: "phone", ip: "198.51.100.23"},
 	} {
 		at = now.Add(-device.ago)
@@ -90,6 +91,16 @@ func serve(folder string) (token, address string, err error) {
 		if err != nil {
 			return "", "", err
 		}
+		for _, app := range device.apps {
+			verified, err := store.Verify(token, app)
+			if err != nil {
+				return "", "", err
+			}
+			store.UseApp(verified)
+		}
+	}
+	if err := store.Flush(context.Background()); err != nil {
+		return "", "", err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
