@@ -113,47 +113,46 @@ func (h *handler) signInFor(asked appRequest) string {
 	return h.origin + "/login?next=" + next
 }
 
+// The headers that tell of a request to an app: its method, scheme, host, and path with query.
+var (
+	forwardedHeaders = [4]string{"X-Forwarded-Method", fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Forwarded-Uri"}
+	originalHeaders  = [4]string{"X-Original-Method", "X-Original-URL", "X-Original-URL", "X-Original-URL"}
+)
+
 // readForwarded reads what Caddy and Traefik tell by themselves, and others when they are told to.
 func readForwarded(c *fiber.Ctx) (appRequest, error) {
-	var values [4]string
-	for i, name := range []string{"X-Forwarded-Method", fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Forwarded-Uri"} {
-		if values[i] = onlyValue(c, name); values[i] == "" {
-			return appRequest{}, unclear(name)
-		}
+	var parts [4]string
+	for i, name := range forwardedHeaders {
+		parts[i] = onlyValue(c, name)
 	}
-	method, scheme, authority, path := values[0], values[1], values[2], values[3]
-	if !strings.HasPrefix(path, "/") {
-		return appRequest{}, unclear("X-Forwarded-Uri")
-	}
-	return newAppRequest(method, scheme, authority, path, "what it says of the request")
+	return newAppRequest(parts, forwardedHeaders)
 }
 
 // readOriginal reads what the sample for nginx has it tell.
 func readOriginal(c *fiber.Ctx) (appRequest, error) {
-	address, method := onlyValue(c, "X-Original-URL"), onlyValue(c, "X-Original-Method")
-	scheme, rest, ok := strings.Cut(address, "://")
-	if !ok {
-		return appRequest{}, unclear("X-Original-URL")
-	}
+	scheme, rest, _ := strings.Cut(onlyValue(c, "X-Original-URL"), "://")
 	authority, path := splitAuthority(rest)
-	return newAppRequest(method, scheme, authority, path, "X-Original-URL or X-Original-Method")
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return newAppRequest([4]string{onlyValue(c, "X-Original-Method"), scheme, authority, path}, originalHeaders)
 }
 
-func newAppRequest(method, scheme, authority, path, told string) (appRequest, error) {
-	r := appRequest{method: method}
-	scheme = strings.ToLower(scheme)
-	switch scheme {
-	case "ws", "wss":
-		r.socket = true
-	case "http", "https":
-	default:
-		return appRequest{}, unclear(told)
+// newAppRequest checks the parts of a request. The error names the header of the first that is missing or malformed.
+func newAppRequest(parts, headers [4]string) (r appRequest, err error) {
+	method, scheme, authority, path := parts[0], strings.ToLower(parts[1]), parts[2], parts[3]
+	host, port, isHost := db.CanonicalHost(authority)
+	r = appRequest{method: method, host: host, socket: scheme == "ws" || scheme == "wss", url: scheme + "://" + joinHost(host, port) + path}
+	for i, fine := range [4]bool{
+		isToken(method),
+		r.socket || scheme == "http" || scheme == "https",
+		isHost,
+		strings.HasPrefix(path, "/") && !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
+	} {
+		if !fine {
+			return appRequest{}, problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + headers[i] + " is missing or malformed."}
+		}
 	}
-	host, port, ok := db.CanonicalHost(authority)
-	if !ok || !isToken(method) || strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		return appRequest{}, unclear(told)
-	}
-	r.host, r.url = host, scheme+"://"+joinHost(host, port)+path
 	return r, nil
 }
 
@@ -166,10 +165,6 @@ func joinHost(host, port string) string {
 		host += ":" + port
 	}
 	return host
-}
-
-func unclear(what string) error {
-	return problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + what + " is missing or malformed."}
 }
 
 // onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.
