@@ -472,6 +472,17 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 	}
 }
 
+func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
+	got := db.AppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000").All()
+	var hosts []string
+	for _, use := range got {
+		hosts = append(hosts, use.Host)
+	}
+	if want := []string{"2001:db8::1", "bank.example.com", notes, "wiki.example.com"}; !slices.Equal(hosts, want) {
+		t.Errorf("listed are %q, want %q", hosts, want)
+	}
+}
+
 func TestNoAppsAreNoList(t *testing.T) {
 	if got := db.AppUses("").All(); got != nil {
 		t.Errorf("%v", got)

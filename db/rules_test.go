@@ -44,7 +44,7 @@ func TestAllowAppAdds(t *testing.T) {
 		},
 		"users, in order": {
 			{false, []string{"bob"}, db.AppRule{Users: []string{"bob"}}},
-			{false, []string{"carol", "alice"}, db.AppRule{Users: []string{"alice", "bob", "carol"}}},
+			{false, []string{"carol", "aaron"}, db.AppRule{Users: []string{"aaron", "bob", "carol"}}},
 		},
 		"users again": {
 			{false, []string{"bob", "bob"}, db.AppRule{Users: []string{"bob"}}},
@@ -64,6 +64,7 @@ func TestAllowAppAdds(t *testing.T) {
 			c := openCast(t)
 			c.addUser("carol", newPassword)
 			c.addUser("dave", newPassword)
+			c.addUser("aaron", newPassword) // the last account is the first by name
 			if err := c.SetDisabled(c.ctx(), "dave", true); err != nil {
 				t.Fatal(err)
 			}

@@ -279,6 +279,9 @@ func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
 		if err != nil || len(rules) != 1 || rules[0].Host != host || rules[0].Everyone || rules[0].Admins || len(rules[0].Users) != 0 {
 			t.Errorf("the rules are %+v, %v", rules, err)
 		}
+		if n := c.number(`SELECT COUNT(*) FROM app_rule_users`); n != 0 {
+			t.Errorf("%d rows still name the account that is gone", n)
+		}
 	}
 }
 
