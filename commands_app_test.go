@@ -1,0 +1,460 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns the commands about apps: what they print, how they end, and that a running server obeys them at once; and
+// that the settings about apps reach the server.
+
+// rules are what is on disk: host, everyone, admins and users.
+func (h *household) rules() []string {
+	h.t.Helper()
+	return column(h.t, h.path(), `
+		SELECT host || ' ' || everyone || admins || ' ' || (
+			SELECT COALESCE(group_concat(username), '') FROM (
+				SELECT username FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host ORDER BY username))
+		FROM app_rules r ORDER BY host`)
+}
+
+func (h *household) wantRules(want ...string) {
+	h.t.Helper()
+	if got := h.rules(); !slices.Equal(got, want) {
+		h.t.Errorf("the rules are %q, want %q", got, want)
+	}
+}
+
+func TestAppAllow(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, test := range []struct {
+		args []string
+		out  string
+		want string
+	}{
+		{[]string{"a.example.com"}, "a.example.com is open to every signed-in user.\n", "a.example.com 10 "},
+		{[]string{"B.Example.com.:8443", "--admins"}, "b.example.com is open to administrators.\n", "b.example.com 01 "},
+		{[]string{"c.example.com", "--user", "bo"}, "c.example.com is open to bo.\n", "c.example.com 00 bo"},
+		{[]string{"d.example.com", "--user", " Bo ", "--user=ADA"}, "d.example.com is open to ada, bo.\n", "d.example.com 00 ada,bo"},
+		{[]string{"--user", "bo", "e.example.com", "--admins"}, "e.example.com is open to administrators, bo.\n", "e.example.com 01 bo"},
+		{[]string{"*.example.com"}, "*.example.com is open to every signed-in user.\n", "*.example.com 10 "},
+		{[]string{"[2001:DB8::1]:443"}, "2001:db8::1 is open to every signed-in user.\n", "2001:db8::1 10 "},
+		// What was allowed before stays allowed, and is told.
+		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
+		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
+		{[]string{"c.example.com"}, "c.example.com is open to every signed-in user.\n", "c.example.com 11 ada,bo"},
+		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every signed-in user.\n", "a.example.com 11 "},
+	} {
+		if out := must(t, "", h.with(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
+			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
+		}
+		if !slices.Contains(h.rules(), test.want) {
+			t.Errorf("%q: the rules are %q, want %q among them", test.args, h.rules(), test.want)
+		}
+	}
+	if got := len(h.rules()); got != 7 {
+		t.Errorf("%d rules", got)
+	}
+}
+
+// Who is unknown is told after the known ones were let in; with nobody known, no rule is made that would shut others out.
+func TestAppAllowOfUnknownUsers(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, test := range []struct {
+		args    []string
+		out     string
+		unknown string
+		rules   []string
+	}{
+		{[]string{"a.example.com", "--user", "nobody"}, "", "nobody", nil},
+		{[]string{"a.example.com", "--user", "nobody", "--user", "nowhere"}, "", "nobody, nowhere", nil},
+		{[]string{"a.example.com", "--user", "ada,bo"}, "", "ada,bo", nil}, // a comma is part of the name
+		{[]string{"a.example.com", "--user", "nobody", "--user", "bo", "--user", "Nowhere"}, "a.example.com is open to bo.\n", "nobody, Nowhere", []string{"a.example.com 00 bo"}},
+		{[]string{"a.example.com", "--user", "nobody"}, "", "nobody", []string{"a.example.com 00 bo"}},
+		{[]string{"b.example.com", "--admins", "--user", "nobody"}, "b.example.com is open to administrators.\n", "nobody", []string{"a.example.com 00 bo", "b.example.com 01 "}},
+	} {
+		out, err := command(t, "", h.with(append([]string{"app", "allow"}, test.args...)...)...)
+		refused(t, err, 1, "there is no user "+test.unknown)
+		if out != test.out {
+			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
+		}
+		h.wantRules(test.rules...)
+	}
+}
+
+func TestAppList(t *testing.T) {
+	h := openHousehold(t, nil)
+	if out := must(t, "", h.with("app", "list")...); strings.Count(out, "\n") != 1 {
+		t.Errorf("an empty list is %q", out)
+	}
+	if out := must(t, "", h.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
+		t.Errorf("an empty list is %q", out)
+	}
+	must(t, "", h.with("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
+	must(t, "", h.with("app", "allow", "*.example.com", "--user", "bo")...)
+	must(t, "", h.with("app", "allow", "wiki.example.com")...)
+	change(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
+
+	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every signed-in user"}
+	var lines []string
+	for line := range strings.Lines(must(t, "", h.with("app", "list")...)) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("the table is %q, want %q", lines, want)
+	}
+
+	// Lists are lists, also when there is nobody in them.
+	const wantJSON = `[
+  {
+    "host": "*.example.com",
+    "everyone": false,
+    "admins": false,
+    "users": []
+  },
+  {
+    "host": "notes.example.com",
+    "everyone": false,
+    "admins": true,
+    "users": [
+      "ada"
+    ]
+  },
+  {
+    "host": "wiki.example.com",
+    "everyone": true,
+    "admins": false,
+    "users": []
+  }
+]
+`
+	if out := must(t, "", h.with("app", "list", "--json")...); out != wantJSON {
+		t.Errorf("printed %s", out)
+	}
+}
+
+func TestAppRemove(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, host := range []string{"notes.example.com", "*.example.com", "[2001:db8::1]"} {
+		must(t, "", h.with("app", "allow", host, "--user", "bo")...)
+	}
+	_, err := command(t, "", h.with("app", "remove", "wiki.example.com")...) // which the wildcard covers
+	refused(t, err, 1, "there is no rule for wiki.example.com")
+	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo", "notes.example.com 00 bo")
+
+	if out := must(t, "", h.with("app", "remove", "Notes.Example.com:443")...); strings.Count(out, "\n") != 1 || !strings.Contains(strings.ToLower(out), "notes.example.com") {
+		t.Errorf("printed %q", out)
+	}
+	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo")
+	_, err = command(t, "", h.with("app", "remove", "notes.example.com")...)
+	refused(t, err, 1, "there is no rule for notes.example.com")
+
+	must(t, "", h.with("app", "remove", "*.example.com")...)
+	must(t, "", h.with("app", "remove", "[2001:db8::1]")...)
+	h.wantRules()
+}
+
+func TestAppCommandsWithWrongWords(t *testing.T) {
+	h := openHousehold(t, nil)
+	must(t, "", h.with("app", "allow", "notes.example.com", "--user", "bo")...)
+	for _, args := range [][]string{
+		{},
+		{"allow"},
+		{"remove"},
+		{"forbid", "notes.example.com"},
+		{"list", "notes.example.com"},
+		{"list", "--user", "bo"},
+		{"remove", "notes.example.com", "wiki.example.com"},
+		{"remove", "notes.example.com", "--user", "bo"},
+		{"allow", "notes.example.com", "wiki.example.com"},
+		{"allow", "notes.example.com", "--user"},
+		{"allow", "notes.example.com", "--user="}, // a script's variable that was empty must not mean everybody
+		{"allow", "notes.example.com", "--user", " "},
+		{"allow", "notes.example.com", "--user", "ada", "--user", ""},
+		{"allow", "notes.example.com", "--admins", "--user="},
+		{"allow", "notes.example.com", "--everyone"},
+		{"allow", "notes.example.com", "--admins=perhaps"},
+		{"allow", ""},
+		{"allow", "https://notes.example.com"},
+		{"allow", "notes.example.com/wiki", "--admins"},
+		{"allow", "notes example.com"},
+		{"allow", "notes..example.com"},
+		{"allow", "notes.*.com"},
+		{"allow", "*"},
+		{"allow", "*.*.example.com"},
+		{"allow", "2001:db8::1"},
+		{"allow", "notes.example.com:http"},
+		{"allow", "notes.example.com,wiki.example.com"},
+		{"allow", "müller.example"},
+		{"remove", ""},
+		{"remove", "https://notes.example.com"},
+		{"remove", "*"},
+	} {
+		out, err := command(t, "", h.with(append([]string{"app"}, args...)...)...)
+		refused(t, err, 2)
+		if out != "" {
+			t.Errorf("%q printed %q", args, out)
+		}
+		h.wantRules("notes.example.com 00 bo")
+	}
+	for _, word := range []string{"allow", "remove"} {
+		_, err := command(t, "", h.with("app", word, "https://notes.example.com")...)
+		refused(t, err, 2, "https://notes.example.com is not a host", "such as notes.example.com or *.example.com")
+	}
+}
+
+// What is on the command line may come from a script's variable, and a name from somebody else's hand.
+func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
+	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
+	h := openHousehold(t, nil)
+	for _, test := range []struct {
+		code int
+		args []string
+	}{
+		{2, []string{"allow", hostile}},
+		{2, []string{"remove", hostile}},
+		{2, []string{"allow", "*." + hostile}},
+		{1, []string{"allow", "notes.example.com", "--user", hostile}},
+		{1, []string{"allow", "notes.example.com", "--user", "bo", "--user", hostile}},
+		{2, []string{hostile}},
+	} {
+		out, err := command(t, "", h.with(append([]string{"app"}, test.args...)...)...)
+		refused(t, err, test.code, "Evil")
+		for _, text := range []string{strings.TrimSuffix(out, "\n"), err.Error()} {
+			if i := strings.IndexFunc(text, func(r rune) bool {
+				return r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069)
+			}); i >= 0 {
+				t.Errorf("%q: %q at %d of %q", test.args, text[i], i, text)
+			}
+		}
+	}
+}
+
+func TestSessionListTellsTheApps(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
+	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1])
+	for _, use := range []struct {
+		id, host string
+		at       int64
+	}{
+		{h.ids["ada"][0], "wiki.example.com", 1763460120999},
+		{h.ids["ada"][0], "notes.example.com", 1763463720000},
+		{h.ids["ada"][0], "2001:db8::1", 1763460120000},
+		{h.ids["bo"][0], "notes.example.com", 1763460120000},
+	} {
+		change(t, h.path(), `INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, use.id, use.host, use.at)
+	}
+	app := func(host, at string) any { return map[string]any{"host": host, "lastUsedAt": at} }
+	want := [][]any{
+		{app("notes.example.com", "2025-11-18T11:02:00Z"), app("wiki.example.com", "2025-11-18T10:02:00Z"), app("2001:db8::1", "2025-11-18T10:02:00Z")},
+		{},
+		{app("notes.example.com", "2025-11-18T10:02:00Z")},
+	}
+	out := must(t, "", h.with("session", "list", "--json")...)
+	rows := readRows(t, out)
+	if len(rows) != 3 {
+		t.Fatalf("%d rows: %s", len(rows), out)
+	}
+	for i, row := range rows {
+		got, isList := row["apps"].([]any) // a list where there are none, too
+		same := isList && len(got) == len(want[i])
+		for j := 0; same && j < len(got); j++ {
+			one, _ := got[j].(map[string]any)
+			wanted := want[i][j].(map[string]any)
+			same = len(one) == 2 && one["host"] == wanted["host"] && one["lastUsedAt"] == wanted["lastUsedAt"]
+		}
+		if !same {
+			t.Errorf("the apps of row %d are %v, want %v", i, row["apps"], want[i])
+		}
+	}
+}
+
+// guard are the settings with which a server guards the hosts under example.com for a proxy on this machine.
+var guard = []string{"--url", "http://auth.example.com", "--cookie-domain", "example.com", "--trusted-proxies", "127.0.0.1"}
+
+// cookieOf signs in and gives the session's cookie, which the jar of a client at 127.0.0.1 would not take.
+func (s *server) cookieOf(name, password string) *http.Cookie {
+	s.t.Helper()
+	c := s.newClient()
+	response, err := c.http.PostForm(s.url+"/login", map[string][]string{"username": {name}, "password": {password}})
+	if status, body := c.read(response, err); status != http.StatusOK {
+		s.t.Fatalf("sign in as %s: %d %s", name, status, body)
+	}
+	for _, cookie := range response.Cookies() {
+		if strings.HasSuffix(cookie.Name, "porchlight") {
+			return cookie
+		}
+	}
+	s.t.Fatalf("no cookie: %v", response.Header)
+	return nil
+}
+
+// asks is a proxy that asks about a request of the cookie's owner to a host.
+func (s *server) asks(cookie *http.Cookie, host string) (status int) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), "GET", s.url+"/auth/forward", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Method": "GET", "Proto": "http", "Host": host, "Uri": "/", "For": "192.0.2.7"} {
+		request.Header.Set("X-Forwarded-"+name, value)
+	}
+	if cookie != nil {
+		request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+	}
+	c := s.newClient()
+	status, _ = c.read(c.http.Do(request))
+	return status
+}
+
+func (s *server) wantAnswer(want int, cookie *http.Cookie, host string) {
+	s.t.Helper()
+	if got := s.asks(cookie, host); got != want {
+		s.t.Errorf("%s: %d, want %d", host, got, want)
+	}
+}
+
+// What a command changes, the server obeys on the next request, and it keeps to it when it starts again.
+func TestAppCommandsWhileTheServerRuns(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data, guard...)
+	ada, bo := s.cookieOf("ada", adaPassword), s.cookieOf("bo", boPassword)
+	want := func(host string, adas, bos int) {
+		t.Helper()
+		s.wantAnswer(adas, ada, host)
+		s.wantAnswer(bos, bo, host)
+	}
+	const notes, wiki = "notes.example.com", "wiki.example.com"
+	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+	want(notes, http.StatusOK, http.StatusOK)
+	must(t, "", h.with("app", "allow", "*.example.com", "--admins")...)
+	want(notes, http.StatusOK, http.StatusForbidden)
+	must(t, "", h.with("app", "allow", notes, "--user", "bo")...)
+	want(notes, http.StatusForbidden, http.StatusOK)
+	want("NOTES.example.com.:8080", http.StatusForbidden, http.StatusOK)
+	want(wiki, http.StatusOK, http.StatusForbidden)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, h.data, guard...)
+	want(notes, http.StatusForbidden, http.StatusOK)
+	must(t, "", h.with("app", "remove", notes)...)
+	want(notes, http.StatusOK, http.StatusForbidden)
+	must(t, "", h.with("app", "remove", "*.example.com")...)
+	want(notes, http.StatusOK, http.StatusOK)
+	must(t, "", h.with("session", "revoke", "--user", "bo")...)
+	want(notes, http.StatusOK, http.StatusUnauthorized)
+	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+}
+
+// What the server noted is listed by the command once it is on disk.
+func TestWhatTheServerNotedIsListed(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data, guard...)
+	ada := s.cookieOf("ada", adaPassword)
+	s.wantAnswer(http.StatusOK, ada, "Notes.example.com:8080")
+	must(t, "", h.with("app", "allow", "bank.example.com", "--user", "bo")...)
+	s.wantAnswer(http.StatusForbidden, ada, "bank.example.com") // she was not let through
+	s.wantAnswer(http.StatusForbidden, ada, "notes.example.org")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := column(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
+		t.Errorf("noted are %q", got)
+	}
+	rows := readRows(t, must(t, "", h.with("session", "list", "--json")...))
+	apps, _ := rows[0]["apps"].([]any)
+	if len(rows) != 1 || len(apps) != 1 {
+		t.Fatalf("listed are %v", rows)
+	}
+	app, _ := apps[0].(map[string]any)
+	if app["host"] != "notes.example.com" {
+		t.Errorf("the app is %v", app)
+	}
+	wantTime(t, app["lastUsedAt"], -patience, 0)
+}
+
+func TestServeKeepsToAppsDefault(t *testing.T) {
+	for _, test := range []struct {
+		flag, variable string
+		want           int
+	}{
+		{"", "", http.StatusOK},
+		{"allow", "", http.StatusOK},
+		{"deny", "", http.StatusForbidden},
+		{"", "deny", http.StatusForbidden},
+		{"allow", "deny", http.StatusOK},
+	} {
+		t.Setenv("PORCHLIGHT_APPS_DEFAULT", test.variable)
+		args := guard
+		if test.flag != "" {
+			args = append(slices.Clone(guard), "--apps-default", test.flag)
+		}
+		h := openHousehold(t, nil)
+		s := start(t, h.data, args...)
+		ada := s.cookieOf("ada", adaPassword)
+		s.wantAnswer(test.want, ada, "notes.example.com")
+		h.withStore(func(store *db.Store) {
+			if _, err := store.AllowApp(t.Context(), "wiki.example.com", true); err != nil {
+				t.Fatal(err)
+			}
+		})
+		s.wantAnswer(http.StatusOK, ada, "wiki.example.com") // a rule is more than the default
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServeKeepsToItsCookieDomain(t *testing.T) {
+	for _, test := range []struct {
+		args            []string
+		name, domain    string
+		guarded, beside string
+	}{
+		{[]string{"--url", "http://auth.example.com"}, "porchlight", "", "auth.example.com", "notes.example.com"},
+		{[]string{"--url", "https://auth.example.com"}, "__Host-porchlight", "", "auth.example.com", "notes.example.com"},
+		{[]string{"--url", "http://auth.example.com", "--cookie-domain", "example.com"}, "porchlight", "example.com", "notes.example.com", "notes.example.org"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."}, "__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"}, "__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
+	} {
+		h := openHousehold(t, nil)
+		s := start(t, h.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
+		cookie := s.cookieOf("ada", adaPassword)
+		if cookie.Name != test.name || cookie.Domain != test.domain {
+			t.Errorf("%q: the cookie is %s of %q, want %s of %q", test.args, cookie.Name, cookie.Domain, test.name, test.domain)
+		}
+		s.wantAnswer(http.StatusOK, cookie, test.guarded)
+		s.wantAnswer(http.StatusForbidden, cookie, test.beside)
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A setting that would leave the apps open, or people without a cookie, stops the start before anything is made.
+func TestABadSettingOfAppsStopsTheStart(t *testing.T) {
+	for _, bad := range []struct{ flag, value string }{
+		{"cookie-domain", "com"},
+		{"cookie-domain", "example.org"},
+		{"cookie-domain", "https://example.com"},
+		{"apps-default", "nobody"},
+		{"apps-default", "DENY"},
+	} {
+		data := t.TempDir() + "/data"
+		stdout, stderr, code := runProcess(t, "--data", data, "--listen", "127.0.0.1:0", "--url", "https://auth.example.com", "--"+bad.flag, bad.value)
+		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "porchlight: --"+bad.flag+" "+bad.value+": ") {
+			t.Errorf("--%s %s: exit status %d: %q and on standard error %q", bad.flag, bad.value, code, stdout, stderr)
+		}
+		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("--%s %s: the data folder was made: %v", bad.flag, bad.value, err)
+		}
+	}
+}

@@ -1,0 +1,539 @@
+package db_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file owns what sessions were used for: that the notes come to disk, that they stay within bounds whatever a client
+// makes up, and that they go with their session. How often a use is noted is in verify_test.go.
+
+// appsKept is how many apps the list of a session has at most.
+const appsKept = 50
+
+// appsOf are the hosts on disk that a session was used for, in order.
+func (h *house) appsOf(d device) []string {
+	h.t.Helper()
+	return h.texts(`SELECT host FROM session_apps WHERE session_id = $1 ORDER BY host`, d.ID)
+}
+
+func (h *house) wantApps(d device, hosts ...string) {
+	h.t.Helper()
+	if got := h.appsOf(d); !slices.Equal(got, hosts) {
+		h.t.Errorf("the session on %s has the apps %q, want %q", d.DeviceName, got, hosts)
+	}
+}
+
+// made is a host that a client makes up.
+func made(i int) string { return fmt.Sprintf("made%05d.example.com", i) }
+
+func madeUp(from, to int) (hosts []string) {
+	for i := from; i < to; i++ {
+		hosts = append(hosts, made(i))
+	}
+	return hosts
+}
+
+// countWrites keeps what is inserted from here on, also what is taken away again in the same breath.
+func (h *house) countWrites() {
+	h.t.Helper()
+	h.exec(`CREATE TABLE written (session_id TEXT, host TEXT)`)
+	h.exec(`CREATE TRIGGER count_writes AFTER INSERT ON session_apps BEGIN INSERT INTO written VALUES (NEW.session_id, NEW.host); END`)
+}
+
+func (h *house) writtenFor(d device) int64 {
+	h.t.Helper()
+	return h.number(`SELECT COUNT(*) FROM written WHERE session_id = $1`, d.ID)
+}
+
+// lock takes the write lock as another process would, until release is called.
+func (h *house) lock() (release func()) {
+	h.t.Helper()
+	conn, err := h.disk.Conn(h.ctx())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(h.ctx(), `BEGIN IMMEDIATE`); err != nil {
+		h.t.Fatal(err)
+	}
+	return func() {
+		h.t.Helper()
+		if _, err := conn.ExecContext(h.ctx(), `ROLLBACK`); err != nil {
+			h.t.Error(err)
+		}
+		conn.Close()
+	}
+}
+
+// moveAway takes the database file away; it comes back at the end, so that the store can be closed.
+func (h *house) moveAway() {
+	h.t.Helper()
+	path := h.options.Path
+	if err := os.Rename(path, path+".moved"); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		if err := os.Rename(path+".moved", path); err != nil {
+			h.t.Error(err)
+		}
+	})
+}
+
+func TestFlushWritesWhatWasUsed(t *testing.T) {
+	c := openCast(t)
+	c.use(c.laptop, notes, "photos.example.com")
+	c.clock.advance(time.Second)
+	c.use(c.laptop, notes) // not on disk yet, so it counts anew
+	c.use(c.desk, "2001:db8::1")
+	if n := c.number(`SELECT COUNT(*) FROM session_apps`); n != 0 {
+		t.Errorf("%d rows before the flush", n)
+	}
+	c.flush()
+	c.wantApps(c.laptop, notes, "photos.example.com")
+	c.wantApps(c.phone)
+	c.wantApps(c.desk, "2001:db8::1")
+	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.now()) {
+		t.Errorf("last used at %v, want %v", got, c.clock.now())
+	}
+	if got := c.lastUsed(c.laptop, "photos.example.com"); !got.Equal(c.clock.now().Add(-time.Second)) {
+		t.Errorf("last used at %v, want a second ago", got)
+	}
+	c.exec(`DELETE FROM session_apps`)
+	c.flush()
+	if n := c.number(`SELECT COUNT(*) FROM session_apps`); n != 0 {
+		t.Errorf("%d rows were written twice", n)
+	}
+}
+
+func TestCloseWritesWhatWasUsed(t *testing.T) {
+	c := openCast(t)
+	c.use(c.laptop, notes)
+	c.reopen()
+	c.wantApps(c.laptop, notes)
+}
+
+func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
+	h := openHouse(t)
+	alice := h.addUser("alice", alicePassword)
+	devices := []device{}
+	for range 2*db.FlushBatch/appsKept + 1 {
+		devices = append(devices, h.signIn(alice, firefoxOnLinux, "192.0.2.10"))
+	}
+	for _, d := range devices {
+		h.use(d, madeUp(0, appsKept)...)
+	}
+	h.flush()
+	for _, d := range devices {
+		h.wantApps(d, madeUp(0, appsKept)...)
+	}
+}
+
+// endingsOfAccounts end sessions with their account, or by way of it.
+var endingsOfAccounts = map[string]func(*cast) error{
+	"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), "alice", newPassword) },
+	"disabled":                func(c *cast) error { return c.SetDisabled(c.ctx(), "alice", true) },
+	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), "alice") },
+	"deleted": func(c *cast) error {
+		c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`) // the last administrator stays
+		return c.DeleteAccount(c.ctx(), c.phone.Session, alicePassword, "198.51.100.20")
+	},
+}
+
+// eachEnding tries every way in which sessions end; after it, the sessions named in over have no row.
+func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, over, left []device)) {
+	run := func(name string, end func(*cast) error, over ...string) {
+		t.Run(name, func(t *testing.T) {
+			c, devices := openEndings(t)
+			var ended, left []device
+			for name, d := range devices {
+				if slices.Contains(over, name) {
+					ended = append(ended, d)
+				} else {
+					left = append(left, d)
+				}
+			}
+			try(t, c, func() error { return end(c) }, ended, left)
+		})
+	}
+	for _, test := range endings {
+		run(test.name, test.end, test.over...)
+	}
+	for name, end := range endingsOfAccounts {
+		run(name, end, "laptop", "phone")
+	}
+}
+
+func TestAppsGoWithTheirSession(t *testing.T) {
+	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
+		for _, d := range slices.Concat(over, left) {
+			c.use(d, notes, "photos.example.com")
+		}
+		c.flush()
+		if n := c.number(`SELECT COUNT(*) FROM session_apps`); n != 6 {
+			t.Fatalf("%d rows before", n)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range over {
+			c.wantApps(d)
+		}
+		for _, d := range left {
+			c.wantApps(d, notes, "photos.example.com")
+		}
+	})
+}
+
+// A request may be let through just before its session ends: its note finds no session, makes no row, and is not kept.
+func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
+	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
+		var late []db.Verified
+		for _, d := range slices.Concat(over, left) {
+			late = append(late, c.verify(d, "photos.example.com"))
+			c.UseApp(c.verify(d, notes))
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		for _, verified := range late {
+			c.UseApp(verified)
+		}
+		c.flush()
+		for _, d := range over {
+			c.wantApps(d)
+		}
+		for _, d := range left {
+			c.wantApps(d, notes, "photos.example.com")
+		}
+		// Were one of them signed in again under the same id, nothing would come back to it.
+		if len(left) == 0 {
+			return
+		}
+		for _, d := range over {
+			c.exec(`
+				INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+				SELECT $1, randomblob(32), user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at
+				FROM sessions WHERE id = $2`, d.ID, left[0].ID)
+		}
+		c.flush()
+		for _, d := range over {
+			c.wantApps(d)
+		}
+	})
+}
+
+// The session that changes its password goes on under a new token, and so does its list.
+func TestTheSessionThatStaysKeepsItsApps(t *testing.T) {
+	for _, endOthers := range []bool{true, false} {
+		c := openCast(t)
+		c.use(c.laptop, notes)
+		c.use(c.phone, notes)
+		c.flush()
+		c.use(c.laptop, "photos.example.com")
+		token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, endOthers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.flush()
+		c.laptop.token = token
+		c.use(c.laptop, "wiki.example.com")
+		c.flush()
+		c.wantApps(c.laptop, notes, "photos.example.com", "wiki.example.com")
+		if endOthers {
+			c.wantApps(c.phone)
+		} else {
+			c.wantApps(c.phone, notes)
+		}
+	}
+}
+
+func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
+	c := openCast(t)
+	c.use(c.desk, made(0)) // where the laptop was, too: what goes from its list stays in this
+	c.flush()
+	for i := range appsKept + 10 {
+		c.use(c.laptop, made(i))
+		c.clock.advance(2 * time.Second)
+		if i%7 == 0 {
+			c.flush()
+		}
+	}
+	c.flush()
+	c.wantApps(c.laptop, madeUp(10, appsKept+10)...)
+
+	// The one that was unused longest is used again, and the next one goes in its place.
+	c.use(c.laptop, made(10))
+	c.flush()
+	c.clock.advance(time.Second)
+	c.use(c.laptop, made(100))
+	c.flush()
+	c.wantApps(c.laptop, slices.Concat([]string{made(10)}, madeUp(12, appsKept+10), []string{made(100)})...)
+
+	// As many new ones as are kept leave nothing of the old ones.
+	c.clock.advance(time.Second)
+	c.use(c.laptop, madeUp(200, 200+appsKept)...)
+	c.flush()
+	c.wantApps(c.laptop, madeUp(200, 200+appsKept)...)
+	c.wantApps(c.desk, made(0))
+}
+
+// A client may ask for any host under the cookie domain: neither the memory nor the table fills, and nobody else's
+// notes are crowded out.
+func TestWhatAClientMakesUpIsBounded(t *testing.T) {
+	c := openCast(t)
+	c.countWrites()
+	first := c.verify(c.laptop, made(0))
+	c.UseApp(first)
+	for i := range 10_000 {
+		c.use(c.laptop, made(i))
+	}
+	c.use(c.phone, notes)
+	c.use(c.desk, notes)
+	c.clock.advance(time.Second)
+	c.UseApp(first) // noted already: it goes on being noted
+	c.flush()
+	if n := c.writtenFor(c.laptop); n != appsKept {
+		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
+	}
+	if got := c.lastUsed(c.laptop, made(0)); !got.Equal(c.clock.now()) {
+		t.Errorf("a noted app was last used at %v, want %v", got, c.clock.now())
+	}
+	if got := len(c.appsOf(c.laptop)); got != appsKept {
+		t.Errorf("%d apps are on disk, want %d", got, appsKept)
+	}
+	c.wantApps(c.phone, notes)
+	c.wantApps(c.desk, notes)
+
+	// The flush has made room.
+	c.clock.advance(time.Second)
+	c.use(c.laptop, notes)
+	c.flush()
+	if !slices.Contains(c.appsOf(c.laptop), notes) {
+		t.Error("an app that was used after the flush is not noted")
+	}
+}
+
+// While nothing can be written, the bound holds, and nothing that was noted is lost.
+func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
+	c := openCast(t)
+	c.countWrites()
+	c.exec(`CREATE TRIGGER refuse_apps BEFORE INSERT ON session_apps BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	noted := c.clock.now()
+	c.use(c.laptop, madeUp(0, appsKept)...)
+	c.use(c.desk, notes)
+	for i := range 5 {
+		if err := c.Flush(c.ctx()); err == nil {
+			t.Error("no error")
+		}
+		c.clock.advance(time.Second)
+		c.use(c.laptop, madeUp(1000*(i+1), 1000*(i+1)+100)...)
+	}
+	c.exec(`DROP TRIGGER refuse_apps`)
+	c.flush()
+	c.wantApps(c.laptop, madeUp(0, appsKept)...)
+	c.wantApps(c.desk, notes)
+	if got := c.lastUsed(c.desk, notes); !got.Equal(noted) {
+		t.Errorf("last used at %v, want %v", got, noted)
+	}
+	if n := c.writtenFor(c.laptop); n != appsKept {
+		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
+	}
+}
+
+// Nor do they wait for what else cannot be written for ever.
+func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
+	c := openCast(t)
+	c.clock.advance(time.Hour)
+	c.Touch(c.alive(c.laptop))
+	c.use(c.laptop, notes)
+	c.exec(`CREATE TRIGGER refuse_touch BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	if err := c.Flush(c.ctx()); err == nil {
+		t.Error("no error")
+	}
+	c.exec(`DROP TRIGGER refuse_touch`)
+	c.flush()
+	c.wantApps(c.laptop, notes)
+}
+
+// A batch that is refused half-way leaves nothing half done.
+func TestABatchOfAppsIsWrittenAsAWhole(t *testing.T) {
+	c := openCast(t)
+	c.exec(`CREATE TRIGGER refuse_one BEFORE INSERT ON session_apps WHEN NEW.host = 'photos.example.com' BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	c.use(c.laptop, notes, "photos.example.com", "wiki.example.com")
+	if err := c.Flush(c.ctx()); err == nil {
+		t.Error("no error")
+	}
+	c.wantApps(c.laptop)
+	c.exec(`DROP TRIGGER refuse_one`)
+	c.flush()
+	c.wantApps(c.laptop, notes, "photos.example.com", "wiki.example.com")
+}
+
+func TestAUseDuringAFlushIsNotLost(t *testing.T) {
+	c := openCast(t)
+	c.use(c.laptop, notes)
+	arrived, release := c.holdWriter()
+	flushed := make(chan error)
+	go func() { flushed <- c.Flush(c.ctx()) }()
+	arrived(1)
+	c.clock.advance(time.Second)
+	c.use(c.laptop, notes, "photos.example.com")
+	release()
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.now().Add(-time.Second)) {
+		t.Fatalf("the flush that was under way wrote %v: it was not under way", got)
+	}
+	c.flush()
+	c.wantApps(c.laptop, notes, "photos.example.com")
+	for _, host := range []string{notes, "photos.example.com"} {
+		if got := c.lastUsed(c.laptop, host); !got.Equal(c.clock.now()) {
+			t.Errorf("%s was last used at %v, want %v", host, got, c.clock.now())
+		}
+	}
+}
+
+// What is noted while a flush is under way is for the next one, which finds two flushes' worth at most.
+func TestWhatAClientMakesUpDuringAFlushIsBounded(t *testing.T) {
+	c := openCast(t)
+	c.use(c.laptop, made(0))
+	arrived, release := c.holdWriter()
+	flushed := make(chan error)
+	go func() { flushed <- c.Flush(c.ctx()) }()
+	arrived(1)
+	c.use(c.laptop, madeUp(0, 1000)...)
+	release()
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	c.use(c.laptop, madeUp(1000, 2000)...)
+	c.countWrites()
+	c.flush()
+	if n := c.writtenFor(c.laptop); n == 0 || n > 2*appsKept {
+		t.Errorf("%d notes were kept in memory, want %d at most", n, 2*appsKept)
+	}
+}
+
+func TestAppsAreListedLastUsedFirst(t *testing.T) {
+	c := openCast(t)
+	first := c.clock.now()
+	c.use(c.laptop, "wiki.example.com", "photos.example.com")
+	c.use(c.desk, "bank.example.com")
+	c.clock.advance(time.Hour)
+	second := c.clock.now()
+	c.use(c.laptop, notes)
+	c.flush()
+	want := []db.AppUse{{notes, second}, {"photos.example.com", first}, {"wiki.example.com", first}}
+	check := func(where string, session db.Session) {
+		t.Helper()
+		var wanted []db.AppUse
+		switch session.ID {
+		case c.laptop.ID:
+			wanted = want
+		case c.desk.ID:
+			wanted = []db.AppUse{{"bank.example.com", first}}
+		}
+		if got := session.Apps.All(); !slices.EqualFunc(got, wanted, func(a, b db.AppUse) bool { return a.Host == b.Host && a.LastUsedAt.Equal(b.LastUsedAt) }) {
+			t.Errorf("%s: the apps of the session on %s are %v, want %v", where, session.DeviceName, got, wanted)
+		}
+	}
+	sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, 0)
+	if err != nil || total != 2 || len(sessions) != 2 {
+		t.Fatalf("Sessions: %d of %d, %v", len(sessions), total, err)
+	}
+	for _, session := range sessions {
+		check("Sessions", session)
+	}
+	all, err := c.AllSessions(c.ctx(), "")
+	if err != nil || len(all) != 3 {
+		t.Fatalf("AllSessions: %d, %v", len(all), err)
+	}
+	for _, session := range all {
+		check("AllSessions", session)
+	}
+	for _, d := range []device{c.laptop, c.phone} {
+		session, err := c.Session(c.ctx(), c.alice.ID, d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check("Session", session)
+	}
+	// Requests do not pay for it.
+	if got, verified := c.alive(c.laptop), c.verify(c.laptop, notes); got.Apps != "" || verified.Apps != "" {
+		t.Errorf("Resume reads %q, Verify %q", got.Apps, verified.Apps)
+	}
+}
+
+func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
+	got := db.AppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000").All()
+	var hosts []string
+	for _, use := range got {
+		hosts = append(hosts, use.Host)
+	}
+	if want := []string{"2001:db8::1", "bank.example.com", notes, "wiki.example.com"}; !slices.Equal(hosts, want) {
+		t.Errorf("listed are %q, want %q", hosts, want)
+	}
+}
+
+func TestNoAppsAreNoList(t *testing.T) {
+	if got := db.AppUses("").All(); got != nil {
+		t.Errorf("%v", got)
+	}
+	c := openCast(t)
+	if session, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); err != nil || session.Apps != "" {
+		t.Errorf("a session that was used for nothing has %q, %v", session.Apps, err)
+	}
+}
+
+// Many requests and flushes at once, with one session ending in their midst: every note comes to disk but those of the one
+// that ended.
+func TestManyUseAppsAtOnce(t *testing.T) {
+	c := openCast(t)
+	const hosts = 20
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for range 4 {
+		for _, d := range []device{c.laptop, c.phone, c.desk} {
+			all.Go(func() {
+				<-start
+				for i := range hosts {
+					c.clock.advance(time.Second)
+					verified, err := c.Verify(d.token, made(i))
+					if err == nil {
+						c.UseApp(verified)
+					} else if d.ID != c.laptop.ID || !errors.Is(err, db.ErrNotFound) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Go(func() {
+			<-start
+			for range 5 {
+				if err := c.Flush(c.ctx()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		<-start
+		if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+			t.Error(err)
+		}
+	})
+	close(start)
+	all.Wait()
+	c.flush()
+	c.wantApps(c.laptop)
+	c.wantApps(c.phone, madeUp(0, hosts)...)
+	c.wantApps(c.desk, madeUp(0, hosts)...)
+}

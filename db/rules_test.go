@@ -1,0 +1,259 @@
+package db_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns who is written down as allowed to reach a host. What a rule then means for a request is in verify_test.go.
+
+func (h *house) wantRules(want ...db.AppRule) {
+	h.t.Helper()
+	got, err := h.AppRules(h.ctx())
+	if err != nil || !reflect.DeepEqual(got, want) {
+		h.t.Errorf("the rules are %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// Each step adds to what the rule allows; none takes away.
+func TestAllowAppAdds(t *testing.T) {
+	type step struct {
+		admins bool
+		users  []string
+		want   db.AppRule // without its host
+	}
+	for name, steps := range map[string][]step{
+		"everyone": {
+			{false, nil, db.AppRule{Everyone: true}},
+			{false, nil, db.AppRule{Everyone: true}},
+		},
+		"administrators, then a user, then everyone": {
+			{true, nil, db.AppRule{Admins: true}},
+			{false, []string{"bob"}, db.AppRule{Admins: true, Users: []string{"bob"}}},
+			{false, nil, db.AppRule{Everyone: true, Admins: true, Users: []string{"bob"}}},
+		},
+		"everyone, then fewer": {
+			{false, nil, db.AppRule{Everyone: true}},
+			{true, nil, db.AppRule{Everyone: true, Admins: true}},
+			{false, []string{"alice"}, db.AppRule{Everyone: true, Admins: true, Users: []string{"alice"}}},
+		},
+		"users, in order": {
+			{false, []string{"bob"}, db.AppRule{Users: []string{"bob"}}},
+			{false, []string{"carol", "aaron"}, db.AppRule{Users: []string{"aaron", "bob", "carol"}}},
+		},
+		"users again": {
+			{false, []string{"bob", "bob"}, db.AppRule{Users: []string{"bob"}}},
+			{false, []string{"bob"}, db.AppRule{Users: []string{"bob"}}},
+		},
+		"administrators and users at once": {
+			{true, []string{"bob"}, db.AppRule{Admins: true, Users: []string{"bob"}}},
+		},
+		"names as people type them": {
+			{false, []string{" Bob ", "ALICE"}, db.AppRule{Users: []string{"alice", "bob"}}},
+		},
+		"one who is disabled": { // enabled again, he is let in again
+			{false, []string{"dave"}, db.AppRule{Users: []string{"dave"}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t)
+			c.addUser("carol", newPassword)
+			c.addUser("dave", newPassword)
+			c.addUser("aaron", newPassword) // the last account is the first by name
+			if err := c.SetDisabled(c.ctx(), "dave", true); err != nil {
+				t.Fatal(err)
+			}
+			untouched := c.allow("other.example.com", true)
+			for i, step := range steps {
+				step.want.Host = notes
+				got, err := c.AllowApp(c.ctx(), notes, step.admins, step.users...)
+				if err != nil || !reflect.DeepEqual(got, step.want) {
+					t.Errorf("step %d: %+v, %v; want %+v", i+1, got, err, step.want)
+				}
+				c.wantRules(step.want, untouched)
+			}
+		})
+	}
+}
+
+func TestAllowAppTellsOfUnknownUsersAfterTheKnownOnes(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		admins  bool
+		users   []string
+		unknown string // as they were given, in that order
+		want    db.AppRule
+	}{
+		{"between", false, []string{"nobody", "bob", "Nowhere"}, "nobody, Nowhere", db.AppRule{Host: notes, Users: []string{"bob"}}},
+		{"administrators are somebody", true, []string{"nobody"}, "nobody", db.AppRule{Host: notes, Admins: true}},
+		{"by e-mail", false, []string{"bob@example.com", "bob"}, "bob@example.com", db.AppRule{Host: notes, Users: []string{"bob"}}},
+		{"empty", false, []string{"", "bob"}, "", db.AppRule{Host: notes, Users: []string{"bob"}}},
+		{"one who ends like an error of the database", true, []string{"the door is closed"}, "the door is closed", db.AppRule{Host: notes, Admins: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := openCast(t)
+			c.exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`)
+			got, err := c.AllowApp(c.ctx(), notes, test.admins, test.users...)
+			var unknown db.UnknownUsers
+			if !errors.As(err, &unknown) || strings.Join(unknown, ", ") != test.unknown || !strings.HasSuffix(err.Error(), ": "+test.unknown) {
+				t.Errorf("the error is %v, want one that names %q", err, test.unknown)
+			}
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("came back: %+v, want %+v", got, test.want)
+			}
+			c.wantRules(test.want)
+		})
+	}
+}
+
+// A name that was mistyped must not make a rule: it would be open to nobody, where the default may have let people in. Nor may
+// it be taken for no name at all, which is everybody.
+func TestAllowAppWithNobodyToLetInChangesNothing(t *testing.T) {
+	for _, users := range [][]string{{"nobody"}, {"nobody", "nowhere"}, {""}, {" "}, {"bob@example.com"}, {"bob,alice"}} {
+		c := openCast(t)
+		allow := func() {
+			t.Helper()
+			got, err := c.AllowApp(c.ctx(), notes, false, users...)
+			var unknown db.UnknownUsers
+			if !errors.As(err, &unknown) || !slices.Equal(unknown, users) || got.Host != "" {
+				t.Errorf("%q: %+v, %v", users, got, err)
+			}
+		}
+		allow()
+		c.wantRules()
+		c.wantAllowed(notes, true, true)
+		bobs := c.allow(notes, false, "bob")
+		allow()
+		c.wantRules(bobs)
+	}
+}
+
+// hostsOfRules are hosts as people type them, and as they are kept.
+var hostsOfRules = []struct{ text, host string }{
+	{notes, notes},
+	{"Notes.EXAMPLE.com", notes},
+	{"notes.example.com.", notes},
+	{"notes.example.com:8443", notes},
+	{"Notes.Example.com.:8443", notes},
+	{"localhost", "localhost"},
+	{"my_notes.example.com", "my_notes.example.com"},
+	{"xn--mller-kva.example", "xn--mller-kva.example"},
+	{"192.0.2.7", "192.0.2.7"},
+	{"192.0.2.7:80", "192.0.2.7"},
+	{"[2001:DB8:0:0::1]", "2001:db8::1"},
+	{"[2001:db8::1]:443", "2001:db8::1"},
+	{"*.example.com", "*.example.com"},
+	{"*.EXAMPLE.com.:8443", "*.example.com"},
+	{"*.com", "*.com"},
+	{"*." + strings.Repeat("a", 63) + ".example", "*." + strings.Repeat("a", 63) + ".example"},
+}
+
+func TestRulesAreKeptByTheOneFormOfTheirHost(t *testing.T) {
+	for _, test := range hostsOfRules {
+		c := openCast(t)
+		if got := c.allow(test.text, true); got.Host != test.host {
+			t.Errorf("%q is kept as %q, want %q", test.text, got.Host, test.host)
+		}
+		c.wantRules(db.AppRule{Host: test.host, Admins: true})
+		other := c.allow("other.example.com", false)
+		if err := c.RemoveAppRule(c.ctx(), test.text); err != nil {
+			t.Errorf("remove %q: %v", test.text, err)
+		}
+		c.wantRules(other)
+	}
+}
+
+func TestWhatIsNoHostHasNoRule(t *testing.T) {
+	c := openCast(t)
+	for _, text := range []string{
+		"", " ", ".", "*", "*.", "**", "*example.com", "*.*.example.com", "notes.*.com", "notes.example.*", "*.*", "*.:80",
+		".example.com", "notes..example.com", "notes.example.com..", "notes example.com", " notes.example.com", "notes.example.com\n",
+		"https://notes.example.com", "notes.example.com/", "notes.example.com/wiki", "ada@notes.example.com", "notes.example.com,photos.example.com",
+		"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:-1", "notes.example.com:door", "notes.example.com:80:80", ":80",
+		"[notes.example.com]", "[192.0.2.7]", "[fe80::1%eth0]", "[]", "[", "]", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1].", "[2001:db8::g]",
+		"müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
+		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "com", "*." + strings.Repeat("a", 64) + ".example",
+	} {
+		if got, err := c.AllowApp(c.ctx(), text, false); !errors.Is(err, db.ErrNotAHost) || !reflect.DeepEqual(got, db.AppRule{}) {
+			t.Errorf("allow %q: %+v, %v", text, got, err)
+		}
+		if err := c.RemoveAppRule(c.ctx(), text); !errors.Is(err, db.ErrNotAHost) {
+			t.Errorf("remove %q: %v", text, err)
+		}
+	}
+	c.wantRules()
+}
+
+func TestRulesAreListedByHost(t *testing.T) {
+	c := openCast(t)
+	c.wantRules()
+	for _, host := range []string{"wiki.example.com", "*.example.com", notes, "localhost", "192.0.2.7", "[2001:db8::1]", "bank.example.com"} {
+		c.allow(host, false, "bob", "alice")
+	}
+	var want []db.AppRule
+	for _, host := range []string{"*.example.com", "192.0.2.7", "2001:db8::1", "bank.example.com", "localhost", notes, "wiki.example.com"} {
+		want = append(want, db.AppRule{Host: host, Users: []string{"alice", "bob"}})
+	}
+	c.wantRules(want...)
+}
+
+func TestRemoveAppRule(t *testing.T) {
+	c := openCast(t)
+	siblings := c.allow("*.example.com", false)
+	c.allow(notes, true, "bob")
+	if err := c.RemoveAppRule(c.ctx(), "photos.example.com"); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("a host that the wildcard covers has no rule of its own: %v", err)
+	}
+	if err := c.RemoveAppRule(c.ctx(), notes); err != nil {
+		t.Error(err)
+	}
+	c.wantRules(siblings)
+	if n := c.number(`SELECT COUNT(*) FROM app_rule_users`); n != 0 {
+		t.Errorf("%d names are left of it", n)
+	}
+	if err := c.RemoveAppRule(c.ctx(), notes); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("again: %v", err)
+	}
+	// A new rule begins anew: who was let in by the old one is not.
+	c.wantRules(siblings)
+	if got := c.allow(notes, true); len(got.Users) != 0 {
+		t.Errorf("the new rule lets in %v", got.Users)
+	}
+}
+
+// Half a rule would shut out those who were to be let in, or let in the wrong ones.
+func TestARuleIsWrittenAsAWhole(t *testing.T) {
+	c := openCast(t)
+	c.exec(`CREATE TRIGGER refuse BEFORE INSERT ON app_rule_users WHEN NEW.user_id = ` + c.text(`SELECT id FROM users WHERE username = 'bob'`) + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	if _, err := c.AllowApp(c.ctx(), notes, true, "alice", "bob"); err == nil {
+		t.Error("no error")
+	}
+	c.wantRules()
+	c.wantAllowed(notes, true, true)
+}
+
+func TestRulesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
+	c := openCast(t)
+	rule := c.allow(notes, true)
+	release := c.lock()
+	if got, err := c.AllowApp(c.ctx(), notes, false); !errors.Is(err, db.ErrUnavailable) || got.Host != "" {
+		t.Errorf("allow: %+v, %v, want ErrUnavailable", got, err)
+	}
+	if err := c.RemoveAppRule(c.ctx(), notes); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("remove: %v, want ErrUnavailable", err)
+	}
+	c.wantRules(rule)
+	release()
+	c.wantRules(rule)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rules, err := c.AppRules(c.ctx()); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("a closed store lists %+v, %v", rules, err)
+	}
+}
