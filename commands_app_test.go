@@ -161,6 +161,33 @@ func TestAppRemove(t *testing.T) {
 	h.wantRules()
 }
 
+// The help says: the host, as app list prints it.
+func TestAppRemoveTakesWhatAppListPrints(t *testing.T) {
+	h := openHousehold(t, nil)
+	for _, host := range []string{"notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]"} {
+		must(t, "", h.with("app", "allow", host)...)
+	}
+	for _, row := range readRows(t, must(t, "", h.with("app", "list", "--json")...)) {
+		host, _ := row["host"].(string)
+		if _, err := command(t, "", h.with("app", "remove", host)...); err != nil {
+			t.Errorf("app remove %s: %v", host, err)
+		}
+	}
+	h.wantRules()
+}
+
+func TestAppAllowTellsOnlyWhatIsOnDisk(t *testing.T) {
+	h := openHousehold(t, nil)
+	change(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
+	change(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
+	out, err := command(t, "", h.with("app", "allow", "notes.example.com", "--admins")...)
+	refused(t, err, 1)
+	if out != "" {
+		t.Errorf("printed %q", out)
+	}
+	h.wantRules()
+}
+
 func TestAppCommandsWithWrongWords(t *testing.T) {
 	h := openHousehold(t, nil)
 	must(t, "", h.with("app", "allow", "notes.example.com", "--user", "bo")...)

@@ -287,6 +287,8 @@ func TestCookieDomain(t *testing.T) {
 
 		{"https://192.168.1.5", "192.168.1.5", "such as example.com"},
 		{"https://[2001:db8::1]", "[2001:db8::1]", "such as example.com"},
+		{"https://192.168.1.5", "168.1.5", "example.com"}, // an address is under no domain
+		{"https://192.168.1.5", "1.5", "example.com"},
 	} {
 		_, err := command(t, "", "version", "--url", test.url, "--cookie-domain", test.given)
 		refused(t, err, 2, "--cookie-domain", test.given, test.right)

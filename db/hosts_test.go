@@ -54,6 +54,7 @@ func TestCanonicalHost(t *testing.T) {
 		"notes.example.com:", "notes.example.com:0", "notes.example.com:00", "notes.example.com:65536", "notes.example.com:99999999999999999999", "notes.example.com:+80", "notes.example.com:-80", "notes.example.com: 80", "notes.example.com:80 ",
 		"notes.example.com:http", "notes.example.com:0x50", "notes.example.com:8_0", "notes.example.com:80:80", "notes.example.com:٨٠",
 		"https://notes.example.com", "notes.example.com/", "/notes.example.com", "notes.example.com?a", "notes.example.com#a", "ada@notes.example.com", "ada:secret@notes.example.com", "notes.example.com\\@evil.example", "notes.example.com,evil.example", "notes.example.com%2e", "notes%20",
+		"\u212Aiosk.example.com", "w\u0130ki.example.com", // to lower case, these become a k and an i
 		"müller.example", "notes。example.com", "not\u00ades.example.com", "notes\u200b.example.com", "\xff.example.com", "nótes",
 		"[", "]", "[]", "[]:80", "[::1", "::1]", "::1", "2001:db8::1", "[::1]]", "[[::1]", "[::1]:", "[::1]:0", "[::1].", "[::1]x", "x[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]", "[::g]", "[192.0.2.7]", "[localhost]", "[ ::1]",
 		strings.Repeat("a", 64), strings.Repeat("a", 64) + ".example", long + "d", "x." + long, strings.Repeat("a.", 5000),
@@ -70,6 +71,9 @@ func checkHost(t *testing.T, text string) {
 	host, port, ok := db.CanonicalHost(text)
 	if !ok {
 		return
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 }) {
+		t.Errorf("%q, which is not ASCII, is taken for %q", text, host)
 	}
 	if host == "" || strings.ContainsFunc(host, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("_.-:", r)
@@ -112,7 +116,7 @@ func checkHost(t *testing.T, text string) {
 func FuzzCanonicalHost(f *testing.F) {
 	for _, text := range []string{
 		"", "notes.example.com", "Notes.Example.com.:8443", "*.example.com", "localhost:3000", "[2001:DB8::1]:443", "[::ffff:192.0.2.7]", "[fe80::1%25eth0]", "::1", "192.0.2.7:080",
-		"a..b", "a.:80", "[::1].", "ada@notes.example.com", "notes.example.com/..", "a%2eb", "a\\b", "_", "-", "[", ":", "127.1", "0x7f.1", "xn--mller-kva.example", "\xff", "müller.example",
+		"a..b", "a.:80", "[::1].", "ada@notes.example.com", "notes.example.com/..", "a%2eb", "a\\b", "_", "-", "\u212Aiosk.example.com", "[", ":", "127.1", "0x7f.1", "xn--mller-kva.example", "\xff", "müller.example",
 	} {
 		f.Add(text)
 	}

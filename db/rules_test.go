@@ -176,7 +176,8 @@ func TestWhatIsNoHostHasNoRule(t *testing.T) {
 		"https://notes.example.com", "notes.example.com/", "notes.example.com/wiki", "ada@notes.example.com", "notes.example.com,photos.example.com",
 		"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:-1", "notes.example.com:door", "notes.example.com:80:80", ":80",
 		"[notes.example.com]", "[192.0.2.7]", "[fe80::1%eth0]", "[]", "[", "]", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1].", "[2001:db8::g]",
-		"müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
+		"*.[2001:db8::1]", "*.192.0.2.7", "*.0.2.7", // an address has no siblings
+		"\u212Aiosk.example.com", "müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "com", "*." + strings.Repeat("a", 64) + ".example",
 	} {
 		if got, err := c.AllowApp(c.ctx(), text, false); !errors.Is(err, db.ErrNotAHost) || !reflect.DeepEqual(got, db.AppRule{}) {
@@ -235,6 +236,17 @@ func TestARuleIsWrittenAsAWhole(t *testing.T) {
 	}
 	c.wantRules()
 	c.wantAllowed(notes, true, true)
+}
+
+// What was not committed does not come back as what holds now.
+func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
+	c := openCast(t)
+	c.exec(`CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
+	c.exec(`CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
+	if got, err := c.AllowApp(c.ctx(), notes, true); err == nil || !reflect.DeepEqual(got, db.AppRule{}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	c.wantRules()
 }
 
 func TestRulesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
