@@ -104,13 +104,13 @@ func (s *settings) checkCookieDomain() error {
 		return nil
 	}
 	domain, port, ok := db.CanonicalHost(s.CookieDomain)
-	if _, err := netip.ParseAddr(domain); !ok || port != "" || err == nil {
+	if !ok || port != "" || db.IsAddress(domain) {
 		return badSetting("cookie-domain", s.CookieDomain, "give a domain alone, such as example.com")
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
 		return badSetting("cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it")
 	}
-	if host, _, _ := db.CanonicalHost(s.url.Host); host != domain && !strings.HasSuffix(host, "."+domain) {
+	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || (host != domain && !strings.HasSuffix(host, "."+domain)) {
 		return badSetting("cookie-domain", s.CookieDomain, "the host of --url, "+host+", must be that domain or below it")
 	}
 	s.CookieDomain = domain

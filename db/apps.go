@@ -85,10 +85,14 @@ func (s *Store) flushApps(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil {
-		s.pending.mu.Lock()
-		defer s.pending.mu.Unlock()
-		clear(s.pending.appsOf)
+	if err != nil {
+		return err
 	}
-	return err
+	s.pending.mu.Lock()
+	defer s.pending.mu.Unlock()
+	clear(s.pending.appsOf)
+	for use := range s.pending.apps { // noted meanwhile
+		s.pending.appsOf[use.sessionID]++
+	}
+	return nil
 }

@@ -8,8 +8,12 @@ import (
 
 // CanonicalHost is the one form in which hosts are kept and compared: in lower case, without port and trailing dot, an IPv6
 // address without brackets. It reads a host as clients write it, "Notes.Example.com.:8443", and tells its port; "" where
-// there is none. Whatever is no host name (RFC 1123, and underscores, which are in use) or address is not ok.
+// there is none. Not ok is whatever a browser would not take for the name of a host or an address. Names are ASCII: what is
+// lower-cased from other letters can be another name to the proxy.
 func CanonicalHost(text string) (host, port string, ok bool) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return address.String(), "", address.Zone() == ""
+	}
 	host = text
 	if i := strings.LastIndexByte(text, ':'); i >= 0 && !strings.HasSuffix(text, "]") {
 		number, err := strconv.ParseUint(text[i+1:], 10, 16)
@@ -20,32 +24,52 @@ func CanonicalHost(text string) (host, port string, ok bool) {
 	}
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		address, err := netip.ParseAddr(host[1 : len(host)-1])
-		return address.String(), port, err == nil && address.Is6() && address.Zone() == ""
+		if err != nil || !address.Is6() || address.Zone() != "" {
+			return "", "", false
+		}
+		return address.String(), port, true
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host, port, isHostName(host)
+	host = strings.TrimSuffix(host, ".")
+	if !isHostName(host) {
+		return "", "", false
+	}
+	return strings.ToLower(host), port, true
 }
 
+// isHostName takes letters, digits, hyphens and, since they are in use, underscores. Browsers read a name that ends in a number
+// as an IPv4 address.
 func isHostName(host string) bool {
 	if len(host) > 253 {
 		return false
 	}
+	last := ""
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 		}) {
 			return false
 		}
+		last = label
+	}
+	if _, err := strconv.ParseUint(last, 0, 64); err == nil || strings.Trim(last, "0123456789") == "" {
+		address, err := netip.ParseAddr(host)
+		return err == nil && address.Is4()
 	}
 	return true
 }
 
-// canonicalRule is the host of a rule: a leading "*." is any one label.
+// IsAddress tells whether a canonical host is an IP address and no name.
+func IsAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// canonicalRule is the host of a rule: a leading "*." is any one label of a name.
 func canonicalRule(text string) (host string, ok bool) {
 	rest, siblings := strings.CutPrefix(text, "*.")
 	host, _, ok = CanonicalHost(rest)
 	if siblings {
-		host = "*." + host
+		return "*." + host, ok && !IsAddress(host)
 	}
 	return host, ok
 }

@@ -69,10 +69,13 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 		rule, err = scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
 		return err
 	})
-	if err == nil && len(unknown) > 0 {
-		err = unknown
+	if err != nil {
+		return AppRule{}, err
 	}
-	return rule, err
+	if len(unknown) > 0 {
+		return rule, unknown
+	}
+	return rule, nil
 }
 
 // AppRules lists the rules by host.

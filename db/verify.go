@@ -41,7 +41,7 @@ func (s *Store) Verify(token, host string) (Verified, error) {
 
 // siblings is the rule that matches any one label in the place of the host's first; "" where there can be none.
 func siblings(host string) string {
-	if _, parent, found := strings.Cut(host, "."); found {
+	if _, parent, found := strings.Cut(host, "."); found { // of an address too, but for that no rule can be made
 		return "*." + parent
 	}
 	return ""
