@@ -216,7 +216,7 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 		{"allow", "notes.*.com"},
 		{"allow", "*"},
 		{"allow", "*.*.example.com"},
-		{"allow", "2001:db8::1"},
+		{"allow", "*.192.0.2.7"},
 		{"allow", "notes.example.com:http"},
 		{"allow", "notes.example.com,wiki.example.com"},
 		{"allow", "müller.example"},

@@ -11,9 +11,6 @@ import (
 // there is none. Not ok is whatever a browser would not take for the name of a host or an address. Names are ASCII: what is
 // lower-cased from other letters can be another name to the proxy.
 func CanonicalHost(text string) (host, port string, ok bool) {
-	if address, err := netip.ParseAddr(text); err == nil {
-		return address.String(), "", address.Zone() == ""
-	}
 	host = text
 	if i := strings.LastIndexByte(text, ':'); i >= 0 && !strings.HasSuffix(text, "]") {
 		number, err := strconv.ParseUint(text[i+1:], 10, 16)
@@ -64,8 +61,11 @@ func IsAddress(host string) bool {
 	return err == nil
 }
 
-// canonicalRule is the host of a rule: a leading "*." is any one label of a name.
+// canonicalRule is the host of a rule: a leading "*." is any one label of a name. It takes an IPv6 address as rules list it, too.
 func canonicalRule(text string) (host string, ok bool) {
+	if IsAddress(text) && strings.Contains(text, ":") {
+		text = "[" + text + "]"
+	}
 	rest, siblings := strings.CutPrefix(text, "*.")
 	host, _, ok = CanonicalHost(rest)
 	if siblings {

@@ -27,7 +27,6 @@ func TestCanonicalHost(t *testing.T) {
 		{"localhost", "localhost", ""},
 		{"localhost:3000", "localhost", "3000"},
 		{"a", "a", ""},
-		{"7", "7", ""},
 		{"my_notes.example.com", "my_notes.example.com", ""},
 		{"_", "_", ""},
 		{"xn--mller-kva.example", "xn--mller-kva.example", ""},
@@ -55,6 +54,7 @@ func TestCanonicalHost(t *testing.T) {
 		"notes.example.com:http", "notes.example.com:0x50", "notes.example.com:8_0", "notes.example.com:80:80", "notes.example.com:٨٠",
 		"https://notes.example.com", "notes.example.com/", "/notes.example.com", "notes.example.com?a", "notes.example.com#a", "ada@notes.example.com", "ada:secret@notes.example.com", "notes.example.com\\@evil.example", "notes.example.com,evil.example", "notes.example.com%2e", "notes%20",
 		"\u212Aiosk.example.com", "w\u0130ki.example.com", // to lower case, these become a k and an i
+		"7", "127.1", "1.2.3.4.5", "01.2.3.4", "0x7f.0.0.1", "0x7f000001", "auth.1", "auth.0x1", // browsers take these for addresses
 		"müller.example", "notes。example.com", "not\u00ades.example.com", "notes\u200b.example.com", "\xff.example.com", "nótes",
 		"[", "]", "[]", "[]:80", "[::1", "::1]", "::1", "2001:db8::1", "[::1]]", "[[::1]", "[::1]:", "[::1]:0", "[::1].", "[::1]x", "x[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]", "[::g]", "[192.0.2.7]", "[localhost]", "[ ::1]",
 		strings.Repeat("a", 64), strings.Repeat("a", 64) + ".example", long + "d", "x." + long, strings.Repeat("a.", 5000),
