@@ -160,8 +160,10 @@ const healthcheckWait = 3 * time.Second
 
 func (*healthcheckCommand) Run(e *environment) error {
 	host, port, _ := net.SplitHostPort(e.settings.Listen)
-	if address, err := netip.ParseAddr(host); host == "" || (err == nil && address.IsUnspecified()) {
-		host = "localhost" // it listens everywhere, so here too
+	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() && address.Is6() {
+		host = "::1"
+	} else if host == "" || (err == nil && address.IsUnspecified()) {
+		host = "127.0.0.1" // it listens everywhere, so here too; localhost would want a file with names, which containers may lack
 	}
 	client := &http.Client{Timeout: healthcheckWait}
 	response, err := client.Get("http://" + net.JoinHostPort(host, port) + "/healthz")

@@ -43,14 +43,15 @@ type proxy struct {
 
 // sayings are what proxies do in different ways of their own.
 type sayings struct {
-	redirect int // of a form that is sent without a session: 303, or what nginx makes of it
-	down     int // while Porchlight does not answer
+	redirect int  // of a form that is sent without a session: 303, or what nginx makes of it
+	down     int  // while Porchlight does not answer
+	tidies   bool // it tidies a path up before it asks
 }
 
 var proxies = []proxy{
 	{"caddy", true, startCaddy, sayings{redirect: 303, down: 502}},
 	{"nginx", true, startNginx, sayings{redirect: 302, down: 500}},
-	{"traefik", false, startTraefik, sayings{redirect: 303, down: 500}},
+	{"traefik", false, startTraefik, sayings{redirect: 303, down: 500, tidies: true}},
 }
 
 // find gives the path of the proxy's command. Without it the test ends here.
@@ -85,13 +86,23 @@ func openSite(t testing.TB, p proxy) *site {
 	h.addUser("bob", bobPassword)
 	s := &site{house: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir()}
 	s.proxy = p.start(t, s)
-	for _, host := range []string{"auth.example.com", "notes.example.com"} {
-		s.proxy.await(t, func() error { // it may still be making its certificates
-			conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: host})
-			if err == nil {
-				conn.Close()
+	early := s.visit(firefoxOnLinux)
+	for address, want := range map[string]int{ownSite + "/healthz": 200, notesSite + "/": 302} {
+		s.proxy.await(t, func() error { // it may still be making its certificates, or reading its routes
+			request, err := http.NewRequest("GET", address, nil)
+			if err != nil {
+				return err
 			}
-			return err
+			request.Header.Set("Accept", browserAccept)
+			response, err := early.http.Do(request)
+			if err != nil {
+				return err
+			}
+			response.Body.Close()
+			if response.StatusCode != want {
+				return fmt.Errorf("%s: %s", address, response.Status)
+			}
+			return nil
 		})
 	}
 	return s
@@ -138,8 +149,15 @@ func (s *site) upstreams() []string {
 func startCaddy(t testing.TB, s *site) *process {
 	_, port, _ := net.SplitHostPort(s.address)
 	_, plain, _ := net.SplitHostPort(freeAddress(t))
-	options := fmt.Sprintf("{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\tdefault_bind 127.0.0.1\n\thttps_port %s\n\thttp_port %s\n}\n", port, plain)
-	file := s.write("Caddyfile", options+sample(t, "Caddyfile", append(s.upstreams(), "127.0.0.1:8081", s.photos.address)...))
+	options := fmt.Sprintf("local_certs\n\tskip_install_trust\n\thttps_port %s\n\thttp_port %s\n", port, plain)
+	return s.runCaddy(t, options)
+}
+
+// runCaddy runs the sample with further global options and texts that are replaced.
+func (s *site) runCaddy(t testing.TB, options string, replace ...string) *process {
+	options = "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n\t" + options
+	replace = append(replace, "{\n\t# Else", options+"\t# Else", "127.0.0.1:8081", s.photos.address)
+	file := s.write("Caddyfile", sample(t, "Caddyfile", append(replace, s.upstreams()...)...))
 	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
 }
 
@@ -156,10 +174,8 @@ func openPlainSite(t testing.TB) *site {
 	})
 	h.addUser("alice", alicePassword)
 	s := &site{house: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
-	file := s.write("Caddyfile", "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n"+sample(t, "Caddyfile", append(s.upstreams(), "127.0.0.1:8081", s.photos.address,
-		"auth.example.com {", "http://auth.porch.localhost:"+port+" {", "notes.example.com {", "http://notes.porch.localhost:"+port+" {",
-		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")...))
-	s.proxy = startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
+	s.proxy = s.runCaddy(t, "", "auth.example.com {", "http://auth.porch.localhost:"+port+" {", "notes.example.com {", "http://notes.porch.localhost:"+port+" {",
+		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")
 	s.proxy.await(t, func() error {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
@@ -185,8 +201,8 @@ func startNginx(t testing.TB, s *site) *process {
 }
 
 func startTraefik(t testing.TB, s *site) *process {
-	dynamic := s.write("dynamic.yml", sample(t, "traefik.yml", append(s.upstreams(), "127.0.0.1:8081", s.photos.address)...))
-	return startProcess(t, []string{"HOME=" + s.folder}, "traefik", "--entrypoints.websecure.address="+s.address, "--providers.file.filename="+dynamic,
+	dynamic := s.write("dynamic.yml", sample(t, "traefik.yml", s.upstreams()...))
+	return startProcess(t, []string{"HOME=" + s.folder}, "traefik", "--entrypoints.websecure.address="+s.address, "--entrypoints.websecure.http.tls=true", "--providers.file.filename="+dynamic,
 		"--global.checknewversion=false", "--global.sendanonymoususage=false")
 }
 
