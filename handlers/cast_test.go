@@ -77,7 +77,8 @@ func (l *logs) String() string {
 type house struct {
 	t     testing.TB
 	path  string // of the database
-	url   string
+	at    string // the address of the real port
+	url   string // how clients call it: that port, or with a cookie domain the public address, since nobody keeps such a cookie elsewhere
 	store *db.Store
 	clock *clock
 	log   *logs
@@ -102,10 +103,14 @@ func openHouse(t testing.TB, change ...func(*handlers.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.url = "http://" + listener.Addr().String()
+	h.at = listener.Addr().String()
+	h.url = "http://" + h.at
 	options := handlers.Options{Store: h.store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.clock.now}
 	for _, c := range change {
 		c(&options)
+	}
+	if options.CookieDomain != "" {
+		h.url = "http://" + options.URL.Host
 	}
 	app := handlers.New(options)
 	served := make(chan error, 1)
@@ -172,7 +177,9 @@ func (h *house) newClient(userAgent string) *client {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	transport := &http.Transport{}
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, h.at)
+	}}
 	h.t.Cleanup(transport.CloseIdleConnections)
 	return &client{t: h.t, url: h.url, userAgent: userAgent, http: &http.Client{
 		Jar: jar, Transport: transport,
@@ -344,7 +351,7 @@ func (h *house) exec(statement string, args ...any) {
 // raw sends bytes that no well-behaved client would send, and reads one answer.
 func (h *house) raw(request string) answer {
 	h.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+	conn, err := net.Dial("tcp", h.at)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (a answer) row(t testing.TB, id string) string {
 	if !found {
 		t.Fatalf("no row of %s", id)
 	}
-	row, _, _ := strings.Cut(rest, "</li>")
+	row, _, _ := strings.Cut(rest, "\n</li>") // lists within the row end within a line
 	return row
 }
 

@@ -1,0 +1,356 @@
+package handlers_test
+
+import (
+	"fmt"
+	"html"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/handlers"
+)
+
+// This file owns what a cookie domain changes: the session cookie, where one may go after signing in, and the policy of the page
+// that leads there.
+
+// setting is a public address and a cookie domain; the cookie is what a sign-in sets then.
+type setting struct {
+	url, domain string
+	name        string // of the cookie
+	attributes  string // of the cookie, but for its Max-Age
+}
+
+var settings = []setting{
+	{"http://auth.example.com", "", "porchlight", "path=/; HttpOnly; SameSite=Lax"},
+	{"http://auth.example.com", "example.com", "porchlight", "domain=example.com; path=/; HttpOnly; SameSite=Lax"},
+	{"https://auth.example.com", "", "__Host-porchlight", "path=/; HttpOnly; secure; SameSite=Lax"},
+	{"https://auth.example.com", "example.com", "__Secure-porchlight", "domain=example.com; path=/; HttpOnly; secure; SameSite=Lax"},
+}
+
+func (s setting) apply(o *handlers.Options) {
+	o.URL, _ = url.Parse(s.url)
+	o.CookieDomain = s.domain
+}
+
+func (s setting) String() string { return s.url + " with " + s.domain }
+
+// signInTo signs in from a new browser, and gives the answer and the token.
+func (h *house) signInTo(next string, values ...string) (got answer, token string) {
+	h.t.Helper()
+	got = h.newClient(firefoxOnLinux).form("/login", append([]string{"username", "alice", "password", alicePassword, "next", next}, values...)...)
+	if got.status != 303 {
+		h.t.Fatalf("sign in: %d %s", got.status, got.body)
+	}
+	return got, handed(h.t, got).Value
+}
+
+func TestCookieOfEverySetting(t *testing.T) {
+	for _, s := range settings {
+		t.Run(s.String(), func(t *testing.T) {
+			h := openHouse(t, s.apply)
+			h.addUser("alice", alicePassword)
+			new := regexp.MustCompile(`^` + s.name + `=[A-Z2-7]{26}; max-age=2592000; ` + s.attributes + `$`)
+			shared := regexp.MustCompile(`^` + s.name + `=[A-Z2-7]{26}; ` + s.attributes + `$`)
+			gone := regexp.MustCompile(`^` + s.name + `=; max-age=0; ` + s.attributes + `$`)
+			is := func(what string, got answer, want *regexp.Regexp) {
+				t.Helper()
+				if cookies := got.header.Values("Set-Cookie"); len(cookies) != 1 || !want.MatchString(cookies[0]) {
+					t.Errorf("%s: %d, Set-Cookie %q, want %s", what, got.status, cookies, want)
+				}
+			}
+			got, token := h.signInTo("/account")
+			is("sign in", got, new)
+			got, _ = h.signInTo("", "shared", "1")
+			is("sign in on a shared computer", got, shared)
+			browser := h.newClient(firefoxOnLinux)
+			cookie := s.name + "=" + token
+			browser.do("GET", "/me/sessions/current", "", "Cookie", cookie).is(t, 200)
+			for _, other := range settings {
+				if other.name != s.name {
+					browser.do("GET", "/me/sessions/current", "", "Cookie", other.name+"="+token).is(t, 401)
+				}
+			}
+			got = browser.do("POST", "/account/password", encode([]string{"current_password", alicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type", "application/x-www-form-urlencoded")
+			got.is(t, 303)
+			is("password changed", got, new)
+			cookie = s.name + "=" + handed(t, got).Value
+			got = browser.do("POST", "/logout", "", "Cookie", cookie)
+			got.is(t, 200)
+			is("sign out", got, gone)
+			is("sign out without a session", browser.form("/logout"), gone)
+			is("told of the end", browser.page("/login", "Cookie", cookie), gone)
+			got = browser.do("POST", "/login", `{"username":"alice","password":"basalt umbrella crayon fjord"}`, "Content-Type", "application/json")
+			is("sign in by script", got, new)
+			cookie = s.name + "=" + handed(t, got).Value
+			is("end by script", browser.do("DELETE", "/me/sessions/current", "", "Cookie", cookie), gone)
+		})
+	}
+}
+
+// goodAddresses are those of apps below example.com, as they come back: to the byte.
+var goodAddresses = []string{
+	"http://notes.example.com", "http://notes.example.com/", "http://example.com/", "http://auth.example.com/sessions", "http://a.b.c.example.com/x", "http://notes.example.com:8443/", "http://Notes.Example.com./x", "http://notes.example.com?x=1", "http://notes.example.com#top",
+	"http://notes.example.com/a%2fb/%2F/..//../c//d/./e", "http://notes.example.com//evil.test/", "http://notes.example.com/\u00e9/caf%C3%A9", "http://notes.example.com/%zz/%", "http://notes.example.com/?q=a+b%20c&d=%26&next=//evil.test&u=http://evil.test/",
+	"http://notes.example.com/@evil.test", "http://notes.example.com/x:y@evil.test", "http://notes.example.com/?\"<>'`{}|^[]", "http://notes.example.com/%0d%0aSet-Cookie:%20a=b", "http://notes.example.com/%00%5c%5C", "http://notes.example.com/a;b=c,d", "http://notes.example.com/x?a=1&a=2#/route?b=%2f",
+	"http://notes.example.com/" + strings.Repeat("a", 4096-len("http://notes.example.com/")),
+}
+
+// badAddresses lead elsewhere, or somebody could take them to.
+var badAddresses = []string{
+	"http://evil.test", "http://evil.test/", "//evil.test", "//notes.example.com/", "///notes.example.com", "/\\evil.test", "\\\\evil.test", "http:evil.test", "http:/evil.test", "http:///evil.test", "http:////evil.test", "http:\\\\evil.test", "http:/\\evil.test", "http://\\evil.test",
+	"http:notes.example.com", "http:/notes.example.com", "http:///notes.example.com", "http:\\\\notes.example.com", "://notes.example.com", "notes.example.com", "notes.example.com/",
+	"https://notes.example.com/", "HTTP://notes.example.com/", "Http://notes.example.com/", "ws://notes.example.com/", "ftp://notes.example.com/", "javascript://notes.example.com/%0aalert(1)", "javascript:alert(1)", "data:text/html,x", "view-source:http://notes.example.com/", "blob:http://notes.example.com/", "x-http://notes.example.com/",
+	"http://evil-example.com", "http://evilexample.com/", "http://example.com.evil.test/", "http://notes.example.com.evil.test", "http://example.comevil.test", "http://example.co", "http://com", "http://example", "http://example.com-evil.test", "http://xn--example-9d0b.com",
+	"http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test/.example.com", "http://evil.test\\.example.com", "http://evil.test;.example.com/", "http://evil.test,notes.example.com/", "http://evil.test&.example.com/", "http://evil.test:80.example.com/", "http://evil.test:.example.com/", "http://evil.test:80#@notes.example.com/", "http://evil.test:80\\@notes.example.com/",
+	"http://user@notes.example.com/", "http://user:pass@notes.example.com/", "http://@notes.example.com/", "http://:@notes.example.com/", "http://notes.example.com@evil.test/", "http://notes.example.com:80@evil.test/", "http://notes.example.com%40evil.test/", "http://evil.test%23@notes.example.com/", "http://notes.example.com%2f@evil.test/",
+	"http://evil.test%2f.example.com/", "http://evil.test%5c.example.com/", "http://evil.test%23.example.com", "http://evil.test%00.example.com", "http://notes%2eexample%2ecom/", "http://%6eotes.example.com/", "http://notes.example.com%2eevil.test/", "http://notes.example.com%0d%0a/",
+	"http://notes.example.com:/", "http://notes.example.com:0/", "http://notes.example.com:65536/", "http://notes.example.com:80x/", "http://notes.example.com:-80/", "http://notes.example.com:80:80/", "http://notes.example.com: 80/",
+	"http://.example.com/", "http://..example.com/", "http://notes..example.com/", "http://notes.example.com../", "http://./", "http://*.example.com/", "http://",
+	"http://[::1]/", "http://[::1].example.com/", "http://[notes.example.com]/", "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://localhost/",
+	"http://not\u0435s.ex\u0430mple.com/", "http://notes\u3002example\u3002com/", "http://evil.test\u3002example.com/", "http://evil.test\uff0f.example.com/", "http://evil.test\u2044.example.com/", "http://evil.test\uff03.example.com/", "http://evil.test\uff1f.example.com/", "http://evil.test\u2100.example.com/", "http://n\u00f6tes.example.com/", "http://\uff4e.example.com/", "http://evil\u00ad.test/",
+	" http://notes.example.com/", "http://notes.example.com/ ", "\thttp://notes.example.com/", "http ://notes.example.com/", "ht\ttp://evil.test/", "ht\ntp://evil.test/", "http:\n//evil.test/", "http://evil.test\t.example.com/", "http://evil.test\n.example.com/", "http://notes.example.com/\r\nSet-Cookie: a=b", "http://notes.example.com/a b", "http://notes.example.com/\x00", "http://notes.example.com\x00.evil.test/", "http://notes.example.com/\x7f", "http://notes.example.com/\u0085",
+	"http://notes.example.com\\@evil.test/", "http://notes.example.com/\\evil.test", "http://notes.example.com\\.evil.test/", "\x01http://notes.example.com/", "http://notes.example.com/\xff", "http://\xff.example.com/", "http://notes.example.com/\ufffd",
+	"http://notes.example.com/" + strings.Repeat("a", 4097-len("http://notes.example.com/")),
+}
+
+// checkNext asks in each of the three ways in which next is taken: with the form, in the address while signed in, and in the
+// hidden field, for which the answer is the value that is handed on.
+func (c *cast) checkNext(t *testing.T, next, want string) {
+	t.Helper()
+	home := want
+	if home == "" {
+		home = "/sessions"
+	}
+	// On the wire: an HTTP library looks at a Location, and finds fault with some that browsers follow.
+	send := func(values ...string) answer {
+		body := encode(append(values, "next", next))
+		return c.raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	}
+	look := func(cookie string) answer {
+		return c.raw("GET /login?next=" + url.QueryEscape(next) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nCookie: " + cookie + "\r\n\r\n")
+	}
+	got := send("username", "bob", "password", bobPassword)
+	if got.status != 303 || got.header.Get("Location") != home {
+		t.Errorf("signing in with %.200q: %d %q, want %q", next, got.status, got.header.Get("Location"), home)
+	}
+	got = look(withCookie(c.alice.token()))
+	if got.status != 303 || got.header.Get("Location") != home {
+		t.Errorf("signed in with %.200q: %d %q, want %q", next, got.status, got.header.Get("Location"), home)
+	}
+	for what, got := range map[string]answer{
+		"the page":               look("a=b"),
+		"the page after a wrong": send("username", "", "password", ""),
+	} {
+		field := regexp.MustCompile(`<input type="hidden" name="next" value="([^"]*)">`).FindStringSubmatch(got.body)
+		value := ""
+		if field != nil {
+			value = html.UnescapeString(field[1])
+		}
+		if value != want {
+			t.Errorf("%s with %.200q holds %q, want %q", what, next, value, want)
+		}
+		if _, rest, absolute := strings.Cut(want, "://"); absolute && !strings.HasPrefix(want, "/") {
+			authority, _, _ := strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(rest), "/")
+			got.has(t, "From here you go on to <strong>"+authority+"</strong>.")
+		} else {
+			got.lacks(t, "From here you go on")
+		}
+	}
+}
+
+func TestNextLeadsBackToTheApp(t *testing.T) {
+	c := openCast(t, settings[1].apply)
+	for _, next := range goodAddresses {
+		c.checkNext(t, next, next)
+		c.clock.advance(15 * time.Minute)
+	}
+	for _, path := range []string{"/account", "/sessions?all=1", "/a?u=http://evil.test/"} {
+		c.checkNext(t, path, path)
+	}
+}
+
+func TestNextLeadsNowhereElse(t *testing.T) {
+	c := openCast(t, settings[1].apply)
+	for _, next := range badAddresses {
+		c.checkNext(t, next, "")
+		c.clock.advance(15 * time.Minute)
+	}
+}
+
+// Without a cookie domain an address leads to the very origin of --url, or nowhere.
+func TestNextWithoutCookieDomain(t *testing.T) {
+	c := openCast(t)
+	host, port, _ := strings.Cut(c.at, ":")
+	for _, next := range []string{c.url, c.url + "/", c.url + "/account?x=%2f#y", c.url + "//evil.test"} {
+		c.checkNext(t, next, next)
+	}
+	for _, next := range []string{"https://" + c.at + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/", "http://" + host + ".:" + port + "/", "http://x." + c.at + "/", "http://localhost:" + port + "/", "http://user@" + c.at + "/", "http://" + c.at + "@evil.test/", "http://" + c.at + ".evil.test/",
+		"http://notes.example.com/", "http://example.com/", "//" + c.at + "/"} {
+		c.checkNext(t, next, "")
+		c.clock.advance(15 * time.Minute)
+	}
+}
+
+// The scheme is that of --url: over https nobody is sent to an address where the cookie is not.
+func TestNextWithHTTPS(t *testing.T) {
+	for _, s := range settings[2:] {
+		t.Run(s.String(), func(t *testing.T) {
+			h := openHouse(t, s.apply)
+			h.addUser("alice", alicePassword)
+			for next, want := range map[string]string{
+				"https://auth.example.com/account": "https://auth.example.com/account", "http://auth.example.com/account": "/sessions", "http://notes.example.com/": "/sessions",
+				"https://notes.example.com/a?b=%2f":            map[string]string{"": "/sessions", "example.com": "https://notes.example.com/a?b=%2f"}[s.domain],
+				"https://notes.example.com:8443/":              map[string]string{"": "/sessions", "example.com": "https://notes.example.com:8443/"}[s.domain],
+				"https://auth.example.com:8443/":               map[string]string{"": "/sessions", "example.com": "https://auth.example.com:8443/"}[s.domain],
+				"https://auth.example.com.evil.test/":          "/sessions",
+				"wss://notes.example.com/":                     "/sessions",
+				"https://user@notes.example.com/":              "/sessions",
+				"https://evil.test/?https://auth.example.com/": "/sessions",
+			} {
+				if got, _ := h.signInTo(next); got.header.Get("Location") != want {
+					t.Errorf("%s leads to %q, want %q", next, got.header.Get("Location"), want)
+				}
+			}
+		})
+	}
+}
+
+// Set-up, sign-up and invitation lead to the devices: nothing of next is taken there.
+func TestNextIsOfTheSignInPageAlone(t *testing.T) {
+	h := openHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
+	next := []string{"next", "http://notes.example.com/"}
+	h.newClient(firefoxOnLinux).form("/setup?next=http://notes.example.com/", append([]string{"token", "the-token-of-this-start", "username", "alice", "password", alicePassword}, next...)...).is(t, 303, "/sessions")
+	h.newClient(firefoxOnLinux).form("/signup?next=http://notes.example.com/", append([]string{"username", "bob", "password", bobPassword}, next...)...).is(t, 303, "/sessions")
+	alice := h.signIn("alice", alicePassword, firefoxOnLinux)
+	alice.form("/logout", next...).is(t, 303, "/login")
+	h.newClient(firefoxOnLinux).form("/login?next=http://notes.example.com/", "username", "alice", "password", alicePassword).is(t, 303, "/sessions")
+	h.newClient("curl/8.5.0").api("POST", "/login", `{"username":"alice","password":"`+alicePassword+`","next":"http://notes.example.com/"}`).is(t, 200, "")
+}
+
+// What one wanted before being asked to sign in at Porchlight itself is a path still.
+func TestNextOfOwnPagesIsAPath(t *testing.T) {
+	c := openCast(t, behindProxy)
+	c.newClient(firefoxOnLinux).page("/account?x=1").is(t, 303, "/login?next=%2Faccount%3Fx%3D1")
+	got := c.newClient(firefoxOnLinux).do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", "http://notes.example.com/secret")
+	if to := got.header.Get("HX-Redirect"); to != "/login?next=%2Fsecret" {
+		t.Errorf("HX-Redirect %q", to)
+	}
+}
+
+// formAction is what the policy of an answer lets forms lead to; the rest of the policy must be the usual one.
+func formAction(t *testing.T, got answer) string {
+	t.Helper()
+	policy := got.header.Values("Content-Security-Policy")
+	if len(policy) != 1 {
+		t.Fatalf("%d: policies %q", got.status, policy)
+	}
+	action := ""
+	rest := regexp.MustCompile(`form-action ([^;]*);`).ReplaceAllStringFunc(policy[0], func(found string) string {
+		action = strings.TrimSuffix(strings.TrimPrefix(found, "form-action "), ";")
+		return "form-action 'self';"
+	})
+	usual := answer{got.status, got.header.Clone(), got.body}
+	usual.header.Set("Content-Security-Policy", rest)
+	checkSecurityHeaders(t, usual)
+	return action
+}
+
+// Chromium holds form-action against where the answer to a form leads, so the sign-in page may lead to the apps; nothing else may.
+func TestPolicyOfTheSignInPage(t *testing.T) {
+	for _, s := range settings {
+		t.Run(s.String(), func(t *testing.T) {
+			h := openHouse(t, s.apply, func(o *handlers.Options) { o.Signup = true; o.TrustedProxies = localProxies })
+			h.addUser("alice", alicePassword)
+			stranger := h.newClient(firefoxOnLinux)
+			_, token := h.signInTo("/")
+			cookie := []string{"Cookie", s.name + "=" + token}
+			want := "'self'"
+			if s.domain != "" {
+				scheme, _, _ := strings.Cut(s.url, ":")
+				want += " " + scheme + "://example.com:* " + scheme + "://*.example.com:*"
+			}
+			for what, got := range map[string]answer{
+				"the page":              stranger.page("/login"),
+				"with next":             stranger.page("/login?next=" + s.url + "/x"),
+				"of who was signed out": stranger.page("/login", "Cookie", s.name+"=garbage"),
+				"after a wrong":         stranger.form("/login", "username", "", "password", ""),
+			} {
+				if action := formAction(t, got); action != want {
+					t.Errorf("%s: form-action %s, want %s", what, action, want)
+				}
+				got.has(t, `action="/login"`)
+			}
+			for what, got := range map[string]answer{
+				"devices":      stranger.page("/sessions", cookie...),
+				"account":      stranger.page("/account", cookie...),
+				"proxy":        stranger.page("/admin/proxy", cookie...),
+				"sign-out":     stranger.page("/logout"),
+				"sign-up":      stranger.page("/signup"),
+				"invitation":   stranger.page("/invite?token=x"),
+				"nowhere":      stranger.page("/nowhere", cookie...),
+				"JSON":         stranger.do("GET", "/me/sessions", "", cookie...),
+				"signed in":    stranger.page("/login", cookie...),
+				"cross-origin": stranger.do("POST", "/login", "", "Sec-Fetch-Site", "cross-site"),
+				"denied":       stranger.do("GET", "/auth/forward", ""),
+			} {
+				if action := formAction(t, got); action != "'self'" {
+					t.Errorf("%s: %d, form-action %s", what, got.status, action)
+				}
+			}
+		})
+	}
+}
+
+// An app that sends somebody to sign in who is signed in did not get the cookie: it may be from before there was a cookie domain.
+// It is handed over once more, for the rest of its time.
+func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
+	c := openCast(t, behindProxy)
+	token := c.alice.token()
+	c.clock.advance(24*time.Hour - 2*time.Minute)
+	check := c.unchanged()
+	got := c.alice.page("/login?next=" + url.QueryEscape("http://notes.example.com/x?y=1"))
+	got.is(t, 303, "http://notes.example.com/x?y=1")
+	if set := got.header.Get("Set-Cookie"); set != "porchlight="+token+"; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
+		t.Errorf("Set-Cookie %q", set)
+	}
+	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", token))
+	if handed(t, got).Value != token {
+		t.Errorf("not the token that is alive: %q", got.header.Get("Set-Cookie"))
+	}
+	for _, next := range []string{"", "/account", "/sessions", "http://evil.test/", "//notes.example.com/", "/x?http://notes.example.com/"} {
+		got := c.alice.page("/login?next=" + url.QueryEscape(next))
+		got.is(t, 303)
+		if touched(got) {
+			t.Errorf("%q: Set-Cookie %q", next, got.header.Get("Set-Cookie"))
+		}
+	}
+	check(t)
+	// On a shared computer it ends with the browser, the second time too.
+	shared := c.newClient(firefoxOnLinux)
+	shared.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
+	got = shared.page("/login?next=http://notes.example.com/")
+	if set := got.header.Get("Set-Cookie"); set != "porchlight="+shared.token()+"; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
+		t.Errorf("Set-Cookie %q", set)
+	}
+}
+
+// From the app to the sign-in page and back, and then the app lets in: the whole way.
+func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, uri := range []string{"/", "/a%2fb/..//c?x=1&y=%26", "/caf\u00e9", "/?q=%zz+"} {
+		browser := c.newClient(chromeOnMac)
+		question := toNotes.at(uri)
+		got := forward.ask(browser, question, navigating...)
+		at, found := strings.CutPrefix(got.header.Get("Location"), publicURL)
+		if got.status != 302 || !found {
+			t.Fatalf("%s: %d %q", uri, got.status, got.header.Get("Location"))
+		}
+		page := browser.page(at)
+		page.is(t, 200)
+		next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.body)[1])
+		browser.form("/login", "username", "bob", "password", bobPassword, "next", next).is(t, 303, question.address())
+		forward.ask(browser, question, navigating...).passes(t, "bob")
+	}
+}

@@ -1,0 +1,171 @@
+package handlers_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/handlers"
+)
+
+// This file owns the cookies of a question: which of several counts, and which of them the app is to see.
+
+func TestForwardSeveralCookies(t *testing.T) {
+	c := openCast(t, behindProxy)
+	good, other := c.alice.token(), c.bob.token()
+	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
+	dead := ended.token()
+	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
+	const invented = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	for name, test := range map[string]struct {
+		cookies []string // one header each
+		user    string   // "" is nobody
+	}{
+		"alone":                   {[]string{withCookie(good)}, "alice"},
+		"garbage first":           {[]string{withCookie("garbage", "", invented, "%00", good)}, "alice"},
+		"garbage last":            {[]string{withCookie(good, "garbage", invented)}, "alice"},
+		"ended first":             {[]string{withCookie(dead, good)}, "alice"},
+		"two hundred planted":     {[]string{withCookie(append(slices.Repeat([]string{invented}, 200), good)...)}, "alice"},
+		"of two lines the second": {[]string{withCookie(invented), withCookie(good)}, "alice"},
+		"of two lines the first":  {[]string{withCookie(good), withCookie("garbage")}, "alice"},
+		"two people, one first":   {[]string{withCookie(good, other)}, "alice"},
+		"two people, other first": {[]string{withCookie(other, good)}, "bob"},
+		"5 KB of others before":   {[]string{big("app_state=0123456789abcdef; ", 190) + withCookie(good)}, "alice"},
+		"5 KB of others behind":   {[]string{withCookie(good) + big("; app_state=0123456789abcdef", 190)}, "alice"},
+		"one of 10 KB":            {[]string{"app=" + big("x", 10<<10) + "; " + withCookie(good)}, "alice"},
+		"no space between":        {[]string{"a=b;" + withCookie(good) + ";c=d"}, "alice"},
+		"no cookie":               {nil, ""},
+		"all garbage":             {[]string{withCookie("garbage", invented, "", dead)}, ""},
+		"another name":            {[]string{"Porchlight=" + good + "; __Host-porchlight=" + good + "; __Secure-porchlight=" + good + "; xporchlight=" + good + "; porchlight-device=" + good}, ""},
+		"in another's value":      {[]string{"a=porchlight=" + good}, ""},
+		"the session's id":        {[]string{withCookie(c.alice.id)}, ""},
+		"the token's hash":        {[]string{withCookie(sha256Hex(good))}, ""},
+		"a part of the token":     {[]string{withCookie(good[:25], good[1:])}, ""},
+		"more than the token":     {[]string{withCookie(good+"A", "A"+good)}, ""},
+		"in lower case":           {[]string{withCookie(strings.ToLower(good))}, ""},
+		"bytes":                   {[]string{"porchlight=\xff\xfe\x80" + big("\xff", 23) + "; porchlight"}, ""},
+		"separators":              {[]string{";;;=;porchlight==;,"}, ""},
+		"SQL":                     {[]string{withCookie("' OR 1=1 --aaaaaaaaaaaaaa")}, ""},
+	} {
+		for _, e := range endpoints {
+			t.Run(e.path+" "+name, func(t *testing.T) {
+				headers := e.tell(toNotes)
+				for _, cookie := range test.cookies {
+					headers = append(headers, "Cookie", cookie)
+				}
+				got := c.raw(e.raw("GET", headers...))
+				if test.user == "" {
+					got.stops(t, 401, "")
+				} else {
+					got.passes(t, test.user)
+				}
+			})
+		}
+	}
+	// A token counts in the cookie alone.
+	for _, e := range endpoints {
+		e.ask(c.newClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice", "Remote-Session", c.alice.id).stops(t, 401, "")
+	}
+}
+
+// Of several that are alive, one that may reach the app counts, wherever it stands.
+func TestForwardSeveralCookiesOfWhichOneIsAllowed(t *testing.T) {
+	c := openCast(t, behindProxy)
+	c.allow(notes) // administrators alone
+	alice, bob := c.alice.token(), c.bob.token()
+	for _, e := range endpoints {
+		for _, cookies := range [][]string{{alice, bob}, {bob, alice}, {"garbage", bob, alice}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", alice, bob}} {
+			e.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(cookies...)).passes(t, "alice")
+		}
+		for _, cookies := range [][]string{{bob}, {bob, "garbage"}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, {"ABCDEFGHIJKLMNOPQRSTUVWXYZ", bob}} {
+			got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
+			got.stops(t, 403, "")
+			got.has(t, "<strong>bob</strong>")
+		}
+	}
+}
+
+// An app that sees the token could use it at all the others. A proxy can copy what is left without it.
+func TestForwardHandsOnTheOtherCookies(t *testing.T) {
+	c := openCast(t, behindProxy)
+	token := c.alice.token()
+	ours := withCookie(token)
+	for name, test := range map[string]struct {
+		cookies []string // one header each
+		want    string   // "" is no header
+	}{
+		"ours alone":             {[]string{ours}, ""},
+		"first":                  {[]string{ours + "; a=1; b=2"}, "a=1; b=2"},
+		"last":                   {[]string{"a=1; b=2; " + ours}, "a=1; b=2"},
+		"between":                {[]string{"b=2; " + ours + "; a=1"}, "b=2; a=1"},
+		"twice":                  {[]string{ours + "; a=1; " + ours + "; porchlight=garbage"}, "a=1"},
+		"others twice":           {[]string{"a=2; a=1; " + ours + "; a=2"}, "a=2; a=1; a=2"},
+		"of every setting":       {[]string{"__Host-porchlight=" + token + "; a=1; " + ours + "; __Secure-porchlight=" + token}, "a=1"},
+		"of devices":             {[]string{"porchlight-device=x; " + ours + "; __Host-porchlight-device=y; __Secure-porchlight-device=z; a=1"}, "a=1"},
+		"in capitals":            {[]string{"Porchlight=x; PORCHLIGHT=y; __HOST-PORCHLIGHT=z; __secure-Porchlight-Device=w; a=1; " + ours}, "a=1"},
+		"of almost our name":     {[]string{"xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5; " + ours}, "xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5"},
+		"our name as a value":    {[]string{"a=porchlight; b=porchlight=x; " + ours}, "a=porchlight; b=porchlight=x"},
+		"our name, no value":     {[]string{"porchlight; a=1; " + ours + "; porchlight="}, "a=1"},
+		"spaces round our name":  {[]string{"porchlight =x;  porchlight = y ;\tporchlight\t=z; a=1; " + ours}, "a=1"},
+		"two lines":              {[]string{"b=2; " + ours, "a=1"}, "b=2; a=1"},
+		"two lines, ours in one": {[]string{ours, "a=1; b=2"}, "a=1; b=2"},
+		"three lines":            {[]string{"c=3", ours + "; porchlight=x", "a=1"}, "c=3; a=1"},
+		"odd values":             {[]string{`q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w; ` + ours}, `q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w`},
+		"bytes":                  {[]string{"u=\u00e9\xff; " + ours}, "u=\u00e9\xff"},
+		"separators":             {[]string{";; a=1 ;;b=2;" + ours + ";"}, "a=1; b=2"},
+		"5 KB":                   {[]string{big("app=0123456789; ", 320) + ours}, strings.TrimSuffix(big("app=0123456789; ", 320), "; ")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ask := func(e endpoint) answer {
+				headers := e.tell(toNotes)
+				for _, cookie := range test.cookies {
+					headers = append(headers, "Cookie", cookie)
+				}
+				return c.raw(e.raw("GET", headers...))
+			}
+			got := ask(forward)
+			got.passes(t, "alice")
+			var want []string
+			if test.want != "" {
+				want = []string{test.want}
+			}
+			if cookies := got.header.Values("Cookie"); !slices.Equal(cookies, want) {
+				t.Errorf("Cookie %q, want %q", cookies, want)
+			}
+			got = ask(nginx) // whose configuration takes it out itself
+			got.passes(t, "alice")
+			if cookies := got.header.Values("Cookie"); cookies != nil {
+				t.Errorf("nginx is told a cookie: %q", cookies)
+			}
+		})
+	}
+	// Who is refused hands on nothing: that answer goes to the client.
+	c.allow("photos.example.com", "bob")
+	forward.ask(c.alice, toNotes.of("photos.example.com"), "Cookie", "a=1").stops(t, 403, "")
+	forward.ask(c.alice, toNotes.of("evil.test"), "Cookie", "a=1").stops(t, 403, "")
+	forward.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", "a=1"}, navigating...)...).stops(t, 302, signInFor(toNotes.address()))
+}
+
+// With another setting the cookie has another name: that one counts, and the app sees neither.
+func TestForwardCookieOfHTTPS(t *testing.T) {
+	for domain, name := range map[string]string{"": "__Host-porchlight", "example.com": "__Secure-porchlight"} {
+		t.Run(name, func(t *testing.T) {
+			h := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme, o.CookieDomain = "https", domain })
+			h.addUser("alice", alicePassword)
+			browser := h.newClient(firefoxOnLinux) // keeps no cookie that is Secure: this is plain http behind the proxy
+			token := handed(t, browser.form("/login", "username", "alice", "password", alicePassword)).Value
+			self := toNotes.of("auth.example.com").as("https")
+			got := h.raw(forward.raw("GET", append(self.forwarded(), "Cookie", "a=1; "+name+"="+token+"; porchlight=x")...))
+			got.passes(t, "alice")
+			if got.header.Get("Cookie") != "a=1" {
+				t.Errorf("Cookie %q", got.header.Get("Cookie"))
+			}
+			for _, wrong := range []string{"porchlight", "__Host-porchlight", "__Secure-porchlight"} {
+				if wrong != name {
+					got := h.raw(forward.raw("GET", append(self.forwarded(), "Cookie", wrong+"="+token, "Sec-Fetch-Mode", "navigate")...))
+					got.stops(t, 302, "https://auth.example.com/login?next=https%3A%2F%2Fauth.example.com%2F")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,94 @@
+package handlers_test
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// This file owns fuzzing of what a proxy tells. The rules here are written anew and plainly, so that they share no mistake with the
+// app's own.
+
+var (
+	fuzzedHost   = regexp.MustCompile(`^([A-Za-z0-9_-]{1,63}\.)*[Ee][Xx][Aa][Mm][Pp][Ll][Ee]\.[Cc][Oo][Mm]\.?(:[0-9]+)?$`)
+	fuzzedMethod = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
+	fuzzedScheme = regexp.MustCompile(`^([Hh][Tt][Tt][Pp]|[Ww][Ss])[Ss]?$`)
+	fuzzedPath   = regexp.MustCompile(`^/[^\x00-\x20\x7f]*$`)
+	ordinaryPort = regexp.MustCompile(`:[0-9]*$`)
+)
+
+func FuzzForward(f *testing.F) {
+	c := openCast(f, behindProxy)
+	cookie := withCookie(c.alice.token())
+	for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PROPFIND", "get", "G T", "", big("M", 65), "GET,POST"} {
+		f.Add(method, "http", notes, "/")
+	}
+	for _, scheme := range []string{"https", "ws", "WSS", "ftp", "http, https", "", "javascript", "http:"} {
+		f.Add("GET", scheme, notes, "/x?y=z")
+	}
+	for _, host := range hostileHosts {
+		f.Add("GET", "http", host, "/")
+	}
+	for _, host := range []string{"example.com", "Notes.Example.com.:8443", "a.b.example.com:1", "auth.example.com", "example.com.example.com"} {
+		f.Add("GET", "http", host, "/")
+	}
+	for _, path := range []string{"/a%2fb/..//c?x=%zz&y", "//evil.test", "/\\evil.test", "@evil.test/", ".evil.test/", "", "*", "http://evil.test/", "/caf\u00e9", "/\xff", "/a b", "/?next=http://evil.test", "/#", "/" + big("%", 3000), "/" + big("a", 5000)} {
+		f.Add("GET", "http", notes, path)
+	}
+	f.Fuzz(func(t *testing.T, method, scheme, host, path string) {
+		c.t = t
+		for _, value := range []string{method, scheme, host, path} {
+			// Line breaks would make other headers of it, control characters no server takes in a header, and all of them have 16 KB.
+			if len(method+scheme+host+path) > 10<<10 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return
+			}
+		}
+		// White space at the edges is no part of a header's value.
+		trim := func(value string) string { return strings.Trim(value, " \t") }
+		question := asked{trim(method), trim(scheme), trim(host), trim(path)}
+		clear := fuzzedMethod.MatchString(question.method) && fuzzedScheme.MatchString(question.scheme) && fuzzedPath.MatchString(question.uri)
+		below := fuzzedHost.MatchString(question.host)
+
+		got := c.raw(forward.raw("GET", append(question.forwarded(), "Cookie", cookie)...))
+		switch got.status {
+		case 200:
+			if !clear || !below || got.header.Get("Remote-User") != "alice" {
+				t.Errorf("%q is let through as %q", question, got.header.Get("Remote-User"))
+			}
+		case 403:
+			name := strings.TrimSuffix(ordinaryPort.ReplaceAllString(question.host, ""), ".")
+			if clear && below && len(name) <= 253 && name == question.host {
+				t.Errorf("%q is refused", question)
+			}
+		default:
+			t.Errorf("%q, signed in: %d %.100s", question, got.status, got.body)
+		}
+
+		got = c.raw(forward.raw("GET", append(question.forwarded(), "Sec-Fetch-Mode", "navigate")...))
+		location := got.header.Get("Location")
+		switch got.status {
+		case 302, 303:
+			next, found := strings.CutPrefix(location, publicURL+"/login?next=")
+			to, err := url.QueryUnescape(next)
+			if !found || err != nil || strings.ContainsAny(next, "&#? \"<>\\") || !clear || !below {
+				t.Fatalf("%q leads to %q", question, location)
+			}
+			back, _, _ := strings.Cut(strings.TrimPrefix(to[strings.Index(to, "://"):], "://"), "/")
+			if !fuzzedHost.MatchString(back) || !strings.EqualFold(strings.TrimSuffix(ordinaryPort.ReplaceAllString(back, ""), "."), strings.TrimSuffix(ordinaryPort.ReplaceAllString(question.host, ""), ".")) {
+				t.Errorf("%q leads back to %q", question, to)
+			}
+			// Then it leads there, or nowhere.
+			got = c.raw("GET /login?next=" + next + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie + "\r\n\r\n")
+			if home := got.header.Get("Location"); got.status != 303 || home != "/sessions" && home != to {
+				t.Errorf("%q: next %q leads to %d %q", question, to, got.status, home)
+			}
+		case 401, 403:
+			if location != "" {
+				t.Errorf("%q: %d with %q", question, got.status, location)
+			}
+		default:
+			t.Errorf("%q, signed out: %d %.100s", question, got.status, got.body)
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+
+	"porchlight/db"
+)
+
+// This file owns that questions fill no memory: anybody can have a proxy ask as many as they like, for any host below a wildcard.
+
+func TestVerifyGrowsNothing(t *testing.T) {
+	ctx := context.Background()
+	store, err := db.Open(ctx, db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), HashCost: db.HashCost{Memory: 8, Time: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	user, err := store.CreateUser(ctx, db.NewUser{Username: "alice", Password: "lantern velvet orbit marmalade"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := store.SignIn(ctx, user, db.NewSession{DeviceKind: "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := New(Options{
+		Store: store, URL: &url.URL{Scheme: "https", Host: "auth.example.com"}, CookieDomain: "example.com",
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Log: slog.New(slog.DiscardHandler),
+	})
+	handle, proxy := app.Handler(), net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:4711"))
+	send := func(request *fasthttp.Request) (status int) {
+		var c fasthttp.RequestCtx
+		c.Init(request, proxy, nil)
+		handle(&c)
+		return c.Response.StatusCode()
+	}
+	ask := func(from, to int, cookie func(i int) string) (passed int) {
+		for i := from; i < to; i++ {
+			var request fasthttp.Request
+			host := fmt.Sprintf("made-up-%08d.example.com", i)
+			if i%3 == 0 {
+				host = fmt.Sprintf("made-up-%08d.evil.test", i)
+			}
+			request.Header.Set("X-Forwarded-Method", "GET")
+			request.Header.Set("X-Forwarded-Proto", "https")
+			request.Header.Set("X-Forwarded-Host", host)
+			request.Header.Set("X-Forwarded-Uri", fmt.Sprintf("/%d", i))
+			request.Header.Set("X-Forwarded-For", fmt.Sprintf("2001:db8::%x", i%0xffff))
+			request.Header.Set("X-Original-Method", "GET")
+			request.Header.Set("X-Original-URL", fmt.Sprintf("https://%s/%d", host, i))
+			request.Header.Set("Sec-Fetch-Mode", "navigate")
+			request.Header.Set("Cookie", "__Secure-porchlight="+cookie(i))
+			request.SetRequestURI([]string{"/auth/forward", "/auth/nginx", "/auth/elsewhere"}[i%5%3])
+			if send(&request) == fasthttp.StatusOK {
+				passed++
+			}
+		}
+		return passed
+	}
+	inUse := func() int64 {
+		runtime.GC()
+		runtime.GC() // the first one moves what pools hold aside, the second drops it
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	const questions = 10_000
+	for name, cookie := range map[string]func(int) string{
+		"nobody": func(i int) string { return fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i) },
+		"alice":  func(int) string { return token },
+	} {
+		// What is made once: the parser of User-Agents, which a sign-in waits for, and what the first questions bring.
+		var request fasthttp.Request
+		request.Header.SetMethod("POST")
+		request.Header.SetContentType("application/json")
+		request.SetRequestURI("/login")
+		request.SetBodyString(`{"username":"nobody","password":"x"}`)
+		if status := send(&request); status != fasthttp.StatusUnauthorized {
+			t.Fatal("sign in:", status)
+		}
+		ask(0, 500, cookie)
+		before := inUse()
+		passed := ask(500, 500+questions, cookie)
+		if (passed > 0) != (name == "alice") {
+			t.Errorf("%s passed %d times", name, passed)
+		}
+		// A name or a token that was kept for each would be some 100 bytes, and its place in a map as much again.
+		if grown := inUse() - before; grown > 40*questions {
+			t.Errorf("%s: %d bytes are kept after %d questions", name, grown, questions)
+		}
+	}
+	runtime.KeepAlive(app)
+}

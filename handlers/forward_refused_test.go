@@ -1,0 +1,318 @@
+package handlers_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/handlers"
+)
+
+// This file owns what is refused when a question is in doubt: headers that are missing, twice or malformed, hosts that are not
+// guarded, a peer that is not trusted, a database that does not answer; and which of them comes first.
+
+// without is a question that lacks a header.
+func without(headers []string, name string) (left []string) {
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] != name {
+			left = append(left, headers[i], headers[i+1])
+		}
+	}
+	return left
+}
+
+// whoever are those who may not get past a question in doubt.
+func (c *cast) whoever() map[string]*client {
+	return map[string]*client{"signed in": c.alice, "anybody": c.newClient(firefoxOnLinux)}
+}
+
+func TestForwardHeadersMissingOrTwice(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, e := range endpoints {
+		told := e.tell(toNotes)
+		e.ask(c.alice, toNotes).passes(t, "alice")
+		for who, client := range c.whoever() {
+			client.do("GET", e.path, "", navigating...).stops(t, 403, "")
+			for i := 0; i < len(told); i += 2 {
+				name, value := told[i], told[i+1]
+				for what, headers := range map[string][]string{
+					"missing":                      without(told, name),
+					"empty":                        append(without(told, name), name, ""),
+					"twice":                        append(slices.Clone(told), name, value),
+					"twice, the second being evil": append(slices.Clone(told), name, "evil"),
+					"twice, the first empty":       append([]string{name, ""}, told...),
+					"twice, the second empty":      append(slices.Clone(told), name, ""),
+					"a list":                       append(without(told, name), name, value+", "+value),
+					"a list without a space":       append(without(told, name), name, value+","+value),
+					"under another name":           append(without(told, name), "X-"+name, value, strings.ReplaceAll(name, "-", "_"), value),
+				} {
+					t.Run(fmt.Sprint(e.path, " ", who, ", ", name, " is ", what), func(t *testing.T) {
+						if strings.HasPrefix(what, "a list") && (name == "X-Forwarded-Uri" || name == "X-Original-URL") {
+							if what == "a list" {
+								client.do("GET", e.path, "", append(headers, navigating...)...).stops(t, 403, "")
+							}
+							return // a comma is a character of a path
+						}
+						got := client.do("GET", e.path, "", append(headers, navigating...)...)
+						got.stops(t, 403, "")
+						got.has(t, "is missing or malformed")
+						if !strings.HasPrefix(what, "a list") {
+							got.has(t, name)
+						}
+						checkStandsAlone(t, got)
+					})
+				}
+			}
+		}
+	}
+}
+
+// A proxy adds its headers to those of the client's when it is set up badly: then the client's are there, too.
+func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, e := range endpoints {
+		for _, forged := range [][]string{e.tell(toNotes.of("photos.example.com")), e.tell(toNotes)} {
+			for i := 0; i < len(forged); i += 2 {
+				for _, name := range []string{forged[i], strings.ToLower(forged[i]), strings.ToUpper(forged[i])} {
+					got := c.raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes), []string{"Cookie", withCookie(c.alice.token())})...))
+					got.stops(t, 403, "")
+				}
+			}
+		}
+	}
+	// Those of the other kind of proxy count for nothing.
+	forward.ask(c.alice, toNotes, toNotes.of("evil.test").original()...).passes(t, "alice")
+	nginx.ask(c.alice, toNotes, toNotes.of("evil.test").forwarded()...).passes(t, "alice")
+	c.alice.do("GET", forward.path, "", toNotes.original()...).stops(t, 403, "")
+	c.alice.do("GET", nginx.path, "", toNotes.forwarded()...).stops(t, 403, "")
+}
+
+// hostileHosts are not below example.com, though they look like it, or are no hosts at all.
+var hostileHosts = []string{
+	"evil.test", "evil-example.com", "evilexample.com", "example.com.evil.test", "notes.example.com.evil.test", "example.org", "com", "example", "notes", "localhost", "127.0.0.1", "127.0.0.1:3000",
+	"user@notes.example.com", "user:pass@notes.example.com", "notes.example.com@evil.test", "evil.test@notes.example.com", "evil.test:80@notes.example.com", "notes.example.com:80@evil.test",
+	"[::1]", "[::1]:443", "::1", "[notes.example.com]", "[::1].example.com", "[fe80::1%25eth0]", "[::ffff:127.0.0.1]", "[", "]", "[]", "[]:80",
+	"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:99999999999999999999", "notes.example.com:-1", "notes.example.com:+80", "notes.example.com:8o", "notes.example.com:80:80", "notes.example.com:80.", ":80", ":",
+	".", "..", ".example.com", "..example.com", "notes..example.com", "notes.example.com..", "example.com..", "*.example.com", "notes.example.com.:",
+	"notes.example.com, evil.test", "evil.test, notes.example.com", "evil.test,notes.example.com", "evil.test notes.example.com", "notes.example.com evil.test", "notes.example.com\tevil.test", "evil.test;notes.example.com",
+	"notes%2eexample%2ecom", "notes.example.com%00.evil.test", "evil.test%00.example.com", "evil.test%2f.example.com", "%65xample.com", "notes.example.com%0d%0a", "evil.test%23.example.com",
+	"evil.test\\.example.com", "evil.test/.example.com", "evil.test?.example.com", "evil.test#.example.com", "evil.test#@notes.example.com", "evil.test\\@notes.example.com", "notes.example.com/", "notes.example.com\\",
+	"http://notes.example.com", "//notes.example.com", "notes.example.com/../evil.test", "\"notes.example.com\"", "'notes.example.com'", "<notes.example.com>", "{notes}.example.com", "$http_host", "notes.example.com|",
+	"n\u00f6tes.example.com", "not\u0435s.example.com", "notes.ex\u0430mple.com", "notes\u3002example\u3002com", "notes.example.com\u3002", "notes\uff0eexample.com", "\uff4e\uff4f\uff54\uff45\uff53.example.com", "example.c\u043em", "\u202enotes.example.com", "notes\u200b.example.com",
+	"\xff.example.com", "\xc0\xae.example.com", "notes\xc2\xa0.example.com",
+	strings.Repeat("a", 64) + ".example.com", strings.Repeat("a.", 125) + "example.com",
+}
+
+func TestForwardHostileHosts(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, host := range hostileHosts {
+		for _, e := range endpoints {
+			for who, client := range c.whoever() {
+				if e.path == nginx.path && strings.ContainsAny(host, "/?#") {
+					continue // there an address is told: what stands behind such a character is not the host
+				}
+				t.Run(fmt.Sprintf("%s %s %q", e.path, who, host), func(t *testing.T) {
+					got := e.ask(client, toNotes.of(host), navigating...)
+					got.stops(t, 403, "")
+					checkStandsAlone(t, got)
+				})
+			}
+		}
+	}
+	for _, address := range []string{"http://evil.test/.example.com", "http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test#@notes.example.com", "http://evil.test/@notes.example.com",
+		"http:///notes.example.com/", "http:/notes.example.com/", "http:notes.example.com", "//notes.example.com/", "notes.example.com/", "/", "", "http", "http://", "://notes.example.com/", "http:\\\\notes.example.com/", "http://\\notes.example.com/", "http ://notes.example.com/", "http://http://notes.example.com/"} {
+		for who, client := range c.whoever() {
+			t.Run(fmt.Sprintf("%s %q", who, address), func(t *testing.T) {
+				client.do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...).stops(t, 403, "")
+			})
+		}
+	}
+}
+
+// A host that is written in another way is the same host, as long as nothing else could be meant.
+func TestForwardHostsBelowTheDomain(t *testing.T) {
+	c := openCast(t, behindProxy)
+	c.allow("secret.example.com", "bob")
+	for _, host := range []string{"example.com", "example.com.", "EXAMPLE.COM", "notes.example.com:1", "notes.example.com:65535", "notes.example.com.:00080", "a.b.c.d.example.com", "xn--ntes-5qa.example.com", "under_score.example.com", "-.example.com", "1.example.com",
+		strings.Repeat("a", 63) + ".example.com", strings.Repeat("a.", 120) + "example.com", "example.com.example.com", "evil.test.example.com"} {
+		for _, e := range endpoints {
+			e.ask(c.alice, toNotes.of(host)).passes(t, "alice")
+		}
+	}
+	// A rule holds however the host is written.
+	for _, host := range []string{"secret.example.com", "SECRET.example.com", "secret.example.com.", "secret.example.com:444", "Secret.Example.Com.:1"} {
+		for _, e := range endpoints {
+			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
+			e.ask(c.bob, toNotes.of(host)).passes(t, "bob")
+		}
+	}
+}
+
+func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
+	c := openCast(t, behindProxy)
+	questions := map[string]asked{}
+	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2", "HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
+		questions["scheme "+scheme] = toNotes.as(scheme)
+	}
+	for _, path := range []string{"/a b", "/a\tb", "/x?a b", "/x?\ty"} {
+		questions["path "+path] = toNotes.at(path)
+	}
+	for _, method := range []string{"GE T", "GET,POST", "GET\tX", "G@T", "(GET)", "GET/1", "<GET>", "\"GET\"", "G\u00c9T", "GET:", "{}", "\xff", "[GET]", "GET;", "=", "?", "\\", big("G", 65)} {
+		questions["method "+method] = toNotes.by(method)
+	}
+	for what, question := range questions {
+		for _, e := range endpoints {
+			for who, client := range c.whoever() {
+				t.Run(fmt.Sprintf("%s %s %q", e.path, who, what), func(t *testing.T) {
+					got := e.ask(client, question, navigating...)
+					got.stops(t, 403, "")
+					got.has(t, "is missing or malformed")
+				})
+			}
+		}
+	}
+	// A path begins with a slash; what else stands there would be part of the host.
+	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/", "http://notes.example.com/", "\\x", "%2fx", " "} {
+		for who, client := range c.whoever() {
+			t.Run(fmt.Sprintf("%s %q", who, path), func(t *testing.T) {
+				forward.ask(client, toNotes.at(path), navigating...).stops(t, 403, "")
+			})
+		}
+	}
+}
+
+// Bytes that no HTTP library sends.
+func TestForwardBytesThatNobodySends(t *testing.T) {
+	c := openCast(t, behindProxy)
+	cookie := []string{"Cookie", withCookie(c.alice.token())}
+	for _, evil := range []string{"\x00", "\x01", "\x7f", "\x1b", "\x0b", "\x0c", "\r"} {
+		for _, e := range endpoints {
+			told := e.tell(toNotes)
+			for i := 1; i < len(told); i += 2 {
+				for _, value := range []string{told[i] + evil + "x", told[i] + evil, evil + told[i], told[i] + evil + ".example.com"} {
+					headers := slices.Clone(told)
+					headers[i] = value
+					got := c.raw(e.raw("GET", append(headers, cookie...)...))
+					if got.status != 400 && got.status != 403 {
+						t.Errorf("%s, %s: %q: %d", e.path, headers[i-1], value, got.status)
+					}
+					for name := range got.header {
+						if strings.HasPrefix(name, "Remote-") {
+							t.Errorf("%q: %d with %s", value, got.status, name)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// Only a proxy that is named may ask, whoever's session it brings; and what it says is believed of nobody else.
+func TestForwardPeerIsNotTrusted(t *testing.T) {
+	for name, change := range map[string]func(*handlers.Options){
+		"none named": func(o *handlers.Options) { o.TrustedProxies = nil },
+		"others named": func(o *handlers.Options) {
+			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.2/32"), netip.MustParsePrefix("::1/128")}
+		},
+		"others, by it": func(o *handlers.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t, behindProxy, change)
+			c.alice.page("/sessions").is(t, 200)
+			c.alice.do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
+			check := c.noTrace()
+			for _, e := range endpoints {
+				for who, client := range c.whoever() {
+					for what, headers := range map[string][]string{
+						"asks clearly": e.tell(toNotes), "for evil": e.tell(toNotes.of("evil.test")), "nothing": nil,
+						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1", "Remote-Addr", "127.0.0.1"),
+					} {
+						for _, method := range []string{"GET", "POST", "PROPFIND"} {
+							t.Run(fmt.Sprint(e.path, " ", who, " ", what, " ", method), func(t *testing.T) {
+								got := client.do(method, e.path, "", append(headers, navigating...)...)
+								got.stops(t, 403, "")
+								got.has(t, "--trusted-proxies")
+								got.lacks(t, "alice", notes)
+								checkStandsAlone(t, got)
+							})
+						}
+					}
+				}
+			}
+			check(t)
+		})
+	}
+}
+
+// checkShut is for what a proxy is answered while the database does not answer.
+func checkShut(t *testing.T, got answer) {
+	t.Helper()
+	got.stops(t, 503, "")
+	got.has(t, "Nothing was changed. Try again.")
+	got.lacks(t, "sql", "SQL", "database", "closed", ".go", "alice")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	checkStandsAlone(t, got)
+}
+
+func TestForwardDatabaseGone(t *testing.T) {
+	for _, name := range []string{"closed", "moved"} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t, behindProxy)
+			c.allow("photos.example.com")
+			for _, e := range endpoints { // so that each has been answered before
+				e.ask(c.alice, toNotes).passes(t, "alice")
+			}
+			if name == "closed" {
+				if err := c.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.Rename(c.path, c.path+".moved"); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range endpoints {
+				for _, who := range []*client{c.alice, c.bob, c.newClient(firefoxOnLinux)} {
+					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")}} {
+						checkShut(t, e.ask(who, toNotes, headers...))
+						checkShut(t, e.ask(who, toNotes.of("photos.example.com"), headers...)) // would not be allowed
+						checkShut(t, e.ask(who, toNotes.of("evil.test"), headers...))          // would not be guarded
+						checkShut(t, who.do("GET", e.path, "", headers...))                    // would be malformed
+					}
+				}
+			}
+			if count := strings.Count(c.log.String(), `msg="the database does not answer"`); count != 1 {
+				t.Errorf("told %d times within a minute, want once: proxies ask again and again", count)
+			}
+			if name == "moved" { // and all is well again
+				if err := os.Rename(c.path+".moved", c.path); err != nil {
+					t.Fatal(err)
+				}
+				forward.ask(c.alice, toNotes).passes(t, "alice")
+				nginx.ask(c.newClient(firefoxOnLinux), toNotes).stops(t, 401, "")
+			}
+		})
+	}
+}
+
+// What is malformed comes before what is not guarded, that before what is not allowed, that before who is not signed in.
+func TestForwardOrderOfTheRows(t *testing.T) {
+	c := openCast(t, behindProxy)
+	c.allow(notes)
+	for _, e := range endpoints {
+		e.ask(c.bob, toNotes.by("G T")).has(t, "is missing or malformed")
+		e.ask(c.bob, toNotes.of("evil.test")).has(t, "does not guard evil.test")
+		e.ask(c.bob, toNotes.of("evil.test").by("G T")).has(t, "is missing or malformed")
+		e.ask(c.bob, toNotes).has(t, "You may not open notes.example.com")
+		stranger := c.newClient(firefoxOnLinux)
+		e.ask(stranger, toNotes.by("G T"), navigating...).stops(t, 403, "")
+		e.ask(stranger, toNotes.of("evil.test"), navigating...).stops(t, 403, "")
+		got := e.ask(stranger, toNotes, navigating...) // who is not signed in learns no rule
+		if got.header.Get("Location") != signInFor(toNotes.address()) {
+			t.Errorf("%s: %d %q", e.path, got.status, got.header.Get("Location"))
+		}
+	}
+}
