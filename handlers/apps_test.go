@@ -51,7 +51,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	row := got.row(t, c.alicePhone.id)
 	for _, want := range []string{
 		`<time datetime="2026-11-19T12:04:00Z" title="19 Nov 2026, 12:04 UTC">2 minutes ago</time>`, `<time datetime="2026-11-18T10:04:00Z" title="18 Nov 2026, 10:04 UTC">yesterday</time>`,
-		`<dt>Used for</dt>`, `<li>notes.example.com, <time datetime="2026-11-19T12:04:00Z" data-exact>19 Nov 2026, 12:04 UTC</time></li><li>photos.example.com, <time datetime="2026-11-18T10:04:00Z" data-exact>18 Nov 2026, 10:04 UTC</time></li>`,
+		`<dt>Used for</dt>`, `<li>notes.example.com <span class="hint">on <time datetime="2026-11-19T12:04:00Z" data-exact>19 Nov 2026, 12:04 UTC</time></span></li><li>photos.example.com <span class="hint">on <time datetime="2026-11-18T10:04:00Z" data-exact>18 Nov 2026, 10:04 UTC</time></span></li>`,
 	} {
 		if !strings.Contains(row, want) {
 			t.Errorf("the row lacks %q: %s", want, row)
@@ -104,13 +104,13 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 		_, details, _ := strings.Cut(row, "<details")
 		last := -1
 		for _, host := range hosts {
-			at := strings.Index(details, "<li>"+host+", ")
+			at := strings.Index(details, "<li>"+host+" <")
 			if at < last || at < 0 {
 				t.Errorf("with %d apps, %s is not in its place in the details", len(hosts), host)
 			}
 			last = at
 		}
-		if count := strings.Count(details, "example.com, <time"); count != len(hosts) {
+		if count := strings.Count(details, "example.com <span"); count != len(hosts) {
 			t.Errorf("%d apps in the details, want %d", count, len(hosts))
 		}
 	}
@@ -133,7 +133,7 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 		if shown := usedLine(t, got.row(t, c.alice.id)); shown != line {
 			t.Errorf("%s: %q", what, shown)
 		}
-		if !strings.Contains(got.row(t, c.alice.id), "<li>notes.example.com, ") {
+		if !strings.Contains(got.row(t, c.alice.id), "<li>notes.example.com <") {
 			t.Errorf("%s: not in the details", what)
 		}
 		got.has(t, "Other devices (31)")

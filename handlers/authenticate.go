@@ -115,6 +115,9 @@ func (h *handler) clearCookie(c *fiber.Ctx) {
 	cookie.Expires = time.Unix(0, 0)
 	cookie.MaxAge = -1
 	c.Cookie(cookie)
+	if h.CookieDomain != "" && !h.secure() { // one from before there was a cookie domain has the same name
+		c.Response().Header.Add(fiber.HeaderSetCookie, h.cookieName+"=; max-age=0; path=/; HttpOnly; SameSite=Lax")
+	}
 }
 
 func (h *handler) cookie(value string) *fiber.Cookie {

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"fmt"
 	"html"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -56,7 +57,11 @@ func TestCookieOfEverySetting(t *testing.T) {
 			gone := regexp.MustCompile(`^` + s.name + `=; max-age=0; ` + s.attributes + `$`)
 			is := func(what string, got answer, want *regexp.Regexp) {
 				t.Helper()
-				if cookies := got.header.Values("Set-Cookie"); len(cookies) != 1 || !want.MatchString(cookies[0]) {
+				cookies := got.header.Values("Set-Cookie")
+				if want == gone && s.domain != "" && len(cookies) == 2 && cookies[1] == "porchlight=; max-age=0; path=/; HttpOnly; SameSite=Lax" && s.name == "porchlight" {
+					cookies = cookies[:1] // with plain http, one from before the domain has the same name
+				}
+				if len(cookies) != 1 || !want.MatchString(cookies[0]) {
 					t.Errorf("%s: %d, Set-Cookie %q, want %s", what, got.status, cookies, want)
 				}
 			}
@@ -353,4 +358,39 @@ func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 		browser.form("/login", "username", "bob", "password", bobPassword, "next", next).is(t, 303, question.address())
 		forward.ask(browser, question, navigating...).passes(t, "bob")
 	}
+}
+
+// Some letters become ASCII ones when they are lower-cased, in Go and not in a browser: to it they name another domain.
+func TestNextInOtherLetters(t *testing.T) {
+	c := openCast(t, func(o *handlers.Options) {
+		o.URL, o.CookieDomain = &url.URL{Scheme: "http", Host: "auth.smith.family"}, "smith.family"
+	})
+	for _, next := range []string{"http://sm\u0130th.family/", "http://notes.sm\u0130th.family/x"} {
+		c.checkNext(t, next, "")
+	}
+}
+
+// Browsers leave a backslash in a query as it is.
+func TestNextWithABackslashInItsQuery(t *testing.T) {
+	c := openCast(t, behindProxy)
+	question := toNotes.at(`/search?q=a\b`)
+	got := forward.ask(c.newClient(firefoxOnLinux), question, navigating...)
+	at, err := url.Parse(got.header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.alice.page(at.RequestURI()).is(t, 303, question.address())
+}
+
+// A cookie from before there was a cookie domain is cleared, too, or the sign-in page would tell of an end again and again.
+func TestCookieFromBeforeTheDomain(t *testing.T) {
+	c := openCast(t, behindProxy)
+	browser := c.newClient(firefoxOnLinux)
+	at, err := url.Parse(c.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser.http.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Path: "/"}})
+	browser.page("/login").has(t, "You were signed out on this device.")
+	browser.page("/login").lacks(t, "You were signed out on this device.")
 }

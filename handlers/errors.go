@@ -99,7 +99,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	status, message := h.describe(c, err)
 	c.Status(status)
 	switch {
-	case strings.HasPrefix(c.Path(), "/auth/"):
+	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // of that, the path is not known
 		return c.Render("forward/refused", refusalPage{Title: "You cannot be let in just now", Text: message})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})

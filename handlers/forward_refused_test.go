@@ -316,3 +316,14 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 		}
 	}
 }
+
+// Some letters become ASCII ones when they are lower-cased: to the proxy they may be another site.
+func TestForwardHostsInOtherLetters(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, host := range []string{"\u212aitchen.example.com", "k\u0130tchen.example.com"} {
+		for _, e := range endpoints {
+			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
+			e.ask(c.newClient(firefoxOnLinux), toNotes.of(host), navigating...).stops(t, 403, "")
+		}
+	}
+}

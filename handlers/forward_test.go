@@ -185,8 +185,8 @@ func TestForwardLocation(t *testing.T) {
 		}
 	}
 	// nginx may tell an address without a path.
-	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at(""), navigating...).stops(t, 401, signInFor("http://notes.example.com"))
-	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at("?x=1"), navigating...).stops(t, 401, signInFor("http://notes.example.com?x=1"))
+	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at(""), navigating...).stops(t, 401, signInFor("http://notes.example.com/"))
+	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at("?x=1"), navigating...).stops(t, 401, signInFor("http://notes.example.com/?x=1"))
 }
 
 // The public address is taken from the settings, whatever the question claims.

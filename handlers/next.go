@@ -22,12 +22,13 @@ func (h *handler) safeNext(next string) string {
 		return safePath(next)
 	}
 	rest, sameScheme := strings.CutPrefix(next, h.URL.Scheme+"://")
-	if !sameScheme || !readAlike(next) {
+	if !sameScheme || !isClean(next) {
 		return ""
 	}
-	authority, _ := splitAuthority(rest)
+	authority, path := splitAuthority(rest)
+	path, _, _ = strings.Cut(path, "?") // in a query, browsers leave a backslash as it is
 	host, _, ok := db.CanonicalHost(authority)
-	if !ok || !h.guards(host) || (h.CookieDomain == "" && authority != h.URL.Host) {
+	if !ok || strings.Contains(path, `\`) || !h.guards(host) || (h.CookieDomain == "" && authority != h.URL.Host) {
 		return ""
 	}
 	return next
@@ -61,7 +62,7 @@ func splitAuthority(rest string) (authority, path string) {
 
 // safePath is a path of this site with its query, or "" for anything that a browser might read as another place.
 func safePath(next string) string {
-	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || !readAlike(next) {
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.Contains(next, `\`) || !isClean(next) {
 		return ""
 	}
 	at, err := url.Parse(next)
@@ -81,9 +82,9 @@ func safePath(next string) string {
 	return next
 }
 
-// readAlike tells whether every browser reads an address alike: no control characters, no spaces, no backslashes.
-func readAlike(next string) bool {
+// isClean tells whether an address has a fair length, and nothing in it that browsers take out.
+func isClean(next string) bool {
 	return len(next) <= nextMax && !strings.ContainsFunc(next, func(r rune) bool {
-		return r == ' ' || r == '\\' || r == '\ufffd' || unicode.IsControl(r)
+		return r == ' ' || r == '\ufffd' || unicode.IsControl(r)
 	})
 }

@@ -15,8 +15,8 @@ import (
 // This file owns the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
 // Host, the host that is let through is the one that the app sees.
 
-// hostileHosts are request lines and header lines in which a host can be hidden.
-var hostileHosts = [][2]string{
+// hostileRequests are request lines and header lines in which a host can be hidden.
+var hostileRequests = [][2]string{
 	{"GET / HTTP/1.1", "Host: notes.example.com"},
 	{"GET / HTTP/1.1", "Host: photos.example.com"},
 	{"GET / HTTP/1.1", "Host: NOTES.example.com.:443"},
@@ -68,7 +68,7 @@ func FuzzHosts(f *testing.F) {
 		}
 		sites = append(sites, guarded{s, p.name, s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value})
 	}
-	for _, hostile := range hostileHosts {
+	for _, hostile := range hostileRequests {
 		f.Add(hostile[0], hostile[1])
 	}
 	f.Fuzz(func(t *testing.T, line, header string) {

@@ -144,7 +144,7 @@ func (s *site) write(name, text string) (path string) {
 
 // upstreams are the addresses in the samples, and those in the test.
 func (s *site) upstreams() []string {
-	return []string{"127.0.0.1:3000", strings.TrimPrefix(s.url, "http://"), "127.0.0.1:8080", s.notes.address}
+	return []string{"127.0.0.1:3000", s.at, "127.0.0.1:8080", s.notes.address}
 }
 
 func startCaddy(t testing.TB, s *site) *process {
@@ -354,7 +354,8 @@ func (s *site) visit(userAgent string) *client {
 	}
 	s.t.Cleanup(transport.CloseIdleConnections)
 	return &client{t: s.t, userAgent: userAgent, http: &http.Client{
-		Jar: jar, Transport: transport,
+		Timeout: patience,
+		Jar:     jar, Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -77,6 +77,8 @@ func (p proxyPage) verdict(name string, hops int) string {
 		return "never read"
 	case !p.Trusted:
 		return "ignored: " + p.Peer + " is not in --trusted-proxies"
+	case name == fiber.HeaderXForwardedFor && hops == 0:
+		return "ignored: it does not end in an address"
 	case name == fiber.HeaderXForwardedFor:
 		return fmt.Sprintf("believed: the last %d of them; what stands before, anybody can write", hops)
 	}

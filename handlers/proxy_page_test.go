@@ -89,9 +89,9 @@ func TestProxyPageDirectly(t *testing.T) {
 	got := c.alice.page("/admin/proxy")
 	got.warns(t)
 	wantFacts(t, got, "believed", map[string]string{
-		"Client address": "127.0.0.1 from the connection itself", "Scheme": "http from the connection itself", "Host": c.at + " from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1 not in --trusted-proxies",
+		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.at + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 	})
-	wantFacts(t, got, "received", map[string]string{"Host": c.at + " counts where no believed X-Forwarded-Host is"})
+	wantFacts(t, got, "received", map[string]string{"Host": c.at + ", counts where no believed X-Forwarded-Host is"})
 	wantFacts(t, got, "settings", map[string]string{"--url": c.url, "--cookie-domain": "none", "--trusted-proxies": "none"})
 }
 
@@ -101,18 +101,18 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	got := c.alice.page("/admin/proxy", "Cookie", withCookie(c.alice.token()), "Host", "10.0.0.7:3000", "X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https", "X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
 	got.warns(t)
 	wantFacts(t, got, "believed", map[string]string{
-		"Client address": "198.51.100.1 from X-Forwarded-For, which 127.0.0.1 sent", "Scheme": "http from X-Forwarded-Proto, which 127.0.0.1 sent", "Host": "auth.example.com from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1 in --trusted-proxies",
+		"Client address": "198.51.100.1, from X-Forwarded-For, which 127.0.0.1 sent", "Scheme": "http, from X-Forwarded-Proto, which 127.0.0.1 sent", "Host": "auth.example.com, from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, in --trusted-proxies",
 	})
 	wantFacts(t, got, "received", map[string]string{
-		"Host":            "10.0.0.7:3000 counts where no believed X-Forwarded-Host is",
-		"X-Forwarded-For": "1.2.3.4, 198.51.100.1, 10.0.0.2 believed: the last 2 of them; what stands before, anybody can write", "X-Forwarded-Proto": "http, https believed", "X-Forwarded-Host": "auth.example.com, inner.example.com believed",
-		"X-Real-Ip": "9.9.9.9 never read", "Forwarded": "for=8.8.8.8 never read",
+		"Host":            "10.0.0.7:3000, counts where no believed X-Forwarded-Host is",
+		"X-Forwarded-For": "1.2.3.4, 198.51.100.1, 10.0.0.2, believed: the last 2 of them; what stands before, anybody can write", "X-Forwarded-Proto": "http, https, believed", "X-Forwarded-Host": "auth.example.com, inner.example.com, believed",
+		"X-Real-IP": "9.9.9.9, never read", "Forwarded": "for=8.8.8.8, never read",
 	})
 	wantFacts(t, got, "settings", map[string]string{"--url": publicURL, "--cookie-domain": "example.com", "--trusted-proxies": "127.0.0.1, 10.0.0.0/8"})
 	// Without its headers a trusted proxy is the client itself.
 	got = c.alice.page("/admin/proxy")
 	got.warns(t)
-	if told := facts(t, got, "believed")["Client address"]; told != "127.0.0.1 from the connection itself" {
+	if told := facts(t, got, "believed")["Client address"]; told != "127.0.0.1, from the connection itself" {
 		t.Errorf("client address: %q", told)
 	}
 }
@@ -127,9 +127,9 @@ func TestProxyPageThroughAStranger(t *testing.T) {
 			got.warns(t, warnsOfIgnored)
 			got.has(t, "127.0.0.1 sent forwarded headers, and they were ignored", "<code>--trusted-proxies 127.0.0.1</code>")
 			wantFacts(t, got, "believed", map[string]string{
-				"Client address": "127.0.0.1 from the connection itself", "Scheme": "http from the connection itself", "Host": c.at + " from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1 not in --trusted-proxies",
+				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.at + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 			})
-			wantFacts(t, got, "received", map[string]string{"Host": c.at + " counts where no believed X-Forwarded-Host is", header: "198.51.100.1 ignored: 127.0.0.1 is not in --trusted-proxies"})
+			wantFacts(t, got, "received", map[string]string{"Host": c.at + ", counts where no believed X-Forwarded-Host is", header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
 		})
 	}
 	got := c.alice.page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
