@@ -197,13 +197,13 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 		var late []db.Verified
 		for _, d := range slices.Concat(over, left) {
 			late = append(late, c.verify(d, "photos.example.com"))
-			c.UseApp(c.verify(d, notes))
+			c.UseApp(c.verify(d, notes), false)
 		}
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
 		for _, verified := range late {
-			c.UseApp(verified)
+			c.UseApp(verified, false)
 		}
 		c.flush()
 		for _, d := range over {
@@ -290,14 +290,14 @@ func TestWhatAClientMakesUpIsBounded(t *testing.T) {
 	c := openCast(t)
 	c.countWrites()
 	first := c.verify(c.laptop, made(0))
-	c.UseApp(first)
+	c.UseApp(first, false)
 	for i := range 10_000 {
 		c.use(c.laptop, made(i))
 	}
 	c.use(c.phone, notes)
 	c.use(c.desk, notes)
 	c.clock.advance(time.Second)
-	c.UseApp(first) // noted already: it goes on being noted
+	c.UseApp(first, false) // noted already: it goes on being noted
 	c.flush()
 	if n := c.writtenFor(c.laptop); n != appsKept {
 		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
@@ -467,8 +467,8 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		check("Session", session)
 	}
 	// Requests do not pay for it.
-	if got, verified := c.alive(c.laptop), c.verify(c.laptop, notes); got.Apps != "" || verified.Apps != "" {
-		t.Errorf("Resume reads %q, Verify %q", got.Apps, verified.Apps)
+	if got := c.alive(c.laptop); got.Apps != "" {
+		t.Errorf("Resume reads %q", got.Apps)
 	}
 }
 
@@ -508,7 +508,7 @@ func TestManyUseAppsAtOnce(t *testing.T) {
 					c.clock.advance(time.Second)
 					verified, err := c.Verify(d.token, made(i))
 					if err == nil {
-						c.UseApp(verified)
+						c.UseApp(verified, false)
 					} else if d.ID != c.laptop.ID || !errors.Is(err, db.ErrNotFound) {
 						t.Error(err)
 					}

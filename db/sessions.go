@@ -177,26 +177,24 @@ func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
 
 // Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes.
 func (s *Store) Touch(session Session) {
-	if now := s.options.Now(); s.worthNoting(session, session.LastActiveAt, now) {
+	if now := s.options.Now(); s.worthNoting(session.Shared, session.LastActiveAt, now) {
 		s.pending.touch(session.ID, now.UnixMilli())
 	}
 }
 
 // worthNoting tells whether what a busy session does is to be noted again: when the last note is older than a minute,
 // or a quarter of a shorter idle limit.
-func (s *Store) worthNoting(session Session, last, now time.Time) bool {
-	idle, _ := s.options.Limits.of(session.Shared)
+func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
+	idle, _ := s.options.Limits.of(shared)
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs: a clock that was set back must not silence it
 }
 
-// scanSession reads sessionColumns and what the session was used for; further columns go to more.
-func scanSession(row scanner) (Session, error) { return scanSessionAnd(row) }
-
-func scanSessionAnd(row scanner, more ...any) (session Session, err error) {
+// scanSession reads sessionColumns and what the session was used for.
+func scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
-	err = row.Scan(append([]any{&session.ID, &session.UserID, &session.Username, &session.Email, &session.IsAdmin,
+	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.Email, &session.IsAdmin,
 		&session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
-		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps)}, more...)...)
+		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, ErrNotFound
 	}

@@ -6,19 +6,24 @@ import (
 )
 
 // Verified is what a reverse proxy is told about a request to an app: whose live session it is, and whether the rules let
-// that user reach the host.
+// that user reach the host. It has no more of the session than that takes: an app's pages ask dozens of times.
 type Verified struct {
-	Session
-	Allowed bool
+	ID       string // of the session; public
+	Username string
+	Email    string // "" when not set
+	IsAdmin  bool
+	Allowed  bool
 
-	host       string
-	lastUsedAt time.Time // when the session was last noted to have used the host
+	host         string
+	shared       bool
+	lastActiveAt time.Time
+	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
 
-// verifySession is resumeSession and, in the same statement, the host's rule for that user. The rule for the very host
-// comes before the one for its siblings.
+// verifySession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
+// the very host comes before the one for its siblings.
 const verifySession = `
-	SELECT ` + sessionColumns + `'',
+	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, s.shared, s.last_active_at,
 	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
@@ -34,7 +39,9 @@ const ruleLetsIn = `
 func (s *Store) Verify(token, host string) (Verified, error) {
 	return find(s, token, func(hash []byte, now int64) (Verified, error) {
 		verified, err := ask(s.tokens, askVerify, scanVerified, host, siblings(host), boolean(!s.options.DenyApps), hash, now)
-		verified.host = host
+		if err == nil {
+			verified.host = host
+		}
 		return verified, err
 	})
 }
@@ -55,15 +62,20 @@ func boolean(b bool) int64 {
 }
 
 func scanVerified(row scanner) (v Verified, err error) {
-	var lastUsedAt int64
-	v.Session, err = scanSessionAnd(row, &v.Allowed, &lastUsedAt)
-	v.lastUsedAt = time.UnixMilli(lastUsedAt)
+	var lastActiveAt, lastUsedAt int64
+	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.shared, &lastActiveAt, &v.Allowed, &lastUsedAt)
+	v.lastActiveAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(lastUsedAt)
 	return v, err
 }
 
-// UseApp notes that the session was let through to the host just now. It waits for nothing: Flush writes the notes.
-func (s *Store) UseApp(v Verified) {
-	if now := s.options.Now(); s.worthNoting(v.Session, v.lastUsedAt, now) {
+// UseApp notes that the session was let through to the host just now and, where that was its user's doing and not the app's,
+// that it is active. It waits for nothing: Flush writes the notes.
+func (s *Store) UseApp(v Verified, active bool) {
+	now := s.options.Now()
+	if s.worthNoting(v.shared, v.lastUsedAt, now) {
 		s.pending.useApp(appUse{v.ID, v.host}, now.UnixMilli())
+	}
+	if active && s.worthNoting(v.shared, v.lastActiveAt, now) {
+		s.pending.touch(v.ID, now.UnixMilli())
 	}
 }

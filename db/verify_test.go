@@ -29,7 +29,7 @@ func (h *house) verify(d device, host string) db.Verified {
 func (h *house) use(d device, hosts ...string) {
 	h.t.Helper()
 	for _, host := range hosts {
-		h.UseApp(h.verify(d, host))
+		h.UseApp(h.verify(d, host), false)
 	}
 }
 
@@ -82,13 +82,14 @@ func TestVerifyFindsWhatResumeFinds(t *testing.T) {
 	library := c.signIn(c.bob, "library", "192.0.2.12", shared)
 	for _, d := range []device{c.laptop, c.phone, c.desk, library} {
 		for _, host := range []string{notes, "photos.example.com", "localhost", "2001:db8::1", ""} {
-			if got, want := c.verify(d, host), c.alive(d); got.Session != want || !got.Allowed {
-				t.Errorf("%q:\n got %+v, allowed %t\nwant %+v", host, got.Session, got.Allowed, want)
+			got, want := c.verify(d, host), c.alive(d)
+			if got.ID != want.ID || got.Username != want.Username || got.Email != want.Email || got.IsAdmin != want.IsAdmin || !got.Allowed {
+				t.Errorf("%q:\n got %+v\nwant %+v", host, got, want)
 			}
 		}
 	}
 	if got := c.verify(c.laptop, notes); !got.IsAdmin || got.Email != "alice@example.com" {
-		t.Errorf("the identity of an administrator is %+v", got.Session)
+		t.Errorf("the identity of an administrator is %+v", got)
 	}
 }
 
@@ -133,7 +134,7 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if got, err := c.Verify(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got.Session != (db.Session{}) || got.Allowed {
+				if got, err := c.Verify(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
 					t.Errorf("Verify: %+v, %v", got, err)
 				}
 			}
@@ -146,7 +147,7 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 func TestVerifyRefusesWhatIsNotAToken(t *testing.T) {
 	c := openCast(t)
 	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "with a space": c.laptop.token + " "} {
-		if got, err := c.Verify(token, notes); !errors.Is(err, db.ErrNotFound) || got.Session != (db.Session{}) || got.Allowed {
+		if got, err := c.Verify(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -423,7 +424,7 @@ func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 			fault(t, c)
 			for _, token := range []string{c.laptop.token, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
 				got, err := c.Verify(token, notes)
-				if err == nil || errors.Is(err, db.ErrNotFound) || got.Session != (db.Session{}) || got.Allowed {
+				if err == nil || errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
 					t.Errorf("%+v, %v", got, err)
 				}
 				if name != "no tables" && !errors.Is(err, db.ErrUnavailable) {

@@ -17,9 +17,25 @@ import (
 // appRequest is the request to an app that a proxy asks about.
 type appRequest struct {
 	method string
+	scheme string
 	host   string // as db.CanonicalHost gives it
-	url    string // absolute; the host in it is canonical, too
-	socket bool   // a WebSocket is to be opened
+	port   string // "" where none is named
+	path   string // with the query
+}
+
+// opensSocket tells whether a WebSocket is to be opened.
+func (r appRequest) opensSocket() bool { return r.scheme == "ws" || r.scheme == "wss" }
+
+// site is the app's scheme and host.
+func (r appRequest) site() string {
+	host := r.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if r.port != "" {
+		host += ":" + r.port
+	}
+	return r.scheme + "://" + host
 }
 
 // verifyForward answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
@@ -68,11 +84,8 @@ func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (appRequest, error)
 	case !verified.Allowed:
 		return h.deny(c, verified, asked)
 	}
-	h.Store.UseApp(verified)
-	if isActivity(c, asked) {
-		h.Store.Touch(verified.Session)
-	}
-	writeIdentity(c, verified.Session)
+	h.Store.UseApp(verified, isActivity(c, asked))
+	writeIdentity(c, verified)
 	return nil
 }
 
@@ -104,11 +117,10 @@ func answerSignedOut(c *fiber.Ctx) error {
 // signInFor is the sign-in page, and from there back. Where the address is too long for that, it leads back to the front page
 // of the app.
 func (h *handler) signInFor(asked appRequest) string {
-	next := url.QueryEscape(asked.url)
-	if len(asked.url) > nextMax || len(next) > nextEscapedMax {
-		scheme, rest, _ := strings.Cut(asked.url, "://")
-		authority, _ := splitAuthority(rest)
-		next = url.QueryEscape(scheme + "://" + authority + "/")
+	address := asked.site() + asked.path
+	next := url.QueryEscape(address)
+	if len(address) > nextMax || len(next) > nextEscapedMax {
+		next = url.QueryEscape(asked.site() + "/")
 	}
 	return h.origin + "/login?next=" + next
 }
@@ -139,32 +151,21 @@ func readOriginal(c *fiber.Ctx) (appRequest, error) {
 }
 
 // newAppRequest checks the parts of a request. The error names the header of the first that is missing or malformed.
-func newAppRequest(parts, headers [4]string) (r appRequest, err error) {
-	method, scheme, authority, path := parts[0], strings.ToLower(parts[1]), parts[2], parts[3]
-	host, port, isHost := db.CanonicalHost(authority)
-	r = appRequest{method: method, host: host, socket: scheme == "ws" || scheme == "wss", url: scheme + "://" + joinHost(host, port) + path}
+func newAppRequest(parts, headers [4]string) (appRequest, error) {
+	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
+	isHost := false
+	r.host, r.port, isHost = db.CanonicalHost(parts[2])
 	for i, fine := range [4]bool{
-		isToken(method),
-		r.socket || scheme == "http" || scheme == "https",
+		isToken(r.method),
+		r.scheme == "http" || r.scheme == "https" || r.opensSocket(),
 		isHost,
-		strings.HasPrefix(path, "/") && !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
+		strings.HasPrefix(r.path, "/") && !strings.ContainsFunc(r.path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
 	} {
 		if !fine {
 			return appRequest{}, problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + headers[i] + " is missing or malformed."}
 		}
 	}
 	return r, nil
-}
-
-// joinHost is the opposite of db.CanonicalHost.
-func joinHost(host, port string) string {
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if port != "" {
-		host += ":" + port
-	}
-	return host
 }
 
 // onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.
@@ -185,7 +186,7 @@ func isToken(method string) bool {
 
 // navigates tells whether a person is looking at what comes back, so that the sign-in page can be shown.
 func navigates(c *fiber.Ctx, asked appRequest) bool {
-	if asked.socket || asked.method == fiber.MethodOptions {
+	if asked.opensSocket() || asked.method == fiber.MethodOptions {
 		return false
 	}
 	if mode := c.Request().Header.Peek("Sec-Fetch-Mode"); len(mode) > 0 {
@@ -220,17 +221,17 @@ var (
 )
 
 // writeIdentity tells who it is. Every header is there, if only empty, so that the proxy overwrites one that the client forged.
-func writeIdentity(c *fiber.Ctx, session db.Session) {
+func writeIdentity(c *fiber.Ctx, who db.Verified) {
 	groups := ""
-	if session.IsAdmin {
+	if who.IsAdmin {
 		groups = "admins"
 	}
 	header := &c.Response().Header
-	header.SetCanonical(remoteUser, []byte(session.Username))
-	header.SetCanonical(remoteName, []byte(session.Username))
-	header.SetCanonical(remoteEmail, []byte(session.Email))
+	header.SetCanonical(remoteUser, []byte(who.Username))
+	header.SetCanonical(remoteName, []byte(who.Username))
+	header.SetCanonical(remoteEmail, []byte(who.Email))
 	header.SetCanonical(remoteGroups, []byte(groups))
-	header.SetCanonical(remoteSession, []byte(session.ID))
+	header.SetCanonical(remoteSession, []byte(who.ID))
 }
 
 // otherCookies are the request's cookies without ours. A proxy that copies them to the app keeps the token from it, which

@@ -96,7 +96,7 @@ func serve(folder string) (token, address string, err error) {
 			if err != nil {
 				return "", "", err
 			}
-			store.UseApp(verified)
+			store.UseApp(verified, true)
 		}
 	}
 	if err := store.Flush(context.Background()); err != nil {
