@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/url"
-	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -13,30 +12,6 @@ import (
 
 // This file owns forward auth: a reverse proxy asks about every request to an app whether its session is alive, and passes
 // the request on only when it is. The proxy's question carries the headers of the client's request.
-
-// appRequest is the request to an app that a proxy asks about.
-type appRequest struct {
-	method string
-	scheme string
-	host   string // as db.CanonicalHost gives it
-	port   string // "" where none is named
-	path   string // with the query
-}
-
-// opensSocket tells whether a WebSocket is to be opened.
-func (r appRequest) opensSocket() bool { return r.scheme == "ws" || r.scheme == "wss" }
-
-// site is the app's scheme and host.
-func (r appRequest) site() string {
-	host := r.host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if r.port != "" {
-		host += ":" + r.port
-	}
-	return r.scheme + "://" + host
-}
 
 // verifyForward answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
 func (h *handler) verifyForward(c *fiber.Ctx) error {
@@ -123,92 +98,6 @@ func (h *handler) signInFor(asked appRequest) string {
 		next = url.QueryEscape(asked.site() + "/")
 	}
 	return h.origin + "/login?next=" + next
-}
-
-// The headers that tell of a request to an app: its method, scheme, host, and path with query.
-var (
-	forwardedHeaders = [4]string{"X-Forwarded-Method", fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Forwarded-Uri"}
-	originalHeaders  = [4]string{"X-Original-Method", "X-Original-URL", "X-Original-URL", "X-Original-URL"}
-)
-
-// readForwarded reads what Caddy and Traefik tell by themselves, and others when they are told to.
-func readForwarded(c *fiber.Ctx) (appRequest, error) {
-	var parts [4]string
-	for i, name := range forwardedHeaders {
-		parts[i] = onlyValue(c, name)
-	}
-	return newAppRequest(parts, forwardedHeaders)
-}
-
-// readOriginal reads what the sample for nginx has it tell.
-func readOriginal(c *fiber.Ctx) (appRequest, error) {
-	scheme, rest, _ := strings.Cut(onlyValue(c, "X-Original-URL"), "://")
-	authority, path := splitAuthority(rest)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
-	return newAppRequest([4]string{onlyValue(c, "X-Original-Method"), scheme, authority, path}, originalHeaders)
-}
-
-// newAppRequest checks the parts of a request. The error names the header of the first that is missing or malformed.
-func newAppRequest(parts, headers [4]string) (appRequest, error) {
-	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
-	isHost := false
-	r.host, r.port, isHost = db.CanonicalHost(parts[2])
-	for i, fine := range [4]bool{
-		isToken(r.method),
-		r.scheme == "http" || r.scheme == "https" || r.opensSocket(),
-		isHost,
-		strings.HasPrefix(r.path, "/") && !strings.ContainsFunc(r.path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
-	} {
-		if !fine {
-			return appRequest{}, problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + headers[i] + " is missing or malformed."}
-		}
-	}
-	return r, nil
-}
-
-// onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.
-func onlyValue(c *fiber.Ctx, name string) string {
-	values := c.Request().Header.PeekAll(name)
-	if len(values) != 1 {
-		return ""
-	}
-	return string(values[0])
-}
-
-// isToken tells whether a text can be a method (RFC 9110, 5.6.2).
-func isToken(method string) bool {
-	return method != "" && len(method) <= 64 && !strings.ContainsFunc(method, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	})
-}
-
-// navigates tells whether a person is looking at what comes back, so that the sign-in page can be shown.
-func navigates(c *fiber.Ctx, asked appRequest) bool {
-	if asked.opensSocket() || asked.method == fiber.MethodOptions {
-		return false
-	}
-	if mode := c.Request().Header.Peek("Sec-Fetch-Mode"); len(mode) > 0 {
-		return string(mode) == "navigate"
-	}
-	return acceptsHTML(c)
-}
-
-// isActivity tells whether the session's user did something. An app's polling is not, or a browser that was left open would never
-// fall idle; a client that does not say how it fetches is taken at its best.
-func isActivity(c *fiber.Ctx, asked appRequest) bool {
-	mode := c.Request().Header.Peek("Sec-Fetch-Mode")
-	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(asked.method)
-}
-
-// isSafe tells whether a method only reads, as IANA's registry of methods has it.
-func isSafe(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI":
-		return true
-	}
-	return false
 }
 
 // Names of the headers that tell the app who is there, in the form in which they are sent.
