@@ -84,7 +84,7 @@ func (r *appRemoveCommand) Run(e *environment) error {
 		case errors.Is(err, db.ErrNotFound):
 			return fmt.Errorf("there is no rule for %s", printable(r.Host))
 		case err == nil:
-			fmt.Fprintf(e.stdout, "Removed the rule of %s.\n", printable(r.Host))
+			fmt.Fprintf(e.stdout, "Removed the rule of %s. Now a rule for its siblings decides, or else --apps-default.\n", printable(r.Host))
 		}
 		return err
 	})

@@ -175,6 +175,15 @@ func (s *settings) warnOfLocalhost(log *slog.Logger) {
 	}
 }
 
+// warnOfTrust tells when everybody can say where they come from, and who they are to the apps.
+func (s *settings) warnOfTrust(log *slog.Logger) {
+	for _, prefix := range s.proxies {
+		if prefix.Bits() == 0 {
+			log.Warn("--trusted-proxies " + prefix.String() + " believes everybody; name the proxy alone")
+		}
+	}
+}
+
 func (s *settings) limits() db.Limits {
 	return db.Limits{IdleTimeout: s.IdleTimeout, MaxLifetime: s.MaxLifetime, SharedIdleTimeout: s.SharedIdleTimeout, SharedMaxLifetime: s.SharedMaxLifetime}
 }

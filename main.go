@@ -98,6 +98,7 @@ func serve(e *environment) (err error) {
 	}
 	e.settings.useRealPort(listener.Addr())
 	e.settings.warnOfLocalhost(log)
+	e.settings.warnOfTrust(log)
 	setupToken, err := announce(e, store, listener.Addr())
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -41,7 +41,7 @@ var (
 )
 
 // readForwarded reads what Caddy and Traefik tell by themselves, and others when they are told to.
-func readForwarded(c *fiber.Ctx) (appRequest, error) {
+func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
 	var parts [4]string
 	for i, name := range forwardedHeaders {
 		parts[i] = onlyValue(c, name)
@@ -50,7 +50,7 @@ func readForwarded(c *fiber.Ctx) (appRequest, error) {
 }
 
 // readOriginal reads what the sample for nginx has it tell.
-func readOriginal(c *fiber.Ctx) (appRequest, error) {
+func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
 	scheme, rest, _ := strings.Cut(onlyValue(c, "X-Original-URL"), "://")
 	authority, path := splitAuthority(rest)
 	if !strings.HasPrefix(path, "/") {
@@ -59,8 +59,8 @@ func readOriginal(c *fiber.Ctx) (appRequest, error) {
 	return newAppRequest([4]string{onlyValue(c, "X-Original-Method"), scheme, authority, path}, originalHeaders)
 }
 
-// newAppRequest checks the parts of a request. The error names the header of the first that is missing or malformed.
-func newAppRequest(parts, headers [4]string) (appRequest, error) {
+// newAppRequest checks the parts of a request. unclear names the header of the first that is missing or malformed.
+func newAppRequest(parts, headers [4]string) (asked appRequest, unclear string) {
 	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
 	isHost := false
 	r.host, r.port, isHost = db.CanonicalHost(parts[2])
@@ -71,10 +71,10 @@ func newAppRequest(parts, headers [4]string) (appRequest, error) {
 		strings.HasPrefix(r.path, "/") && !strings.ContainsFunc(r.path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
 	} {
 		if !fine {
-			return appRequest{}, problem{fiber.StatusForbidden, "The reverse proxy does not say clearly what is asked for: " + headers[i] + " is missing or malformed."}
+			return appRequest{}, headers[i]
 		}
 	}
-	return r, nil
+	return r, ""
 }
 
 // onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.

@@ -100,7 +100,11 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	c.Status(status)
 	switch {
 	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // of that, the path is not known
-		return c.Render("forward/refused", refusalPage{Title: "You cannot be let in just now", Text: message})
+		title := "You cannot be let in just now"
+		if status == fiber.StatusForbidden || status == fiber.StatusNotFound {
+			title = "The way in is not set up right"
+		}
+		return c.Render("forward/refused", refusalPage{Title: title, Text: message})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):

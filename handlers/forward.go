@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/url"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -38,9 +39,9 @@ func (h *handler) verifyNginx(c *fiber.Ctx) error {
 }
 
 // verify answers a proxy's question. Whatever is in doubt is refused, and a client without a session leaves no trace.
-func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (appRequest, error), signIn func(asked appRequest, location string) error) error {
+func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error) error {
 	if !h.trusts(peerAddress(c)) {
-		return problem{fiber.StatusForbidden, "Only a reverse proxy that is named in --trusted-proxies may ask this."}
+		return h.refuseQuestion(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
 	}
 	asked, unclear := read(c)
 	verified, err := h.findVerified(c, asked.host)
@@ -48,10 +49,14 @@ func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (appRequest, error)
 	switch {
 	case err != nil && !signedOut:
 		return err
-	case unclear != nil:
-		return unclear
-	case !h.guards(asked.host):
-		return problem{fiber.StatusForbidden, "Porchlight does not guard " + asked.host + ", which is not under its cookie domain."}
+	case unclear != "":
+		return h.refuseQuestion(c, "The reverse proxy does not say clearly what is asked for: "+unclear+" is missing or malformed.")
+	case !h.guards(asked.host) && h.CookieDomain == "":
+		return h.refuseQuestion(c, "Porchlight guards no other host than its own: --cookie-domain is not set.")
+	case !h.guards(asked.host): // not logged: a client can make up hosts
+		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
+	case signedOut && h.isOwnSignIn(asked):
+		return h.refuseQuestion(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy ask about the apps alone.")
 	case signedOut && navigates(c, asked):
 		return signIn(asked, h.signInFor(asked))
 	case signedOut:
@@ -62,6 +67,21 @@ func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (appRequest, error)
 	h.Store.UseApp(verified, isActivity(c, asked))
 	writeIdentity(c, verified)
 	return nil
+}
+
+// refuseQuestion answers a question that shows a mistake in how the proxy, or this server, is set up. The log tells it once a
+// minute: a proxy may not show the answer.
+func (h *handler) refuseQuestion(c *fiber.Ctx, reason string) error {
+	if h.seldom.tell(reason, h.Now()) {
+		h.Log.Warn("refused a question about an app", "reason", reason, "path", c.Path(), "peer", peerAddress(c).String())
+	}
+	return problem{fiber.StatusForbidden, reason}
+}
+
+// isOwnSignIn tells whether somebody is on the way to sign in: to be sent there would lead in a circle.
+func (h *handler) isOwnSignIn(asked appRequest) bool {
+	path, _, _ := strings.Cut(asked.path, "?")
+	return path == "/login" && asked.site() == h.origin
 }
 
 // findVerified is findSession for an app; of several live sessions, one that may reach the app counts.
@@ -92,6 +112,9 @@ func answerSignedOut(c *fiber.Ctx) error {
 // signInFor is the sign-in page, and from there back. Where the address is too long for that, it leads back to the front page
 // of the app.
 func (h *handler) signInFor(asked appRequest) string {
+	if asked.scheme != h.URL.Scheme && h.secure() && h.seldom.tell("scheme", h.Now()) {
+		h.Log.Warn("cannot lead back to an app after signing in: the proxy says http, and --url is https", "host", asked.host)
+	}
 	address := asked.site() + asked.path
 	next := url.QueryEscape(address)
 	if len(address) > nextMax || len(next) > nextEscapedMax {
@@ -162,8 +185,8 @@ func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) err
 		h.Log.Warn("denied", "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
 	}
 	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
-		Title:   "You may not open " + asked.host,
-		Text:    "Whoever runs this server decides who may. You can ask them, or sign in as somebody else.",
+		Title:   "This app is not open to you",
+		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",
 		User:    verified.Username,
 		SignOut: h.origin + "/logout",
 	})

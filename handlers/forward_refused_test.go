@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight/handlers"
 )
@@ -223,6 +224,10 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 			c := openCast(t, behindProxy, change)
 			c.alice.page("/sessions").is(t, 200)
 			c.alice.do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
+			c.alice.do("GET", "/auth/forward", "")                             // and of this, for a minute
+			if !strings.Contains(c.log.String(), `msg="refused a question about an app" reason="Only a reverse proxy`) {
+				t.Errorf("the log does not tell: %s", c.log)
+			}
 			check := c.noTrace()
 			for _, e := range endpoints {
 				for who, client := range c.whoever() {
@@ -304,7 +309,7 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 	c.allow(notes)
 	for _, e := range endpoints {
 		e.ask(c.bob, toNotes.by("G T")).has(t, "is missing or malformed")
-		e.ask(c.bob, toNotes.of("evil.test")).has(t, "does not guard evil.test")
+		e.ask(c.bob, toNotes.of("evil.test")).has(t, "does not guard this host")
 		e.ask(c.bob, toNotes.of("evil.test").by("G T")).has(t, "is missing or malformed")
 		e.ask(c.bob, toNotes).has(t, "You may not open notes.example.com")
 		stranger := c.newClient(firefoxOnLinux)
@@ -325,5 +330,44 @@ func TestForwardHostsInOtherLetters(t *testing.T) {
 			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
 			e.ask(c.newClient(firefoxOnLinux), toNotes.of(host), navigating...).stops(t, 403, "")
 		}
+	}
+}
+
+// What shows a mistake in the settings is told in the log, since a proxy may not show the answer: each mistake once a minute.
+func TestForwardMistakesAreLogged(t *testing.T) {
+	c := openCast(t, behindProxy)
+	stranger := c.newClient(firefoxOnLinux)
+	for range 3 {
+		for _, e := range endpoints {
+			stranger.do("GET", e.path, "").is(t, 403)
+			e.ask(stranger, toNotes.of("notes.evil.test"), navigating...).stops(t, 403, "")
+		}
+	}
+	if strings.Contains(c.log.String(), "does not guard this host") {
+		t.Errorf("a host that anybody can make up is told: %s", c.log)
+	}
+	for _, want := range []string{"X-Forwarded-Method is missing", "X-Original-Method is missing"} {
+		if count := strings.Count(c.log.String(), want); count != 1 {
+			t.Errorf("%q is told %d times: %s", want, count, c.log)
+		}
+	}
+	c.clock.advance(time.Minute)
+	stranger.do("GET", forward.path, "").is(t, 403)
+	if count := strings.Count(c.log.String(), "X-Forwarded-Method is missing"); count != 2 {
+		t.Errorf("after a minute it is told %d times", count)
+	}
+}
+
+// A proxy that asks about Porchlight's own pages would lead people from the sign-in page to the sign-in page.
+func TestForwardOwnSignInPageIsNotGuarded(t *testing.T) {
+	c := openCast(t, behindProxy)
+	own := toNotes.of("auth.example.com")
+	for _, e := range endpoints {
+		got := e.ask(c.newClient(firefoxOnLinux), own.at("/login?next=x"), navigating...)
+		got.stops(t, 403, "")
+		got.has(t, "own pages cannot be guarded")
+		e.ask(c.newClient(firefoxOnLinux), own.at("/wiki/login"), navigating...).lacks(t, "own pages")
+		e.ask(c.newClient(firefoxOnLinux), toNotes.at("/login"), navigating...).lacks(t, "own pages")
+		e.ask(c.alice, own.at("/login")).passes(t, "alice")
 	}
 }

@@ -210,7 +210,7 @@ func TestForwardNotAllowed(t *testing.T) {
 				t.Run(e.path+" "+name+" "+method, func(t *testing.T) {
 					got := e.ask(c.bob, toNotes.by(method), headers...)
 					got.stops(t, 403, "")
-					got.has(t, "<h1>You may not open notes.example.com</h1>", "You are signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
+					got.has(t, "<p>You may not open notes.example.com. ", "You are signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
 					if kind := got.header.Get("Content-Type"); kind != "text/html; charset=utf-8" {
 						t.Errorf("Content-Type %q", kind)
 					}

@@ -12,6 +12,7 @@ import (
 type proxyPage struct {
 	page
 	Peer      string // who connected
+	Told      bool   // it is trusted, and told the client's address
 	Trusted   bool   // by --trusted-proxies
 	Ignored   bool   // it sent forwarded headers, and is not trusted
 	Elsewhere bool   // the request came to another address than the public one
@@ -48,6 +49,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 		Settings:  []fact{{Name: "--url", Value: h.origin}, {Name: "--cookie-domain", Value: h.CookieDomain}, {Name: "--trusted-proxies", Value: joinPrefixes(h.TrustedProxies)}},
 	}
 	client, hops := h.client(c)
+	p.Told = hops > 0
 	from := told{client.String(), ""}
 	if hops > 0 {
 		from.header = fiber.HeaderXForwardedFor
@@ -55,7 +57,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 	p.Beliefs = []fact{p.belief("Client address", from), p.belief("Scheme", h.scheme(c)), p.belief("Host", h.host(c))}
 	for _, name := range []string{fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-IP", "Forwarded"} {
 		if value := strings.Join(headerValues(c, name), ", "); value != "" {
-			p.Headers = append(p.Headers, fact{name, value, p.verdict(name, hops)})
+			p.Headers = append(p.Headers, fact{name, value, p.verdict(c, name, hops)})
 		}
 	}
 	return c.Render("admin/proxy", p)
@@ -69,7 +71,7 @@ func (p proxyPage) belief(name string, t told) fact {
 }
 
 // verdict says what was made of a header.
-func (p proxyPage) verdict(name string, hops int) string {
+func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 	switch {
 	case name == fiber.HeaderHost:
 		return "counts where no believed X-Forwarded-Host is"
@@ -79,7 +81,7 @@ func (p proxyPage) verdict(name string, hops int) string {
 		return "ignored: " + p.Peer + " is not in --trusted-proxies"
 	case name == fiber.HeaderXForwardedFor && hops == 0:
 		return "ignored: it does not end in an address"
-	case name == fiber.HeaderXForwardedFor:
+	case name == fiber.HeaderXForwardedFor && hops < len(forwardedFor(c)):
 		return fmt.Sprintf("believed: the last %d of them; what stands before, anybody can write", hops)
 	}
 	return "believed"
