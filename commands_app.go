@@ -17,7 +17,7 @@ type appCommand struct {
 type appAllowCommand struct {
 	Host   string   `arg:"" help:"The host, such as notes.example.com; with a leading *. the hosts that have any one label in its place."`
 	User   []string `placeholder:"NAME" sep:"none" help:"This user. Can be given again."`
-	Admins bool     `help:"Every administrator."`
+	Admins *bool    `help:"Every administrator."`
 }
 
 func (a *appAllowCommand) Run(e *environment) error {
@@ -26,8 +26,11 @@ func (a *appAllowCommand) Run(e *environment) error {
 			return usageError{errors.New("app allow: --user needs a name")}
 		}
 	}
+	if a.Admins != nil && !*a.Admins { // that must not mean everybody
+		return usageError{errors.New("app allow: --admins lets administrators in, and takes nobody away; leave it out")}
+	}
 	return e.withStore(func(store *db.Store) error {
-		rule, err := store.AllowApp(e.ctx, a.Host, a.Admins, a.User...)
+		rule, err := store.AllowApp(e.ctx, a.Host, a.Admins != nil, a.User...)
 		if errors.Is(err, db.ErrNotAHost) {
 			return notAHost(a.Host)
 		}

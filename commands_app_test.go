@@ -208,6 +208,7 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 		{"allow", "notes.example.com", "--admins", "--user="},
 		{"allow", "notes.example.com", "--everyone"},
 		{"allow", "notes.example.com", "--admins=perhaps"},
+		{"allow", "notes.example.com", "--admins=false"},
 		{"allow", ""},
 		{"allow", "https://notes.example.com"},
 		{"allow", "notes.example.com/wiki", "--admins"},

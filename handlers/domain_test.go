@@ -320,9 +320,15 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	if set := got.header.Get("Set-Cookie"); set != "porchlight="+token+"; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
 		t.Errorf("Set-Cookie %q", set)
 	}
-	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", token))
+	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", token))
 	if handed(t, got).Value != token {
 		t.Errorf("not the token that is alive: %q", got.header.Get("Set-Cookie"))
+	}
+	// Of several that could be tokens, an app may have planted one: it must not become the one for all apps.
+	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.bob.token(), token))
+	got.is(t, 303, "http://notes.example.com/")
+	if touched(got) {
+		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
 	}
 	for _, next := range []string{"", "/account", "/sessions", "http://evil.test/", "//notes.example.com/", "/x?http://notes.example.com/"} {
 		got := c.alice.page("/login?next=" + url.QueryEscape(next))

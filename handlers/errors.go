@@ -44,7 +44,9 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.As(err, &told):
 		return told.status, told.message
 	case errors.As(err, &throttled):
-		h.Log.Warn("too many tries", "path", c.Path(), "ip", h.clientIP(c))
+		if ip := h.clientIP(c); h.seldom.tell("too many tries "+ip, h.Now()) {
+			h.Log.Warn("too many tries", "path", c.Path(), "ip", ip)
+		}
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fiber.StatusTooManyRequests, tooManyTries(throttled.RetryAfter)
 	case errors.Is(err, db.ErrNotFound):

@@ -105,7 +105,7 @@ func tellsWho(t *testing.T, s *site, _ sayings) {
 func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
 	forged := ""
-	for _, name := range []string{"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote-Session", "Remote_Session"} {
+	for _, name := range []string{"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote-Session", "Remote_Session", "Remote.User", "Remote~Groups", "Remote!User"} {
 		forged += name + ": forged\r\n"
 	}
 	ask := func(cookie string) answer {
@@ -147,15 +147,16 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
 	const ours = "__Secure-porchlight="
 	for sent, want := range map[string]string{
-		ours + token:                                              "",
-		ours + token + "; a=1":                                    "a=1",
-		"a=1; " + ours + token:                                    "a=1",
-		"a=1; " + ours + token + "; b=2":                          "a=1; b=2",
-		"a=1;" + ours + token + ";b=2":                            "a=1; b=2",
-		ours + "planted; a=1; " + ours + token + "; b=\"2 3\"":    "a=1; b=\"2 3\"",
-		"a=1; b=x=y; " + ours + token + "; xporchlight=3; c=":     "a=1; b=x=y; xporchlight=3; c=",
-		"a=1; __Host-porchlight=" + token + "; " + ours + token:   "a=1",
-		"porchlight-device=z; a=1; " + ours + token + "; theme=d": "a=1; theme=d",
+		ours + token:                                               "",
+		ours + token + "; a=1":                                     "a=1",
+		"a=1; " + ours + token:                                     "a=1",
+		"a=1; " + ours + token + "; b=2":                           "a=1; b=2",
+		"a=1;" + ours + token + ";b=2":                             "a=1; b=2",
+		ours + "planted; a=1; " + ours + token + "; b=\"2 3\"":     "a=1; b=\"2 3\"",
+		"a=1; b=x=y; " + ours + token + "; xporchlight=3; c=":      "a=1; b=x=y; xporchlight=3; c=",
+		"a=1; __Host-porchlight=" + token + "; " + ours + token:    "a=1",
+		"a=1; __Secure-porchlight =" + token + "; " + ours + token: "a=1",
+		"porchlight-device=z; a=1; " + ours + token + "; theme=d":  "a=1; theme=d",
 	} {
 		got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+sent+"\r\nConnection: close\r\n\r\n")
 		seen := s.reaches(t, got)
@@ -220,10 +221,25 @@ func opensASocket(t *testing.T, s *site, _ sayings) {
 	}
 	handshake("").is(t, 401, "")
 	s.untouched(t)
+	opensNothingElse(t, s)
 	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
 	handshake("Cookie: __Secure-porchlight="+visitor.domainCookie().Value+"\r\n").is(t, 101)
 	if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
 		t.Errorf("the app saw %v", seen)
+	}
+}
+
+// opensNothingElse asks for a connection on which the proxy would see no further request.
+func opensNothingElse(t *testing.T, s *site) {
+	t.Helper()
+	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	for _, upgrade := range []string{"Upgrade: h2c\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: H2C\r\n"} {
+		s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+token+"\r\nConnection: Upgrade, HTTP2-Settings\r\n"+upgrade+"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n")
+		for _, seen := range s.notes.take() {
+			if strings.Contains(strings.ToLower(strings.Join(seen.header.Values("Upgrade"), " ")), "h2c") {
+				t.Errorf("%q: the app was asked for %q", upgrade, seen.header.Values("Upgrade"))
+			}
+		}
 	}
 }
 
@@ -294,6 +310,7 @@ func knowsTheClient(t *testing.T, s *site, _ sayings) {
 	visitor := s.visit(firefoxOnLinux)
 	visitor.do("POST", ownSite+"/login", encode([]string{"username", "alice", "password", alicePassword}), "Content-Type", "application/x-www-form-urlencoded", "Accept", browserAccept,
 		"X-Forwarded-For", "203.0.113.9", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http").is(t, 303)
+	visitor.page(ownSite+"/auth/nginx", "X-Original-URL", notesSite+"/", "X-Original-Method", "GET").is(t, 404) // that is for proxies alone
 	got := visitor.page(ownSite + "/admin/proxy")
 	got.is(t, 200)
 	got.has(t, "<bdi>https</bdi>", "<bdi>auth.example.com</bdi>", "127.0.0.1")
