@@ -38,7 +38,6 @@ type Session struct {
 	ID           string // public; tells nothing about the token
 	UserID       int64
 	Username     string
-	Email        string // of the user; "" when not set
 	IsAdmin      bool   // the user is an administrator
 	DeviceName   string // the name that the user gave, else the one made from the User-Agent
 	MadeName     string // made from the User-Agent
@@ -91,7 +90,7 @@ func (s *Store) firstExpiry(now int64, shared bool) int64 {
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
 	token, now := newToken(), s.now()
 	session = Session{
-		ID: rand.Text(), UserID: user.ID, Username: user.Username, Email: user.Email, IsAdmin: user.IsAdmin,
+		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: new.DeviceName, MadeName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
 	}
@@ -130,7 +129,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 }
 
 // sessionColumns are what scanSession reads, from sessions s and users u; after them comes what the session was used for.
-const sessionColumns = `s.id, s.user_id, u.username, COALESCE(u.email, ''), u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
+const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
 const resumeSession = `
@@ -192,7 +191,7 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 // scanSession reads sessionColumns and what the session was used for.
 func scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
-	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.Email, &session.IsAdmin,
+	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
 		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -246,14 +245,13 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now()))
 }
 
-// OnlyAddress is the address from which every live session was begun; "" when there are two, or only one session.
+// OnlyAddress is the address from which every live session was begun; "" when there are two, or no session.
 func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
-	var sessions, addresses int
+	var addresses int
 	err = s.reader.QueryRowContext(ctx, `
-		SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM sessions WHERE expires_at > $1 LIMIT 2)),
-		       COUNT(*), COALESCE(MIN(ip), '')
-		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now()).Scan(&sessions, &addresses, &ip)
-	if sessions < 2 || addresses != 1 {
+		SELECT COUNT(*), COALESCE(MIN(ip), '')
+		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now()).Scan(&addresses, &ip)
+	if addresses != 1 {
 		ip = ""
 	}
 	return ip, unavailable(err)

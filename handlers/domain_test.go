@@ -338,6 +338,15 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 		}
 	}
 	check(t)
+	// With https, one from before the domain has another name: there is nothing to mend.
+	https := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"} })
+	https.addUser("alice", alicePassword)
+	_, signedIn := https.signInTo("")
+	got = https.newClient(firefoxOnLinux).page("/login?next=https://notes.example.com/", "Cookie", "__Secure-porchlight="+signedIn)
+	got.is(t, 303, "https://notes.example.com/")
+	if touched(got) {
+		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+	}
 	// On a shared computer it ends with the browser, the second time too.
 	shared := c.newClient(firefoxOnLinux)
 	shared.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)

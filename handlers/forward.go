@@ -16,7 +16,7 @@ import (
 
 // verifyForward answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
 func (h *handler) verifyForward(c *fiber.Ctx) error {
-	cookie := otherCookies(c)
+	cookie := otherCookies(c) // before they are parsed, which changes them
 	err := h.verify(c, readForwarded, func(asked appRequest, location string) error {
 		status := fiber.StatusFound
 		if asked.method != fiber.MethodGet && asked.method != fiber.MethodHead {
@@ -87,18 +87,18 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 // findVerified is findSession for an app; of several live sessions, one that may reach the app counts.
 func (h *handler) findVerified(c *fiber.Ctx, host string) (found db.Verified, err error) {
 	tokens := h.tokens(c)
-	if len(tokens) == 0 {
+	if len(tokens) == 0 { // nothing to look up, and yet a stranger is not sent to sign in where nobody can
 		if err := h.Store.Ping(); err != nil {
 			return found, err
 		}
 	}
 	err = db.ErrNotFound
 	for _, token := range tokens {
-		verified, problem := h.Store.Verify(token, host)
-		if errors.Is(problem, db.ErrNotFound) {
+		verified, failed := h.Store.Verify(token, host)
+		if errors.Is(failed, db.ErrNotFound) {
 			continue
 		}
-		if found, err = verified, problem; err != nil || found.Allowed {
+		if found, err = verified, failed; err != nil || found.Allowed {
 			break
 		}
 	}

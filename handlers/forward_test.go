@@ -13,7 +13,7 @@ import (
 // This file owns the answers to a reverse proxy that asks clearly: let through, to the sign-in page, not signed in, not allowed.
 // What is asked unclearly is in forward_refused_test.go.
 
-// identity is what an app is told, in the order of PROXIES.md; "-" is a header that is missing, or there twice.
+// identity is what an app is told: user, name, e-mail, groups, session; "-" is a header that is missing, or there twice.
 func identity(got answer) (all []string) {
 	for _, name := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"} {
 		values := got.header.Values(name)

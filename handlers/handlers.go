@@ -153,8 +153,9 @@ func newHandler(options Options) *handler {
 // secure tells whether people reach this server by https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
 
-// routeEveryMethod lets a method that the router does not know pass as TRACE, which no route but /auth/* has. The router itself
-// would answer it before any middleware, without the headers that go with every answer.
+// routeEveryMethod lets a method that the router does not know pass as TRACE, which is refused everywhere but at /auth/*, where
+// the question's own method does not matter. The router itself would answer it before any middleware, without the headers that go
+// with every answer; a list of methods would never be whole.
 func routeEveryMethod(app *fiber.App) {
 	route := app.Handler()
 	app.Server().Handler = func(ctx *fasthttp.RequestCtx) {

@@ -48,7 +48,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
 	session, token, err := h.findSession(c)
 	if err == nil {
-		if appOf(next) != "" && len(h.tokens(c)) == 1 { // of several, an app may have planted one
+		if appOf(next) != "" && !h.secure() && len(h.tokens(c)) == 1 { // of several, an app may have planted one
 			h.setCookie(c, token, session)
 		}
 		return c.Redirect(orSessions(next), fiber.StatusSeeOther)

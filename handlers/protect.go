@@ -56,12 +56,21 @@ func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
 // refuseTwoLengths ends the connection after a request whose length is told in two ways (RFC 9112, 6.3): a proxy in front may
 // have read another request in it.
 func refuseTwoLengths(c *fiber.Ctx) error {
-	header := &c.Request().Header
-	if len(header.Peek(fiber.HeaderTransferEncoding)) > 0 && bytes.Contains(bytes.ToLower(header.RawHeaders()), []byte("content-length:")) {
+	told := 0
+	for line := range bytes.SplitSeq(c.Request().Header.RawHeaders(), []byte("\n")) {
+		if startsWith(line, "transfer-encoding") || startsWith(line, "content-length") {
+			told++
+		}
+	}
+	if told > 1 {
 		c.Context().SetConnectionClose()
 		return fiber.ErrBadRequest
 	}
 	return c.Next()
+}
+
+func startsWith(line []byte, name string) bool {
+	return len(line) > len(name) && line[0]|0x20 == name[0] && bytes.EqualFold(line[:len(name)], []byte(name))
 }
 
 // refusePackedBody keeps bodies as small as they look: Fiber would unpack 64 KB to any size, before anybody signed in.
