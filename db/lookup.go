@@ -146,7 +146,7 @@ func (l *lookup) close() error {
 // scanner is a row of an answer: database/sql's, or a lookupRow.
 type scanner interface{ Scan(dest ...any) error }
 
-// lookupRow is a row as the driver hands it over. It scans into the types that a Session has.
+// lookupRow is a row as the driver hands it over. It scans into the types that the questions ask for.
 type lookupRow []driver.Value
 
 func (r lookupRow) Scan(dest ...any) error {
@@ -163,7 +163,7 @@ func (r lookupRow) Scan(dest ...any) error {
 			*to = n != 0
 		}
 		if !ok {
-			return fmt.Errorf("column %d of a session holds %T, not what %T needs", i, r[i], to)
+			return fmt.Errorf("column %d holds %T, not what %T needs", i, r[i], to)
 		}
 	}
 	return nil

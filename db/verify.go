@@ -38,7 +38,7 @@ const ruleLetsIn = `
 // host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
 func (s *Store) Verify(token, host string) (Verified, error) {
 	return find(s, token, func(hash []byte, now int64) (Verified, error) {
-		verified, err := ask(s.tokens, askVerify, scanVerified, host, siblings(host), boolean(!s.options.DenyApps), hash, now)
+		verified, err := ask(s.tokens, askVerify, scanVerified, host, siblings(host), !s.options.DenyApps, hash, now)
 		if err == nil {
 			verified.host = host
 		}
@@ -52,13 +52,6 @@ func siblings(host string) string {
 		return "*." + parent
 	}
 	return ""
-}
-
-func boolean(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func scanVerified(row scanner) (v Verified, err error) {

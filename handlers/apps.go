@@ -41,5 +41,9 @@ func (a usedApps) All() (all []usedApp) {
 }
 
 // Shown are those that the row names, and More is how many others there are.
-func (a usedApps) Shown() []usedApp { return a.All()[:min(len(a.All()), appsShown)] }
-func (a usedApps) More() int        { return max(strings.Count(string(a), "\n")-appsShown, 0) }
+func (a usedApps) Shown() []usedApp {
+	all := a.All()
+	return all[:min(len(all), appsShown)]
+}
+
+func (a usedApps) More() int { return max(strings.Count(string(a), "\n")-appsShown, 0) }

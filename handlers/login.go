@@ -42,8 +42,8 @@ func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
 }
 
 // showSignIn sends those who are signed in where they wanted to go. An app that sent them here did not get the cookie: with
-// plain http, it may be from before there was a cookie domain, so they get it once more. Who was signed out is told so, once: the cookie goes
-// with that.
+// plain http, it may be from before there was a cookie domain, so they get it once more. Who was signed out is told so,
+// once: the cookie goes with that.
 func (h *handler) showSignIn(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
 	session, token, err := h.findSession(c)

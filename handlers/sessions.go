@@ -71,7 +71,7 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 // loadList reads the caller's devices: this one first, then the others, last active first.
 func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	current := currentSession(c)
-	list := sessionList{Current: h.newRow(current, true), All: all, Most: rowsMost}
+	list := sessionList{All: all, Most: rowsMost}
 	limit := rowsShown
 	if all {
 		limit = rowsMost
@@ -91,14 +91,16 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 			list.Others = append(list.Others, h.newRow(session, false))
 		}
 	}
-	if !known { // more than a page of others were active since
-		if current, err = h.Store.Session(c.UserContext(), current.UserID, current.ID); err == nil {
-			list.Current = h.newRow(current, true)
-		} else if !errors.Is(err, db.ErrNotFound) {
-			return list, err
-		}
+	if known {
+		return list, nil
 	}
-	return list, nil
+	// More than a page of others were active since, or it ended in this moment: then the list is the last that it sees.
+	fresh, err := h.Store.Session(c.UserContext(), current.UserID, current.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		fresh, err = current, nil
+	}
+	list.Current = h.newRow(fresh, true)
+	return list, err
 }
 
 type sessionsPage struct {
