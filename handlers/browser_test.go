@@ -28,6 +28,9 @@ import (
 
 // TestBrowser uses the pages in a real browser: one Chromium, in which every test has browsers of its own.
 func TestBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Chromium")
+	}
 	chromium := startChromium(t)
 	for _, test := range []struct {
 		name string

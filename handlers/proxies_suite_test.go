@@ -16,6 +16,9 @@ const (
 )
 
 func TestProxies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts reverse proxies")
+	}
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			p.find(t)
