@@ -214,7 +214,7 @@ func openHousehold(t testing.TB, sessions map[string]int) *household {
 
 func (h *household) withStore(do func(*db.Store)) {
 	h.t.Helper()
-	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), HashCost: db.HashCost{Memory: 8, Time: 1}})
+	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
 	if err != nil {
 		h.t.Fatal(err)
 	}

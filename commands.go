@@ -191,14 +191,28 @@ func (*versionCommand) Run(e *environment) error {
 	return nil
 }
 
+// withStore does something with the database that there is.
 func (e *environment) withStore(do func(*db.Store) error) error {
-	_, missing := os.Stat(e.database())
-	store, err := e.open()
+	return e.withOptions(e.databaseOptions(), do)
+}
+
+// withNewStore creates the database when there is none.
+func (e *environment) withNewStore(do func(*db.Store) error) error {
+	options := e.databaseOptions()
+	options.Create = true
+	_, missing := os.Stat(options.Path)
+	return e.withOptions(options, func(store *db.Store) error {
+		if missing != nil {
+			fmt.Fprintln(os.Stderr, "Created a new database:", options.Path)
+		}
+		return do(store)
+	})
+}
+
+func (e *environment) withOptions(options db.Options, do func(*db.Store) error) error {
+	store, err := db.Open(e.ctx, options)
 	if err != nil {
 		return err
-	}
-	if missing != nil { // most likely --data is not the server's
-		fmt.Fprintln(os.Stderr, "Made a new database:", e.database())
 	}
 	return errors.Join(do(store), store.Close())
 }

@@ -137,10 +137,13 @@ func TestUserList(t *testing.T) {
 	}
 }
 
-// A folder that is not there yet is made: the lists are empty, and JSON says [].
-func TestListsOfAFreshFolder(t *testing.T) {
+// The lists of a database without accounts are empty, and JSON says [].
+func TestListsOfAnEmptyDatabase(t *testing.T) {
+	data := t.TempDir()
+	if err := start(t, data).stop(); err != nil {
+		t.Fatal(err)
+	}
 	for _, what := range []string{"user", "session"} {
-		data := t.TempDir() + "/data"
 		if out := must(t, "", "--data", data, what, "list", "--json"); strings.TrimSpace(out) != "[]" {
 			t.Errorf("%s list --json printed %q", what, out)
 		}

@@ -30,7 +30,7 @@ type userAddCommand struct {
 }
 
 func (a *userAddCommand) Run(e *environment) error {
-	return e.withStore(func(store *db.Store) error {
+	return e.withNewStore(func(store *db.Store) error {
 		password, err := e.askPassword()
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ type userInviteCommand struct {
 }
 
 func (i *userInviteCommand) Run(e *environment) error {
-	return e.withStore(func(store *db.Store) error {
+	return e.withNewStore(func(store *db.Store) error {
 		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin})
 		if errors.Is(err, db.ErrDisabled) {
 			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))

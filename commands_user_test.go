@@ -371,7 +371,7 @@ func userTestHealth(t *testing.T, address string) (code int, body string) {
 
 func TestHealthcheckOfServerWhoseDatabaseIsClosed(t *testing.T) {
 	u := newUserTest(t)
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(u.data, "porchlight.db")})
+	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(u.data, "porchlight.db"), Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

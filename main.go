@@ -66,15 +66,16 @@ type environment struct {
 
 func (e *environment) database() string { return filepath.Join(e.settings.Data, "porchlight.db") }
 
-// open opens the store with the settings.
-func (e *environment) open() (*db.Store, error) {
-	return db.Open(e.ctx, db.Options{
+// databaseOptions are the settings that the database needs.
+func (e *environment) databaseOptions() db.Options {
+	return db.Options{
 		Path:        e.database(),
 		Limits:      e.settings.limits(),
 		MaxSessions: e.settings.MaxSessions,
 		Site:        e.settings.url.Hostname(),
 		DenyApps:    e.settings.AppsDefault == "deny",
-	})
+		Warn:        func(message string) { fmt.Fprintln(os.Stderr, "porchlight: warning:", message) },
+	}
 }
 
 // shutdownWait is how long requests that are under way may take when the server is told to stop.
@@ -83,7 +84,9 @@ const shutdownWait = 5 * time.Second
 // serve runs the server until the context ends.
 func serve(e *environment) (err error) {
 	log := e.settings.logger(os.Stderr)
-	store, err := e.open()
+	options := e.databaseOptions()
+	options.Create, options.Serve, options.Warn = true, true, func(message string) { log.Warn(message) }
+	store, err := db.Open(e.ctx, options)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ func TestServeMakesANewSetUpLinkEachTime(t *testing.T) {
 		}
 		seen[line] = true
 		s.newClient().want(http.StatusOK, "/healthz")
+		s.stop()
 	}
 	if len(seen) != 2 {
 		t.Errorf("the links are %v", seen)
@@ -163,7 +164,7 @@ func TestServeRefusesADatabaseItCannotUse(t *testing.T) {
 		{"somebody else's", func(path string) {
 			write(path, "")
 			change(t, path, `CREATE TABLE recipes (name TEXT)`)
-		}, "Porchlight's"},
+		}, "not a Porchlight database"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHousehold(t, map[string]int{"ada": 1})
@@ -204,16 +205,22 @@ func TestServeRefusesAFolderItCannotUse(t *testing.T) {
 	}
 }
 
-// A start that fails because the port is taken changes nothing, whatever else it was told: a second start with other
-// limits must not end the sessions of the server that runs.
-func TestServeOnAPortInUse(t *testing.T) {
+// A second server on the same database is refused, and so is one on a port that is taken. Neither changes anything: a start
+// with other limits must not end the sessions of the server that runs.
+func TestServeTwice(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2})
 	rows := func() []string {
 		return column(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
 	}
 	before := rows()
 	s := start(t, h.data)
-	out, err := command(t, "", h.with("--listen", s.listen, "--idle-timeout", "1ms", "--max-lifetime", "1ms")...)
+	limits := []string{"--idle-timeout", "1ms", "--max-lifetime", "1ms"}
+	out, err := command(t, "", h.with(append(limits, "--listen", "127.0.0.1:0")...)...)
+	refused(t, err, 1, h.path(), "already")
+	if out != "" {
+		t.Errorf("printed %q", out)
+	}
+	out, err = command(t, "", append(limits, "--data", t.TempDir(), "--listen", s.listen)...)
 	refused(t, err, 1, s.listen, "--listen")
 	if out != "" {
 		t.Errorf("printed %q", out)
@@ -346,7 +353,7 @@ func TestServeSweeps(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 3, "bo": 1})
 	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
 	change(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
-	start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
+	first := start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
 	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
 	if got := column(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
 		t.Errorf("recorded as expired are %q", got)
@@ -356,6 +363,7 @@ func TestServeSweeps(t *testing.T) {
 	})
 
 	// One that expires by itself, under limits of its own.
+	first.stop()
 	s := start(t, h.data, "--sweep-interval", "10ms", "--shared-idle-timeout", "100ms")
 	ada := s.newClient()
 	if status, body := ada.form("/login", "username", "ada", "password", adaPassword, "shared", "1"); status != http.StatusOK {

@@ -45,7 +45,7 @@ func openAccountStore(t testing.TB) *accountStore {
 func (s *accountStore) open() {
 	s.t.Helper()
 	var err error
-	s.Store, err = db.Open(context.Background(), db.Options{Path: s.path, HashCost: db.HashCost{Memory: 8, Time: 1}, Now: s.now})
+	s.Store, err = db.Open(context.Background(), db.Options{Path: s.path, Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}, Now: s.now})
 	if err != nil {
 		s.t.Fatal(err)
 	}

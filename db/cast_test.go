@@ -61,7 +61,7 @@ type house struct {
 func openHouse(t testing.TB, change ...func(*db.Options)) *house {
 	t.Helper()
 	h := &house{t: t, clock: newClock()}
-	h.options = db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), HashCost: testHashCost, Now: h.clock.now}
+	h.options = db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), Create: true, HashCost: testHashCost, Now: h.clock.now}
 	h.open(change...)
 	h.disk = openDisk(t, h.options.Path)
 	t.Cleanup(func() {

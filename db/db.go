@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,17 +30,6 @@ const writeWait = 1500 * time.Millisecond
 // readers is how many connections read at once. Reads are short and never wait for a write.
 const readers = 2
 
-// Options say where the database is and how long things last in it.
-type Options struct {
-	Path        string           // of the database file; its folder is made when it is missing
-	Limits      Limits           // the zero value takes DefaultLimits
-	MaxSessions int              // live sessions a user may have; 0 means 100
-	Site        string           // the host of the public address: no password may be made of it
-	HashCost    HashCost         // the zero value takes DefaultHashCost
-	DenyApps    bool             // a guarded host without a rule is open to nobody, instead of every signed-in user
-	Now         func() time.Time // nil means time.Now
-}
-
 // The questions that the lookups named tokens answer.
 const (
 	askResume = iota
@@ -58,42 +46,17 @@ type Store struct {
 	devices *lookups // the sessions of a user: every device list asks
 	hasher  *hasher
 	file    os.FileInfo // the database file as it was opened
+	lock    *fileLock   // of a server, until Close
 
 	pending pending
 }
 
-// Open migrates the database and opens it. The error is one line for the person who runs the server.
-func Open(ctx context.Context, options Options) (*Store, error) {
-	if options.Limits == (Limits{}) {
-		options.Limits = DefaultLimits
-	}
-	if options.MaxSessions == 0 {
-		options.MaxSessions = 100
-	}
-	if options.HashCost == (HashCost{}) {
-		options.HashCost = DefaultHashCost
-	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
-	if err := makeFile(options.Path); err != nil {
-		return nil, err
-	}
-	if err := migrate(ctx, options.Path); err != nil {
-		return nil, err
-	}
-	s := &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
-	if err := s.connect(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot open the database %s: %w", options.Path, err), s.Close())
-	}
-	return s, nil
-}
-
 // Every setting is part of the address, so that it holds for every connection. FULL, because the driver
-// would choose NORMAL, which loses acknowledged commits in a power cut. Each reader caches 1 MB: the inner pages of the
+// would choose NORMAL, which loses acknowledged commits in a power cut. What is deleted is overwritten: accounts that were
+// deleted must not be found in the file's free pages. Each reader caches 1 MB: the inner pages of the
 // indexes, even of a million sessions; the rest is in the system's own cache anyway.
 const (
-	writerSettings = "_journal_mode=WAL&_sync=FULL&_busy_timeout=1000&_txlock=immediate&_fk=1"
+	writerSettings = "_journal_mode=WAL&_sync=FULL&_busy_timeout=1000&_txlock=immediate&_fk=1&_secure_delete=1"
 	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000&_cache_size=-1000"
 )
 
@@ -146,18 +109,6 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// makeFile makes the folder and the file for their owner alone, before SQLite would make them for everybody.
-func makeFile(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("cannot make the data folder: %w; choose another with --data", err)
-	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot open the database: %w; check who owns the file, or choose another folder with --data", err)
-	}
-	return errors.Join(file.Chmod(0o600), file.Close())
-}
-
 // Close writes what is still noted in memory, then closes the database.
 func (s *Store) Close() error {
 	var errs []error
@@ -170,7 +121,7 @@ func (s *Store) Close() error {
 			errs = append(errs, pool.Close())
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.lock.release())...)
 }
 
 // Ping asks for a session that cannot be: the database answers.

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"io/fs"
 )
 
 // What the tests need of the inside.
@@ -13,7 +14,10 @@ const (
 	HashingInAll    = hashingAtOnce + hashingWaiting
 )
 
-var MigrateWith = migrateWith
+// MigrateWith migrates as a command does, with other steps.
+func MigrateWith(ctx context.Context, path string, steps fs.FS) error {
+	return migrateWith(ctx, path, false, steps)
+}
 
 // Writer is the pool of the one connection that writes.
 func (s *Store) Writer() *sql.DB { return s.writer }

@@ -7,100 +7,142 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 
 	"porchlight/migrations"
 )
 
-// migrate brings the database up to this binary's version. A file lock keeps two processes that start together apart.
-// What cannot be migrated is refused and left as it was.
-func migrate(ctx context.Context, path string) error {
-	return migrateWith(ctx, path, migrations.FS)
+// keptCopies is how many copies from before migrations stay beside the database.
+const keptCopies = 3
+
+// secureDeleteSince is the first version that was written with secure_delete on.
+const secureDeleteSince = 7
+
+// commandWait is how long a command waits for another process that migrates.
+const commandWait = 2 * time.Second
+
+var errNotOurs = errors.New("it is not Porchlight's")
+
+// migrate brings the database up to this binary's version. A server holds the lock already. A command takes it when steps
+// are missing, and fails while a server holds it. Whatever fails leaves the database as it was.
+func migrate(ctx context.Context, path string, locked bool) error {
+	return migrateWith(ctx, path, locked, migrations.FS)
 }
 
-func migrateWith(ctx context.Context, path string, steps fs.FS) (err error) {
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if _, err := lock.TryLockContext(wait, 50*time.Millisecond); errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("cannot lock %s.lock: another Porchlight seems to be migrating this database; try again", path)
-	} else if err != nil {
-		return fmt.Errorf("cannot lock the database: %w; check who owns the folder, or choose another with --data", err)
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-
+func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) error {
 	// Foreign keys are off here: with them on, rebuilding a table would delete its children.
-	pool, err := openPool(path, "_busy_timeout=5000&_fk=0&_sync=FULL", 1)
+	pool, err := openPool(path, "_busy_timeout=1000&_fk=0&_sync=FULL&_secure_delete=1", 1)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	current, err := version(ctx, pool)
-	if err != nil {
-		return fmt.Errorf("cannot read the database %s: %w; restore a backup, or choose another folder with --data", path, err)
-	}
-	newest, err := newestOf(steps)
-	if err != nil {
-		return err
+	current, newest, err := versions(ctx, pool, steps)
+	if err == nil && current < newest && !locked {
+		lock, lockErr := lockToMigrate(ctx, path)
+		defer lock.release()
+		// Whoever held the lock may have migrated the database meanwhile.
+		if current, newest, err = versions(ctx, pool, steps); err == nil && current < newest {
+			err = lockErr
+		}
 	}
 	switch {
+	case errors.Is(err, errNotOurs):
+		return fmt.Errorf("%s is not a Porchlight database; choose another folder with --data", path)
+	case err != nil:
+		return explain(path, err)
+	case current > newest:
+		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; run the newer Porchlight, or restore a backup", path, current, newest)
 	case current == newest:
 		return nil
-	case current > newest:
-		return fmt.Errorf("the database %s is of version %d, newer than this Porchlight, which knows %d; run the newer Porchlight again, or restore a backup", path, current, newest)
-	case current > 0:
-		if err := rehearse(ctx, pool, path, fmt.Sprintf("%s.before-%d", path, newest), steps); err != nil {
+	}
+	kept := ""
+	if current > 0 {
+		if kept, err = keepCopy(ctx, pool, path, current); err != nil {
+			return explain(path, fmt.Errorf("copy the database before migrating it: %w", err))
+		}
+	}
+	if err := apply(ctx, pool, current, steps); err != nil {
+		if kept != "" {
+			os.Remove(kept) // nothing was changed
+		}
+		return explain(path, fmt.Errorf("migrate the database (nothing was changed): %w", err))
+	}
+	return nil
+}
+
+// versions returns the version of the database and the newest that the steps lead to.
+func versions(ctx context.Context, pool *sql.DB, steps fs.FS) (current, newest int64, err error) {
+	provider, err := newProvider(pool, steps)
+	if err != nil {
+		return 0, 0, err
+	}
+	sources := provider.ListSources()
+	current, err = version(ctx, pool)
+	return current, sources[len(sources)-1].Version, err
+}
+
+// version is 0 for an empty file, and errNotOurs for a database that another program made.
+func version(ctx context.Context, pool *sql.DB) (int64, error) {
+	var tables, ours int
+	err := pool.QueryRowContext(ctx, `
+		SELECT COUNT(*), COUNT(*) FILTER (WHERE name = 'goose_db_version')
+		FROM sqlite_master`).Scan(&tables, &ours)
+	switch {
+	case err != nil || tables == 0:
+		return 0, err
+	case ours == 0:
+		return 0, errNotOurs
+	}
+	var version int64
+	err = pool.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied = 1`).Scan(&version)
+	return version, err
+}
+
+// apply runs all missing steps in one transaction: a crash leaves the old version or the new one, never one between.
+func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err error) {
+	if 0 < current && current < secureDeleteSince {
+		// What was deleted until now is still in free pages.
+		if _, err := pool.ExecContext(ctx, `VACUUM`); err != nil {
 			return err
 		}
 	}
-	if err := up(ctx, pool, steps); err != nil {
-		return fmt.Errorf("cannot migrate the database %s: %w; make sure that the disk has room, or choose another folder with --data", path, err)
+	provider, err := newProvider(pool, steps)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// rehearse keeps a copy of an existing database, and migrates another copy first: several steps are several
-// transactions, and one that fails half-way must not leave the real database between two versions.
-func rehearse(ctx context.Context, pool *sql.DB, path, kept string, steps fs.FS) error {
-	trial := path + ".trial"
-	defer os.Remove(trial)
-	for _, to := range []string{kept, trial} {
-		if err := copyDatabase(ctx, pool, to); err != nil {
-			return fmt.Errorf("cannot copy the database to %s before migrating it: %w; make room there", to, err)
+	if _, err := pool.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			pool.Exec(`ROLLBACK`) // fails when SQLite has rolled back by itself
 		}
-	}
-	copied, err := openPool(trial, "_fk=0", 1)
-	if err != nil {
+	}()
+	var partial *goose.PartialError
+	if _, err := provider.Up(ctx); errors.As(err, &partial) {
+		return fmt.Errorf("%s: %w", filepath.Base(partial.Failed.Source.Path), partial.Err)
+	} else if err != nil {
 		return err
 	}
-	defer copied.Close()
-	if err := up(ctx, copied, steps); err != nil {
-		return fmt.Errorf("cannot migrate the database %s: %w; nothing was changed: run the Porchlight that you had, and report this", path, err)
+	if err := checkParents(ctx, pool); err != nil {
+		return err
 	}
-	return nil
+	_, err = pool.ExecContext(ctx, `COMMIT`)
+	return err
 }
 
-func newestOf(steps fs.FS) (int64, error) {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, new(sql.DB), steps, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return 0, fmt.Errorf("read the migrations: %w", err)
-	}
-	sources := provider.ListSources()
-	return sources[len(sources)-1].Version, nil
+// newProvider reads the steps. A provider that isolates DDL begins no transactions of its own, so that its statements join the
+// one of apply: the pool has a single connection.
+func newProvider(pool *sql.DB, steps fs.FS) (*goose.Provider, error) {
+	return goose.NewProvider(goose.DialectSQLite3, pool, steps, goose.WithDisableGlobalRegistry(true), goose.WithIsolateDDL(true))
 }
 
-// up runs the steps that are missing. They ran with foreign keys off, so what they left is checked.
-func up(ctx context.Context, pool *sql.DB, steps fs.FS) error {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, pool, steps, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return err
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return err
-	}
+// checkParents reports a row that refers to none: the steps ran with foreign keys off.
+func checkParents(ctx context.Context, pool *sql.DB) error {
 	rows, err := pool.QueryContext(ctx, `PRAGMA foreign_key_check`)
 	if err != nil {
 		return err
@@ -112,28 +154,55 @@ func up(ctx context.Context, pool *sql.DB, steps fs.FS) error {
 	return rows.Err()
 }
 
-// version is 0 for an empty file. A database that somebody else made is an error: it is not ours to change.
-func version(ctx context.Context, pool *sql.DB) (int64, error) {
-	var tables, ours int
-	err := pool.QueryRowContext(ctx, `
-		SELECT COUNT(*), COUNT(*) FILTER (WHERE name = 'goose_db_version')
-		FROM sqlite_master`).Scan(&tables, &ours)
-	switch {
-	case err != nil || tables == 0:
-		return 0, err
-	case ours == 0:
-		return 0, errors.New("it is not Porchlight's")
+// keepCopy writes a copy that is named by the version it holds. It never overwrites one; the newest few stay.
+func keepCopy(ctx context.Context, pool *sql.DB, path string, version int64) (kept string, err error) {
+	removeLeftovers(path)
+	kept = fmt.Sprintf("%s.version-%d", path, version)
+	for i := 2; ; i++ { // a start that was killed, or a return to an older version, left one already
+		if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return "", err
+		}
+		kept = fmt.Sprintf("%s.version-%d.%d", path, version, i)
 	}
-	var version int64
-	err = pool.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied = 1`).Scan(&version)
-	return version, err
+	if err := copyDatabase(ctx, pool, kept, takeOwner); err != nil {
+		return "", err
+	}
+	return kept, pruneCopies(path)
 }
 
-// copyDatabase writes a whole copy, for its owner alone. An older copy of the same name gives way.
-func copyDatabase(ctx context.Context, pool *sql.DB, to string) error {
-	if err := os.WriteFile(to, nil, 0o600); err != nil { // VACUUM INTO takes an empty file and keeps its mode
+// pruneCopies removes all copies but the newest: a deleted account must not live on in them for good. Earlier Porchlights
+// named a copy .before-N for the version that it was migrated to.
+func pruneCopies(path string) error {
+	type keptCopy struct {
+		name         string
+		version, nth int64
+	}
+	var copies []keptCopy
+	names, err := filepath.Glob(globPath(path) + ".*")
+	if err != nil {
 		return err
 	}
-	_, err := pool.ExecContext(ctx, `VACUUM INTO $1`, to)
-	return err
+	for _, name := range names {
+		c := keptCopy{name: name}
+		suffix := name[len(path):]
+		if n, _ := fmt.Sscanf(suffix, ".version-%d.%d", &c.version, &c.nth); n == 0 {
+			if n, _ := fmt.Sscanf(suffix, ".before-%d", &c.version); n == 0 {
+				continue
+			}
+			c.version--
+		}
+		copies = append(copies, c)
+	}
+	slices.SortFunc(copies, func(a, b keptCopy) int {
+		return slices.Compare([]int64{b.version, b.nth}, []int64{a.version, a.nth})
+	})
+	var errs []error
+	for i, c := range copies {
+		if i >= keptCopies {
+			errs = append(errs, os.Remove(c.name))
+		}
+	}
+	return errors.Join(errs...)
 }

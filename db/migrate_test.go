@@ -88,7 +88,7 @@ func TestOpenMakesANewDatabase(t *testing.T) {
 	if loose := h.texts(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict = 0 AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%'`); len(loose) != 0 {
 		t.Errorf("not STRICT: %v", loose)
 	}
-	if copies, _ := filepath.Glob(h.options.Path + ".before-*"); len(copies) != 0 {
+	if copies, _ := filepath.Glob(h.options.Path + ".version-*"); len(copies) != 0 {
 		t.Errorf("there was nothing to keep a copy of: %v", copies)
 	}
 }
@@ -113,7 +113,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	for i := range stores {
 		all.Go(func() {
 			var err error
-			if stores[i], err = db.Open(context.Background(), db.Options{Path: path, HashCost: testHashCost}); err != nil {
+			if stores[i], err = db.Open(context.Background(), db.Options{Path: path, Create: true, HashCost: testHashCost}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -170,35 +170,35 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			disk.Close()
-		}, "not Porchlight's"},
+		}, "not a Porchlight database"},
 		{"somebody else's, in WAL mode", func(t *testing.T, path string) {
 			disk := openDisk(t, path)
 			if _, err := disk.Exec(`PRAGMA journal_mode = WAL; CREATE TABLE recipes (recipe TEXT)`); err != nil {
 				t.Fatal(err)
 			}
 			disk.Close()
-		}, "not Porchlight's"},
+		}, "not a Porchlight database"},
 		{"garbage", func(t *testing.T, path string) {
 			if err := os.WriteFile(path, bytes.Repeat([]byte("dear diary, "), 1000), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "cannot read the database"},
+		}, "is damaged"},
 		{"cut short", func(t *testing.T, path string) {
 			if err := os.WriteFile(path, openCast(t).closed()[:5000], 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "cannot read the database"},
+		}, "is damaged"},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, "cannot open the database"},
+		}, "is not a file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "porchlight.db")
 			test.make(t, path)
 			before, _ := os.ReadFile(path)
-			store, err := db.Open(t.Context(), db.Options{Path: path, HashCost: testHashCost})
+			store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: testHashCost})
 			if err == nil {
 				store.Close()
 				t.Fatal("it was opened")
@@ -226,7 +226,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 	if n := c.number(`SELECT COUNT(*) FROM users WHERE colour IS NULL`); n != 2 || c.version() != 98 {
 		t.Errorf("%d users, version %d", n, c.version())
 	}
-	kept := c.options.Path + ".before-98"
+	kept := fmt.Sprintf("%s.version-%d", c.options.Path, newest(t))
 	info, err := os.Stat(kept)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the copy: %v, %v", info, err)
@@ -259,8 +259,8 @@ func TestMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
 			if !bytes.Equal(read(t, c.options.Path), before) {
 				t.Error("the file was changed")
 			}
-			if left, _ := filepath.Glob(c.options.Path + ".trial*"); len(left) != 0 {
-				t.Errorf("it left %v", left)
+			if left, _ := filepath.Glob(c.options.Path + ".version-*"); len(left) != 0 {
+				t.Errorf("it left %v, though nothing was changed", left)
 			}
 			c.open()
 			for _, d := range []device{c.laptop, c.phone, c.desk} {
@@ -306,7 +306,7 @@ func TestFilesAreTheirOwnersAlone(t *testing.T) {
 func TestOpenInAFolderOfAnyName(t *testing.T) {
 	for _, name := range []string{"my data", "50% off?", "a#b", "a&_sync=OFF", "é:ü", "file:x", "+plus+"} {
 		path := filepath.Join(t.TempDir(), name, "porchlight.db")
-		store, err := db.Open(t.Context(), db.Options{Path: path, HashCost: testHashCost})
+		store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: testHashCost})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -430,7 +430,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 		t.Errorf("listed are %+v, %v", all, err)
 	}
 	// The copy that was kept is of the version before, with the same in it.
-	kept := fmt.Sprintf("%s.before-%d", path, newest(t))
+	kept := fmt.Sprintf("%s.version-%d", path, before)
 	var version int64
 	if err := openDisk(t, kept).QueryRow(`SELECT MAX(version_id) FROM goose_db_version`).Scan(&version); err != nil || version != before {
 		t.Errorf("the copy is of version %d, %v", version, err)

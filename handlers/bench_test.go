@@ -95,7 +95,7 @@ func BenchmarkForward(b *testing.B) {
 }
 
 func BenchmarkSignIn(b *testing.B) {
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(b.TempDir(), "porchlight.db")}) // at the real cost of a hash
+	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(b.TempDir(), "porchlight.db"), Create: true}) // at the real cost of a hash
 	if err != nil {
 		b.Fatal(err)
 	}

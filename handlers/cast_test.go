@@ -95,7 +95,7 @@ func openHouse(t testing.TB, change ...func(*handlers.Options)) *house {
 		clock: &clock{at: time.Date(2026, 11, 18, 10, 2, 0, 0, time.UTC)}, log: &logs{},
 	}
 	var err error
-	h.store, err = db.Open(context.Background(), db.Options{Path: h.path, HashCost: testHashCost, Now: h.clock.now})
+	h.store, err = db.Open(context.Background(), db.Options{Path: h.path, Create: true, HashCost: testHashCost, Now: h.clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}

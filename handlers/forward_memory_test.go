@@ -20,7 +20,7 @@ import (
 
 func TestVerifyGrowsNothing(t *testing.T) {
 	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), HashCost: db.HashCost{Memory: 8, Time: 1}})
+	store, err := db.Open(ctx, db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

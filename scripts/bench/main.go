@@ -158,7 +158,7 @@ func benchSize(data, binary, self string, count int) error {
 // others, ten each.
 func seed(data string, count int) (tokens []string, err error) {
 	path := filepath.Join(data, "porchlight.db")
-	store, err := db.Open(context.Background(), db.Options{Path: path})
+	store, err := db.Open(context.Background(), db.Options{Path: path, Create: true})
 	if err != nil {
 		return nil, err
 	}

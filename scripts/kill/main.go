@@ -112,7 +112,7 @@ func run(program string) (err error) {
 // fill makes an account, its sessions and the one more that revokes them.
 func (h *house) fill(sessions int) (alive []browser, err error) {
 	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: h.database(), MaxSessions: 2 * sessions})
+	store, err := db.Open(ctx, db.Options{Path: h.database(), Create: true, MaxSessions: 2 * sessions})
 	if err != nil {
 		return nil, err
 	}

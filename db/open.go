@@ -1,0 +1,185 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say where the database is and how long things last in it.
+type Options struct {
+	Path        string               // of the database file
+	Create      bool                 // create the database, and its folder, when there is none; else Open fails
+	Serve       bool                 // this is the server: one per database, and nobody migrates the database until Close
+	Limits      Limits               // the zero value takes DefaultLimits
+	MaxSessions int                  // live sessions a user may have; 0 means 100
+	Site        string               // the host of the public address: no password may be made of it
+	HashCost    HashCost             // the zero value takes DefaultHashCost
+	DenyApps    bool                 // a guarded host without a rule is open to nobody, instead of every signed-in user
+	Now         func() time.Time     // nil means time.Now
+	Warn        func(message string) // is called with what is wrong but does not keep the database from opening; may be nil
+}
+
+// roomNeeded is the free space, in bytes, that Open asks for. SQLite maps its -shm file into memory, and a disk that is full
+// when a page of it is first written ends the process with SIGBUS. (SQLite allocates one byte per 4 kB, so with blocks
+// of 1 kB three in four are holes.)
+const roomNeeded = 1 << 20
+
+// checkFor bounds the search for damage when a server starts, which reads the whole file: 1 GB takes longer.
+const checkFor = time.Second
+
+// Open migrates the database and opens it. The error is one line for the person who runs the server.
+func Open(ctx context.Context, options Options) (*Store, error) {
+	if options.Limits == (Limits{}) {
+		options.Limits = DefaultLimits
+	}
+	if options.MaxSessions == 0 {
+		options.MaxSessions = 100
+	}
+	if options.HashCost == (HashCost{}) {
+		options.HashCost = DefaultHashCost
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Warn == nil {
+		options.Warn = func(string) {}
+	}
+	s := &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
+	err := s.prepare(ctx)
+	if err == nil {
+		err = explain(options.Path, s.connect(ctx))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// prepare makes sure that there is a sound database of this binary's version to connect to.
+func (s *Store) prepare(ctx context.Context) (err error) {
+	path := s.options.Path
+	found, err := findDatabase(path)
+	if err != nil {
+		return err
+	}
+	if !found && !s.options.Create {
+		return fmt.Errorf("there is no database %s; name the server's data folder with --data", path)
+	}
+	if err := s.prepareFolder(); err != nil {
+		return err
+	}
+	if s.options.Serve {
+		if s.lock, err = lockToServe(ctx, path); err != nil {
+			return err
+		}
+		if found, err = findDatabase(path); err != nil { // as whoever had the lock left it
+			return err
+		}
+	}
+	if !found {
+		if err := ensureFile(path); err != nil {
+			return explain(path, err)
+		}
+	} else if s.options.Serve {
+		if err := checkDamage(ctx, path); err != nil {
+			return explain(path, err)
+		}
+	}
+	return migrate(ctx, path, s.lock != nil)
+}
+
+// prepareFolder creates the folder when it is missing, shuts out everybody but its owner, and checks that there is room.
+func (s *Store) prepareFolder() error {
+	path := s.options.Path
+	folder := filepath.Dir(path)
+	if err := makeFolder(folder); err != nil {
+		return explain(path, fmt.Errorf("create the data folder: %w", err))
+	}
+	if err := closeFolder(folder); err != nil {
+		s.options.Warn(fmt.Sprintf("other users of this machine can look into the data folder %s, and its mode cannot be changed to 0700: %v", folder, err))
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o600); err != nil {
+			s.options.Warn(fmt.Sprintf("other users of this machine may read %s, and its mode cannot be changed to 0600: %v", path, err))
+		}
+	}
+	if info, err := os.Stat(path + "-shm"); !s.options.Serve && err == nil && info.Size() > 0 {
+		return nil // a server made it, and may still serve: its disk being full keeps no command from revoking
+	}
+	return checkRoom(path)
+}
+
+func checkRoom(path string) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(path), &disk); err != nil {
+		return nil // a file system that does not say
+	}
+	free := disk.Bavail
+	if os.Geteuid() == 0 {
+		free = disk.Bfree
+	}
+	if free < roomNeeded/uint64(disk.Bsize) {
+		return explain(path, errNoRoom)
+	}
+	return nil
+}
+
+// checkDamage looks for damage before the database is written to: in its length always, in its pages for as long as
+// checkFor allows. The caller holds the lock.
+func checkDamage(ctx context.Context, path string) error {
+	pool, err := openPool(path, "_busy_timeout=1000", 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := checkLength(ctx, pool, path); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	err = checkPages(limited, pool, `PRAGMA quick_check(1)`)
+	if limited.Err() != nil && ctx.Err() == nil {
+		return nil // too big to be read to the end; what was read is sound
+	}
+	return err
+}
+
+// checkLength compares the length of the file with the number of its pages. SQLite does so by itself where there is no WAL,
+// and otherwise reads what is missing as zeros. Only pages that are in the WAL may be missing from the file.
+func checkLength(ctx context.Context, pool *sql.DB, path string) error {
+	var pages, pageSize, inWAL int64
+	if err := pool.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &pageSize); err != nil {
+		return err
+	}
+	const walHeader, frameHeader = 32, 24 // https://sqlite.org/fileformat2.html#walformat
+	if wal, err := os.Stat(path + "-wal"); err == nil {
+		inWAL = max(0, wal.Size()-walHeader) / (frameHeader + pageSize)
+	}
+	file, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if missing := pages - file.Size()/pageSize; missing > inWAL {
+		return fmt.Errorf("%w: it has %d bytes of %d", errDamaged, file.Size(), pages*pageSize)
+	}
+	return nil
+}
+
+// checkPages runs a pragma that returns "ok" or the damage that it found.
+func checkPages(ctx context.Context, pool *sql.DB, pragma string) error {
+	var found string
+	if err := pool.QueryRowContext(ctx, pragma).Scan(&found); err != nil {
+		return err
+	}
+	if found != "ok" {
+		return fmt.Errorf("%w: %q", errDamaged, found)
+	}
+	return nil
+}
