@@ -11,7 +11,7 @@ import (
 type appCommand struct {
 	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those who are named, or with no names every signed-in user. What was allowed before stays allowed."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
-	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then --apps-default decides."`
+	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. A rule that covers the host, such as *.example.com, or else --apps-default then decides."`
 }
 
 type appAllowCommand struct {
@@ -29,20 +29,40 @@ func (a *appAllowCommand) Run(e *environment) error {
 	if a.Admins != nil && !*a.Admins { // that must not mean everybody
 		return usageError{errors.New("app allow: --admins lets administrators in, and takes nobody away; leave it out")}
 	}
+	if err := e.settings.checkGuarded(a.Host); err != nil {
+		return err
+	}
 	return e.withStore(func(store *db.Store) error {
 		rule, err := store.AllowApp(e.ctx, a.Host, a.Admins != nil, a.User...)
-		if errors.Is(err, db.ErrNotAHost) {
-			return notAHost(a.Host)
-		}
-		if rule.Host != "" {
-			fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, whoMay(rule))
-		}
 		var unknown db.UnknownUsers
 		if errors.As(err, &unknown) {
-			return fmt.Errorf("there is no user %s", printable(strings.Join(unknown, ", ")))
+			return fmt.Errorf("there is no user %s; nothing was changed", printable(strings.Join(unknown, ", ")))
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, whoMay(rule))
+		return nil
 	})
+}
+
+// checkGuarded refuses a rule for hosts that forward auth always refuses: the rule would be listed and never hold.
+func (s *settings) checkGuarded(text string) error {
+	host, ok := db.RuleHost(text)
+	if !ok {
+		return notAHost(text)
+	}
+	const advice = "if the server runs with other settings, give them to this command too"
+	if s.CookieDomain == "" {
+		if own, _, _ := db.CanonicalHost(s.url.Host); host != own {
+			return fmt.Errorf("%s cannot be guarded: without --cookie-domain, only %s, the host of --url, is; %s", host, own, advice)
+		}
+		return nil
+	}
+	if rest := strings.TrimPrefix(host, "*."); rest != s.CookieDomain && !strings.HasSuffix(rest, "."+s.CookieDomain) {
+		return fmt.Errorf("%s cannot be guarded: it is not under --cookie-domain %s; %s", host, s.CookieDomain, advice)
+	}
+	return nil
 }
 
 type appListCommand struct {
@@ -80,16 +100,23 @@ type appRemoveCommand struct {
 
 func (r *appRemoveCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
-		err := store.RemoveAppRule(e.ctx, r.Host)
+		next, err := store.RemoveAppRule(e.ctx, r.Host)
 		switch {
 		case errors.Is(err, db.ErrNotAHost):
 			return notAHost(r.Host)
 		case errors.Is(err, db.ErrNotFound):
 			return fmt.Errorf("there is no rule for %s", printable(r.Host))
-		case err == nil:
-			fmt.Fprintf(e.stdout, "Removed the rule of %s. Now a rule for its siblings decides, or else --apps-default.\n", printable(r.Host))
+		case err != nil:
+			return err
 		}
-		return err
+		decides := "the rule of " + next.Host
+		if next.Host == "" {
+			decides = "--apps-default " + e.settings.AppsDefault
+			next.Everyone = e.settings.AppsDefault == "allow"
+		}
+		host, _ := db.RuleHost(r.Host)
+		fmt.Fprintf(e.stdout, "Removed the rule of %s. Now %s decides: open to %s.\n", host, decides, whoMay(next))
+		return nil
 	})
 }
 

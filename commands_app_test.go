@@ -25,6 +25,9 @@ func (h *household) rules() []string {
 		FROM app_rules r ORDER BY host`)
 }
 
+// guarding puts the settings of a server that guards example.com before a command's words.
+func (h *household) guarding(args ...string) []string { return h.with(slices.Concat(guard, args)...) }
+
 func (h *household) wantRules(want ...string) {
 	h.t.Helper()
 	if got := h.rules(); !slices.Equal(got, want) {
@@ -45,14 +48,14 @@ func TestAppAllow(t *testing.T) {
 		{[]string{"d.example.com", "--user", " Bo ", "--user=ADA"}, "d.example.com is open to ada, bo.\n", "d.example.com 00 ada,bo"},
 		{[]string{"--user", "bo", "e.example.com", "--admins"}, "e.example.com is open to administrators, bo.\n", "e.example.com 01 bo"},
 		{[]string{"*.example.com"}, "*.example.com is open to every signed-in user.\n", "*.example.com 10 "},
-		{[]string{"[2001:DB8::1]:443"}, "2001:db8::1 is open to every signed-in user.\n", "2001:db8::1 10 "},
+		{[]string{"Example.com"}, "example.com is open to every signed-in user.\n", "example.com 10 "},
 		// What was allowed before stays allowed, and is told.
 		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
 		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
 		{[]string{"c.example.com"}, "c.example.com is open to every signed-in user.\n", "c.example.com 11 ada,bo"},
 		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every signed-in user.\n", "a.example.com 11 "},
 	} {
-		if out := must(t, "", h.with(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
+		if out := must(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
 			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
 		}
 		if !slices.Contains(h.rules(), test.want) {
@@ -64,28 +67,70 @@ func TestAppAllow(t *testing.T) {
 	}
 }
 
-// Who is unknown is told after the known ones were let in; with nobody known, no rule is made that would shut others out.
+// With one unknown name nothing changes: a rule for the others would shut out whoever was misspelt, and others with them.
 func TestAppAllowOfUnknownUsers(t *testing.T) {
 	h := openHousehold(t, nil)
+	must(t, "", h.guarding("app", "allow", "c.example.com", "--user", "bo")...)
 	for _, test := range []struct {
 		args    []string
-		out     string
 		unknown string
-		rules   []string
 	}{
-		{[]string{"a.example.com", "--user", "nobody"}, "", "nobody", nil},
-		{[]string{"a.example.com", "--user", "nobody", "--user", "nowhere"}, "", "nobody, nowhere", nil},
-		{[]string{"a.example.com", "--user", "ada,bo"}, "", "ada,bo", nil}, // a comma is part of the name
-		{[]string{"a.example.com", "--user", "nobody", "--user", "bo", "--user", "Nowhere"}, "a.example.com is open to bo.\n", "nobody, Nowhere", []string{"a.example.com 00 bo"}},
-		{[]string{"a.example.com", "--user", "nobody"}, "", "nobody", []string{"a.example.com 00 bo"}},
-		{[]string{"b.example.com", "--admins", "--user", "nobody"}, "b.example.com is open to administrators.\n", "nobody", []string{"a.example.com 00 bo", "b.example.com 01 "}},
+		{[]string{"a.example.com", "--user", "nobody"}, "nobody"},
+		{[]string{"a.example.com", "--user", "nobody", "--user", "nowhere"}, "nobody, nowhere"},
+		{[]string{"a.example.com", "--user", "ada,bo"}, "ada,bo"}, // a comma is part of the name
+		{[]string{"a.example.com", "--user", "nobody", "--user", "bo", "--user", "Nowhere"}, "nobody, Nowhere"},
+		{[]string{"a.example.com", "--user", "bo", "--user", "nobody"}, "nobody"},
+		{[]string{"b.example.com", "--admins", "--user", "nobody"}, "nobody"},
+		{[]string{"c.example.com", "--user", "ada", "--user", "nobody", "--admins"}, "nobody"},
 	} {
-		out, err := command(t, "", h.with(append([]string{"app", "allow"}, test.args...)...)...)
-		refused(t, err, 1, "there is no user "+test.unknown)
-		if out != test.out {
-			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
+		out, err := command(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...)
+		refused(t, err, 1, "there is no user "+test.unknown+"; nothing was changed")
+		if out != "" {
+			t.Errorf("%q printed %q", test.args, out)
 		}
-		h.wantRules(test.rules...)
+		h.wantRules("c.example.com 00 bo")
+	}
+}
+
+// A rule that could never hold is refused, and the error names the setting that decides.
+func TestAppAllowOfHostsThatAreNeverGuarded(t *testing.T) {
+	h := openHousehold(t, nil)
+	const domain, own = "not under --cookie-domain example.com;", "without --cookie-domain, only "
+	for _, test := range []struct {
+		settings []string
+		host     string
+		why      string // "" when the host can be guarded
+	}{
+		{guard, "example.com", ""},
+		{guard, "auth.example.com", ""}, // an app may stand on the same host, under another path
+		{guard, "a.b.example.com", ""},
+		{guard, "*.b.example.com", ""},
+		{guard, "notes.example.org", domain},
+		{guard, "notesexample.com", domain},
+		{guard, "*.com", domain},
+		{guard, "*.example.org", domain},
+		{guard, "com", domain},
+		{guard, "127.0.0.1", domain},
+		{guard, "[2001:db8::1]", domain},
+		{nil, "localhost", ""},
+		{nil, "notes.example.com", own + "localhost,"}, // a command that was not given the server's settings
+		{[]string{"--url", "http://auth.example.com:3000"}, "Auth.Example.com", ""},
+		{[]string{"--url", "http://auth.example.com:3000"}, "notes.example.com", own + "auth.example.com,"},
+		{[]string{"--url", "http://auth.example.com"}, "*.example.com", own},
+		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.5", ""},
+		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.6", own + "192.168.1.5,"},
+	} {
+		change(t, h.path(), `DELETE FROM app_rules`)
+		_, err := command(t, "", h.with(slices.Concat(test.settings, []string{"app", "allow", test.host})...)...)
+		switch {
+		case test.why == "" && err != nil:
+			t.Errorf("%q: %s: %v", test.settings, test.host, err)
+		case test.why == "" && len(h.rules()) != 1:
+			t.Errorf("%q: %s: the rules are %q", test.settings, test.host, h.rules())
+		case test.why != "":
+			refused(t, err, 1, strings.Trim(test.host, "[]")+" cannot be guarded: ", test.why, "give them to this command too")
+			h.wantRules()
+		}
 	}
 }
 
@@ -97,9 +142,9 @@ func TestAppList(t *testing.T) {
 	if out := must(t, "", h.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
 		t.Errorf("an empty list is %q", out)
 	}
-	must(t, "", h.with("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
-	must(t, "", h.with("app", "allow", "*.example.com", "--user", "bo")...)
-	must(t, "", h.with("app", "allow", "wiki.example.com")...)
+	must(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
+	must(t, "", h.guarding("app", "allow", "*.example.com", "--user", "bo")...)
+	must(t, "", h.guarding("app", "allow", "wiki.example.com")...)
 	change(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
 
 	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every signed-in user"}
@@ -140,18 +185,26 @@ func TestAppList(t *testing.T) {
 	}
 }
 
+// allowBo makes rules that let bo in, also for hosts that the settings of today do not guard.
+func (h *household) allowBo(hosts ...string) {
+	h.t.Helper()
+	h.withStore(func(store *db.Store) {
+		for _, host := range hosts {
+			if _, err := store.AllowApp(h.t.Context(), host, false, "bo"); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestAppRemove(t *testing.T) {
 	h := openHousehold(t, nil)
-	for _, host := range []string{"notes.example.com", "*.example.com", "[2001:db8::1]"} {
-		must(t, "", h.with("app", "allow", host, "--user", "bo")...)
-	}
+	h.allowBo("notes.example.com", "*.example.com", "[2001:db8::1]")
 	_, err := command(t, "", h.with("app", "remove", "wiki.example.com")...) // which the wildcard covers
 	refused(t, err, 1, "there is no rule for wiki.example.com")
 	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo", "notes.example.com 00 bo")
 
-	if out := must(t, "", h.with("app", "remove", "Notes.Example.com:443")...); strings.Count(out, "\n") != 1 || !strings.Contains(strings.ToLower(out), "notes.example.com") {
-		t.Errorf("printed %q", out)
-	}
+	must(t, "", h.with("app", "remove", "Notes.Example.com:443")...)
 	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo")
 	_, err = command(t, "", h.with("app", "remove", "notes.example.com")...)
 	refused(t, err, 1, "there is no rule for notes.example.com")
@@ -161,12 +214,28 @@ func TestAppRemove(t *testing.T) {
 	h.wantRules()
 }
 
+// Whoever removes a rule learns who is let in now.
+func TestAppRemoveSaysWhatDecidesNow(t *testing.T) {
+	h := openHousehold(t, nil)
+	h.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
+	const everybody = "--apps-default allow decides: open to every signed-in user."
+	for _, test := range []struct{ args, want string }{
+		{"A.example.com:443", "Removed the rule of a.example.com. Now the rule of *.example.com decides: open to bo."},
+		{"c.b.example.com", "Removed the rule of c.b.example.com. Now " + everybody},
+		{"*.example.com", "Removed the rule of *.example.com. Now " + everybody},
+		{"b.example.com --apps-default deny", "Removed the rule of b.example.com. Now --apps-default deny decides: open to nobody."},
+	} {
+		args := append([]string{"app", "remove"}, strings.Fields(test.args)...)
+		if out := must(t, "", h.with(args...)...); out != test.want+"\n" {
+			t.Errorf("%q printed %q, want %q", args, out, test.want)
+		}
+	}
+}
+
 // The help says: the host, as app list prints it.
 func TestAppRemoveTakesWhatAppListPrints(t *testing.T) {
 	h := openHousehold(t, nil)
-	for _, host := range []string{"notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]"} {
-		must(t, "", h.with("app", "allow", host)...)
-	}
+	h.allowBo("notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]")
 	for _, row := range readRows(t, must(t, "", h.with("app", "list", "--json")...)) {
 		host, _ := row["host"].(string)
 		if _, err := command(t, "", h.with("app", "remove", host)...); err != nil {
@@ -180,7 +249,7 @@ func TestAppAllowTellsOnlyWhatIsOnDisk(t *testing.T) {
 	h := openHousehold(t, nil)
 	change(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
 	change(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
-	out, err := command(t, "", h.with("app", "allow", "notes.example.com", "--admins")...)
+	out, err := command(t, "", h.guarding("app", "allow", "notes.example.com", "--admins")...)
 	refused(t, err, 1)
 	if out != "" {
 		t.Errorf("printed %q", out)
@@ -190,7 +259,7 @@ func TestAppAllowTellsOnlyWhatIsOnDisk(t *testing.T) {
 
 func TestAppCommandsWithWrongWords(t *testing.T) {
 	h := openHousehold(t, nil)
-	must(t, "", h.with("app", "allow", "notes.example.com", "--user", "bo")...)
+	must(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo")...)
 	for _, args := range [][]string{
 		{},
 		{"allow"},
@@ -225,7 +294,7 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 		{"remove", "https://notes.example.com"},
 		{"remove", "*"},
 	} {
-		out, err := command(t, "", h.with(append([]string{"app"}, args...)...)...)
+		out, err := command(t, "", h.guarding(append([]string{"app"}, args...)...)...)
 		refused(t, err, 2)
 		if out != "" {
 			t.Errorf("%q printed %q", args, out)
@@ -253,7 +322,7 @@ func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
 		{1, []string{"allow", "notes.example.com", "--user", "bo", "--user", hostile}},
 		{2, []string{hostile}},
 	} {
-		out, err := command(t, "", h.with(append([]string{"app"}, test.args...)...)...)
+		out, err := command(t, "", h.guarding(append([]string{"app"}, test.args...)...)...)
 		refused(t, err, test.code, "Evil")
 		for _, text := range []string{strings.TrimSuffix(out, "\n"), err.Error()} {
 			if i := strings.IndexFunc(text, func(r rune) bool {
@@ -362,9 +431,9 @@ func TestAppCommandsWhileTheServerRuns(t *testing.T) {
 	const notes, wiki = "notes.example.com", "wiki.example.com"
 	s.wantAnswer(http.StatusUnauthorized, nil, notes)
 	want(notes, http.StatusOK, http.StatusOK)
-	must(t, "", h.with("app", "allow", "*.example.com", "--admins")...)
+	must(t, "", h.guarding("app", "allow", "*.example.com", "--admins")...)
 	want(notes, http.StatusOK, http.StatusForbidden)
-	must(t, "", h.with("app", "allow", notes, "--user", "bo")...)
+	must(t, "", h.guarding("app", "allow", notes, "--user", "bo")...)
 	want(notes, http.StatusForbidden, http.StatusOK)
 	want("NOTES.example.com.:8080", http.StatusForbidden, http.StatusOK)
 	want(wiki, http.StatusOK, http.StatusForbidden)
@@ -388,7 +457,7 @@ func TestWhatTheServerNotedIsListed(t *testing.T) {
 	s := start(t, h.data, guard...)
 	ada := s.cookieOf("ada", adaPassword)
 	s.wantAnswer(http.StatusOK, ada, "Notes.example.com:8080")
-	must(t, "", h.with("app", "allow", "bank.example.com", "--user", "bo")...)
+	must(t, "", h.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
 	s.wantAnswer(http.StatusForbidden, ada, "bank.example.com") // she was not let through
 	s.wantAnswer(http.StatusForbidden, ada, "notes.example.org")
 	if err := s.stop(); err != nil {

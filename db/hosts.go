@@ -61,8 +61,9 @@ func IsAddress(host string) bool {
 	return err == nil
 }
 
-// canonicalRule is the host of a rule: a leading "*." is any one label of a name. It takes an IPv6 address as rules list it, too.
-func canonicalRule(text string) (host string, ok bool) {
+// RuleHost returns the one form in which the host of an AppRule is kept: what CanonicalHost returns, after a leading "*." that
+// stands for any one label of a name. It also takes an IPv6 address without brackets, as AppRules lists it.
+func RuleHost(text string) (host string, ok bool) {
 	if IsAddress(text) && strings.Contains(text, ":") {
 		text = "[" + text + "]"
 	}

@@ -24,31 +24,18 @@ func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u
 // ErrNotAHost says that a rule was asked for what is not the name of a host.
 var ErrNotAHost = errors.New("not a host name")
 
-// AllowApp lets more people reach a host: administrators or those who are named, and where neither are given every
-// signed-in user. What a rule allows already it goes on to allow; what then holds comes back. Names that no account has
-// come back as UnknownUsers, after the others were let in; with nobody to let in, nothing is changed.
+// AllowApp lets more people reach a host: administrators, the named users or, when neither are given, every signed-in user.
+// It only adds to what the host's rule allows, and returns the rule that now holds. If a name is unknown, nothing changes and
+// the error is UnknownUsers: a rule for the others alone would shut out the person whose name was misspelt.
 func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {
-	host, ok := canonicalRule(host)
+	host, ok := RuleHost(host)
 	if !ok {
 		return rule, ErrNotAHost
 	}
-	var unknown UnknownUsers
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		ids := []int64{}
-		for _, name := range usernames {
-			var id int64
-			err := tx.QueryRow(`SELECT id FROM users WHERE username = $1`, canonical(name)).Scan(&id)
-			switch {
-			case errors.Is(err, sql.ErrNoRows):
-				unknown = append(unknown, name)
-			case err != nil:
-				return err
-			default:
-				ids = append(ids, id)
-			}
-		}
-		if len(ids) == 0 && len(unknown) > 0 && !admins {
-			return unknown
+		ids, err := userIDs(tx, usernames)
+		if err != nil {
+			return err
 		}
 		if _, err := tx.Exec(`
 			INSERT INTO app_rules (host, everyone, admins)
@@ -65,17 +52,33 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 				return err
 			}
 		}
-		var err error
-		rule, err = scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
+		rule, err = ruleByHost(tx, host)
 		return err
 	})
 	if err != nil {
 		return AppRule{}, err
 	}
-	if len(unknown) > 0 {
-		return rule, unknown
-	}
 	return rule, nil
+}
+
+// userIDs returns the ids of the accounts with these names, or UnknownUsers with the names that no account has.
+func userIDs(tx *sql.Tx, usernames []string) (ids []int64, err error) {
+	var unknown UnknownUsers
+	for _, name := range usernames {
+		var id int64
+		err := tx.QueryRow(`SELECT id FROM users WHERE username = $1`, canonical(name)).Scan(&id)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			unknown = append(unknown, name)
+		case err != nil:
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	if len(unknown) > 0 {
+		return nil, unknown
+	}
+	return ids, nil
 }
 
 // AppRules lists the rules by host.
@@ -95,15 +98,31 @@ func (s *Store) AppRules(ctx context.Context) (rules []AppRule, err error) {
 	return rules, unavailable(rows.Err())
 }
 
-// RemoveAppRule takes a host's rule away; ErrNotFound when it has none.
-func (s *Store) RemoveAppRule(ctx context.Context, host string) error {
-	host, ok := canonicalRule(host)
+// RemoveAppRule deletes a host's rule, or returns ErrNotFound. It returns the rule that decides about the host from then on,
+// the one for its siblings; a rule without a host means that there is none and Options.DenyApps decides.
+func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, err error) {
+	host, ok := RuleHost(host)
 	if !ok {
-		return ErrNotAHost
+		return next, ErrNotAHost
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		return changeOne(tx, `DELETE FROM app_rules WHERE host = $1`, host)
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if err := changeOne(tx, `DELETE FROM app_rules WHERE host = $1`, host); err != nil {
+			return err
+		}
+		next, err = ruleByHost(tx, siblings(host))
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
 	})
+	if err != nil {
+		return AppRule{}, err
+	}
+	return next, nil
+}
+
+func ruleByHost(tx *sql.Tx, host string) (AppRule, error) {
+	return scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
 }
 
 // ruleColumns are what scanRule reads of app_rules r; a username has no comma in it.

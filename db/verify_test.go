@@ -293,7 +293,7 @@ func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
 		t.Helper()
 		c.wantAllowed(host, alice, bob)
 	}
-	must := func(err error) {
+	must := func(_ db.AppRule, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -301,8 +301,7 @@ func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
 	}
 	allow := func(host string, admins bool, usernames ...string) {
 		t.Helper()
-		_, err := other.AllowApp(c.ctx(), host, admins, usernames...)
-		must(err)
+		must(other.AllowApp(c.ctx(), host, admins, usernames...))
 	}
 	want(notes, true, true)
 	allow("*.example.com", true)
