@@ -1,8 +1,11 @@
 package handlers
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -10,37 +13,74 @@ import (
 	"porchlight/db"
 )
 
-// cookiesTried bounds the values of our cookie's name that are looked up: no browser keeps more cookies of one domain. Fiber
-// would return the first alone, which a sibling subdomain may have planted.
-const cookiesTried = 256
+// maxTokens bounds how many tokens of one request are looked up. A browser holds one of ours; the rest are planted.
+const maxTokens = 16
 
-// tokens are the values of our cookie that could be tokens.
-func (h *handler) tokens(c *fiber.Ctx) (tokens []string) {
+// tokens returns the values of our cookie that could be tokens, each once and at most maxTokens of them. crowded reports whether
+// there were more.
+func (h *handler) tokens(c *fiber.Ctx) (tokens []string, crowded bool) {
 	for name, value := range c.Request().Header.Cookies() {
-		if string(name) == h.cookieName && len(value) == db.TokenLength && len(tokens) < cookiesTried {
-			tokens = append(tokens, string(value))
+		switch token := string(value); {
+		case string(name) != h.cookieName, len(token) != db.TokenLength, slices.Contains(tokens, token):
+		case len(tokens) == maxTokens:
+			return tokens, true
+		default:
+			tokens = append(tokens, token)
 		}
 	}
-	return tokens
+	return tokens, false
 }
 
-// findSession finds the first live session that a token of the request names, and that token; db.ErrNotFound when there
-// is none.
+// errPlantedCookie is a db.ErrNotFound: some of the cookies must come from another site, and nobody can say which.
+var errPlantedCookie = fmt.Errorf("planted cookies: %w", db.ErrNotFound)
+
+// findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound when there is none, and
+// errPlantedCookie when the cookies name two users or are too many to tell.
 func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, err error) {
-	for _, token := range h.tokens(c) {
-		session, err := h.Store.Resume(token)
-		if !errors.Is(err, db.ErrNotFound) {
-			return session, token, err
+	tokens, crowded := h.tokens(c)
+	if crowded {
+		return db.Session{}, "", errPlantedCookie
+	}
+	return findOfOneUser(h, c, tokens, h.Store.Resume, func(s db.Session) string { return s.Username })
+}
+
+// findOfOneUser looks up every token and returns the first live session. If live sessions of two users are named, a sibling app
+// may have planted its own to watch what this person does in it, so none of them counts.
+func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(string) (T, error), username func(T) string) (
+	first T, token string, err error,
+) {
+	var none T
+	for _, t := range tokens {
+		found, err := find(t)
+		switch {
+		case errors.Is(err, db.ErrNotFound):
+		case err != nil:
+			return none, "", err
+		case token == "":
+			first, token = found, t
+		case username(found) != username(first):
+			if h.seldom.tell("planted cookie", h.Now()) {
+				h.Log.Warn("refused session cookies of two users: a site under the cookie domain may have planted one",
+					"user", username(first), "other", username(found), "ip", h.clientIP(c))
+			}
+			return none, "", errPlantedCookie
 		}
 	}
-	return db.Session{}, "", db.ErrNotFound
+	if token == "" {
+		return none, "", db.ErrNotFound
+	}
+	return first, token, nil
 }
 
 const sessionKey = "session"
 
-// requireSession lets only those pass who are signed in.
+// requireSession lets only signed-in requests pass. It deletes planted cookies right here: one for this path alone never reaches
+// the sign-in page, which would send the person back and forth.
 func (h *handler) requireSession(c *fiber.Ctx) error {
 	session, _, err := h.findSession(c)
+	if errors.Is(err, errPlantedCookie) {
+		h.clearForeignCookies(c, h.ownHost, requestPath(c))
+	}
 	if errors.Is(err, db.ErrNotFound) {
 		return answerNotSignedIn(c)
 	}
@@ -59,8 +99,8 @@ func (h *handler) noteActivity(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// answerNotSignedIn sends a person to the sign-in page and from there back, and tells a script. The cookie is left
-// alone: the sign-in page clears it, once it has told why.
+// answerNotSignedIn sends a person to the sign-in page and from there back, and gives a script 401. It leaves our cookie alone:
+// the sign-in page clears it and says why.
 func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return problem{fiber.StatusUnauthorized, "Not signed in."}
@@ -85,11 +125,13 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	return c.Redirect(signIn, fiber.StatusSeeOther)
 }
 
-// startSession signs the user in on this client under a new token.
+// startSession signs the user in on this client under a new token. Whatever live sessions the client's cookies named end, so
+// planted ones are dead from here on.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
+	brought, _ := h.tokens(c)
 	device := h.deviceOf(c)
 	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{
-		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.clientIP(c), Shared: shared, Replaces: h.tokens(c),
+		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.clientIP(c), Shared: shared, Replaces: brought,
 	})
 	if err != nil {
 		return err
@@ -110,14 +152,33 @@ func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	c.Cookie(cookie)
 }
 
+// clearCookie deletes the session cookie and, where the client sent several of its name, the others too.
 func (h *handler) clearCookie(c *fiber.Ctx) {
 	cookie := h.cookie("")
 	cookie.Expires = time.Unix(0, 0)
 	cookie.MaxAge = -1
 	c.Cookie(cookie)
-	if h.CookieDomain != "" && !h.secure() { // one from before there was a cookie domain has the same name
-		c.Response().Header.Add(fiber.HeaderSetCookie, h.cookieName+"=; max-age=0; path=/; HttpOnly; SameSite=Lax")
+	switch {
+	case h.sentSeveral(c):
+		h.clearForeignCookies(c, h.ownHost, requestPath(c))
+	case h.CookieDomain != "" && !h.secure(): // one from before there was a cookie domain has the same name
+		h.clearCookieAt(c, "", "/")
 	}
+}
+
+// sentSeveral reports whether the client sent two different values of our cookie, whatever they are.
+func (h *handler) sentSeveral(c *fiber.Ctx) bool {
+	var first []byte
+	for name, value := range c.Request().Header.Cookies() {
+		switch {
+		case string(name) != h.cookieName:
+		case first == nil:
+			first = append([]byte{}, value...)
+		case !bytes.Equal(value, first):
+			return true
+		}
+	}
+	return false
 }
 
 func (h *handler) cookie(value string) *fiber.Cookie {

@@ -325,7 +325,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 		t.Errorf("not the token that is alive: %q", got.header.Get("Set-Cookie"))
 	}
 	// Of several that could be tokens, an app may have planted one: it must not become the one for all apps.
-	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.bob.token(), token))
+	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.alicePhone.token(), token))
 	got.is(t, 303, "http://notes.example.com/")
 	if touched(got) {
 		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))

@@ -84,25 +84,18 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 	return path == "/login" && asked.site() == h.origin
 }
 
-// findVerified is findSession for an app; of several live sessions, one that may reach the app counts.
-func (h *handler) findVerified(c *fiber.Ctx, host string) (found db.Verified, err error) {
-	tokens := h.tokens(c)
-	if len(tokens) == 0 { // nothing to look up, and yet a stranger is not sent to sign in where nobody can
+// findVerified is findSession for an app.
+func (h *handler) findVerified(c *fiber.Ctx, host string) (db.Verified, error) {
+	tokens, crowded := h.tokens(c)
+	if crowded || len(tokens) == 0 { // nothing to look up, and yet a stranger is not sent to sign in where nobody can
 		if err := h.Store.Ping(); err != nil {
-			return found, err
+			return db.Verified{}, err
 		}
+		return db.Verified{}, db.ErrNotFound
 	}
-	err = db.ErrNotFound
-	for _, token := range tokens {
-		verified, failed := h.Store.Verify(token, host)
-		if errors.Is(failed, db.ErrNotFound) {
-			continue
-		}
-		if found, err = verified, failed; err != nil || found.Allowed {
-			break
-		}
-	}
-	return found, err
+	verify := func(token string) (db.Verified, error) { return h.Store.Verify(token, host) }
+	verified, _, err := findOfOneUser(h, c, tokens, verify, func(v db.Verified) string { return v.Username })
+	return verified, err
 }
 
 func answerSignedOut(c *fiber.Ctx) error {

@@ -26,10 +26,16 @@ func TestForwardSeveralCookies(t *testing.T) {
 		"garbage last":            {[]string{withCookie(good, "garbage", invented)}, "alice"},
 		"ended first":             {[]string{withCookie(dead, good)}, "alice"},
 		"two hundred planted":     {[]string{withCookie(append(slices.Repeat([]string{invented}, 200), good)...)}, "alice"},
+		"15 planted":              {[]string{withCookie(append(inventedTokens(15), good)...)}, "alice"},
+		"16 planted":              {[]string{withCookie(append(inventedTokens(16), good)...)}, ""},
+		"16 planted behind":       {[]string{withCookie(append([]string{good}, inventedTokens(16)...)...)}, ""},
 		"of two lines the second": {[]string{withCookie(invented), withCookie(good)}, "alice"},
 		"of two lines the first":  {[]string{withCookie(good), withCookie("garbage")}, "alice"},
-		"two people, one first":   {[]string{withCookie(good, other)}, "alice"},
-		"two people, other first": {[]string{withCookie(other, good)}, "bob"},
+		"two sessions of alice":   {[]string{withCookie(c.alicePhone.token(), good)}, "alice"},
+		"two users":               {[]string{withCookie(good, other)}, ""},
+		"two users, other first":  {[]string{withCookie(other, good)}, ""},
+		"two users, far apart":    {[]string{withCookie(append(append([]string{other}, inventedTokens(14)...), good)...)}, ""},
+		"two users in two lines":  {[]string{withCookie(good), withCookie(other)}, ""},
 		"5 KB of others before":   {[]string{big("app_state=0123456789abcdef; ", 190) + withCookie(good)}, "alice"},
 		"5 KB of others behind":   {[]string{withCookie(good) + big("; app_state=0123456789abcdef", 190)}, "alice"},
 		"one of 10 KB":            {[]string{"app=" + big("x", 10<<10) + "; " + withCookie(good)}, "alice"},
@@ -68,14 +74,24 @@ func TestForwardSeveralCookies(t *testing.T) {
 	}
 }
 
-// Of several that are alive, one that may reach the app counts, wherever it stands.
-func TestForwardSeveralCookiesOfWhichOneIsAllowed(t *testing.T) {
+// A sibling app that plants its own session beside somebody's gets neither into an app, whatever the rules say.
+func TestForwardCookiesOfTwoUsers(t *testing.T) {
 	c := openCast(t, behindProxy)
-	c.allow(notes) // administrators alone
+	c.allow(notes) // administrators, of whom alice is one
 	alice, bob := c.alice.token(), c.bob.token()
+	check := c.unchanged()
 	for _, e := range endpoints {
 		for _, cookies := range [][]string{{alice, bob}, {bob, alice}, {"garbage", bob, alice}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", alice, bob}} {
-			e.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(cookies...)).passes(t, "alice")
+			e.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(cookies...)).stops(t, 401, "")
+			status := 302
+			if e.path == nginx.path {
+				status = 401
+			}
+			got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
+			got.stops(t, status, signInFor(toNotes.address()))
+			if touched(got) {
+				t.Errorf("a proxy was handed a cookie: %q", got.header.Values("Set-Cookie"))
+			}
 		}
 		for _, cookies := range [][]string{{bob}, {bob, "garbage"}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, {"ABCDEFGHIJKLMNOPQRSTUVWXYZ", bob}} {
 			got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
@@ -83,6 +99,9 @@ func TestForwardSeveralCookiesOfWhichOneIsAllowed(t *testing.T) {
 			got.has(t, "<strong>bob</strong>")
 		}
 	}
+	check(t)
+	c.bob.form("/logout").is(t, 303)
+	forward.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(bob, alice)).passes(t, "alice")
 }
 
 // An app that sees the token could use it at all the others. A proxy can copy what is left without it.

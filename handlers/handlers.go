@@ -33,14 +33,15 @@ type Options struct {
 
 type handler struct {
 	Options
-	origin       string // of URL
-	ownHost      string // of URL, as db.CanonicalHost gives it
-	cookieName   string
-	signInPolicy string // Content-Security-Policy of the page from which a form may lead to an app
-	crossOrigin  *http.CrossOriginProtection
-	toldOfProxy  atomic.Bool
-	seldom       seldom
-	devices      func() deviceNamer
+	origin        string // of URL
+	ownHost       string // of URL, as db.CanonicalHost gives it
+	cookieName    string
+	cookieDomains []string // see cookieDomains
+	signInPolicy  string   // Content-Security-Policy of the page from which a form may lead to an app
+	crossOrigin   *http.CrossOriginProtection
+	toldOfProxy   atomic.Bool
+	seldom        seldom
+	devices       func() deviceNamer
 }
 
 const (
@@ -137,6 +138,7 @@ func newHandler(options Options) *handler {
 		devices:      sync.OnceValue(newDeviceNamer),
 	}
 	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
+	h.cookieDomains = cookieDomains(h.ownHost)
 	switch {
 	case h.secure() && h.CookieDomain != "":
 		h.cookieName = "__Secure-porchlight" // the browser takes it only with Secure

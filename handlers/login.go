@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/url"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -48,9 +49,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
 	session, token, err := h.findSession(c)
 	if err == nil {
-		if appOf(next) != "" && !h.secure() && len(h.tokens(c)) == 1 { // of several, an app may have planted one
-			h.setCookie(c, token, session)
-		}
+		h.handCookieToApp(c, next, token, session)
 		return c.Redirect(orSessions(next), fiber.StatusSeeOther)
 	}
 	if !errors.Is(err, db.ErrNotFound) {
@@ -65,6 +64,22 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 		h.clearCookie(c)
 	}
 	return c.Render("login/index", p)
+}
+
+// handCookieToApp mends what can have kept the app in next from seeing the session: a cookie from before there was a cookie domain,
+// with plain http, or a planted one that only the app's path carries.
+func (h *handler) handCookieToApp(c *fiber.Ctx, next, token string, session db.Session) {
+	authority := appOf(next)
+	if authority == "" {
+		return
+	}
+	if tokens, _ := h.tokens(c); !h.secure() && len(tokens) == 1 { // of several, an app may have planted one
+		h.setCookie(c, token, session)
+	}
+	host, _, _ := db.CanonicalHost(authority)
+	_, path := splitAuthority(strings.TrimPrefix(next, h.URL.Scheme+"://"))
+	path, _, _ = strings.Cut(path, "?")
+	h.clearForeignCookies(c, host, path)
 }
 
 // rightPlace is the sign-in page at the public address when the request came to another one: there the browser would
@@ -155,14 +170,16 @@ func (h *handler) showSignOut(c *fiber.Ctx) error {
 // clearSiteData has the browser forget what it kept. Not "cookies", which would clear those of sibling apps too.
 const clearSiteData = `"cache", "storage"`
 
-// signOut ends every live session that the client's cookie names.
+// signOut ends every live session that the client's cookies name, of two users as well: after it, this browser opens nothing.
+// Whoever planted the other cookie can only lose a session of their own by that.
 func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		if err := requireJSONBody(c); err != nil {
 			return err
 		}
 	}
-	for _, token := range h.tokens(c) {
+	tokens, _ := h.tokens(c)
+	for _, token := range tokens {
 		session, err := h.Store.Resume(token)
 		if errors.Is(err, db.ErrNotFound) {
 			continue

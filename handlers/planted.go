@@ -1,0 +1,91 @@
+package handlers
+
+import (
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+	"golang.org/x/net/publicsuffix"
+
+	"porchlight/db"
+)
+
+// This file owns the deletion of cookies of our name that are not ours. Every host under a domain can set a cookie for all of that
+// domain, and for any path. A browser deletes one only when its name, domain and path are all named again.
+
+// foreignPathMax bounds the paths that are named, in bytes and in number: a proxy takes some 4 KB of headers.
+const (
+	foreignPathMax  = 64
+	foreignPathsMax = 8
+)
+
+// clearForeignCookies deletes every cookie of our name, other than our own, that a browser would send for the host and path,
+// as far as a browser lets this server delete it. Call it after our own cookie is set: Fiber overwrites the first of a name.
+func (h *handler) clearForeignCookies(c *fiber.Ctx, host, path string) {
+	if strings.HasPrefix(h.cookieName, "__Host-") {
+		return // browsers take no such cookie from a sibling, nor for another path
+	}
+	for _, domain := range h.cookieDomains {
+		covers := host == domain || strings.HasSuffix(host, "."+domain)
+		if domain == "" {
+			covers = host == h.ownHost
+		}
+		if !covers {
+			continue
+		}
+		for _, path := range cookiePaths(path) {
+			if domain != h.CookieDomain || path != "/" {
+				h.clearCookieAt(c, domain, path)
+			}
+		}
+	}
+}
+
+func (h *handler) clearCookieAt(c *fiber.Ctx, domain, path string) {
+	text := h.cookieName + "=; max-age=0; "
+	if domain != "" {
+		text += "domain=" + domain + "; "
+	}
+	text += "path=" + path + "; HttpOnly; "
+	if h.secure() {
+		text += "secure; "
+	}
+	c.Response().Header.Add(fiber.HeaderSetCookie, text+"SameSite=Lax")
+}
+
+// cookieDomains returns the Domain attributes of cookies that the host can delete: "" for its own, then the host and its parents,
+// up to the domain that somebody registered.
+func cookieDomains(host string) []string {
+	domains := []string{""}
+	registered, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil || db.IsAddress(host) {
+		return domains
+	}
+	for domain := host; len(domain) >= len(registered); _, domain, _ = strings.Cut(domain, ".") {
+		domains = append(domains, domain)
+	}
+	return domains
+}
+
+// cookiePaths returns the Path attributes of cookies that a browser sends for a path (RFC 6265, 5.1.4), the longest left out.
+func cookiePaths(path string) []string {
+	paths := []string{"/"}
+	for i := 1; i <= min(len(path), foreignPathMax) && len(paths) < foreignPathsMax; i++ {
+		switch {
+		case i == len(path):
+			if path[i-1] != '/' {
+				paths = append(paths, path)
+			}
+		case path[i] == '/':
+			paths = append(paths, path[:i], path[:i+1])
+		case path[i] <= ' ' || path[i] >= 0x7f || path[i] == ';': // cannot stand in the attribute
+			return paths
+		}
+	}
+	return paths
+}
+
+// requestPath returns the path as the browser sent it: cookies are matched with that.
+func requestPath(c *fiber.Ctx) string {
+	path, _, _ := strings.Cut(c.OriginalURL(), "?")
+	return path
+}
