@@ -41,8 +41,14 @@ type exportedSession struct {
 	Shared     bool   `json:"shared"`
 }
 
-// apiExport hands out all that is kept about the user. The activity can be long, so it is written as it is read.
+// apiExport returns everything that is kept about the user. The activity can be long, so it is written as it is read.
+//
+// Other sites may not cause it, though it is a GET: a sibling app's request carries the cookie, would put everything about the
+// person into their downloads, and leaves a line in their activity.
 func (h *handler) apiExport(c *fiber.Ctx) error {
+	if fetchedFromElsewhere(c) {
+		return problem{fiber.StatusForbidden, "Another site asked for this download. Open your account page and download it there."}
+	}
 	current := currentSession(c)
 	if c.Method() == fiber.MethodGet { // HEAD hands nothing out
 		if err := h.Store.RecordExport(c.UserContext(), current); err != nil {

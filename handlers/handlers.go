@@ -3,7 +3,6 @@ package handlers
 
 import (
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"runtime/debug"
@@ -38,7 +37,6 @@ type handler struct {
 	cookieName    string
 	cookieDomains []string // see cookieDomains
 	signInPolicy  string   // Content-Security-Policy of the page from which a form may lead to an app
-	crossOrigin   *http.CrossOriginProtection
 	toldOfProxy   atomic.Bool
 	seldom        seldom
 	devices       func() deviceNamer
@@ -134,7 +132,6 @@ func newHandler(options Options) *handler {
 		origin:       options.URL.Scheme + "://" + options.URL.Host,
 		cookieName:   "porchlight",
 		signInPolicy: policyLeadingTo(options.URL.Scheme, options.CookieDomain),
-		crossOrigin:  http.NewCrossOriginProtection(),
 		devices:      sync.OnceValue(newDeviceNamer),
 	}
 	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
@@ -144,9 +141,6 @@ func newHandler(options Options) *handler {
 		h.cookieName = "__Secure-porchlight" // the browser takes it only with Secure
 	case h.secure():
 		h.cookieName = "__Host-porchlight" // the browser takes it only with Secure, Path=/ and no Domain
-	}
-	if err := h.crossOrigin.AddTrustedOrigin(h.origin); err != nil {
-		panic(err) // the settings were checked before
 	}
 	go h.devices() // it takes some 60 ms to build, and the first page needs none of it
 	return h

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -81,21 +80,33 @@ func refusePackedBody(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// refuseCrossOrigin keeps other sites from acting in a signed-in browser. It reads what browsers send by themselves
-// (Sec-Fetch-Site, else Origin); a client that sends neither is no browser.
+// refuseCrossOrigin keeps other sites from acting in a signed-in browser. It reads what browsers send by themselves:
+// Sec-Fetch-Site, or Origin where that is missing (plain http, old browsers). A client that sends neither is not a browser.
+//
+// Origin is compared with --url and never with Host, which names the attacker's own domain after DNS rebinding.
 func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
 	switch c.Method() {
 	case fiber.MethodGet, fiber.MethodHead, fiber.MethodOptions:
 		return c.Next()
 	}
-	request := &http.Request{
-		Method: c.Method(),
-		Host:   string(c.Request().Host()),
-		URL:    &url.URL{Path: c.Path()},
-		Header: http.Header{"Sec-Fetch-Site": {c.Get("Sec-Fetch-Site")}, "Origin": {c.Get(fiber.HeaderOrigin)}},
-	}
-	if h.crossOrigin.Check(request) != nil {
+	if fetchedFromElsewhere(c) {
 		return fiber.ErrForbidden
 	}
-	return c.Next()
+	origin := c.Get(fiber.HeaderOrigin)
+	switch {
+	case c.Get("Sec-Fetch-Site") != "", origin == "", origin == h.origin:
+		return c.Next()
+	case origin == h.requestOrigin(c): // a page of ours, at another address than the public one
+		return problem{fiber.StatusForbidden, "This does not work at this address. Porchlight's own is " + h.origin + "."}
+	}
+	return fiber.ErrForbidden // "null" too: a sandboxed frame of any site sends it
+}
+
+// fetchedFromElsewhere reports whether the browser says that another site, or another host of this site, made the request.
+func fetchedFromElsewhere(c *fiber.Ctx) bool {
+	switch c.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return true
 }
