@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+	"golang.org/x/text/unicode/rangetable"
 )
 
 // form is what a page tells above its fields.
@@ -73,8 +74,8 @@ func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
 // nameMax is how many characters the name of a device may have.
 const nameMax = 60
 
-// checkName tidies the name that a user gives to a device: no line breaks or other control characters. It answers a
-// problem when the name is too long.
+// checkName tidies the name that a user gives to a device: control characters and line breaks become spaces. "" and spaces alone
+// clear the name. It returns a problem when the name is too long or shows nothing.
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
@@ -82,8 +83,25 @@ func checkName(name string) (string, error) {
 		}
 		return r
 	}, strings.ToValidUTF8(name, "\ufffd")))
-	if utf8.RuneCountInString(name) > nameMax {
+	switch {
+	case utf8.RuneCountInString(name) > nameMax:
 		return "", problem{fiber.StatusUnprocessableEntity, "A name has at most 60 characters."}
+	case name != "" && !strings.ContainsFunc(name, isVisible):
+		return "", problem{fiber.StatusUnprocessableEntity, "A name needs at least one character that can be seen."}
 	}
 	return name, nil
 }
+
+// isVisible reports whether a character leaves a mark of its own. Combining marks need another character, and format characters,
+// unassigned ones and those of private use have no shape that people share.
+func isVisible(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, blank)
+}
+
+// blank are the letters and symbols that are drawn as nothing, beyond those that Unicode says can be ignored.
+var blank = rangetable.New(
+	'\u2800',                   // Braille pattern without dots
+	'\ufffc',                   // object replacement character
+	'\U00013441', '\U00013442', // Egyptian blanks
+	'\U0001d159', // musical null note head
+)

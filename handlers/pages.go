@@ -85,6 +85,11 @@ const rowsKept = 2000
 var indentation = regexp.MustCompile(`\n\s+`)
 
 func (r *rowCache) render(row sessionRow) (template.HTML, error) {
+	if row.NameError != "" { // holds what somebody typed, of any length
+		var out bytes.Buffer
+		err := r.engine.Render(&out, "sessions/_row", row)
+		return template.HTML(out.String()), err
+	}
 	r.mu.RLock()
 	kept, known := r.rows[row]
 	r.mu.RUnlock()

@@ -32,11 +32,25 @@ type sessionList struct {
 // Hidden is how many devices are not shown.
 func (l sessionList) Hidden() int { return max(l.Count-len(l.Others), 0) }
 
+// find returns the row of a session, or nil when the list does not show it.
+func (l *sessionList) find(id string) *sessionRow {
+	if l.Current.ID == id {
+		return &l.Current
+	}
+	for i := range l.Others {
+		if l.Others[i].ID == id {
+			return &l.Others[i]
+		}
+	}
+	return nil
+}
+
 // sessionRow is one device in the list. It has all that the row shows, and can be compared: see rowCache.
 type sessionRow struct {
 	ID         string
 	DeviceName string
 	GivenName  string
+	NameError  string // what is wrong with the name that was typed, which GivenName then is
 	Kind       string
 	IP         string
 	UserAgent  string
@@ -293,11 +307,14 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	name, err := checkName(body.get("name"))
-	if err != nil {
-		return err
-	}
 	current, id := currentSession(c), c.Params("id")
+	name, err := checkName(body.get("name"))
+	switch {
+	case err != nil && isHTMX(c):
+		return err // the status says it, and the list with what was typed stays
+	case err != nil:
+		return h.refuseName(c, id, body.get("name"), err)
+	}
 	err = h.Store.Rename(c.UserContext(), current, id, name)
 	if err == nil && id == current.ID && isHTMX(c) {
 		current, err = h.Store.Session(c.UserContext(), current.UserID, id) // the list shows it under its new name
@@ -315,4 +332,24 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
 	}
 	return c.Redirect("/sessions?done=named", fiber.StatusSeeOther)
+}
+
+// refuseName shows the list again, with the reason beside the name that was typed.
+func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error {
+	var told problem
+	if !errors.As(reason, &told) {
+		return reason
+	}
+	list, err := h.loadList(c, true)
+	if err != nil {
+		return err
+	}
+	row := list.find(id)
+	if row == nil {
+		return reason
+	}
+	row.GivenName, row.NameError = typed, told.message
+	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
+	p.Section = "devices"
+	return refuse(c, "sessions/index", p)
 }

@@ -250,62 +250,6 @@ func TestRevokeOthersCountsTheLiving(t *testing.T) {
 	c.alice.htmx("POST", "/sessions/revoke-others").has(t, "Signed out of 1 other device.")
 }
 
-func TestNames(t *testing.T) {
-	c := openCast(t)
-	path := "/sessions/" + c.alicePhone.id + "/name"
-	for name, test := range map[string]struct {
-		typed, kept string
-		status      int
-	}{
-		"plain":              {"Kitchen tablet", "Kitchen tablet", 303},
-		"trimmed":            {"  Kitchen  tablet\n", "Kitchen  tablet", 303},
-		"60 letters":         {big("ä", 60), big("ä", 60), 303},
-		"60 emoji":           {big("🏮", 60), big("🏮", 60), 303},
-		"60 and spaces":      {" " + big("x", 60) + " ", big("x", 60), 303},
-		"61 letters":         {big("ä", 61), "", 422},
-		"very long":          {big("x", 60000), "", 422},
-		"empty":              {"", "", 303},
-		"spaces":             {" \t\r\n ", "", 303},
-		"control characters": {"a\x00b\x1bc\x7fd\u2028e\r\nf", "a b c d e  f", 303},
-		"markup":             {`<b onclick="x">&amp;`, `<b onclick="x">&amp;`, 303},
-		"not UTF-8":          {"a\xff", "a\ufffd", 303},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c.exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.alicePhone.id)
-			got := c.alice.form(path, "name", test.typed)
-			got.is(t, test.status)
-			want := test.kept
-			if test.status == 422 {
-				want = "before"
-				got.has(t, "A name has at most 60 characters")
-			} else {
-				got.is(t, 303, "/sessions?done=named")
-			}
-			if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != want {
-				t.Errorf("kept %q, want %q", kept, want)
-			}
-		})
-	}
-	got := c.alice.htmx("POST", path, "name", "Kitchen tablet")
-	got.is(t, 200)
-	got.has(t, `<section id="sessions"`, `id="status" hx-swap-oob="innerHTML">The name was changed.`, "<h3><bdi>Kitchen tablet</bdi></h3>")
-	got = c.alice.htmx("POST", path, "name", big("x", 61))
-	got.is(t, 422)
-	got.has(t, `id="status"`, "A name has at most 60 characters.")
-	got.lacks(t, "<section")
-	c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id).has(t, "Signed out Kitchen tablet, 127.0.0.1.")
-
-	got = c.alice.htmx("POST", path, "name", "Gone")
-	got.is(t, 200)
-	got.has(t, "That device was already signed out.")
-	c.alice.form("/sessions/"+c.alice.id+"/name", "name", "This one").is(t, 303, "/sessions?done=named")
-	c.alice.page("/sessions").has(t, "<bdi>This one</bdi>")
-	c.alice.htmx("POST", "/sessions/"+c.alice.id+"/name", "name", "").has(t, "<bdi>Firefox on Linux</bdi>")
-	if n := c.only(`SELECT COUNT(*) FROM activity WHERE kind = 'renamed' AND session_id = ?`, c.alice.id); n != "2" {
-		t.Errorf("%s renamings are recorded", n)
-	}
-}
-
 // What a page tells comes from a fixed code, never from the address.
 func TestDoneCodes(t *testing.T) {
 	c := openCast(t)
