@@ -48,6 +48,8 @@ type Store struct {
 	file    os.FileInfo // the database file as it was opened
 	lock    *fileLock   // of a server, until Close
 
+	openedAfter int64 // the last id of a user that was given out before the store was opened
+
 	pending pending
 }
 
@@ -69,6 +71,9 @@ func (s *Store) connect(ctx context.Context) error {
 		return err
 	}
 	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
+		return err
+	}
+	if err := s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
 		return err
 	}
 	if s.tokens, err = openLookups(s.options.Path, readerSettings, readers, resumeSession, verifySession, expiredSession); err != nil {

@@ -21,7 +21,7 @@ var ErrWrongPassword = errors.New("username or password is incorrect")
 // ErrDisabled says that the account is disabled, to the person on the command line.
 var ErrDisabled = errors.New("the account is disabled")
 
-// ErrNotFirst says that an account exists already, so that nobody can make the first one.
+// ErrNotFirst says that an account exists, or has existed since the store was opened, so that nobody can create the first one.
 var ErrNotFirst = errors.New("an account exists already")
 
 // Invalid says what is wrong with what was given, by field: username, email, password, name.
@@ -54,7 +54,7 @@ type NewUser struct {
 	Email    string // likewise; "" is none
 	Password string
 	IsAdmin  bool // the very first account is an administrator whatever this says
-	First    bool // make it only while no account exists, else ErrNotFirst
+	First    bool // create it only while the store is fresh (see IsFresh), else ErrNotFirst
 }
 
 var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
@@ -66,6 +66,17 @@ func canonical(name string) string { return strings.ToLower(strings.TrimSpace(na
 func (s *Store) HasUsers(ctx context.Context) (has bool, err error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users)`).Scan(&has)
 	return has, unavailable(err)
+}
+
+// An id is never used again, so the last one that was given out shows that an account was created, even where it is gone.
+const lastUserID = `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'users'`
+
+const isFresh = `SELECT NOT EXISTS (SELECT 1 FROM users) AND (` + lastUserID + `) = $1`
+
+// IsFresh reports whether no account exists and none has existed since the store was opened, created here or by a command.
+func (s *Store) IsFresh(ctx context.Context) (fresh bool, err error) {
+	err = s.reader.QueryRowContext(ctx, isFresh, s.openedAfter).Scan(&fresh)
+	return fresh, unavailable(err)
 }
 
 // CreateUser makes an account. What is wrong with it comes back as Invalid, all of it at once.
@@ -89,11 +100,11 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 }
 
 func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
-	var others bool
-	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users)`).Scan(&others); err != nil {
+	var others, fresh bool
+	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users), (`+isFresh+`)`, s.openedAfter).Scan(&others, &fresh); err != nil {
 		return User{}, err
 	}
-	if new.First && others {
+	if new.First && !fresh {
 		return User{}, ErrNotFirst
 	}
 	user := User{Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}

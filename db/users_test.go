@@ -187,6 +187,41 @@ func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
 	}
 }
 
+// The first account is the first since the start, even where it is gone again.
+func TestFirstIsOnceAStart(t *testing.T) {
+	h := openHouse(t)
+	first := func(name string) error {
+		_, err := h.CreateUser(h.ctx(), db.NewUser{Username: name, Password: alicePassword, First: true})
+		return err
+	}
+	fresh := func(want bool) {
+		t.Helper()
+		if got, err := h.IsFresh(h.ctx()); err != nil || got != want {
+			t.Errorf("fresh: %v, %v", got, err)
+		}
+	}
+	fresh(true)
+	if err := first("ada"); err != nil {
+		t.Fatal(err)
+	}
+	fresh(false)
+	h.exec(`DELETE FROM users`)
+	fresh(false)
+	if err := first("eve"); !errors.Is(err, db.ErrNotFirst) {
+		t.Errorf("a second first account: %v", err)
+	}
+	h.reopen()
+	fresh(true)
+	if err := first("grace"); err != nil {
+		t.Fatal(err)
+	}
+	h.reopen()
+	fresh(false)
+	if err := first("eve"); !errors.Is(err, db.ErrNotFirst) {
+		t.Errorf("a first account beside another: %v", err)
+	}
+}
+
 func TestUnknownWrongAndDisabledAreOneError(t *testing.T) {
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)

@@ -68,13 +68,14 @@ func (h *handler) showSetUp(c *fiber.Ctx) error {
 	return c.Render("setup/index", p)
 }
 
-// checkSetUp answers 404 once an account exists, and 403 to a token that this server did not print.
+// checkSetUp returns 404 once an account has existed since the start, and 403 for a token that this server did not print. The token
+// was for the first account: whoever saw it in a log must not get the server when that account is deleted.
 func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
-	hasUsers, err := h.Store.HasUsers(c.UserContext())
+	fresh, err := h.Store.IsFresh(c.UserContext())
 	if err != nil {
 		return err
 	}
-	if hasUsers {
+	if !fresh {
 		return fiber.ErrNotFound
 	}
 	err = h.Store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
