@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-
-	"golang.org/x/term"
 
 	"porchlight/db"
 )
@@ -166,52 +161,4 @@ func (e *environment) withUser(name, said string, do func(*db.Store) error) erro
 		fmt.Fprintf(e.stdout, said+"\n", printable(strings.ToLower(strings.TrimSpace(name))))
 	}
 	return err
-}
-
-// askToDelete has the name typed again on a terminal; where there is none, nobody can be asked.
-func (e *environment) askToDelete(name string) error {
-	if _, ok := e.terminal(); !ok {
-		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
-	}
-	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good. Type the name to go on: ", printable(name))
-	line, err := bufio.NewReader(e.stdin).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != strings.TrimSpace(name) {
-		return errors.New("nothing was deleted")
-	}
-	return nil
-}
-
-// askPassword asks twice on a terminal, else it reads one line.
-func (e *environment) askPassword() (string, error) {
-	fd, ok := e.terminal()
-	if !ok {
-		line, err := bufio.NewReader(io.LimitReader(e.stdin, 4096)).ReadString('\n')
-		if err != nil && (!errors.Is(err, io.EOF) || line == "") {
-			return "", errors.New("no password came on standard input: give it as one line")
-		}
-		return strings.TrimRight(line, "\r\n"), nil
-	}
-	var typed [2]string
-	for i, prompt := range []string{"Password: ", "Again: "} {
-		fmt.Fprint(os.Stderr, prompt)
-		password, err := term.ReadPassword(fd)
-		fmt.Fprintln(os.Stderr)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the password: %w", err)
-		}
-		typed[i] = string(password)
-	}
-	if typed[0] != typed[1] {
-		return "", errors.New("the two passwords differ")
-	}
-	return typed[0], nil
-}
-
-// terminal is the terminal that the command was started on, if it was.
-func (e *environment) terminal() (fd int, ok bool) {
-	file, isFile := e.stdin.(*os.File)
-	if !isFile || !term.IsTerminal(int(file.Fd())) {
-		return 0, false
-	}
-	return int(file.Fd()), true
 }

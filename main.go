@@ -31,13 +31,15 @@ func main() {
 	os.Exit(status(err))
 }
 
-// status is 0 for done, 1 for failed, 2 for a command line or a setting that is off.
+// status is 0 for done, 1 for failed, 2 for a wrong command line or setting, 130 for interrupted.
 func status(err error) int {
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, new(usageError)):
 		return 2
+	case errors.Is(err, errInterrupted):
+		return 130 // 128 + SIGINT, as shells have it
 	}
 	return 1
 }

@@ -126,18 +126,34 @@ func parseHash(hash string) (cost HashCost, salt, key []byte, err error) {
 	return cost, salt, key, err
 }
 
+// CheckPasswordLength returns Invalid for a new password that is refused for its length, whoever it is for. It is for those who
+// ask for a password twice.
+func CheckPasswordLength(password string) error {
+	if reason := lengthReason(norm.NFC.String(password)); reason != "" {
+		return Invalid{"password": reason}
+	}
+	return nil
+}
+
+func lengthReason(password string) (reason string) {
+	length := utf8.RuneCountInString(password)
+	switch {
+	case !utf8.ValidString(password):
+		return "This password is not valid text."
+	case length < passwordMin:
+		return fmt.Sprintf("Use at least %d characters. This password has %d.", passwordMin, length)
+	case length > passwordMax:
+		return fmt.Sprintf("Use at most %d characters. This password has %d.", passwordMax, length)
+	}
+	return ""
+}
+
 // checkPassword says why a new password will not do, or "" when it will. The words are what an attacker would
 // try first: the username, the e-mail address, the site.
 func (h *hasher) checkPassword(ctx context.Context, password string, words ...string) (reason string, err error) {
 	password = norm.NFC.String(password)
-	length := utf8.RuneCountInString(password)
-	switch {
-	case !utf8.ValidString(password):
-		return "This password is not valid text.", nil
-	case length < passwordMin:
-		return fmt.Sprintf("Use at least %d characters. This password has %d.", passwordMin, length), nil
-	case length > passwordMax:
-		return fmt.Sprintf("Use at most %d characters. This password has %d.", passwordMax, length), nil
+	if reason := lengthReason(password); reason != "" {
+		return reason, nil
 	}
 	words = guessable(words)
 	if madeOf(password, words) {

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"porchlight/db"
+)
+
+// This file owns what commands ask the person at the terminal.
+
+// errInterrupted means that Ctrl-C, or a signal, came instead of an answer: exit status 130.
+var errInterrupted = errors.New("interrupted; nothing was changed")
+
+// askPassword asks twice on a terminal. Elsewhere it reads one line from standard input.
+func (e *environment) askPassword() (string, error) {
+	t, ok := e.terminal()
+	if !ok {
+		return e.readPassword()
+	}
+	password, err := t.ask("Password: ", t.ReadPassword)
+	if err != nil {
+		return "", noAnswer(err, "no password was given")
+	}
+	if err := db.CheckPasswordLength(password); err != nil {
+		return "", err
+	}
+	again, err := t.ask("Again: ", t.ReadPassword)
+	if err != nil {
+		return "", noAnswer(err, "no password was given")
+	}
+	if again != password {
+		return "", errors.New("the two passwords differ")
+	}
+	return password, nil
+}
+
+func (e *environment) readPassword() (string, error) {
+	line, err := await(e.ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(e.stdin, 4096)).ReadString('\n') })
+	if err != nil && (!errors.Is(err, io.EOF) || line == "") {
+		return "", noAnswer(err, "no password came on standard input: give it as one line")
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// askToDelete has the name typed again. Without a terminal there is nobody to ask.
+func (e *environment) askToDelete(name string) error {
+	t, ok := e.terminal()
+	if !ok {
+		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
+	}
+	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good.\n", printable(name))
+	line, err := t.ask("Type the name to go on: ", func(question string) (string, error) {
+		t.SetPrompt(question)
+		return t.ReadLine()
+	})
+	if err != nil {
+		return noAnswer(err, "nothing was deleted")
+	}
+	if strings.TrimSpace(line) != strings.TrimSpace(name) {
+		return errors.New("nothing was deleted: that is not the name")
+	}
+	return nil
+}
+
+// noAnswer is what to say when no answer came. A closed terminal gives io.EOF like Ctrl-D, or an error of its own.
+func noAnswer(err error, message string) error {
+	if errors.Is(err, errInterrupted) {
+		return err
+	}
+	return errors.New(message)
+}
+
+// terminal reads the keys of the person who started the command. It is raw while it does: in a terminal that only hides what is
+// typed, Ctrl-C is a signal, which the read would not notice, and the end of input is not told from silence.
+type terminal struct {
+	*term.Terminal
+	ctx context.Context
+	fd  int
+}
+
+// terminal returns the terminal on standard input, if there is one.
+func (e *environment) terminal() (t *terminal, ok bool) {
+	file, isFile := e.stdin.(*os.File)
+	if !isFile || !term.IsTerminal(int(file.Fd())) {
+		return nil, false
+	}
+	return &terminal{term.NewTerminal(keyboard{file}, ""), e.ctx, int(file.Fd())}, true
+}
+
+// ask prints the question and reads the answer.
+func (t *terminal) ask(question string, read func(question string) (string, error)) (string, error) {
+	before, err := term.MakeRaw(t.fd)
+	if err != nil {
+		return "", err
+	}
+	line, err := await(t.ctx, func() (string, error) { return read(question) })
+	term.Restore(t.fd, before)
+	if errors.Is(err, term.ErrPasteIndicator) { // it only says that the line was pasted
+		err = nil
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr) // the cursor still stands behind the question
+	}
+	return line, err
+}
+
+// await returns what read returns, or errInterrupted when a signal comes first.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		line, err := read()
+		answers <- answer{line, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", errInterrupted
+	}
+}
+
+// keyboard is the terminal as term.Terminal reads it, for which Ctrl-C would be the end of input. Questions go to standard error.
+type keyboard struct{ *os.File }
+
+func (k keyboard) Read(keys []byte) (int, error) {
+	if len(keys) == 0 { // term.Terminal would read for ever: its buffer is full of one key that does not end
+		return 0, errors.New("unreadable input")
+	}
+	const ctrlC = 3
+	n, err := k.File.Read(keys)
+	if bytes.IndexByte(keys[:n], ctrlC) >= 0 {
+		return 0, errInterrupted
+	}
+	return n, err
+}
+
+func (k keyboard) Write(text []byte) (int, error) { return os.Stderr.Write(text) }

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file owns the questions that commands ask, on a real terminal.
+
+// person is somebody at a terminal on which a command of the built program runs.
+type person struct {
+	t       *testing.T
+	command *exec.Cmd
+	master  *os.File // the person's end of the terminal
+	slave   *os.File // the command's
+	before  unix.Termios
+	ended   chan struct{}
+
+	mu     sync.Mutex
+	screen bytes.Buffer
+}
+
+// sitDown starts the command on a terminal of its own.
+func sitDown(t *testing.T, args ...string) *person {
+	t.Helper()
+	p := &person{t: t, command: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
+	var err error
+	if p.master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.master.Close() })
+	var number int
+	p.control(func(fd int) error {
+		if number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err != nil {
+			return err
+		}
+		return unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	})
+	if p.slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.slave.Close() })
+	p.before = p.termios()
+	p.command.Stdin, p.command.Stdout, p.command.Stderr = p.slave, p.slave, p.slave
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.command.Process.Kill() })
+	go func() {
+		p.command.Wait()
+		close(p.ended)
+	}()
+	go func() {
+		for buffer := make([]byte, 1024); ; {
+			n, err := p.master.Read(buffer)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			p.screen.Write(buffer[:n])
+			p.mu.Unlock()
+		}
+	}()
+	return p
+}
+
+// control calls an ioctl on the person's end, which os.File.Fd would take away from the poller.
+func (p *person) control(call func(fd int) error) {
+	p.t.Helper()
+	raw, err := p.master.SyscallConn()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = call(int(fd)) }); err != nil || failed != nil {
+		p.t.Fatal(err, failed)
+	}
+}
+
+func (p *person) termios() (state unix.Termios) {
+	p.t.Helper()
+	p.control(func(fd int) error {
+		got, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err == nil {
+			state = *got
+		}
+		return err
+	})
+	return state
+}
+
+func (p *person) sees() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.screen.String()
+}
+
+// answers waits for a question and types.
+func (p *person) answers(question, keys string) {
+	p.t.Helper()
+	eventually(p.t, "the screen shows "+question, func() bool { return strings.HasSuffix(p.sees(), question) })
+	if _, err := p.master.WriteString(keys); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *person) wait() {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.t.Fatalf("the command has not ended; the screen is %q", p.sees())
+	}
+}
+
+// wantEnd waits for the end of the command, and checks that the terminal is as it was.
+func (p *person) wantEnd(code int, lastLine string) {
+	p.t.Helper()
+	p.wait()
+	if got := p.command.ProcessState.ExitCode(); got != code {
+		p.t.Errorf("exit status %d, want %d", got, code)
+	}
+	eventually(p.t, "the output was read", func() bool { return strings.HasSuffix(p.sees(), "\n"+lastLine+"\r\n") })
+	if got := p.termios(); got.Lflag != p.before.Lflag || got.Iflag != p.before.Iflag || got.Oflag != p.before.Oflag {
+		p.t.Errorf("the terminal was left in another state: %+v, want %+v", got, p.before)
+	}
+}
+
+func TestQuestions(t *testing.T) {
+	t.Parallel()
+	const (
+		password, again, name = "Password: ", "Again: ", "Type the name to go on: "
+		ctrlC, ctrlD          = "\x03", "\x04"
+		interrupted           = "porchlight: interrupted; nothing was changed"
+		none, kept            = "porchlight: no password was given", "porchlight: nothing was deleted"
+	)
+	add, passwd, remove := []string{"user", "add", "cy"}, []string{"user", "passwd", "bo"}, []string{"user", "delete", "bo"}
+	type step struct{ question, keys string }
+	for _, test := range []struct {
+		what  string
+		args  []string
+		steps []step
+		code  int
+		says  string
+		users string // that there are afterwards
+	}{
+		{"add", add, []step{{password, boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
+		{"add, typed ahead", add, []step{{password, boPassword + "\r" + boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
+		{"add, with a mistake put right", add, []step{{password, "x\x7f" + boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
+		{"add, pasted", add, []step{{password, "\x1b[200~" + boPassword + "\x1b[201~\r"}, {again, "\x1b[200~" + boPassword + "\r\x1b[201~"}}, 0, "Created cy.", "ada bo cy"},
+		{"two passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the two passwords differ", "ada bo"},
+		{"a short one", add, []step{{password, "short\r"}}, 1, "porchlight: Use at least 15 characters. This password has 5.", "ada bo"},
+		{"a long one", passwd, []step{{password, strings.Repeat("long", 65) + "\r"}}, 1, "porchlight: Use at most 256 characters. This password has 260.", "ada bo"},
+		{"Ctrl-C", add, []step{{password, ctrlC}}, 130, interrupted, "ada bo"},
+		{"Ctrl-C in the middle", passwd, []step{{password, "lantern" + ctrlC}}, 130, interrupted, "ada bo"},
+		{"Ctrl-C at the second", add, []step{{password, boPassword + "\r"}, {again, ctrlC}}, 130, interrupted, "ada bo"},
+		{"Ctrl-C after bytes of another encoding", add, []step{{password, "gr\xfcn" + ctrlC}}, 130, interrupted, "ada bo"},
+		{"a key that does not end", add, []step{{password, "\x1b[" + strings.Repeat("0", 300)}}, 1, none, "ada bo"},
+		{"Ctrl-D", add, []step{{password, ctrlD}}, 1, none, "ada bo"},
+		{"Ctrl-D at the second", passwd, []step{{password, boPassword + "\r"}, {again, ctrlD}}, 1, none, "ada bo"},
+		{"delete", remove, []step{{name, "bo\r"}}, 0, "Deleted bo, with its sessions and its activity.", "ada"},
+		{"delete another", remove, []step{{name, "ada\r"}}, 1, kept + ": that is not the name", "ada bo"},
+		{"delete, Ctrl-C", remove, []step{{name, "b" + ctrlC}}, 130, interrupted, "ada bo"},
+		{"delete, Ctrl-D", remove, []step{{name, ctrlD}}, 1, kept, "ada bo"},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			t.Parallel()
+			h := openHousehold(t, nil)
+			p := sitDown(t, append([]string{built(t)}, h.with(test.args...)...)...)
+			for _, step := range test.steps {
+				p.answers(step.question, step.keys)
+			}
+			p.wantEnd(test.code, test.says)
+			if strings.Contains(p.sees(), "lantern") || strings.Contains(p.sees(), "gravel") {
+				t.Errorf("a password is on the screen: %q", p.sees())
+			}
+			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
+				t.Errorf("it was asked for again: %q", p.sees())
+			}
+			if got := column(t, h.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
+				t.Errorf("there are %q, want %s", got, test.users)
+			}
+		})
+	}
+}
+
+// A signal from elsewhere ends a question like Ctrl-C.
+func TestSignalDuringAQuestion(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		h := openHousehold(t, nil)
+		p := sitDown(t, append([]string{built(t)}, h.with("user", "passwd", "bo")...)...)
+		p.answers("Password: ", "")
+		p.command.Process.Signal(signal)
+		p.wantEnd(130, "porchlight: interrupted; nothing was changed")
+	}
+}
+
+// A terminal that is closed ends the command, also one that was told to ignore the hang-up.
+func TestTerminalClosedDuringAQuestion(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, nil)
+	p := sitDown(t, append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, built(t)}, h.with("user", "passwd", "bo")...)...)
+	p.answers("Password: ", "lantern")
+	p.slave.Close()
+	p.master.Close()
+	p.wait()
+	if got := p.command.ProcessState.ExitCode(); got != 1 {
+		t.Errorf("exit status %d, want 1", got)
+	}
+}
+
+// A command that reads a password from standard input ends on a signal, too.
+func TestSignalDuringAPasswordOnStandardInput(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	stdin, typed := io.Pipe()
+	defer typed.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, h.with("user", "passwd", "bo"), stdin, io.Discard) }()
+	if _, err := typed.Write([]byte("lantern")); err != nil { // which returns once it was read
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		refused(t, err, 130, "interrupted")
+	case <-time.After(patience):
+		t.Fatal("the command waits on")
+	}
+}
