@@ -1,0 +1,440 @@
+package db_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"porchlight/db"
+)
+
+// wantRefused checks that Open fails with one line that holds the words.
+func wantRefused(t testing.TB, options db.Options, words ...string) {
+	t.Helper()
+	store, err := db.Open(t.Context(), options)
+	if err == nil {
+		store.Close()
+		t.Fatal("it was opened")
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("not one line: %q", err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q does not say %q", err, word)
+		}
+	}
+}
+
+func serves(o *db.Options) { o.Serve = true }
+
+func TestOpenCreatesOnlyWhenTold(t *testing.T) {
+	t.Parallel()
+	options := db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), HashCost: testHashCost}
+	wantRefused(t, options, options.Path, "--data")
+	if _, err := os.Stat(filepath.Dir(options.Path)); err == nil {
+		t.Error("it made the folder")
+	}
+	if err := os.Mkdir(filepath.Dir(options.Path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(options.Path, nil, 0o600); err != nil { // what a start leaves that was killed at once
+		t.Fatal(err)
+	}
+	wantRefused(t, options, options.Path, "--data")
+	options.Create = true
+	store, err := db.Open(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Close()
+}
+
+// liveFiles copies the database and its WAL while the store has them open, as a kill would leave them.
+func (h *house) liveFiles(folder string) (path string) {
+	h.t.Helper()
+	path = filepath.Join(folder, "porchlight.db")
+	for _, suffix := range []string{"", "-wal"} {
+		if err := os.WriteFile(path+suffix, read(h.t, h.options.Path+suffix), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// SQLite deletes the WAL when it makes a database, and the revocations that are in it.
+func TestOpenKeepsAWALWithoutItsDatabase(t *testing.T) {
+	t.Parallel()
+	for name, hide := range map[string]func(path string) error{
+		"moved": func(path string) error { return os.Rename(path, path+".moved") },
+		"empty": func(path string) error {
+			return os.WriteFile(path+".moved", read(t, path), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t)
+			if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+				t.Fatal(err)
+			}
+			path := c.liveFiles(t.TempDir())
+			if err := hide(path); err != nil {
+				t.Fatal(err)
+			}
+			if name == "empty" {
+				if err := os.Truncate(path, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wal := read(t, path+"-wal")
+			for _, options := range []db.Options{{Path: path}, {Path: path, Create: true}, {Path: path, Create: true, Serve: true}} {
+				wantRefused(t, options, path+"-wal", "move")
+			}
+			if !bytes.Equal(read(t, path+"-wal"), wal) {
+				t.Error("the WAL was changed")
+			}
+			if err := os.Rename(path+".moved", path); err != nil {
+				t.Fatal(err)
+			}
+			back := &house{t: t, clock: c.clock, options: db.Options{Path: path, HashCost: testHashCost, Now: c.clock.now}}
+			back.open()
+			defer back.Close()
+			back.over(c.laptop)
+			back.alive(c.phone)
+		})
+	}
+}
+
+// grown is a database whose last pages are in the WAL alone, and how long the file is without them.
+func grown(t *testing.T) (path string, size int64) {
+	t.Helper()
+	c := openCast(t)
+	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	for i := range 20 {
+		c.signIn(c.bob, fmt.Sprint("device ", i), "192.0.2.1", func(n *db.NewSession) { n.UserAgent = strings.Repeat("x", 500) })
+	}
+	path = c.liveFiles(t.TempDir())
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, info.Size()
+}
+
+func TestServeRefusesADamagedDatabase(t *testing.T) {
+	t.Parallel()
+	zero := func(path string, from, length int64) error {
+		file, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		_, err = file.WriteAt(make([]byte, length), from)
+		return err
+	}
+	for _, test := range []struct {
+		name   string
+		damage func(path string, size int64) error
+	}{
+		{"shorter than it says, beside a WAL", func(path string, size int64) error { return os.Truncate(path, 8192) }},
+		{"shorter than it says", func(path string, size int64) error { return os.Truncate(path, size-4096) }},
+		{"a page of zeros", func(path string, size int64) error { return zero(path, 2*4096, 4096) }},
+		{"a schema of zeros", func(path string, size int64) error { return zero(path, 100, 3996) }},
+		{"a header of zeros", func(path string, size int64) error { return zero(path, 0, 100) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path, size := grown(t)
+			if !strings.Contains(test.name, "beside a WAL") {
+				if err := os.Remove(path + "-wal"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := test.damage(path, size); err != nil {
+				t.Fatal(err)
+			}
+			wantRefused(t, db.Options{Path: path, Serve: true}, "damaged", "restore a backup")
+		})
+	}
+}
+
+// The file is shorter than the number of its pages says until the WAL is written back to it.
+func TestServeAcceptsPagesThatAreInTheWALAlone(t *testing.T) {
+	t.Parallel()
+	path, _ := grown(t)
+	h := &house{t: t, clock: newClock(), options: db.Options{Path: path, Serve: true, HashCost: testHashCost}}
+	h.open()
+	defer h.Close()
+	h.disk = openDisk(t, path)
+	if n := h.number(`SELECT COUNT(*) FROM sessions`); n != 23 {
+		t.Errorf("%d sessions, want 23", n)
+	}
+}
+
+// lockVariable has the test binary hold the write lock of the database that it names, until its standard input ends.
+const lockVariable = "PORCHLIGHT_TEST_LOCK"
+
+// TestHoldTheWriteLock is the other process in the tests below.
+func TestHoldTheWriteLock(t *testing.T) {
+	path := os.Getenv(lockVariable)
+	if path == "" {
+		t.Skip("only for the tests that need another process")
+	}
+	disk := openDisk(t, path)
+	disk.SetMaxOpenConns(1)
+	if _, err := disk.Exec(os.Getenv(lockVariable + "_SQL")); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("held")
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// otherProcess runs SQL in a process of its own, which keeps the connection open until the test ends.
+func otherProcess(t *testing.T, path, statements string) (pid int) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestHoldTheWriteLock$")
+	child.Env = append(os.Environ(), lockVariable+"="+path, lockVariable+"_SQL="+statements)
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Close(); child.Wait() })
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "held\n" {
+		t.Fatalf("the other process printed %q: %v", line, err)
+	}
+	return child.Process.Pid
+}
+
+func TestServeNamesWhoLocksTheDatabase(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.closed()
+	pid := otherProcess(t, c.options.Path, `BEGIN IMMEDIATE`)
+	wantRefused(t, db.Options{Path: c.options.Path, Serve: true}, "locked by", fmt.Sprintf("(process %d)", pid))
+}
+
+func TestNobodyMigratesUnderAServer(t *testing.T) {
+	t.Parallel()
+	steps := withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})
+
+	t.Run("that holds the lock", func(t *testing.T) {
+		h := openHouse(t, serves)
+		before := h.version()
+		err := db.MigrateWith(t.Context(), h.options.Path, steps)
+		if err == nil || !strings.Contains(err.Error(), "restart the server") || h.version() != before {
+			t.Errorf("version %d, was %d: %v", h.version(), before, err)
+		}
+		h.addUser("alice", alicePassword) // the server goes on
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.MigrateWith(t.Context(), h.options.Path, steps); err != nil {
+			t.Error("with the server gone:", err)
+		}
+	})
+	t.Run("from before the lock", func(t *testing.T) {
+		h := openHouse(t)
+		h.closed()
+		pid := otherProcess(t, h.options.Path, `SELECT COUNT(*) FROM users`)
+		err := db.MigrateWith(t.Context(), h.options.Path, steps)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d)", pid)) || !strings.Contains(err.Error(), "restart the server") {
+			t.Errorf("process %d: %v", pid, err)
+		}
+	})
+}
+
+func TestOneServerPerDatabase(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, serves)
+	wantRefused(t, h.options, h.options.Path, "already")
+	// A server that is about to end is waited for.
+	ended := make(chan error)
+	go func() { ended <- h.Close() }()
+	second, err := db.Open(t.Context(), h.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenShutsTheDataFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	var warnings []string
+	open := func() {
+		t.Helper()
+		store, err := db.Open(t.Context(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: testHashCost,
+			Warn: func(message string) { warnings = append(warnings, message) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Close()
+	}
+	want := func(path string, mode os.FileMode) {
+		t.Helper()
+		if info, err := os.Stat(path); err != nil || info.Mode()&^os.ModeDir != mode {
+			t.Errorf("%s: %v, want %v: %v", path, info.Mode(), mode, err)
+		}
+	}
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	want(folder, 0o700)
+	if err := os.Chmod(filepath.Join(folder, "porchlight.db"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	want(filepath.Join(folder, "porchlight.db"), 0o600)
+	if len(warnings) != 0 {
+		t.Errorf("warned: %q", warnings)
+	}
+	// /tmp is everybody's.
+	if err := os.Chmod(folder, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	want(folder, 0o777|os.ModeSticky)
+	if len(warnings) != 1 || !strings.Contains(warnings[0], folder) {
+		t.Errorf("warned: %q", warnings)
+	}
+}
+
+// Root's first command must not lock the service's user out.
+func TestFilesThatRootMakesBelongToTheOwnerOfTheFolder(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const service = 65534
+	base := t.TempDir()
+	if err := os.Chown(base, service, service); err != nil {
+		t.Fatal(err)
+	}
+	h := openHouse(t, func(o *db.Options) { o.Path = filepath.Join(base, "new", "data", "porchlight.db") })
+	h.addUser("alice", alicePassword)
+	if err := db.MigrateWith(t.Context(), h.options.Path, withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})); err != nil {
+		t.Fatal(err)
+	}
+	paths := append(folder(t, h.options.Path), filepath.Dir(h.options.Path), filepath.Join(base, "new"))
+	if len(paths) < 7 { // the database, -wal, -shm, .lock, .version-N and the two folders
+		t.Errorf("there are only %q", paths)
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != service || owner.Gid != service {
+			t.Errorf("%s belongs to %d:%d", path, owner.Uid, owner.Gid)
+		}
+	}
+}
+
+// What somebody deletes must not be found in the free pages of the file.
+func TestDeletedAccountsAreGoneFromTheFiles(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	secrets := []string{"mallory@example.com", "Mallory's very own tablet", "Mozilla/5.0 (Mallory)"}
+	mallory, err := c.CreateUser(c.ctx(), db.NewUser{Username: "mallory", Email: secrets[0], Password: newPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 { // more than a page
+		session := c.signIn(mallory, chromeOnMac, "192.0.2.99", func(n *db.NewSession) { n.UserAgent = secrets[2] })
+		if err := c.Rename(c.ctx(), session.Session, session.ID, secrets[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func() (n int) {
+		c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+		for _, suffix := range []string{"", "-wal"} {
+			content := read(t, c.options.Path+suffix)
+			for _, secret := range secrets {
+				n += bytes.Count(content, []byte(secret))
+			}
+		}
+		return n
+	}
+	if n := found(); n < len(secrets) {
+		t.Fatalf("found %d times before: these are not the files", n)
+	}
+	if err := c.DeleteUser(c.ctx(), "mallory"); err != nil {
+		t.Fatal(err)
+	}
+	if n := found(); n != 0 {
+		t.Errorf("found %d times after", n)
+	}
+}
+
+// Databases from before secure_delete have what was deleted in free pages.
+func TestMigrationClearsFreePages(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "porchlight.db")
+	steps := withSteps(t, nil)
+	for name := range steps {
+		if name > "00006_z" {
+			delete(steps, name)
+		}
+	}
+	if err := db.MigrateWith(t.Context(), path, steps); err != nil {
+		t.Fatal(err)
+	}
+	disk := openDisk(t, path)
+	if _, err := disk.Exec(`
+		INSERT INTO users (username, email, password_hash, created_at) VALUES ('mallory', 'mallory@example.com', '', 0);
+		DELETE FROM users`); err != nil {
+		t.Fatal(err)
+	}
+	disk.Close()
+	if !bytes.Contains(read(t, path), []byte("mallory@example.com")) {
+		t.Fatal("the file does not keep what was deleted")
+	}
+	store, err := db.Open(t.Context(), db.Options{Path: path, HashCost: testHashCost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Close()
+	if bytes.Contains(read(t, path), []byte("mallory@example.com")) {
+		t.Error("the address is still in the file")
+	}
+}
+
+func TestOpenNeedsRoom(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := syscall.Mount("porchlight", folder, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skip("cannot mount a small file system:", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(folder, 0) })
+	options := db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, Serve: true}
+	fill := func(bytes int) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, "fill"), make([]byte, bytes), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(3_500_000)
+	wantRefused(t, options, folder, "no room", "make room")
+	// The advice about a file system that is mounted read-only is another.
+	fill(0)
+	if err := syscall.Mount("", folder, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, options, folder, "read-only", "--data")
+}
