@@ -27,6 +27,8 @@ type commands struct {
 	Session sessionCommand `cmd:"" help:"Sessions."`
 	App     appCommand     `cmd:"" help:"Who may reach which guarded host."`
 
+	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
+	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is well; for containers."`
 	Version     versionCommand     `cmd:"" help:"Print the version, and Go's and SQLite's."`
 }

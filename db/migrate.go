@@ -25,6 +25,9 @@ const secureDeleteSince = 7
 // commandWait is how long a command waits for another process that migrates.
 const commandWait = 2 * time.Second
 
+// Foreign keys are off: with them on, rebuilding a table would delete its children.
+const migrateSettings = "_busy_timeout=1000&_fk=0&_sync=FULL&_secure_delete=1"
+
 var errNotOurs = errors.New("it is not Porchlight's")
 
 // migrate brings the database up to this binary's version. A server holds the lock already. A command takes it when steps
@@ -34,8 +37,7 @@ func migrate(ctx context.Context, path string, locked bool) error {
 }
 
 func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) error {
-	// Foreign keys are off here: with them on, rebuilding a table would delete its children.
-	pool, err := openPool(path, "_busy_timeout=1000&_fk=0&_sync=FULL&_secure_delete=1", 1)
+	pool, err := openPool(path, migrateSettings, 1)
 	if err != nil {
 		return err
 	}

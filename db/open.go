@@ -34,24 +34,33 @@ const roomNeeded = 1 << 20
 // checkFor bounds the search for damage when a server starts. A million sessions would take 1.8 s.
 const checkFor = time.Second
 
+func (o Options) withDefaults() Options {
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits
+	}
+	if o.MaxSessions == 0 {
+		o.MaxSessions = 100
+	}
+	if o.HashCost == (HashCost{}) {
+		o.HashCost = DefaultHashCost
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	return o
+}
+
+func newStore(options Options) *Store {
+	options = options.withDefaults()
+	return &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
+}
+
 // Open migrates the database and opens it. The error is one line for the person who runs the server.
 func Open(ctx context.Context, options Options) (*Store, error) {
-	if options.Limits == (Limits{}) {
-		options.Limits = DefaultLimits
-	}
-	if options.MaxSessions == 0 {
-		options.MaxSessions = 100
-	}
-	if options.HashCost == (HashCost{}) {
-		options.HashCost = DefaultHashCost
-	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
-	if options.Warn == nil {
-		options.Warn = func(string) {}
-	}
-	s := &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
+	s := newStore(options)
 	err := s.prepare(ctx)
 	if err == nil {
 		err = explain(options.Path, s.connect(ctx))

@@ -1,0 +1,210 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"porchlight/migrations"
+)
+
+// Contents says what a backup holds.
+type Contents struct {
+	Users    int
+	Sessions int   // live ones
+	Size     int64 // in bytes
+}
+
+// Backup writes a consistent copy of the database to a new file, while a server may run. It neither migrates the database nor
+// overwrites a file. The copy has passed SQLite's integrity check and is on disk when Backup returns.
+func Backup(ctx context.Context, options Options, to string) (contents Contents, err error) {
+	options = options.withDefaults()
+	path := options.Path
+	if found, err := findDatabase(path); err != nil {
+		return contents, err
+	} else if !found {
+		return contents, fmt.Errorf("there is no database %s; name the server's data folder with --data", path)
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return contents, fmt.Errorf("%s exists already; choose another name", to)
+	}
+	pool, err := openPool(path, "mode=rw&_busy_timeout=1000", 1)
+	if err != nil {
+		return contents, explain(path, err)
+	}
+	defer pool.Close()
+	if version, err := version(ctx, pool); errors.Is(err, errNotOurs) || (err == nil && version == 0) {
+		return contents, fmt.Errorf("%s is not a Porchlight database; name the server's data folder with --data", path)
+	} else if err != nil {
+		return contents, explain(path, err)
+	}
+	err = copyDatabase(ctx, pool, to, func(file *os.File) error {
+		copied, err := openPool(file.Name(), "mode=ro", 1)
+		if err != nil {
+			return err
+		}
+		defer copied.Close()
+		if err := checkPages(ctx, copied, `PRAGMA integrity_check(1)`); err != nil {
+			return err
+		}
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		contents.Size = info.Size()
+		return copied.QueryRowContext(ctx, `
+			SELECT (SELECT COUNT(*) FROM users), (SELECT COUNT(*) FROM sessions WHERE expires_at > $1)`,
+			options.Now().UnixMilli()).Scan(&contents.Users, &contents.Sessions)
+	})
+	if err != nil {
+		return contents, fmt.Errorf("cannot back up %s to %s: %w", path, to, err)
+	}
+	return contents, nil
+}
+
+// Restored says what a restored database holds, and what Restore took from it.
+type Restored struct {
+	Users       int
+	Ended       int // sessions that were alive in the backup
+	Invitations int // links that could still have been used
+}
+
+// Restore makes a database from a backup, in a folder without one. The copy is checked, migrated, and cleared of every session
+// and invitation before it gets its name: one that was revoked or used after the backup would be good again.
+func Restore(ctx context.Context, options Options, from string) (restored Restored, err error) {
+	path := options.Path
+	if err := wantNoDatabase(path); err != nil {
+		return restored, err
+	}
+	if info, err := os.Stat(from); err != nil {
+		return restored, fmt.Errorf("cannot read the backup: %w", err)
+	} else if !info.Mode().IsRegular() || info.Size() == 0 {
+		return restored, fmt.Errorf("%s is not a backup: it is empty, or not a file", from)
+	}
+	if err := makeFolder(filepath.Dir(path)); err != nil {
+		return restored, explain(path, fmt.Errorf("create the data folder: %w", err))
+	}
+	lock, err := lockToServe(ctx, path)
+	if err != nil {
+		return restored, err
+	}
+	defer func() { err = errors.Join(err, lock.release()) }()
+	if err := wantNoDatabase(path); err != nil { // whoever held the lock may have made one
+		return restored, err
+	}
+	aside := path + ".restoring"
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} { // of a restore that was killed
+		os.Remove(aside + suffix)
+		defer os.Remove(aside + suffix)
+	}
+	if err := copyFiles(from, aside); err != nil {
+		return restored, explain(path, err)
+	}
+	if err := migrateBackup(ctx, aside, from); err != nil {
+		return restored, err
+	}
+	options.Path = aside
+	if restored, err = clearSessions(ctx, options); err != nil {
+		return restored, explain(path, err)
+	}
+	os.Remove(path) // at most an empty file
+	return restored, explain(path, publish(aside, path))
+}
+
+func wantNoDatabase(path string) error {
+	if found, err := findDatabase(path); err != nil {
+		return err
+	} else if found {
+		return fmt.Errorf("there is a database %s already; move it away with its -wal and -shm, or choose another folder with --data", path)
+	}
+	return nil
+}
+
+// copyFiles copies a backup, and the WAL beside it where somebody copied the files of a database by hand. The originals are
+// only read: SQLite would write to their folder.
+func copyFiles(from, to string) error {
+	for _, suffix := range []string{"", "-wal"} {
+		source, err := os.Open(from + suffix)
+		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		file, err := createFile(to + suffix)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(file, source)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// migrateBackup checks a copied backup and brings it up to this binary's version. Its errors name the backup.
+func migrateBackup(ctx context.Context, copied, from string) error {
+	pool, err := openPool(copied, migrateSettings, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	current, newest, err := versions(ctx, pool, migrations.FS)
+	switch {
+	case errors.Is(err, errNotOurs), err == nil && current == 0:
+		return fmt.Errorf("%s is not a Porchlight database", from)
+	case err == nil && current > newest:
+		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; restore it with the newer Porchlight", from, current, newest)
+	case err == nil:
+		err = checkLength(ctx, pool, copied)
+	}
+	if err == nil {
+		err = checkPages(ctx, pool, `PRAGMA integrity_check(1)`)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is damaged (%w); take an older backup", from, err)
+	}
+	if current < newest {
+		if err := apply(ctx, pool, current, migrations.FS); err != nil {
+			return fmt.Errorf("cannot migrate %s: %w; nothing was restored", from, err)
+		}
+	}
+	return nil
+}
+
+// clearSessions ends every session and voids every invitation in a database that nobody serves yet.
+func clearSessions(ctx context.Context, options Options) (restored Restored, err error) {
+	s := newStore(options)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.connect(ctx); err != nil {
+		return restored, err
+	}
+	if restored.Ended, err = s.RevokeAllByCommand(ctx); err != nil {
+		return restored, err
+	}
+	// What has expired goes too: it would live again if the clock were ahead now.
+	if err := s.Sweep(ctx, time.Time{}); err != nil {
+		return restored, err
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		result, err := tx.Exec(`DELETE FROM invitations`)
+		if err != nil {
+			return err
+		}
+		voided, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		restored.Invitations = int(voided)
+		return tx.QueryRow(`SELECT COUNT(*) FROM users`).Scan(&restored.Users)
+	})
+	return restored, err
+}

@@ -1,0 +1,256 @@
+package db_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// backup writes a backup while the store is open, as a command does beside a server.
+func (h *house) backup() (file string) {
+	h.t.Helper()
+	file = filepath.Join(h.t.TempDir(), "backup.db")
+	if _, err := db.Backup(h.ctx(), h.options, file); err != nil {
+		h.t.Fatal(err)
+	}
+	return file
+}
+
+// restore restores into a new folder and opens what came out.
+func (h *house) restore(file string) (restored db.Restored, back *house) {
+	h.t.Helper()
+	back = &house{t: h.t, clock: h.clock, options: h.options}
+	back.options.Path = filepath.Join(h.t.TempDir(), "new", "porchlight.db")
+	restored, err := db.Restore(h.ctx(), back.options, file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if left := folder(h.t, back.options.Path); len(left) != 2 { // the database and the lock
+		h.t.Errorf("the folder holds %q", left)
+	}
+	back.open()
+	h.t.Cleanup(func() { back.Close() })
+	back.disk = openDisk(h.t, back.options.Path)
+	return restored, back
+}
+
+func TestBackupHoldsWhatIsInTheWAL(t *testing.T) {
+	t.Parallel()
+	c := openCast(t, serves)
+	c.clock.advance(time.Hour)
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(read(t, c.options.Path), []byte("alice")) {
+		t.Fatal("the database itself holds alice: nothing is in the WAL alone")
+	}
+	file := filepath.Join(t.TempDir(), "backup.db")
+	contents, err := db.Backup(t.Context(), c.options, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup: %v, %v", info, err)
+	}
+	if want := (db.Contents{Users: 2, Sessions: 2, Size: info.Size()}); contents != want {
+		t.Errorf("it holds %+v, want %+v", contents, want)
+	}
+	if left := folder(t, file); len(left) != 1 {
+		t.Errorf("beside it lie %q", left)
+	}
+	copied := &house{t: t, disk: openDisk(t, file)}
+	if users := copied.texts(`SELECT username FROM users ORDER BY id`); strings.Join(users, " ") != "alice bob" {
+		t.Errorf("it holds %q", users)
+	}
+	c.alive(c.phone)
+}
+
+func TestBackupRefuses(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	empty := filepath.Join(t.TempDir(), "porchlight.db")
+	taken := filepath.Join(t.TempDir(), "taken.db")
+	if err := os.WriteFile(taken, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		path, to string
+		words    []string
+	}{
+		"a file that exists":       {c.options.Path, taken, []string{taken, "exists"}},
+		"a folder that is missing": {c.options.Path, filepath.Join(taken+"s", "backup.db"), []string{taken + "s"}},
+		"no database":              {empty, filepath.Join(t.TempDir(), "backup.db"), []string{empty, "--data"}},
+	} {
+		if _, err := db.Backup(t.Context(), db.Options{Path: test.path}, test.to); err == nil {
+			t.Errorf("%s: no error", name)
+		} else {
+			for _, word := range test.words {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("%s: %q does not say %q", name, err, word)
+				}
+			}
+		}
+	}
+	if string(read(t, taken)) != "mine" {
+		t.Error("the file was overwritten")
+	}
+	// A damaged database makes no backup.
+	path, size := grown(t)
+	if err := os.Remove(path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	content := read(t, path)
+	if err := os.WriteFile(path, append(content[:size/2:size/2], make([]byte, size-size/2)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "backup.db")
+	if _, err := db.Backup(t.Context(), db.Options{Path: path}, to); err == nil {
+		t.Error("a damaged database was backed up")
+	}
+	if left := folder(t, to); len(left) != 0 {
+		t.Errorf("it left %q", left)
+	}
+}
+
+func TestRestoreEndsEverySession(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	ended := c.signIn(c.alice, "library", "192.0.2.12")
+	invitation, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := c.signIn(c.bob, "cafe", "192.0.2.13", shared)
+	c.clock.advance(time.Hour) // the one on the shared computer has expired
+	file := c.backup()
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, ended.ID); err != nil { // after the backup
+		t.Fatal(err)
+	}
+	before := c.number(`SELECT COUNT(*) FROM activity`)
+
+	restored, back := c.restore(file)
+	if want := (db.Restored{Users: 2, Ended: 4, Invitations: 1}); restored != want {
+		t.Errorf("restored %+v, want %+v", restored, want)
+	}
+	back.over(c.laptop, c.phone, c.desk, ended, short)
+	back.clock.advance(-time.Hour) // a clock that was ahead brings nothing back
+	back.over(short)
+	if ids := back.ids(); len(ids) != 0 {
+		t.Errorf("there are rows of %q", ids)
+	}
+	if n := back.number(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked' AND done_by = 'command'`); n != 4 {
+		t.Errorf("%d sessions are recorded as revoked by a command, want 4", n)
+	}
+	if _, err := back.Invitation(back.ctx(), invitation, "192.0.2.1"); err == nil {
+		t.Error("the invitation is good still")
+	}
+	back.alive(back.signIn(back.bob(), "curl", "192.0.2.14"))
+	if after := c.number(`SELECT COUNT(*) FROM activity`); after != before {
+		t.Error("the original was changed")
+	}
+}
+
+// bob is the account as the restored database has it.
+func (h *house) bob() db.User {
+	h.t.Helper()
+	user, err := h.Authenticate(h.ctx(), "bob", bobPassword, "192.0.2.14", "curl")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return user
+}
+
+// A backup may be a copy of the files made by hand, and of an older version.
+func TestRestoreTakesOtherBackups(t *testing.T) {
+	t.Parallel()
+	t.Run("a copied database and its WAL", func(t *testing.T) {
+		c := openCast(t)
+		path := c.liveFiles(t.TempDir())
+		files := append(read(t, path), read(t, path+"-wal")...)
+		restored, back := c.restore(path)
+		if want := (db.Restored{Users: 2, Ended: 3}); restored != want {
+			t.Errorf("restored %+v, want %+v", restored, want)
+		}
+		back.over(c.laptop, c.phone, c.desk)
+		if left := folder(t, path); len(left) != 2 || !bytes.Equal(append(read(t, path), read(t, path+"-wal")...), files) {
+			t.Errorf("the backup was changed: %q", left)
+		}
+	})
+	t.Run("an older version", func(t *testing.T) {
+		old := filepath.Join(t.TempDir(), "old.db")
+		steps := withSteps(t, nil)
+		for name := range steps {
+			if name > "00003_z" {
+				delete(steps, name)
+			}
+		}
+		if err := db.MigrateWith(t.Context(), old, steps); err != nil {
+			t.Fatal(err)
+		}
+		h := openHouse(t)
+		restored, back := h.restore(old)
+		if restored != (db.Restored{}) || back.version() != newest(t) {
+			t.Errorf("restored %+v, version %d", restored, back.version())
+		}
+	})
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	good := c.backup()
+	file := func(content []byte) string {
+		path := filepath.Join(t.TempDir(), "backup.db")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	holed := bytes.Clone(read(t, good))
+	clear(holed[len(holed)/2:])
+	other, newer := file(nil), file(read(t, good))
+	for path, statement := range map[string]string{
+		other: `CREATE TABLE recipes (name TEXT)`,
+		newer: `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`,
+	} {
+		if _, err := openDisk(t, path).Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct{ file, word string }{
+		"missing":         {filepath.Join(t.TempDir(), "none.db"), "none.db"},
+		"empty":           {file(nil), "not a backup"},
+		"a folder":        {t.TempDir(), "not a backup"},
+		"garbage":         {file(bytes.Repeat([]byte("dear diary, "), 1000)), "damaged"},
+		"cut short":       {file(read(t, good)[:20000]), "damaged"},
+		"holed":           {file(holed), "damaged"},
+		"somebody else's": {other, "not a Porchlight database"},
+		"newer":           {newer, "newer"},
+	} {
+		options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db")}
+		_, err := db.Restore(t.Context(), options, test.file)
+		if err == nil || !strings.Contains(err.Error(), test.word) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want one line with %q", name, err, test.word)
+		}
+		for _, left := range folder(t, options.Path) {
+			if left != options.Path+".lock" {
+				t.Errorf("%s: it left %s", name, left)
+			}
+		}
+	}
+	// Never over a database.
+	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	before := read(t, c.options.Path)
+	if _, err := db.Restore(t.Context(), c.options, good); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("over a database: %v", err)
+	}
+	if !bytes.Equal(read(t, c.options.Path), before) {
+		t.Error("the database was changed")
+	}
+}
