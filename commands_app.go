@@ -9,7 +9,7 @@ import (
 )
 
 type appCommand struct {
-	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those who are named, or with no names every signed-in user. What was allowed before stays allowed."`
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those who are named, or with no names every approved user. What was allowed before stays allowed."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
 	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. A rule that covers the host, such as *.example.com, or else --apps-default then decides."`
 }
@@ -127,7 +127,7 @@ func notAHost(text string) error {
 // whoMay says in words who is let in.
 func whoMay(rule db.AppRule) string {
 	if rule.Everyone {
-		return "every signed-in user"
+		return "every approved user"
 	}
 	who := rule.Users
 	if rule.Admins {

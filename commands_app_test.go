@@ -42,18 +42,18 @@ func TestAppAllow(t *testing.T) {
 		out  string
 		want string
 	}{
-		{[]string{"a.example.com"}, "a.example.com is open to every signed-in user.\n", "a.example.com 10 "},
+		{[]string{"a.example.com"}, "a.example.com is open to every approved user.\n", "a.example.com 10 "},
 		{[]string{"B.Example.com.:8443", "--admins"}, "b.example.com is open to administrators.\n", "b.example.com 01 "},
 		{[]string{"c.example.com", "--user", "bo"}, "c.example.com is open to bo.\n", "c.example.com 00 bo"},
 		{[]string{"d.example.com", "--user", " Bo ", "--user=ADA"}, "d.example.com is open to ada, bo.\n", "d.example.com 00 ada,bo"},
 		{[]string{"--user", "bo", "e.example.com", "--admins"}, "e.example.com is open to administrators, bo.\n", "e.example.com 01 bo"},
-		{[]string{"*.example.com"}, "*.example.com is open to every signed-in user.\n", "*.example.com 10 "},
-		{[]string{"Example.com"}, "example.com is open to every signed-in user.\n", "example.com 10 "},
+		{[]string{"*.example.com"}, "*.example.com is open to every approved user.\n", "*.example.com 10 "},
+		{[]string{"Example.com"}, "example.com is open to every approved user.\n", "example.com 10 "},
 		// What was allowed before stays allowed, and is told.
 		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
 		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
-		{[]string{"c.example.com"}, "c.example.com is open to every signed-in user.\n", "c.example.com 11 ada,bo"},
-		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every signed-in user.\n", "a.example.com 11 "},
+		{[]string{"c.example.com"}, "c.example.com is open to every approved user.\n", "c.example.com 11 ada,bo"},
+		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every approved user.\n", "a.example.com 11 "},
 	} {
 		if out := must(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
 			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
@@ -147,7 +147,7 @@ func TestAppList(t *testing.T) {
 	must(t, "", h.guarding("app", "allow", "wiki.example.com")...)
 	change(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
 
-	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every signed-in user"}
+	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every approved user"}
 	var lines []string
 	for line := range strings.Lines(must(t, "", h.with("app", "list")...)) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -218,7 +218,7 @@ func TestAppRemove(t *testing.T) {
 func TestAppRemoveSaysWhatDecidesNow(t *testing.T) {
 	h := openHousehold(t, nil)
 	h.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
-	const everybody = "--apps-default allow decides: open to every signed-in user."
+	const everybody = "--apps-default allow decides: open to every approved user."
 	for _, test := range []struct{ args, want string }{
 		{"A.example.com:443", "Removed the rule of a.example.com. Now the rule of *.example.com decides: open to bo."},
 		{"c.b.example.com", "Removed the rule of c.b.example.com. Now " + everybody},

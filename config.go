@@ -36,7 +36,7 @@ type settings struct {
 	SweepInterval     time.Duration `env:"PORCHLIGHT_SWEEP_INTERVAL" default:"10m" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `env:"PORCHLIGHT_ACTIVITY_RETENTION" default:"4320h" help:"How long activity, with its IP addresses, is kept."`
 	MaxSessions       int           `env:"PORCHLIGHT_MAX_SESSIONS" default:"100" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
-	AppsDefault       string        `env:"PORCHLIGHT_APPS_DEFAULT" default:"allow" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every signed-in user, or to none."`
+	AppsDefault       string        `env:"PORCHLIGHT_APPS_DEFAULT" default:"allow" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user, or to none."`
 	LogFormat         string        `env:"PORCHLIGHT_LOG_FORMAT" default:"text" placeholder:"text|json" help:"How the log on standard error is written."`
 
 	url     *url.URL

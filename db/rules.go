@@ -11,7 +11,7 @@ import (
 // AppRule says who may reach a guarded host or, with a leading "*.", every host that has one label in its place.
 type AppRule struct {
 	Host     string
-	Everyone bool     // every signed-in user
+	Everyone bool     // every approved user
 	Admins   bool     // every administrator
 	Users    []string // these, by username and in order
 }
@@ -24,7 +24,7 @@ func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u
 // ErrNotAHost says that a rule was asked for what is not the name of a host.
 var ErrNotAHost = errors.New("not a host name")
 
-// AllowApp lets more people reach a host: administrators, the named users or, when neither are given, every signed-in user.
+// AllowApp lets more people reach a host: administrators, the named users or, when neither are given, every approved user.
 // It only adds to what the host's rule allows, and returns the rule that now holds. If a name is unknown, nothing changes and
 // the error is UnknownUsers: a rule for the others alone would shut out the person whose name was misspelt.
 func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {
