@@ -112,17 +112,17 @@ func wantTime(t *testing.T, value any, from, until time.Duration) {
 func TestUserList(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 2})
 	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, h.ids["ada"][0])
-	change(t, h.path(), `UPDATE users SET disabled = 1 WHERE username = 'bo'`)
+	change(t, h.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
 
 	rows := readRows(t, must(t, "", h.with("user", "list", "--json")...))
 	if len(rows) != 2 {
 		t.Fatalf("%d rows: %v", len(rows), rows)
 	}
 	for i, want := range []map[string]any{
-		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "sessions": 1.0},
-		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "sessions": 0.0}, // none of a disabled user is alive
+		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true, "sessions": 1.0},
+		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "sessions": 0.0}, // none of a disabled user is alive
 	} {
-		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "sessions", "createdAt")
+		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "sessions", "createdAt")
 		for key, value := range want {
 			if rows[i][key] != value {
 				t.Errorf("%s of %s is %v, want %v", key, want["username"], rows[i][key], value)

@@ -11,6 +11,7 @@ import (
 type userCommand struct {
 	Add     userAddCommand     `cmd:"" help:"Make an account. The password is asked for, or read as a line from standard input."`
 	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for 72 hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
+	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
 	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
 	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
@@ -22,6 +23,7 @@ type userAddCommand struct {
 	Name  string `arg:"" help:"The username."`
 	Admin bool   `help:"Make it an administrator; the very first account always is."`
 	Email string `placeholder:"E" help:"Its e-mail address."`
+	Reuse bool   `help:"Allow the name of an account that was deleted."`
 }
 
 func (a *userAddCommand) Run(e *environment) error {
@@ -30,7 +32,7 @@ func (a *userAddCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		user, err := store.CreateUser(e.ctx, db.NewUser{Username: a.Name, Email: a.Email, Password: password, IsAdmin: a.Admin})
+		user, err := store.CreateUser(e.ctx, db.NewUser{Username: a.Name, Email: a.Email, Password: password, IsAdmin: a.Admin, Reuse: a.Reuse})
 		if err != nil {
 			return err
 		}
@@ -40,6 +42,23 @@ func (a *userAddCommand) Run(e *environment) error {
 		}
 		fmt.Fprintf(e.stdout, "Created %s%s.\n", user.Username, role)
 		return nil
+	})
+}
+
+type userSetCommand struct {
+	Name    string  `arg:"" help:"The username."`
+	Approve bool    `help:"Let somebody who signed up reach the apps."`
+	Admin   *bool   `negatable:"" help:"Make it an administrator, or with --no-admin make it none. An administrator is approved as well."`
+	Email   *string `placeholder:"E" help:"Its e-mail address; an empty one removes it."`
+	Force   bool    `help:"Demote even the last administrator who can sign in."`
+}
+
+func (s *userSetCommand) Run(e *environment) error {
+	if !s.Approve && s.Admin == nil && s.Email == nil {
+		return usageError{errors.New("user set: say what to change, with --approve, --admin, --no-admin or --email")}
+	}
+	return e.withUser(s.Name, "Changed %s.", func(store *db.Store) error {
+		return store.ChangeUser(e.ctx, s.Name, db.UserChange{Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, Force: s.Force})
 	})
 }
 
@@ -58,19 +77,20 @@ func (l *userListCommand) Run(e *environment) error {
 			Email     string `json:"email"`
 			IsAdmin   bool   `json:"isAdmin"`
 			Disabled  bool   `json:"disabled"`
+			Approved  bool   `json:"approved"`
 			Sessions  int    `json:"sessions"`
 			CreatedAt string `json:"createdAt"`
 		}
 		rows := []row{}
 		for _, user := range users {
-			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Sessions, rfc3339(user.CreatedAt)})
+			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, rfc3339(user.CreatedAt)})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
-		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
+		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
 			r := rows[i]
-			return []any{r.Username, r.Email, yes(r.IsAdmin), yes(r.Disabled), r.Sessions, r.CreatedAt}
+			return []any{r.Username, r.Email, yes(r.IsAdmin), yes(r.Disabled), yes(r.Approved), r.Sessions, r.CreatedAt}
 		})
 	})
 }
@@ -79,11 +99,12 @@ type userInviteCommand struct {
 	Name  string `arg:"" help:"The username."`
 	Admin bool   `help:"Make the new account an administrator."`
 	Email string `placeholder:"E" help:"The new account's e-mail address."`
+	Reuse bool   `help:"Allow the name of an account that was deleted."`
 }
 
 func (i *userInviteCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin})
+		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin, Reuse: i.Reuse})
 		if errors.Is(err, db.ErrDisabled) {
 			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))
 		}
@@ -116,12 +137,13 @@ func (p *userPasswdCommand) Run(e *environment) error {
 }
 
 type userDisableCommand struct {
-	Name string `arg:"" help:"The username."`
+	Name  string `arg:"" help:"The username."`
+	Force bool   `help:"Disable even the last administrator who can sign in."`
 }
 
 func (d *userDisableCommand) Run(e *environment) error {
 	return e.withUser(d.Name, "Disabled %s. Every session has ended.", func(store *db.Store) error {
-		return store.SetDisabled(e.ctx, d.Name, true)
+		return store.DisableUser(e.ctx, d.Name, d.Force)
 	})
 }
 
@@ -131,13 +153,14 @@ type userEnableCommand struct {
 
 func (n *userEnableCommand) Run(e *environment) error {
 	return e.withUser(n.Name, "Enabled %s.", func(store *db.Store) error {
-		return store.SetDisabled(e.ctx, n.Name, false)
+		return store.EnableUser(e.ctx, n.Name)
 	})
 }
 
 type userDeleteCommand struct {
-	Name string `arg:"" help:"The username."`
-	Yes  bool   `help:"Do not ask."`
+	Name  string `arg:"" help:"The username."`
+	Yes   bool   `help:"Do not ask."`
+	Force bool   `help:"Delete even the last administrator who can sign in."`
 }
 
 func (d *userDeleteCommand) Run(e *environment) error {
@@ -147,7 +170,7 @@ func (d *userDeleteCommand) Run(e *environment) error {
 		}
 	}
 	return e.withUser(d.Name, "Deleted %s, with its sessions and its activity.", func(store *db.Store) error {
-		return store.DeleteUser(e.ctx, d.Name)
+		return store.DeleteUser(e.ctx, d.Name, d.Force)
 	})
 }
 
@@ -156,6 +179,9 @@ func (e *environment) withUser(name, said string, do func(*db.Store) error) erro
 	err := e.withStore(do)
 	if errors.Is(err, db.ErrNotFound) {
 		return fmt.Errorf("there is no user %s", printable(name))
+	}
+	if errors.Is(err, db.ErrLastAdmin) {
+		return fmt.Errorf("%s is the last administrator who can sign in; make another one first with user set NAME --admin, or add --force", printable(name))
 	}
 	if err == nil {
 		fmt.Fprintf(e.stdout, said+"\n", printable(strings.ToLower(strings.TrimSpace(name))))

@@ -79,7 +79,8 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
 		UPDATE users SET password_hash = $1 WHERE username = $2
-		RETURNING id, COALESCE(email, ''), is_admin, disabled`, hash, username).Scan(&user.ID, &user.Email, &user.IsAdmin, &user.Disabled)
+		RETURNING id, COALESCE(email, ''), is_admin, disabled, approved`, hash, username).
+		Scan(&user.ID, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved)
 	if errors.Is(err, sql.ErrNoRows) {
 		return user, ErrNotFound
 	}
@@ -97,27 +98,23 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 	return user, err
 }
 
-// SetDisabled disables an account, which ends every session of it, or enables it again; ErrNotFound for an unknown name.
-// To do it twice is no error and changes nothing.
-func (s *Store) SetDisabled(ctx context.Context, username string, disabled bool) error {
+// DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
+// ErrLastAdmin unless force is set. Disabling twice is no error and changes nothing.
+func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
 	user, err := s.findUsername(ctx, username)
 	if err != nil {
 		return err
 	}
-	kind := Enabled
-	if disabled {
-		kind = Disabled
-	}
 	return s.write(ctx, func(tx *sql.Tx) error {
+		if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
+			return err
+		}
 		now := s.now()
-		err := changeOne(tx, `UPDATE users SET disabled = $1 WHERE id = $2 AND disabled <> $1`, disabled, user.ID)
+		err := setFlag(tx, `UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled, now)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err != nil {
-			return err
-		}
-		if err := record(tx, event{userID: user.ID, kind: kind, at: now, by: ByCommand}); err != nil || !disabled {
 			return err
 		}
 		if err := voidInvitation(tx, user.ID); err != nil {
@@ -128,19 +125,121 @@ func (s *Store) SetDisabled(ctx context.Context, username string, disabled bool)
 	})
 }
 
-// DeleteUser deletes an account with its sessions and its activity, from the command line; ErrNotFound for an unknown name.
-func (s *Store) DeleteUser(ctx context.Context, username string) error {
+// EnableUser enables a disabled account; ErrNotFound for an unknown name. Enabling twice is no error and changes nothing.
+func (s *Store) EnableUser(ctx context.Context, username string) error {
+	user, err := s.findUsername(ctx, username)
+	if err != nil {
+		return err
+	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		username := canonical(username)
-		if err := changeOne(tx, `DELETE FROM users WHERE username = $1`, username); err != nil {
-			return err
-		}
-		return forgetName(tx, username)
+		return ignoreNotFound(setFlag(tx, `UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled, s.now()))
 	})
 }
 
-// ErrLastAdmin says that nobody would be left to administer the server.
-var ErrLastAdmin = errors.New("the last administrator cannot be deleted")
+// UserChange is what ChangeUser changes of an account; nil leaves a value as it is.
+type UserChange struct {
+	Approve bool
+	IsAdmin *bool   // true also approves the account
+	Email   *string // trimmed and lower-cased; "" removes it
+	Force   bool    // demote even the last administrator who can sign in
+}
+
+// ChangeUser changes an account from the command line, all of it or nothing. It returns ErrNotFound, ErrLastAdmin, or
+// Invalid (field "email"). What already holds is neither changed nor recorded.
+func (s *Store) ChangeUser(ctx context.Context, username string, change UserChange) error {
+	user, err := s.findUsername(ctx, username)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
+			if err := ignoreNotFound(setFlag(tx, `UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved, now)); err != nil {
+				return err
+			}
+		}
+		if change.IsAdmin != nil {
+			if err := setAdmin(tx, user.ID, *change.IsAdmin, change.Force, now); err != nil {
+				return err
+			}
+		}
+		if change.Email != nil {
+			return setEmail(tx, user.ID, *change.Email, now)
+		}
+		return nil
+	})
+}
+
+func setAdmin(tx *sql.Tx, userID int64, isAdmin, force bool, now int64) error {
+	if isAdmin {
+		return ignoreNotFound(setFlag(tx, `UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin, now))
+	}
+	if err := checkNotLastAdmin(tx, userID, force); err != nil {
+		return err
+	}
+	return ignoreNotFound(setFlag(tx, `UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin, now))
+}
+
+func setEmail(tx *sql.Tx, userID int64, email string, now int64) error {
+	email = canonical(email)
+	if reason := checkEmail(email); reason != "" {
+		return Invalid{"email": reason}
+	}
+	result, err := tx.Exec(`UPDATE users SET email = NULLIF($1, '') WHERE id = $2 AND COALESCE(email, '') <> $1`, email, userID)
+	if err != nil {
+		return uniqueViolation(err)
+	}
+	if changed, err := result.RowsAffected(); err != nil || changed == 0 {
+		return err
+	}
+	if err := forgetTries(tx, email); err != nil {
+		return err
+	}
+	return record(tx, event{userID: userID, kind: EmailChanged, at: now, by: ByCommand})
+}
+
+// setFlag runs a statement that changes one user and records the change; ErrNotFound when there was nothing to change.
+func setFlag(tx *sql.Tx, statement string, userID int64, kind string, now int64) error {
+	if err := changeOne(tx, statement, userID); err != nil {
+		return err
+	}
+	return record(tx, event{userID: userID, kind: kind, at: now, by: ByCommand})
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// DeleteUser deletes an account with its sessions and its activity, from the command line. It returns ErrNotFound for an
+// unknown name, and ErrLastAdmin unless force is set.
+func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
+	user, err := s.findUsername(ctx, username)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(tx *sql.Tx) error { return s.deleteUser(tx, user, force) })
+}
+
+// ErrLastAdmin says that no administrator who can sign in would be left.
+var ErrLastAdmin = errors.New("this is the last administrator who can sign in")
+
+// checkNotLastAdmin returns ErrLastAdmin for the only administrator who is not disabled.
+func checkNotLastAdmin(tx *sql.Tx, userID int64, force bool) error {
+	if force {
+		return nil
+	}
+	var last bool
+	err := tx.QueryRow(`
+		SELECT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0 AND id = $1)
+		       AND NOT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0 AND id <> $1)`, userID).Scan(&last)
+	if err == nil && last {
+		err = ErrLastAdmin
+	}
+	return err
+}
 
 // DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It answers ErrWrongPassword,
 // Throttled, ErrLastAdmin or ErrOver.
@@ -149,28 +248,20 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip stri
 	if err != nil {
 		return err
 	}
-	return s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error {
-		var last bool
-		err := tx.QueryRow(`
-			SELECT is_admin AND NOT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0 AND id <> $1)
-			FROM users
-			WHERE id = $1`, user.ID).Scan(&last)
-		if err != nil {
-			return err
-		}
-		if last {
-			return ErrLastAdmin
-		}
-		if err := changeOne(tx, `DELETE FROM users WHERE id = $1`, user.ID); err != nil {
-			return err
-		}
-		return forgetName(tx, user.Username)
-	})
+	return s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error { return s.deleteUser(tx, user, false) })
 }
 
-// forgetName forgets what is kept by the name of an account that was deleted: tries, and an invitation that would make it
-// again.
-func forgetName(tx *sql.Tx, username string) error {
-	_, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, username)
-	return errors.Join(err, forgetTries(tx, username))
+// deleteUser deletes the account and what is kept by its name: attempts, and an invitation that would create it again.
+// Its name is not given out again.
+func (s *Store) deleteUser(tx *sql.Tx, user User, force bool) error {
+	if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
+		return err
+	}
+	if err := changeOne(tx, `DELETE FROM users WHERE id = $1`, user.ID); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, user.Username); err != nil {
+		return err
+	}
+	return errors.Join(forgetTries(tx, user.Username), s.retireUsername(tx, user.Username))
 }

@@ -198,7 +198,7 @@ func TestSignInAgainstSetPassword(t *testing.T) {
 	s.wantRows([]string{}, `SELECT id FROM sessions`)
 }
 
-func TestSetDisabled(t *testing.T) {
+func TestDisableAndEnableUser(t *testing.T) {
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
@@ -206,7 +206,7 @@ func TestSetDisabled(t *testing.T) {
 	other, _ := s.signIn(bob, "Chrome on macOS")
 
 	for range 2 { // the second time it is no error and leaves no trace
-		s.wantErr(s.SetDisabled(ctx, "alice", true), nil)
+		s.wantErr(s.DisableUser(ctx, "alice", true), nil)
 	}
 	_, err := s.Resume(token)
 	s.wantErr(err, db.ErrNotFound)
@@ -219,14 +219,14 @@ func TestSetDisabled(t *testing.T) {
 	}
 
 	for range 2 {
-		s.wantErr(s.SetDisabled(ctx, "alice", false), nil)
+		s.wantErr(s.EnableUser(ctx, "alice"), nil)
 	}
 	_, err = s.Resume(token)
 	s.wantErr(err, db.ErrNotFound) // enabling brings no session back
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 	s.wantRows([]string{"disabled command", "revoked command", "enabled command"}, `SELECT kind, done_by FROM activity WHERE user_id = ? AND kind IN ('disabled', 'revoked', 'enabled') ORDER BY id`, alice.ID)
 
-	s.wantErr(s.SetDisabled(ctx, "nobody", true), db.ErrNotFound)
+	s.wantErr(s.DisableUser(ctx, "nobody", true), db.ErrNotFound)
 }
 
 func TestDeleteUser(t *testing.T) {
@@ -241,9 +241,9 @@ func TestDeleteUser(t *testing.T) {
 	}
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 
-	s.wantErr(s.DeleteUser(ctx, "bob@example.com"), db.ErrNotFound) // a command names an account by its username
-	s.wantErr(s.DeleteUser(ctx, "Bob"), nil)
-	s.wantErr(s.DeleteUser(ctx, "bob"), db.ErrNotFound)
+	s.wantErr(s.DeleteUser(ctx, "bob@example.com", true), db.ErrNotFound) // a command names an account by its username
+	s.wantErr(s.DeleteUser(ctx, "Bob", true), nil)
+	s.wantErr(s.DeleteUser(ctx, "bob", true), db.ErrNotFound)
 	_, err := s.Resume(token)
 	s.wantErr(err, db.ErrNotFound)
 	s.wantRows([]string{"alice"}, `SELECT username FROM users`)
@@ -255,7 +255,7 @@ func TestDeleteUser(t *testing.T) {
 		t.Error("somebody else's session:", err)
 	}
 
-	again := s.add(db.NewUser{Username: "bob"})
+	again := s.add(db.NewUser{Username: "bob", Reuse: true})
 	if again.ID == bob.ID {
 		t.Error("the id of a deleted account was used again")
 	}
@@ -271,7 +271,7 @@ func TestFlushAfterAccountWasDeleted(t *testing.T) {
 	s.Touch(session)
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 	s.wantErr(s.try("alice", accountWrong, accountIP), db.ErrWrongPassword)
-	s.wantErr(s.DeleteUser(ctx, "bob"), nil)
+	s.wantErr(s.DeleteUser(ctx, "bob", true), nil)
 
 	for range 2 {
 		if err := s.Flush(ctx); err != nil {
@@ -290,7 +290,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.add(db.NewUser{Username: "bob"})
 	s.add(db.NewUser{Username: "carol", IsAdmin: true})
 
-	s.wantErr(s.SetDisabled(ctx, "carol", true), nil) // a disabled administrator administers nothing
+	s.wantErr(s.DisableUser(ctx, "carol", true), nil) // a disabled administrator administers nothing
 	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrLastAdmin)
 	if _, err := s.Resume(token); err != nil {
 		t.Error("after a refusal:", err)
@@ -298,7 +298,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.wantRows([]string{"alice", "bob", "carol"}, `SELECT username FROM users ORDER BY id`)
 	s.wantRows([]string{}, `SELECT id FROM tries`) // the password was right
 
-	s.wantErr(s.SetDisabled(ctx, "carol", false), nil)
+	s.wantErr(s.EnableUser(ctx, "carol"), nil)
 	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
 	s.wantRows([]string{"bob", "carol"}, `SELECT username FROM users ORDER BY id`)
 }

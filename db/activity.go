@@ -23,6 +23,10 @@ const (
 	Invited         = "invited"
 	Disabled        = "disabled"
 	Enabled         = "enabled"
+	Approved        = "approved"
+	MadeAdmin       = "made_admin"
+	UnmadeAdmin     = "unmade_admin"
+	EmailChanged    = "email_changed"
 )
 
 // ByCommand is who did it when it was done on the command line.

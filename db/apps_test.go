@@ -138,8 +138,8 @@ func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
 // endingsOfAccounts end sessions with their account, or by way of it.
 var endingsOfAccounts = map[string]func(*cast) error{
 	"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), "alice", newPassword) },
-	"disabled":                func(c *cast) error { return c.SetDisabled(c.ctx(), "alice", true) },
-	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), "alice") },
+	"disabled":                func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
+	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
 	"deleted": func(c *cast) error {
 		c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`) // the last administrator stays
 		return c.DeleteAccount(c.ctx(), c.phone.Session, alicePassword, "198.51.100.20")

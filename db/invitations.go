@@ -41,12 +41,15 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
 			return Invalid{"email": "This e-mail address is taken."}
 		case errors.Is(err, sql.ErrNoRows):
+			if err := s.checkAvailable(tx, new); err != nil {
+				return err
+			}
 		case err != nil:
 			return err
 		case disabled:
 			return ErrDisabled
-		case new.Email != "" || new.IsAdmin:
-			return Invalid{"username": "This account exists already: --admin and --email are for new ones."}
+		case new.Email != "" || new.IsAdmin || new.Reuse:
+			return Invalid{"username": "This account exists already: --admin, --email and --reuse are for new ones."}
 		default:
 			invitation.New = false
 			if err := record(tx, event{userID: invitation.userID, kind: Invited, at: now, by: ByCommand}); err != nil {
@@ -112,7 +115,8 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip, devic
 			user, err = s.setPassword(tx, i.Username, hash, deviceName)
 			return err
 		}
-		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin}, hash); err != nil {
+		// Reuse was decided when the link was made: deleting an account also deletes the links that would create it again.
+		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, hash); err != nil {
 			return err
 		}
 		return record(tx, event{userID: user.ID, kind: Invited, at: now, by: ByCommand})

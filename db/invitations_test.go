@@ -166,11 +166,11 @@ func TestInvitationIsVoid(t *testing.T) {
 			_, err := s.ChangePassword(ctx, by, accountIP, accountPassword, "another dozen pickled lamps", false)
 			return err
 		},
-		"disable": func(s *accountStore, _ db.Session) error { return s.SetDisabled(ctx, "bob", true) },
+		"disable": func(s *accountStore, _ db.Session) error { return s.DisableUser(ctx, "bob", true) },
 		"disable and enable": func(s *accountStore, _ db.Session) error {
-			return errors.Join(s.SetDisabled(ctx, "bob", true), s.SetDisabled(ctx, "bob", false))
+			return errors.Join(s.DisableUser(ctx, "bob", true), s.EnableUser(ctx, "bob"))
 		},
-		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, "bob") },
+		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, "bob", true) },
 		"deletion by the user": func(s *accountStore, by db.Session) error {
 			return s.DeleteAccount(ctx, by, accountPassword, accountIP)
 		},
@@ -210,7 +210,7 @@ func TestInviteDisabledAccount(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.add(db.NewUser{Username: "bob"})
-	if err := s.SetDisabled(context.Background(), "bob", true); err != nil {
+	if err := s.DisableUser(context.Background(), "bob", true); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Invite(context.Background(), db.NewUser{Username: "bob"}); err == nil {
@@ -279,7 +279,7 @@ func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
 	token, _, err := s.Invite(ctx, db.NewUser{Username: "eve"})
 	s.wantErr(err, nil)
 	s.add(db.NewUser{Username: "eve"})
-	s.wantErr(s.DeleteUser(ctx, "eve"), nil)
+	s.wantErr(s.DeleteUser(ctx, "eve", true), nil)
 	_, err = s.Invitation(ctx, token, accountIP)
 	s.wantErr(err, db.ErrNotFound)
 }
@@ -291,7 +291,7 @@ func TestInvitationOfADisabledAccount(t *testing.T) {
 	s.add(db.NewUser{Username: "bob"})
 	_, _, err := s.Invite(ctx, db.NewUser{Username: "bob"})
 	s.wantErr(err, nil)
-	s.wantErr(s.SetDisabled(ctx, "bob", true), nil)
+	s.wantErr(s.DisableUser(ctx, "bob", true), nil)
 	s.wantRows(nil, `SELECT username FROM invitations`)
 	_, _, err = s.Invite(ctx, db.NewUser{Username: "bob"})
 	s.wantErr(err, db.ErrDisabled)

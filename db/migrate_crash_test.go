@@ -30,6 +30,7 @@ var landed = map[string]string{
 	"00005_create_invitations.sql": "cc86c0500a3641c479e2107ecd41ed815ad0b588c05bc6505c86fdabbd99102f",
 	"00006_apps.sql":               "5a97e1a7a795204d6a371d15f1e4c8ffcf84f595aa7b36f78243e8fb8cbdd151",
 	"00007_restore_limits.sql":     "318bc005b939f0f5253f03268a471125420db01274c424bb7413282e2d308d58",
+	"00009_approval.sql":           "49a08b6f3fec3673afb0a034e1ecd0e4a6db82c8b0feb93e20163276e63cc8bd",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/pressly/goose/v3"
+
 	"porchlight/db"
 	"porchlight/migrations"
 )
@@ -26,7 +28,11 @@ func newest(t testing.TB) int64 {
 	if err != nil || len(steps) == 0 {
 		t.Fatal("no migrations:", err)
 	}
-	return int64(len(steps))
+	version, err := goose.NumericComponent(steps[len(steps)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
 }
 
 // withSteps are the migrations that there are, and more after them.
@@ -133,9 +139,9 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	if _, err := stores[2].Resume(token); err != nil {
 		t.Error(err)
 	}
-	var versions int
-	if err := openDisk(t, path).QueryRow(`SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0`).Scan(&versions); err != nil || int64(versions) != newest(t) {
-		t.Errorf("%d steps were recorded, %v", versions, err)
+	var repeated int
+	if err := openDisk(t, path).QueryRow(`SELECT COUNT(*) - COUNT(DISTINCT version_id) FROM goose_db_version`).Scan(&repeated); err != nil || repeated != 0 {
+		t.Errorf("%d steps were recorded twice, %v", repeated, err)
 	}
 	for _, store := range stores {
 		if err := store.Close(); err != nil {
@@ -387,11 +393,15 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 			}
 		}
 	}
+	columns := map[string][]string{} // those of before
+	for _, table := range []string{"users", "sessions", "activity"} {
+		columns[table] = (&house{t: t, disk: disk}).texts(`SELECT name FROM pragma_table_info($1) ORDER BY name`, table)
+	}
 	contents := func(path string) (rows []string) {
 		t.Helper()
 		h := &house{t: t, disk: openDisk(t, path)}
 		for _, table := range []string{"users", "sessions", "activity"} {
-			for _, column := range h.texts(`SELECT name FROM pragma_table_info($1) ORDER BY name`, table) {
+			for _, column := range columns[table] {
 				rows = append(rows, h.texts(`SELECT quote(`+column+`) FROM `+table+` ORDER BY rowid`)...)
 			}
 		}

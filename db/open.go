@@ -21,7 +21,7 @@ type Options struct {
 	MaxSessions int                  // live sessions a user may have; 0 means 100
 	Site        string               // the host of the public address: no password may be made of it
 	HashCost    HashCost             // the zero value takes DefaultHashCost
-	DenyApps    bool                 // a guarded host without a rule is open to nobody, instead of every signed-in user
+	DenyApps    bool                 // a guarded host without a rule is open to nobody, instead of every approved user
 	Now         func() time.Time     // nil means time.Now
 	Warn        func(message string) // is called with what is wrong but does not keep the database from opening; may be nil
 }

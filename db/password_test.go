@@ -378,7 +378,7 @@ func TestPasswordsWithSignsForLetters(t *testing.T) {
 			t.Errorf("%s: %v", password, err)
 		}
 		if err == nil {
-			if err := h.DeleteUser(h.ctx(), "alice"); err != nil {
+			if err := h.DeleteUser(h.ctx(), "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -42,6 +42,7 @@ type User struct {
 	Email     string // "" when not set
 	IsAdmin   bool
 	Disabled  bool
+	Approved  bool // false for those who signed themselves up, until an administrator approves them
 	CreatedAt time.Time
 	Sessions  int // that are alive; only Users fills it
 
@@ -53,8 +54,10 @@ type NewUser struct {
 	Username string // trimmed and lower-cased before use
 	Email    string // likewise; "" is none
 	Password string
-	IsAdmin  bool // the very first account is an administrator whatever this says
+	IsAdmin  bool // the very first account is an administrator whatever this says, unless somebody signs up
 	First    bool // create it only while the store is fresh (see IsFresh), else ErrNotFirst
+	SignUp   bool // somebody creates it for themselves: it waits for approval, and some names are reserved
+	Reuse    bool // allow the name of a deleted account
 }
 
 var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
@@ -107,28 +110,41 @@ func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 	if new.First && !fresh {
 		return User{}, ErrNotFirst
 	}
-	user := User{Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}
+	if err := s.checkAvailable(tx, new); err != nil {
+		return User{}, err
+	}
+	user := User{Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others && !new.SignUp, Approved: !new.SignUp, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}
 	result, err := tx.Exec(`
-		INSERT INTO users (username, email, password_hash, is_admin, created_at)
-		VALUES ($1, NULLIF($2, ''), $3, $4, $5)`,
-		user.Username, user.Email, user.passwordHash, user.IsAdmin, user.CreatedAt.UnixMilli())
+		INSERT INTO users (username, email, password_hash, is_admin, approved, created_at)
+		VALUES ($1, NULLIF($2, ''), $3, $4, $5, $6)`,
+		user.Username, user.Email, user.passwordHash, user.IsAdmin, user.Approved, user.CreatedAt.UnixMilli())
 	if err != nil {
-		return User{}, taken(err)
+		return User{}, uniqueViolation(err)
 	}
 	user.ID, err = result.LastInsertId()
 	return user, err
 }
 
-// checkNames says what is wrong with the username and the e-mail address.
+// checkNames returns what is wrong with the username and the e-mail address.
 func checkNames(new NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(new.Username) {
 		invalid["username"] = "A username has 1 to 32 letters (a to z), digits, dots, dashes or underscores, and begins with a letter or a digit."
+	} else if new.SignUp && isReserved(new.Username) {
+		invalid["username"] = usernameReserved
 	}
-	if address, err := mail.ParseAddress(new.Email); new.Email != "" && (err != nil || address.Address != new.Email || len(new.Email) > 254) {
-		invalid["email"] = "This is not an e-mail address."
+	if reason := checkEmail(new.Email); reason != "" {
+		invalid["email"] = reason
 	}
 	return invalid
+}
+
+// checkEmail returns what is wrong with an e-mail address, or "". No address is fine.
+func checkEmail(email string) string {
+	if address, err := mail.ParseAddress(email); email != "" && (err != nil || address.Address != email || len(email) > 254) {
+		return "This is not an e-mail address."
+	}
+	return ""
 }
 
 // hashNewPassword answers Invalid, field "password", for one that will not do.
@@ -143,8 +159,8 @@ func (s *Store) hashNewPassword(ctx context.Context, password, username, email s
 	return s.hasher.hash(ctx, password)
 }
 
-// taken turns SQLite's word on a name or address that exists already into ours.
-func taken(err error) error {
+// uniqueViolation turns SQLite's error about a name or address that exists already into Invalid.
+func uniqueViolation(err error) error {
 	var sqliteErr sqlite3.Error
 	if !errors.As(err, &sqliteErr) || sqliteErr.ExtendedCode != sqlite3.ErrConstraintUnique {
 		return err
@@ -152,7 +168,7 @@ func taken(err error) error {
 	if strings.Contains(sqliteErr.Error(), "users.email") {
 		return Invalid{"email": "This e-mail address is taken."}
 	}
-	return Invalid{"username": "This username is taken."}
+	return Invalid{"username": usernameTaken}
 }
 
 // Authenticate finds the account by username or e-mail address and checks the password. A name that does not
@@ -203,10 +219,10 @@ func (s *Store) verify(ctx context.Context, user *User, password string) error {
 func (s *Store) findUser(ctx context.Context, name string) (user User, err error) {
 	var createdAt int64
 	err = s.reader.QueryRowContext(ctx, `
-		SELECT id, username, COALESCE(email, ''), password_hash, is_admin, disabled, created_at
+		SELECT id, username, COALESCE(email, ''), password_hash, is_admin, disabled, approved, created_at
 		FROM users
 		WHERE username = $1 OR email = $1`, canonical(name)).
-		Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &createdAt)
+		Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, ErrNotFound
 	}
@@ -244,7 +260,7 @@ func (s *Store) rehash(ctx context.Context, user *User, password string) error {
 // Users lists every account by name, each with how many of its sessions are alive.
 func (s *Store) Users(ctx context.Context) (users []User, err error) {
 	rows, err := s.reader.QueryContext(ctx, `
-		SELECT id, username, COALESCE(email, ''), is_admin, disabled, created_at,
+		SELECT id, username, COALESCE(email, ''), is_admin, disabled, approved, created_at,
 		       (SELECT COUNT(*) FROM sessions WHERE user_id = users.id AND users.disabled = 0 AND expires_at > $1)
 		FROM users
 		ORDER BY username`, s.now())
@@ -255,7 +271,7 @@ func (s *Store) Users(ctx context.Context) (users []User, err error) {
 	for rows.Next() {
 		var user User
 		var createdAt int64
-		if err := rows.Scan(&user.ID, &user.Username, &user.Email, &user.IsAdmin, &user.Disabled, &createdAt, &user.Sessions); err != nil {
+		if err := rows.Scan(&user.ID, &user.Username, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt, &user.Sessions); err != nil {
 			return nil, fmt.Errorf("list the accounts: %w", unavailable(err))
 		}
 		user.CreatedAt = time.UnixMilli(createdAt)

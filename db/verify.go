@@ -12,6 +12,7 @@ type Verified struct {
 	Username string
 	Email    string // "" when not set
 	IsAdmin  bool
+	Approved bool // false for those who signed themselves up, until an administrator approves them
 	Allowed  bool
 
 	host         string
@@ -21,17 +22,17 @@ type Verified struct {
 }
 
 // verifySession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
-// the very host comes before the one for its siblings.
+// the very host comes before the one for its siblings. An unapproved user needs a rule that names them.
 const verifySession = `
-	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, s.shared, s.last_active_at,
+	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at,
 	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
-	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3),
+	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $4 AND s.expires_at > $5 AND u.disabled = 0`
 
 const ruleLetsIn = `
-	CASE WHEN r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1
+	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
 // Verify finds the live session that a token names, or answers ErrNotFound, and tells whether its user may reach the
@@ -56,7 +57,7 @@ func siblings(host string) string {
 
 func scanVerified(row scanner) (v Verified, err error) {
 	var lastActiveAt, lastUsedAt int64
-	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.shared, &lastActiveAt, &v.Allowed, &lastUsedAt)
+	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.Approved, &v.shared, &lastActiveAt, &v.Allowed, &lastUsedAt)
 	v.lastActiveAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(lastUsedAt)
 	return v, err
 }

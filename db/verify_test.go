@@ -115,12 +115,12 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 			c.clock.advance(time.Millisecond)
 			return nil
 		},
-		"disabled": func(c *cast) error { return c.SetDisabled(c.ctx(), "alice", true) },
+		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
 		"disabled, its row left": func(c *cast) error {
 			c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 			return nil
 		},
-		"deleted": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice") },
+		"deleted": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
 		"a new token": func(c *cast) error {
 			_, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, false)
 			return err
@@ -270,10 +270,13 @@ func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
 		c := openCast(t)
 		c.allow(host, false, "bob")
 		c.wantAllowed(notes, false, true)
-		if err := c.DeleteUser(c.ctx(), "bob"); err != nil {
+		if err := c.DeleteUser(c.ctx(), "bob", true); err != nil {
 			t.Fatal(err)
 		}
-		c.bob = c.addUser("bob", bobPassword)
+		var err error
+		if c.bob, err = c.CreateUser(c.ctx(), db.NewUser{Username: "bob", Password: bobPassword, Reuse: true}); err != nil {
+			t.Fatal(err)
+		}
 		c.desk = c.signIn(c.bob, chromeOnMac, "203.0.113.30")
 		c.wantAllowed(notes, false, false)
 		rules, err := c.AppRules(c.ctx())

@@ -99,7 +99,9 @@ func TestDeleteAccount(t *testing.T) {
 	c.wantStatus(c.alicePhone.page("/sessions"), http.StatusOK)
 
 	// A new account of the same name has nothing of the old one, nor is it met by the old one's cookies.
-	c.addUser("bob", alicePassword)
+	if _, err := c.store.CreateUser(context.Background(), db.NewUser{Username: "bob", Password: alicePassword, Reuse: true}); err != nil {
+		t.Fatal(err)
+	}
 	c.wantStatus(bobPhone.page("/sessions"), http.StatusSeeOther)
 	c.wantRows(nil, `SELECT a.id FROM activity a JOIN users u ON u.id = a.user_id WHERE username = 'bob'`)
 }
@@ -134,11 +136,11 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 	if _, err := c.store.CreateUser(ctx, db.NewUser{Username: "carol", Password: bobPassword, IsAdmin: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.store.SetDisabled(ctx, "carol", true); err != nil {
+	if err := c.store.DisableUser(ctx, "carol", true); err != nil {
 		t.Fatal(err)
 	}
 	refused() // a disabled administrator does not count
-	if err := c.store.SetDisabled(ctx, "carol", false); err != nil {
+	if err := c.store.EnableUser(ctx, "carol"); err != nil {
 		t.Fatal(err)
 	}
 	c.wantStatus(c.alice.form("/account/delete", "password", alicePassword, "confirm", "1"), http.StatusSeeOther)

@@ -30,6 +30,7 @@ type exportedAccount struct {
 	Username  string `json:"username"`
 	Email     string `json:"email"`
 	IsAdmin   bool   `json:"isAdmin"`
+	Approved  bool   `json:"approved"`
 	CreatedAt string `json:"createdAt"`
 }
 
@@ -71,7 +72,7 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		err := writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, rfc3339(account.CreatedAt)}, kept, func(before int64) ([]db.Activity, error) {
+		err := writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, rfc3339(account.CreatedAt)}, kept, func(before int64) ([]db.Activity, error) {
 			return h.Store.Activity(ctx, current.UserID, before, exportBatch)
 		})
 		if err != nil {

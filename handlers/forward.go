@@ -177,10 +177,15 @@ func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) err
 	if h.seldom.tell("denied "+verified.ID+" "+asked.host, h.Now()) {
 		h.Log.Warn("denied", "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
 	}
-	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
+	p := refusalPage{
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",
 		User:    verified.Username,
 		SignOut: h.origin + "/logout",
-	})
+	}
+	if !verified.Approved {
+		p.Title = "Your account is waiting for approval"
+		p.Text = "You can open " + asked.host + " once an administrator has approved your account. Ask whoever runs this server."
+	}
+	return c.Status(fiber.StatusForbidden).Render("forward/refused", p)
 }

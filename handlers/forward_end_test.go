@@ -64,12 +64,12 @@ func TestForwardAfterTheEnd(t *testing.T) {
 			}
 		},
 		"user disabled by command": func(t *testing.T, c *cast, target *client) {
-			if err := c.store.SetDisabled(ctx, "alice", true); err != nil {
+			if err := c.store.DisableUser(ctx, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"user deleted by command": func(t *testing.T, c *cast, target *client) {
-			if err := c.store.DeleteUser(ctx, "alice"); err != nil {
+			if err := c.store.DeleteUser(ctx, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -117,7 +117,7 @@ func TestInviteRefusesLinks(t *testing.T) {
 	voided := c.invite(db.NewUser{Username: "dave"})
 	newer := c.invite(db.NewUser{Username: "dave"})
 	disabled := c.invite(db.NewUser{Username: "bob"})
-	if err := c.store.SetDisabled(context.Background(), "bob", true); err != nil {
+	if err := c.store.DisableUser(context.Background(), "bob", true); err != nil {
 		t.Fatal(err)
 	}
 	users := c.rows(`SELECT * FROM users`)

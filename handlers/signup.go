@@ -56,7 +56,7 @@ func (h *handler) signUp(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{})
+	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true})
 }
 
 func (h *handler) showSetUp(c *fiber.Ctx) error {
@@ -118,7 +118,7 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAcco
 	case err != nil:
 		return err
 	}
-	h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin)
+	h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin, "approved", user.Approved)
 	if err := h.startSession(c, user, false); err != nil {
 		return err
 	}

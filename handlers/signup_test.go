@@ -1,10 +1,12 @@
 package handlers_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
 
+	"porchlight/db"
 	"porchlight/handlers"
 )
 
@@ -57,14 +59,51 @@ func TestSignUp(t *testing.T) {
 	browser.page("/sessions").has(t, "This is your only active session.")
 }
 
+// Whoever signed up can use Porchlight's own pages at once, and reaches no app before somebody said so.
+func TestSignUpWaitsForApproval(t *testing.T) {
+	c := openCast(t, openSignUp, behindProxy)
+	carol := c.newClient(firefoxOnLinux)
+	carol.form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
+	carol.page("/sessions").is(t, 200)
+	carol.page("/account").is(t, 200)
+	for _, e := range endpoints {
+		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching} {
+			got := e.ask(carol, toNotes, headers...)
+			got.stops(t, 403, "")
+			if name == "navigating" {
+				got.has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>", `href="`+publicURL+`/logout"`)
+			}
+		}
+	}
+	c.allow("wiki.example.com", "carol")
+	forward.ask(carol, toNotes.of("wiki.example.com")).passes(t, "carol")
+	c.allow("wiki.example.com", "bob")
+	if err := c.store.ChangeUser(context.Background(), "carol", db.UserChange{Approve: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range endpoints {
+		e.ask(carol, toNotes).passes(t, "carol")
+	}
+	c.allow("secret.example.com", "alice")
+	got := forward.ask(carol, toNotes.of("secret.example.com"), navigating...)
+	got.stops(t, 403, "")
+	got.lacks(t, "approv")
+}
+
 func TestSignUpRefuses(t *testing.T) {
 	c := openCast(t, openSignUp)
+	c.addUser("dan", newPassword)
+	if err := c.store.DeleteUser(context.Background(), "dan", false); err != nil {
+		t.Fatal(err)
+	}
 	check := c.unchanged()
 	for name, test := range map[string]struct {
 		username, password string
 		reasons            []string
 	}{
 		"taken":            {"Alice", newPassword, []string{"This username is taken."}},
+		"reserved":         {"admin", newPassword, []string{"This username is reserved."}},
+		"of a deleted one": {"dan", newPassword, []string{"This username is taken."}},
 		"a bad name":       {"-eve&co", newPassword, []string{"A username has 1 to 32"}},
 		"no name":          {"", newPassword, []string{"A username has 1 to 32"}},
 		"a long name":      {big("e", 33), newPassword, []string{"A username has 1 to 32"}},

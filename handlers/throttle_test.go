@@ -123,7 +123,7 @@ func TestThrottleTellsNothing(t *testing.T) {
 				h := openHouse(t, throttleBehindProxy)
 				h.addUser("alice", alicePassword)
 				h.addUser("carol", alicePassword)
-				if err := h.store.SetDisabled(context.Background(), "carol", true); err != nil {
+				if err := h.store.DisableUser(context.Background(), "carol", true); err != nil {
 					t.Fatal(err)
 				}
 				for i := range 112 {

@@ -1,0 +1,73 @@
+package db
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"strings"
+)
+
+// This file owns which usernames are given out. Apps behind the reverse proxy know people by their username alone, so a name
+// must never come to mean somebody else, or somebody more powerful.
+
+// reservedUsernames are the names that apps and mail servers treat as powerful, or that people would take for the server's own.
+// Nobody can sign up with one. From RFC 2142, Unix accounts, and the first administrators of common self-hosted apps.
+var reservedUsernames = wordSet(`
+	admin administrator administrators admins adm sysadmin sysadm superadmin superuser supervisor root toor sudo wheel
+	system sys daemon bin nobody noone anonymous guest public operator owner manager moderator mod staff team
+	support help helpdesk service services info contact sales marketing billing
+	postmaster hostmaster webmaster mailerdaemon mail mailer email noreply donotreply newsletter
+	abuse security secure noc trouble ssl ssladmin ssladministrator sslwebmaster certificate
+	www wwwdata web http https ftp smtp imap pop dns ldap ssh api app apps uucp usenet news
+	auth authentication login logout signin signup account accounts password setup invite session sessions
+	porchlight ghost bot everyone all user users group groups null undefined none test
+`)
+
+func wordSet(text string) map[string]bool {
+	set := map[string]bool{}
+	for word := range strings.FieldsSeq(text) {
+		set[word] = true
+	}
+	return set
+}
+
+// isReserved reports whether nobody can sign up with the username. Variants that people would not tell apart count too: with
+// separators ("web-master"), or with digits around ("admin1").
+func isReserved(username string) bool {
+	username = strings.NewReplacer(".", "", "_", "", "-", "").Replace(username)
+	return reservedUsernames[username] || reservedUsernames[strings.Trim(username, "0123456789")]
+}
+
+const (
+	usernameTaken    = "This username is taken."
+	usernameReserved = "This username is reserved. Choose another one."
+	usernameDeleted  = "This username belonged to an account that was deleted. Its apps may still hold that person's data. To give it to somebody all the same, add --reuse."
+)
+
+// deletedKey is what is kept of the username of a deleted account.
+func (s *Store) deletedKey(username string) []byte {
+	key := sha256.Sum256([]byte("deleted username\x00" + username))
+	return key[:]
+}
+
+// checkAvailable returns Invalid for the username of a deleted account. Somebody who signs up is told the same as for a
+// taken name: which accounts there were is nobody's business.
+func (s *Store) checkAvailable(tx *sql.Tx, new NewUser) error {
+	var deleted bool
+	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(new.Username)).Scan(&deleted)
+	switch {
+	case err != nil || !deleted || new.Reuse:
+		return err
+	case new.SignUp:
+		return Invalid{"username": usernameTaken}
+	}
+	return Invalid{"username": usernameDeleted}
+}
+
+// retireUsername keeps the username of an account that is being deleted from being given out again.
+func (s *Store) retireUsername(tx *sql.Tx, username string) error {
+	_, err := tx.Exec(`
+		INSERT INTO deleted_usernames (key)
+		VALUES ($1)
+		ON CONFLICT DO NOTHING`, s.deletedKey(username))
+	return err
+}

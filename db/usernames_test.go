@@ -1,0 +1,93 @@
+package db_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns which usernames are given out.
+
+const deletedHint = "add --reuse"
+
+func TestReservedUsernames(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	for _, username := range []string{
+		"admin", "Administrator", "root", "system", "support", "postmaster", "webmaster", "hostmaster", "abuse", "security", "daemon",
+		"nobody", "guest", "www", "www-data", "mail", "noreply", "no-reply", "porchlight",
+		"admin1", "1admin", "admin-2026", "a.d.m.i.n", "root_", "mailer-daemon",
+	} {
+		invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true})
+		if len(invalid) != 1 || !strings.Contains(invalid["username"], "reserved") {
+			t.Errorf("sign up as %s: %q", username, invalid)
+		}
+		if _, err := h.CreateUser(h.ctx(), db.NewUser{Username: username, Password: newPassword}); err != nil {
+			t.Errorf("user add %s: %v", username, err)
+		}
+	}
+	for _, username := range []string{"adminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "7"} {
+		if invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true}); len(invalid) != 0 {
+			t.Errorf("sign up as %s: %q", username, invalid)
+		}
+	}
+}
+
+// The apps still know the old bob by his name: a new bob would find the data of the old one.
+func TestDeletedUsernameIsNotGivenOutAgain(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {
+		t.Fatal(err)
+	}
+	c.reopen()
+	new := db.NewUser{Username: " BOB", Password: newPassword, SignUp: true}
+	taken := c.wrong(db.NewUser{Username: "alice", Password: newPassword, SignUp: true})["username"]
+	if got := c.wrong(new)["username"]; got != taken || got == "" {
+		t.Errorf("sign up: %q, and for a taken name %q", got, taken)
+	}
+	new.SignUp = false
+	if got := c.wrong(new)["username"]; !strings.Contains(got, deletedHint) {
+		t.Errorf("user add: %q", got)
+	}
+	if _, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob"}); err == nil || !strings.Contains(err.Error(), deletedHint) {
+		t.Errorf("user invite: %v", err)
+	}
+	if names := c.texts(`SELECT username FROM users`); !slices.Equal(names, []string{"alice"}) {
+		t.Errorf("accounts: %q", names)
+	}
+	if kept := c.texts(`SELECT key FROM deleted_usernames`); len(kept) != 1 || strings.Contains(kept[0], "bob") {
+		t.Errorf("kept of the account: %q", kept)
+	}
+
+	token, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob", Reuse: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})["username"]; got != taken {
+		t.Errorf("sign up while the invitation is open: %q", got)
+	}
+	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, "192.0.2.1", "curl"); err != nil {
+		t.Error("accept the invitation:", err)
+	}
+	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {
+		t.Fatal(err)
+	}
+	new.Reuse = true
+	if _, err := c.CreateUser(c.ctx(), new); err != nil {
+		t.Error("user add --reuse:", err)
+	}
+}
+
+func TestUserWhoDeletesTheAccountTakesTheNameAlong(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	if err := c.DeleteAccount(c.ctx(), c.desk.Session, bobPassword, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword})["username"]; !strings.Contains(got, deletedHint) {
+		t.Errorf("user add: %q", got)
+	}
+}
