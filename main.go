@@ -26,9 +26,22 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "porchlight:", err)
+		printError(err)
 	}
 	os.Exit(status(err))
+}
+
+// printError gives up after a while: if nobody reads standard error, the process must end all the same.
+func printError(err error) {
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		fmt.Fprintln(os.Stderr, "porchlight:", err)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(shutdownWait):
+	}
 }
 
 // status is 0 for done, 1 for failed, 2 for a wrong command line or setting, 130 for interrupted.
@@ -85,7 +98,12 @@ const shutdownWait = 5 * time.Second
 
 // serve runs the server until the context ends.
 func serve(e *environment) (err error) {
-	log := e.settings.logger(os.Stderr)
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // a closed terminal, or a log that was closed, is no reason to end
+	defer signal.Stop(ignored)
+	lines := e.settings.openQueue(os.Stderr)
+	defer lines.close()
+	log := e.settings.logger(lines)
 	options := e.databaseOptions()
 	options.Create, options.Serve, options.Warn = true, true, func(message string) { log.Warn(message) }
 	store, err := db.Open(e.ctx, options)
@@ -104,7 +122,9 @@ func serve(e *environment) (err error) {
 	e.settings.useRealPort(listener.Addr())
 	e.settings.warnOfLocalhost(log)
 	e.settings.warnOfTrust(log)
-	setupToken, err := announce(e, store, listener.Addr())
+	out := e.settings.openQueue(e.stdout)
+	defer out.close()
+	setupToken, err := announce(e, out, store, listener.Addr())
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -138,17 +158,17 @@ func serve(e *environment) (err error) {
 }
 
 // announce says where the server listens and, while no account exists, how to make the first one.
-func announce(e *environment, store *db.Store, address net.Addr) (setupToken string, err error) {
+func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) (setupToken string, err error) {
 	hasUsers, err := store.HasUsers(e.ctx)
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(e.stdout, "Listening on %s\n", address)
+	fmt.Fprintf(out, "Listening on %s\n", address)
 	if hasUsers {
 		return "", nil
 	}
 	setupToken = rand.Text()
-	fmt.Fprintf(e.stdout, "Create the first account: %s/setup?token=%s\n", e.settings.url, setupToken)
+	fmt.Fprintf(out, "Create the first account: %s/setup?token=%s\n", e.settings.url, setupToken)
 	return setupToken, nil
 }
 

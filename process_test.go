@@ -27,9 +27,17 @@ type process struct {
 // startProcess starts the built program on a port of its own, unless args name another.
 func startProcess(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{command: exec.Command(built(t), append([]string{"--listen", "127.0.0.1:0"}, args...)...), errors: &bytes.Buffer{}}
+	return startCommand(t, exec.Command(built(t), append([]string{"--listen", "127.0.0.1:0"}, args...)...))
+}
+
+// startCommand starts a command that becomes the program. Its standard error may go to a pipe of the test's own.
+func startCommand(t testing.TB, command *exec.Cmd) *process {
+	t.Helper()
+	p := &process{command: command, errors: &bytes.Buffer{}}
 	p.server = server{t: t, lines: make(chan string, 100)}
-	p.command.Stderr = p.errors
+	if p.command.Stderr == nil {
+		p.command.Stderr = p.errors
+	}
 	out, err := p.command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +68,11 @@ func (p *process) terminate() {
 		return
 	}
 	p.command.Process.Signal(syscall.SIGTERM)
+	p.waitOrKill()
+}
+
+// waitOrKill waits for the end of the process.
+func (p *process) waitOrKill() {
 	kill := time.AfterFunc(patience, func() { p.command.Process.Kill() })
 	defer kill.Stop()
 	if err := p.command.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
