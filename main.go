@@ -98,6 +98,10 @@ const shutdownWait = 5 * time.Second
 
 // serve runs the server until the context ends.
 func serve(e *environment) (err error) {
+	limit, err := connectionLimit()
+	if err != nil {
+		return err
+	}
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // a closed terminal, or a log that was closed, is no reason to end
 	defer signal.Stop(ignored)
@@ -111,9 +115,9 @@ func serve(e *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	listener, err := net.Listen("tcp", e.settings.Listen)
+	listener, err := listen(e.settings.Listen, limit, log)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w; stop what listens there, or choose another address with --listen", e.settings.Listen, err)
+		return err
 	}
 	// Not before the port is ours: a start that fails must not end the sessions of the server that runs.
 	if err := store.ApplyLimits(e.ctx); err != nil {

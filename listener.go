@@ -1,0 +1,223 @@
+package main
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// This file owns accepting connections: how many may be open, which one makes room for a new one, and what happens when
+// the system has no descriptors left.
+
+const (
+	// reservedDescriptors is how many files stay free for everything but clients: standard streams, poller and listener,
+	// the database, its log and its lock, and the occasional temporary file. TestDescriptors counts them.
+	reservedDescriptors = 36
+	minConnections      = 8
+	maxConnections      = 16384 // bounds memory where the limit of open files does not; an idle connection takes some 10 KB
+)
+
+// listener accepts connections up to a limit. At the limit, the connection that has gone longest without an answer makes
+// room for the new one, unless the server is working on its request.
+//
+// The alternative is to let new clients wait until a timeout ends an old connection. Then a stranger who keeps the
+// listener full with idle or slow connections keeps out the person who wants to revoke a session: she would queue behind
+// the stranger's next connections, 15 seconds a turn. This way she gets in at once, and keeps her connection as long as
+// fewer than limit connections arrive between two of her requests. A browser whose idle connection was closed opens
+// another. A slow client does not stay by sending a byte now and then: only an answer counts.
+type listener struct {
+	net.Listener
+	limit int
+	log   *slog.Logger
+
+	acceptFailed, wasFull time.Time // when each was last logged; used by Accept only
+
+	mu      sync.Mutex
+	changed *sync.Cond // a connection was closed or has begun to wait for its client
+	open    list.List  // of *conn, longest without an answer first
+	evicted int        // connections that were told to close and have not yet
+	closed  bool
+	done    chan struct{}
+}
+
+// listen opens the address. The error is one line for the person who runs the server.
+func listen(address string, limit int, log *slog.Logger) (*listener, error) {
+	inner, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w; stop what listens there, or choose another address with --listen", address, err)
+	}
+	return limitConnections(inner, limit, log), nil
+}
+
+// connectionLimit returns how many connections fit below the limit of open files. The Go runtime has raised the soft
+// limit to the hard one before main (see syscall/rlimit.go).
+func connectionLimit() (int, error) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return 0, fmt.Errorf("cannot read the limit of open files: %w", err)
+	}
+	if files.Cur < reservedDescriptors+minConnections {
+		return 0, fmt.Errorf("the limit of open files is %d and must be at least %d; raise it with ulimit -n or LimitNOFILE=",
+			files.Cur, reservedDescriptors+minConnections)
+	}
+	return int(min(files.Cur-reservedDescriptors, maxConnections)), nil
+}
+
+func limitConnections(inner net.Listener, limit int, log *slog.Logger) *listener {
+	l := &listener{Listener: inner, limit: limit, log: log, done: make(chan struct{})}
+	l.changed = sync.NewCond(&l.mu)
+	return l
+}
+
+// Accept returns the next connection. It fails only when the listener is closed or broken.
+func (l *listener) Accept() (net.Conn, error) {
+	inner, err := l.acceptNext()
+	if err != nil {
+		return nil, err
+	}
+	return l.admit(inner)
+}
+
+// acceptNext pauses while the system is short of descriptors or memory, up to a second at a time. The server behind it
+// would end at such an error.
+func (l *listener) acceptNext() (net.Conn, error) {
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		inner, err := l.Listener.Accept()
+		if !isShortage(err) {
+			return inner, err
+		}
+		l.warn(&l.acceptFailed, "cannot accept connections; trying again until it works", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-l.done:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func isShortage(err error) bool {
+	for _, shortage := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, shortage) {
+			return true
+		}
+	}
+	return false
+}
+
+// warn logs at most once a minute: a stranger can make these things happen all the time.
+func (l *listener) warn(last *time.Time, message string, args ...any) {
+	if now := time.Now(); now.Sub(*last) >= time.Minute {
+		*last = now
+		l.log.Warn(message, args...)
+	}
+}
+
+// admit waits until the connection fits below the limit, making room if it must. A slot is free once the server has
+// closed its connection, so the descriptors never exceed the limit by more than the one that waits here.
+func (l *listener) admit(inner net.Conn) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.open.Len()+l.evicted >= l.limit && !l.closed {
+		oldest := l.longestWaiting()
+		if oldest == nil || l.evicted > 0 {
+			l.changed.Wait()
+			continue
+		}
+		l.warn(&l.wasFull, "too many open connections; closing those that have gone longest without an answer", "limit", l.limit)
+		l.open.Remove(oldest.place)
+		oldest.evicted = true
+		l.evicted++
+		l.mu.Unlock()
+		oldest.Conn.Close() // returns once no read or write uses it, so not under the lock
+		l.mu.Lock()
+	}
+	if l.closed {
+		inner.Close()
+		return nil, net.ErrClosed
+	}
+	c := &conn{Conn: inner, listener: l, waiting: true}
+	c.place = l.open.PushBack(c)
+	return c, nil
+}
+
+// longestWaiting returns the connection to close, or nil while the server works on every one of them.
+func (l *listener) longestWaiting() *conn {
+	for e := l.open.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); c.waiting {
+			return c
+		}
+	}
+	return nil
+}
+
+// Close ends Accept. Open connections stay open.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	l.closed = true
+	close(l.done)
+	l.changed.Broadcast()
+	return l.Listener.Close()
+}
+
+// conn is a connection that knows whether it waits for its client. Its fields are guarded by the listener's mutex.
+type conn struct {
+	net.Conn
+	listener *listener
+	place    *list.Element // in listener.open
+	waiting  bool
+	evicted  bool
+	closed   bool
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.wait(true)
+	defer c.wait(false)
+	return c.Conn.Read(p)
+}
+
+// Write counts as waiting, too: a client that does not read its answers must not hold the connection.
+func (c *conn) Write(p []byte) (int, error) {
+	c.listener.mu.Lock()
+	c.listener.open.MoveToBack(c.place)
+	c.listener.mu.Unlock()
+	c.wait(true)
+	defer c.wait(false)
+	return c.Conn.Write(p)
+}
+
+func (c *conn) wait(waiting bool) {
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	c.waiting = waiting
+	if waiting {
+		c.listener.changed.Signal()
+	}
+}
+
+// Close frees the slot. It may be called more than once.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	l := c.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.closed {
+		return err
+	}
+	c.closed = true
+	if c.evicted {
+		l.evicted--
+	} else {
+		l.open.Remove(c.place)
+	}
+	l.changed.Signal()
+	return err
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// startWithFiles starts the program with a limit of open files.
+func startWithFiles(t *testing.T, files int, args ...string) *process {
+	t.Helper()
+	return startCommand(t, exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --listen 127.0.0.1:0 "$@"`, files), built(t)}, args...)...))
+}
+
+// files counts the open files of the process, and those that are no connection.
+func (p *process) files() (all, reserved int) {
+	p.t.Helper()
+	folder := fmt.Sprintf("/proc/%d/fd", p.command.Process.Pid)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		p.t.Skip("needs /proc: ", err)
+	}
+	for _, entry := range entries {
+		if name, _ := os.Readlink(folder + "/" + entry.Name()); !strings.HasPrefix(name, "socket:") {
+			reserved++
+		}
+	}
+	return len(entries), reserved
+}
+
+// strangers open connections and ask nothing, or never finish asking.
+func (p *process) strangers(count int) (conns []net.Conn) {
+	p.t.Helper()
+	for i := range count {
+		conn, err := net.Dial("tcp", p.listen)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.t.Cleanup(func() { conn.Close() })
+		if i%2 == 0 {
+			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHo"); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+		conns = append(conns, conn)
+	}
+	return conns
+}
+
+// Twice as many connections as there are descriptors do not end the server, and she who wants to revoke gets in: long
+// before a timeout would free a slot.
+func TestOutOfDescriptors(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, map[string]int{"ada": 3})
+	p := startWithFiles(t, 64, "--data", h.data)
+	ada := p.signIn("ada", adaPassword)
+	ada.http.Timeout = 10 * time.Second // the server gives a silent client 15
+	for _, id := range h.ids["ada"] {
+		conns := p.strangers(120)
+		ada.http.CloseIdleConnections()
+		ada.revoke(id)
+		if all, _ := p.files(); all > 64 {
+			t.Errorf("%d descriptors", all)
+		}
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}
+	ada.want(http.StatusOK, "/sessions")
+	p.terminate()
+	if got := strings.Count(p.errors.String(), "too many open connections"); got != 1 {
+		t.Errorf("%d lines about connections: %s", got, p.errors)
+	}
+	if p.command.ProcessState.ExitCode() != 0 || strings.Contains(p.errors.String(), "cannot accept") {
+		t.Errorf("%v: %s", p.command.ProcessState, p.errors)
+	}
+}
+
+// What the program opens for itself fits into what is reserved for it, with eight to spare.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, map[string]int{"ada": 10})
+	p := startProcess(t, "--data", h.data, "--sweep-interval", "1ms")
+	ada := p.signIn("ada", adaPassword)
+	for _, id := range h.ids["ada"] {
+		ada.revoke(id)
+		for _, path := range []string{"/sessions", "/account", "/me/export", "/public/app.css", "/healthz", "/auth/forward"} {
+			ada.get(path)
+		}
+		if _, reserved := p.files(); reserved > reservedDescriptors-8 {
+			t.Fatalf("%d descriptors, %d are reserved", reserved, reservedDescriptors)
+		}
+	}
+	p.terminate()
+
+	command := exec.Command("sh", "-c", `ulimit -n 32 && exec "$0" "$@"`, built(t), "--data", h.data, "--listen", "127.0.0.1:0")
+	out, err := command.CombinedOutput()
+	if command.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "the limit of open files is 32 and must be at least") {
+		t.Errorf("with 32 descriptors: %v %s", err, out)
+	}
+}
+
+// The kernel refuses a connection because the limit was lowered under the server: it answers again once there is room.
+func TestAcceptAfterAShortage(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, nil)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	command := exec.Command(built(t), h.with("--listen", "127.0.0.1:0")...)
+	command.Stderr = w
+	p := startCommand(t, command)
+	w.Close()
+	c := p.newClient()
+	c.want(http.StatusOK, "/healthz")
+
+	before := p.limitFiles(4)
+	waiting := p.strangers(5)
+	log := bufio.NewScanner(r)
+	for log.Scan() && !strings.Contains(log.Text(), "cannot accept connections") {
+	}
+	c.want(http.StatusOK, "/healthz") // on the connection that it has
+	p.limitFiles(before)
+	for _, conn := range waiting {
+		conn.Close()
+	}
+	p.newClient().want(http.StatusOK, "/healthz")
+	p.terminate()
+	for log.Scan() {
+		if strings.Contains(log.Text(), "cannot accept connections") {
+			t.Error("logged again: ", log.Text())
+		}
+	}
+	if p.command.ProcessState.ExitCode() != 0 {
+		t.Error(p.command.ProcessState)
+	}
+}
+
+// limitFiles sets the soft limit of a process that runs, and returns what it was.
+func (p *process) limitFiles(soft uint64) (before uint64) {
+	p.t.Helper()
+	var old, limit syscall.Rlimit
+	for _, pair := range []struct{ set, get *syscall.Rlimit }{{nil, &old}, {&limit, nil}} {
+		limit = syscall.Rlimit{Cur: soft, Max: old.Max}
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.command.Process.Pid), syscall.RLIMIT_NOFILE,
+			uintptr(unsafe.Pointer(pair.set)), uintptr(unsafe.Pointer(pair.get)), 0, 0); errno != 0 {
+			p.t.Fatal(errno)
+		}
+	}
+	return old.Cur
+}
+
+// serveLimited serves a limited listener on loopback: every connection gets the answer of a handler.
+func serveLimited(t *testing.T, limit int, answer func(net.Conn)) *listener {
+	t.Helper()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limitConnections(inner, limit, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				answer(c)
+			}()
+		}
+	}()
+	return l
+}
+
+func (l *listener) dial(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+// ask sends a line and waits for the answer.
+func ask(conn net.Conn) error {
+	if _, err := conn.Write([]byte("?\n")); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, make([]byte, 1))
+	return err
+}
+
+func TestLongestWithoutAnAnswerMakesRoom(t *testing.T) {
+	t.Parallel()
+	read := make(chan byte, 100)
+	l := serveLimited(t, 3, func(c net.Conn) {
+		for b := make([]byte, 1); ; {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+			read <- b[0]
+			if b[0] == '\n' {
+				c.Write([]byte("!"))
+			}
+		}
+	})
+	var conns []net.Conn
+	for i := range 3 {
+		conns = append(conns, l.dial(t))
+		if err := ask(conns[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(conns[0]); err != nil { // the second is now the oldest
+		t.Fatal(err)
+	}
+	for _, drip := range []byte("slow") { // and does not get younger by sending what has no answer
+		if _, err := conns[1].Write([]byte{drip}); err != nil {
+			t.Fatal(err)
+		}
+		for <-read != drip {
+		}
+	}
+	fresh := l.dial(t)
+	for i, conn := range []net.Conn{fresh, conns[0], conns[2]} {
+		if err := ask(conn); err != nil {
+			t.Errorf("connection %d was closed: %v", i, err)
+		}
+	}
+	if _, err := conns[1].Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the oldest is not closed: %v", err)
+	}
+}
+
+// A connection whose request the server is working on stays; a new one gets its turn afterwards.
+func TestRequestsUnderWayKeepTheirConnection(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	begun := make(chan struct{}, 3)
+	l := serveLimited(t, 2, func(c net.Conn) {
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			return
+		}
+		begun <- struct{}{}
+		<-release
+		c.Write([]byte("!"))
+	})
+	conns := []net.Conn{l.dial(t), l.dial(t)}
+	for _, conn := range conns {
+		if _, err := conn.Write([]byte("?")); err != nil {
+			t.Fatal(err)
+		}
+		<-begun
+	}
+	third := l.dial(t)
+	if _, err := third.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	conns = append(conns, third)
+	for i, conn := range conns {
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Errorf("connection %d got no answer: %v", i, err)
+		}
+	}
+}
