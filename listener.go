@@ -49,9 +49,24 @@ type listener struct {
 func listen(address string, limit int, log *slog.Logger) (*listener, error) {
 	inner, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w; stop what listens there, or choose another address with --listen", address, err)
+		return nil, listenError(address, err)
 	}
 	return limitConnections(inner, limit, log), nil
+}
+
+func listenError(address string, err error) error {
+	advice := "check --listen"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = "stop what listens there, or choose another address with --listen"
+	case errors.Is(err, syscall.EACCES):
+		advice = "choose a port from 1024 on with --listen, or give the program the capability CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = "this machine does not have that address; choose one that it has with --listen, or only a port, such as :3000, for all of them"
+	case errors.As(err, new(*net.DNSError)):
+		advice = "give an IP address of this machine with --listen, or only a port, such as :3000, for all of them"
+	}
+	return fmt.Errorf("cannot listen on %s: %w; %s", address, err, advice)
 }
 
 // connectionLimit returns how many connections fit below the limit of open files. The Go runtime has raised the soft

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -278,5 +279,33 @@ func TestRequestsUnderWayKeepTheirConnection(t *testing.T) {
 		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
 			t.Errorf("connection %d got no answer: %v", i, err)
 		}
+	}
+}
+
+func TestListenError(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, test := range []struct{ address, advice string }{
+		{taken.Addr().String(), "stop what listens there"},
+		{"192.0.2.1:0", "this machine does not have that address"}, // TEST-NET-1
+		{"no such host:0", "give an IP address"},
+	} {
+		_, err := listen(test.address, 8, slog.New(slog.DiscardHandler))
+		refused(t, err, 1, test.address, test.advice, "--listen")
+		if stop := strings.Contains(err.Error(), "stop what listens"); stop != (test.advice == "stop what listens there") {
+			t.Errorf("%s: %v", test.address, err)
+		}
+	}
+	// A port below 1024, as somebody who is not root.
+	denied := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)}
+	if got := listenError(":80", denied).Error(); !strings.Contains(got, "choose a port from 1024 on") || strings.Contains(got, "stop") {
+		t.Error(got)
+	}
+	if got := listenError(":80", errors.New("odd")).Error(); strings.Contains(got, "stop") {
+		t.Error(got)
 	}
 }
