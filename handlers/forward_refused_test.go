@@ -281,7 +281,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 			}
 			for _, e := range endpoints {
 				for _, who := range []*client{c.alice, c.bob, c.newClient(firefoxOnLinux)} {
-					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")}} {
+					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")}, {"Cookie", withCookie(inventedTokens(17)...)}} {
 						checkShut(t, e.ask(who, toNotes, headers...))
 						checkShut(t, e.ask(who, toNotes.of("photos.example.com"), headers...)) // would not be allowed
 						checkShut(t, e.ask(who, toNotes.of("evil.test"), headers...))          // would not be guarded
@@ -355,6 +355,34 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 	stranger.do("GET", forward.path, "").is(t, 403)
 	if count := strings.Count(c.log.String(), "X-Forwarded-Method is missing"); count != 2 {
 		t.Errorf("after a minute it is told %d times", count)
+	}
+}
+
+// With an https URL nobody is led back to an app that the proxy says is http: the cookie is not sent there. The log says so once a
+// minute, and only then.
+func TestForwardWarnsOfHTTPApps(t *testing.T) {
+	const warning = "cannot lead back to an app after signing in"
+	for _, test := range []struct {
+		url, app string
+		warnings int
+	}{{"https", "http", 1}, {"https", "https", 0}, {"http", "http", 0}, {"http", "https", 0}} {
+		t.Run(test.app+" under "+test.url, func(t *testing.T) {
+			c := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme = test.url })
+			stranger := c.newClient(firefoxOnLinux)
+			ask := func() (count int) {
+				for _, e := range endpoints {
+					e.ask(stranger, toNotes.as(test.app), navigating...)
+				}
+				return strings.Count(c.log.String(), warning)
+			}
+			if got := ask(); got != test.warnings {
+				t.Errorf("logged %d times, want %d", got, test.warnings)
+			}
+			c.clock.advance(time.Minute)
+			if got := ask(); got != 2*test.warnings {
+				t.Errorf("logged %d times in two minutes, want %d", got, 2*test.warnings)
+			}
+		})
 	}
 }
 

@@ -27,7 +27,7 @@ func checkSecurityHeaders(t testing.TB, got answer) {
 		"X-Content-Type-Options":     "nosniff",
 		"Referrer-Policy":            "same-origin",
 		"Cross-Origin-Opener-Policy": "same-origin",
-		"Permissions-Policy":         got.header.Get("Permissions-Policy"),
+		"Permissions-Policy":         "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 	} {
 		if values := got.header.Values(name); len(values) != 1 || values[0] != want {
 			missing = append(missing, name)

@@ -1,0 +1,128 @@
+package db_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file owns the millisecond in which a session expires. It has ended when expires_at is now, and is alive one millisecond
+// before, whoever asks and whatever for.
+
+// seesAlive are all ways in which the store looks at a session, here alice's phone. Each reports whether it was alive to it.
+var seesAlive = map[string]func(*cast) bool{
+	"Resume": func(c *cast) bool {
+		_, err := c.Resume(c.phone.token)
+		return err == nil
+	},
+	"Verify": func(c *cast) bool {
+		_, err := c.Verify(c.phone.token, notes)
+		return err == nil
+	},
+	"Sessions": func(c *cast) bool {
+		sessions, _, err := c.Sessions(c.ctx(), c.alice.ID, 0)
+		return err == nil && slices.ContainsFunc(sessions, c.isPhone)
+	},
+	"Sessions, counted": func(c *cast) bool {
+		_, total, err := c.Sessions(c.ctx(), c.alice.ID, 1)
+		return err == nil && total == 2
+	},
+	"Session": func(c *cast) bool {
+		_, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID)
+		return err == nil
+	},
+	"AllSessions": func(c *cast) bool {
+		sessions, err := c.AllSessions(c.ctx(), "")
+		return err == nil && slices.ContainsFunc(sessions, c.isPhone)
+	},
+	"Users": func(c *cast) bool {
+		users, err := c.Users(c.ctx())
+		return err == nil && users[0].Sessions == 2
+	},
+	"OnlyAddress": func(c *cast) bool {
+		c.exec(`DELETE FROM sessions WHERE id <> $1`, c.phone.ID)
+		ip, err := c.OnlyAddress(c.ctx())
+		return err == nil && ip != ""
+	},
+	"Revoke": func(c *cast) bool {
+		_, err := c.Revoke(c.ctx(), c.laptop.Session, c.phone.ID)
+		return err == nil
+	},
+	"Revoke, asking": func(c *cast) bool {
+		_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
+		return err == nil
+	},
+	"RevokeOthers": func(c *cast) bool {
+		count, err := c.RevokeOthers(c.ctx(), c.laptop.Session)
+		return err == nil && count == 1
+	},
+	"Rename": func(c *cast) bool { return c.Rename(c.ctx(), c.laptop.Session, c.phone.ID, "Kitchen") == nil },
+	"RevokeByCommand": func(c *cast) bool {
+		_, err := c.RevokeByCommand(c.ctx(), c.phone.ID)
+		return err == nil
+	},
+	"RevokeUserByCommand": func(c *cast) bool {
+		count, err := c.RevokeUserByCommand(c.ctx(), "alice")
+		return err == nil && count == 2
+	},
+	"RevokeAllByCommand": func(c *cast) bool {
+		count, err := c.RevokeAllByCommand(c.ctx())
+		return err == nil && count == 3
+	},
+	"SetPassword": func(c *cast) bool {
+		return c.SetPassword(c.ctx(), "alice", newPassword) == nil && c.endedAs(db.Revoked)
+	},
+	"SignIn, replacing": func(c *cast) bool {
+		c.signIn(c.bob, chromeOnMac, "203.0.113.30", func(new *db.NewSession) { new.Replaces = []string{c.phone.token} })
+		return c.endedAs(db.Replaced)
+	},
+	"SignIn, one too many": func(c *cast) bool {
+		c.reopen(func(o *db.Options) { o.MaxSessions = 2 })
+		c.exec(`UPDATE sessions SET last_active_at = 0 WHERE id = $1`, c.phone.ID)
+		c.signIn(c.alice, chromeOnMac, "203.0.113.30")
+		return c.endedAs(db.Evicted)
+	},
+	"Touch": func(c *cast) bool {
+		c.exec(`UPDATE sessions SET last_active_at = 0 WHERE id = $1`, c.phone.ID)
+		c.phone.LastActiveAt = time.UnixMilli(0)
+		c.Touch(c.phone.Session)
+		c.flush()
+		return c.number(`SELECT COUNT(*) FROM sessions WHERE id = $1 AND last_active_at > 0`, c.phone.ID) == 1
+	},
+	"Sweep": func(c *cast) bool {
+		if err := c.Sweep(c.ctx(), c.clock.now().Add(-time.Hour)); err != nil {
+			c.t.Fatal(err)
+		}
+		return slices.Contains(c.ids(), c.phone.ID)
+	},
+	"Resume, the clock set back": func(c *cast) bool {
+		c.Resume(c.phone.token)
+		c.clock.advance(-time.Hour)
+		_, err := c.Resume(c.phone.token)
+		return err == nil
+	},
+}
+
+func (c *cast) isPhone(s db.Session) bool { return s.ID == c.phone.ID }
+
+// endedAs reports whether the activity says that the phone's session was alive when it ended in this way.
+func (c *cast) endedAs(kind string) bool {
+	return c.number(`SELECT COUNT(*) FROM activity WHERE session_id = $1 AND kind = $2`, c.phone.ID, kind) == 1
+}
+
+func TestTheMillisecondOfExpiry(t *testing.T) {
+	for name, sees := range seesAlive {
+		for left, want := range map[time.Duration]bool{time.Millisecond: true, 0: false, -time.Millisecond: false} {
+			t.Run(name+", "+left.String(), func(t *testing.T) {
+				t.Parallel()
+				c := openCast(t)
+				c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().Add(left).UnixMilli(), c.phone.ID)
+				if alive := sees(c); alive != want {
+					t.Errorf("alive: %v, want %v", alive, want)
+				}
+			})
+		}
+	}
+}
