@@ -45,7 +45,7 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 		return contents, explain(path, err)
 	}
 	err = copyDatabase(ctx, pool, to, func(file *os.File) error {
-		copied, err := openPool(file.Name(), "mode=ro", 1)
+		copied, err := openPool(file.Name(), "mode=rw", 1) // with mode=ro, the check leaves constraints out
 		if err != nil {
 			return err
 		}

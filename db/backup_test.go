@@ -100,22 +100,27 @@ func TestBackupRefuses(t *testing.T) {
 	if string(read(t, taken)) != "mine" {
 		t.Error("the file was overwritten")
 	}
-	// A damaged database makes no backup.
-	path, size := grown(t)
-	if err := os.Remove(path + "-wal"); err != nil {
-		t.Fatal(err)
-	}
-	content := read(t, path)
-	if err := os.WriteFile(path, append(content[:size/2:size/2], make([]byte, size-size/2)...), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	// Nor is there a backup of a database that fails SQLite's check.
+	path := c.backup()
+	breakCheck(t, path)
 	to := filepath.Join(t.TempDir(), "backup.db")
 	if _, err := db.Backup(t.Context(), db.Options{Path: path}, to); err == nil {
-		t.Error("a damaged database was backed up")
+		t.Error("a database that fails the check was backed up")
 	}
 	if left := folder(t, to); len(left) != 0 {
 		t.Errorf("it left %q", left)
 	}
+}
+
+// breakCheck leaves a value that the schema forbids, which only an integrity check finds.
+func breakCheck(t *testing.T, path string) {
+	t.Helper()
+	disk := openDisk(t, path)
+	disk.SetMaxOpenConns(1)
+	if _, err := disk.Exec(`PRAGMA ignore_check_constraints = 1; UPDATE users SET is_admin = 7`); err != nil {
+		t.Fatal(err)
+	}
+	disk.Close()
 }
 
 func TestRestoreEndsEverySession(t *testing.T) {
@@ -214,7 +219,8 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	holed := bytes.Clone(read(t, good))
 	clear(holed[len(holed)/2:])
-	other, newer := file(nil), file(read(t, good))
+	other, newer, unchecked := file(nil), file(read(t, good)), file(read(t, good))
+	breakCheck(t, unchecked)
 	for path, statement := range map[string]string{
 		other: `CREATE TABLE recipes (name TEXT)`,
 		newer: `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`,
@@ -230,6 +236,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"garbage":         {file(bytes.Repeat([]byte("dear diary, "), 1000)), "damaged"},
 		"cut short":       {file(read(t, good)[:20000]), "damaged"},
 		"holed":           {file(holed), "damaged"},
+		"fails the check": {unchecked, "damaged"},
 		"somebody else's": {other, "not a Porchlight database"},
 		"newer":           {newer, "newer"},
 	} {

@@ -12,10 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var (
-	errNoRoom  = errors.New("no room on the disk")
-	errDamaged = errors.New("damaged")
-)
+var errNoRoom = errors.New("no room on the disk")
+
+// damage is what a check of the database found.
+type damage string
+
+func (d damage) Error() string { return string(d) }
 
 // explain turns what SQLite or the system says about the database into one line for the person who runs the server: what is
 // wrong, and what to do about this cause.
@@ -38,7 +40,7 @@ func explain(path string, err error) error {
 		return fmt.Errorf("%s: %w; make room on that disk, or choose another folder with --data", path, err)
 	case e.Code == sqlite3.ErrBusy, e.Code == sqlite3.ErrLocked:
 		return fmt.Errorf("%s is locked by %s; stop it and try again: %w", path, holder("WRITE", path, path+"-shm"), err)
-	case is(errDamaged), e.Code == sqlite3.ErrCorrupt, e.Code == sqlite3.ErrNotADB:
+	case errors.As(err, new(damage)), e.Code == sqlite3.ErrCorrupt, e.Code == sqlite3.ErrNotADB:
 		return fmt.Errorf("%s is damaged (%w); restore a backup into an empty folder with porchlight restore, and name that folder with --data", path, err)
 	case is(syscall.EROFS, fs.ErrPermission), e.Code == sqlite3.ErrReadonly, e.Code == sqlite3.ErrCantOpen, e.Code == sqlite3.ErrPerm:
 		return notWritable(path, err)

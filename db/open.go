@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -188,7 +189,7 @@ func checkLength(ctx context.Context, pool *sql.DB, path string) error {
 		return err
 	}
 	if missing := pages - file.Size()/pageSize; missing > inWAL {
-		return fmt.Errorf("%w: it has %d bytes of %d", errDamaged, file.Size(), pages*pageSize)
+		return damage(fmt.Sprintf("it has %d bytes of %d", file.Size(), pages*pageSize))
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func checkPages(ctx context.Context, pool *sql.DB, pragma string) error {
 		return err
 	}
 	if found != "ok" {
-		return fmt.Errorf("%w: %q", errDamaged, found)
+		return damage(strings.ReplaceAll(found, "\n", " "))
 	}
 	return nil
 }

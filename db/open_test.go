@@ -130,6 +130,7 @@ func grown(t *testing.T) (path string, size int64) {
 func TestServeRefusesADamagedDatabase(t *testing.T) {
 	t.Parallel()
 	zero := func(path string, from, length int64) error {
+		t.Helper()
 		file, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			return err
@@ -141,26 +142,44 @@ func TestServeRefusesADamagedDatabase(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		damage func(path string, size int64) error
+		word   string
 	}{
-		{"shorter than it says, beside a WAL", func(path string, size int64) error { return os.Truncate(path, 8192) }},
-		{"shorter than it says", func(path string, size int64) error { return os.Truncate(path, size-4096) }},
-		{"a page of zeros", func(path string, size int64) error { return zero(path, 2*4096, 4096) }},
-		{"a schema of zeros", func(path string, size int64) error { return zero(path, 100, 3996) }},
-		{"a header of zeros", func(path string, size int64) error { return zero(path, 0, 100) }},
+		{"shorter than it says", func(path string, size int64) error { return os.Truncate(path, size-4096) }, "malformed"},
+		{"a page of zeros", func(path string, size int64) error {
+			h := &house{t: t, disk: openDisk(t, path)}
+			page := h.number(`SELECT rootpage FROM sqlite_master WHERE name = 'activity'`) // which no start reads
+			h.disk.Close()
+			return zero(path, (page-1)*4096, 4096)
+		}, "page"},
+		{"a schema of zeros", func(path string, size int64) error { return zero(path, 100, 3996) }, "malformed"},
+		{"a header of zeros", func(path string, size int64) error { return zero(path, 0, 100) }, "not a database"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path, size := grown(t)
-			if !strings.Contains(test.name, "beside a WAL") {
-				if err := os.Remove(path + "-wal"); err != nil {
-					t.Fatal(err)
-				}
+			if err := os.Remove(path + "-wal"); err != nil {
+				t.Fatal(err)
 			}
 			if err := test.damage(path, size); err != nil {
 				t.Fatal(err)
 			}
-			wantRefused(t, db.Options{Path: path, Serve: true}, "damaged", "restore a backup")
+			wantRefused(t, db.Options{Path: path, Serve: true}, "damaged", test.word, "restore a backup")
 		})
 	}
+}
+
+// Beside a WAL, SQLite does not notice that the file lost its end. The search of the pages would, but it stops early in a big file.
+func TestServeRefusesAFileThatLostItsEnd(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.fill(1000)
+	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	c.signIn(c.bob, "curl", "192.0.2.1")
+	path := c.liveFiles(t.TempDir())
+	size := int64(len(read(t, path))) - 40*4096
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, db.Options{Path: path, Serve: true}, "damaged", fmt.Sprint(size, " bytes of"), "restore a backup")
 }
 
 // The file is shorter than the number of its pages says until the WAL is written back to it.
@@ -436,5 +455,5 @@ func TestOpenNeedsRoom(t *testing.T) {
 	if err := syscall.Mount("", folder, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	wantRefused(t, options, folder, "read-only", "--data")
+	wantRefused(t, options, folder, "mounted read-only", "--data")
 }
