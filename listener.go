@@ -19,7 +19,7 @@ const (
 	// the database, its log and its lock, and the occasional temporary file. TestDescriptors counts them.
 	reservedDescriptors = 36
 	minConnections      = 8
-	maxConnections      = 16384 // bounds memory where the limit of open files does not; an idle connection takes some 10 KB
+	maxConnections      = 16384 // bounds memory, to some 300 MB, where the limit of open files does not
 )
 
 // listener accepts connections up to a limit. At the limit, the connection that has gone longest without an answer makes
@@ -168,6 +168,13 @@ func (l *listener) longestWaiting() *conn {
 		}
 	}
 	return nil
+}
+
+// count returns how many connections are open.
+func (l *listener) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open.Len() + l.evicted
 }
 
 // Close ends Accept. Open connections stay open.

@@ -102,6 +102,7 @@ func serve(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	limitMemory(0)
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // a closed terminal, or a log that was closed, is no reason to end
 	defer signal.Stop(ignored)
@@ -144,6 +145,13 @@ func serve(e *environment) (err error) {
 			return store.Sweep(ctx, time.Now().Add(-e.settings.ActivityRetention))
 		})
 	})
+	running.Go(func() {
+		keep(background, log, "limit memory", limitEvery, func(context.Context) error {
+			limitMemory(listener.count())
+			return nil
+		})
+	})
+	running.Go(func() { keep(background, log, "return memory", returnEvery, returnMemory) })
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
 	select {

@@ -62,6 +62,7 @@ func New(options Options) *fiber.App {
 		ReadTimeout:             15 * time.Second,
 		WriteTimeout:            30 * time.Second,
 		IdleTimeout:             2 * time.Minute,
+		ReduceMemoryUsage:       true, // an idle connection holds no buffers
 		DisableStartupMessage:   true,
 		// No route takes multipart, and a broken one would be answered before any of our checks.
 		DisablePreParseMultipartForm: true,

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"net"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+)
+
+// Not parallel: the limit and the memory are the whole process's.
+func TestMemoryLimit(t *testing.T) {
+	const other = 1 << 40
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(other))
+	for _, test := range []struct {
+		variable string
+		want     int64
+	}{{"1TiB", other}, {"", 100 << 20}} {
+		t.Setenv("GOMEMLIMIT", test.variable)
+		s := start(t, t.TempDir())
+		if got := debug.SetMemoryLimit(-1); got != test.want {
+			t.Errorf("with GOMEMLIMIT=%s the limit is %d", test.variable, got)
+		}
+		s.stop()
+	}
+
+	s := start(t, t.TempDir())
+	conn, err := net.Dial("tcp", s.listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "the limit has grown with the connection", func() bool { return debug.SetMemoryLimit(-1) == 100<<20+memoryPerConnection })
+}
+
+func TestReturnMemory(t *testing.T) {
+	const size = 64 << 20
+	held := func() uint64 {
+		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		metrics.Read(samples)
+		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+	}
+	garbage = make([]byte, size)
+	garbage = nil
+	before := held()
+	if err := returnMemory(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := held(); after+size/2 > before {
+		t.Errorf("%d bytes were held, and %d are", before, after)
+	}
+}
+
+var garbage []byte
