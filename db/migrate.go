@@ -47,8 +47,8 @@ func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) err
 		lock, lockErr := lockToMigrate(ctx, path)
 		defer lock.release()
 		// Whoever held the lock may have migrated the database meanwhile.
-		if current, newest, err = versions(ctx, pool, steps); err == nil && current < newest {
-			err = lockErr
+		if current, newest, err = versions(ctx, pool, steps); err == nil && current < newest && lockErr != nil {
+			return lockErr
 		}
 	}
 	switch {
