@@ -112,13 +112,23 @@ func (c *client) domainCookie() *http.Cookie {
 	return nil
 }
 
-// send writes a request byte by byte as it is given, for a host, and reads one answer.
-func (s *site) send(host, request string) answer {
+// dial opens a connection of HTTP/1.1 to the proxy, for a host.
+func (s *site) dial(host string) *tls.Conn {
 	s.t.Helper()
 	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		s.t.Fatal(err)
+	}
+	return conn
+}
+
+// send writes a request byte by byte as it is given, for a host, and reads one answer.
+func (s *site) send(host, request string) answer {
+	s.t.Helper()
+	conn := s.dial(host)
 	defer conn.Close()
 	if _, err := io.WriteString(conn, request); err != nil {
 		s.t.Fatal(err)
@@ -197,4 +207,25 @@ func freeAddress(t testing.TB) string {
 	}
 	defer listener.Close()
 	return listener.Addr().String()
+}
+
+// sendHTTP2 asks for the front page of a host with HTTP/2. Go's client splits the Cookie headers into one for each cookie.
+func (s *site) sendHTTP2(t *testing.T, host string, header http.Header) answer {
+	t.Helper()
+	c := s.visit(firefoxOnLinux)
+	c.http.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+host+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	response, err := c.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.ProtoMajor != 2 {
+		t.Fatalf("the proxy answered with %s", response.Proto)
+	}
+	return answer{status: response.StatusCode, header: response.Header}
 }

@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,11 +29,14 @@ func TestProxies(t *testing.T) {
 				{"who is there", tellsWho},
 				{"forged identity", dropsForgedIdentity},
 				{"forged question", ignoresForgedQuestion},
+				{"unknown Remote headers", dropsUnknownRemote},
 				{"cookies", keepsTheTokenFromApps},
+				{"two Cookie headers", readsEveryCookieHeader},
 				{"revoked on the device page", isOutOnceRevoked},
 				{"a body", passesABody},
 				{"a script", tellsAScript},
 				{"WebSocket", opensASocket},
+				{"upgrade to HTTP/2", refusesHTTP2Upgrade},
 				{"many cookies", bearsManyCookies},
 				{"odd paths", keepsOddPaths},
 				{"not allowed", showsWhoIsNotAllowed},
@@ -104,77 +106,6 @@ func tellsWho(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-// A header's name may be written in many ways, and underscores are hyphens to some apps.
-func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
-	forged := ""
-	for _, name := range []string{"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote-Session", "Remote_Session", "Remote.User", "Remote~Groups", "Remote!User"} {
-		forged += name + ": forged\r\n"
-	}
-	ask := func(cookie string) answer {
-		return s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\n"+cookie+forged+"Connection: close, Remote-User\r\n\r\n")
-	}
-	seen := s.reaches(t, ask("Cookie: __Secure-porchlight="+token+"\r\n"))
-	for name, values := range seen.header {
-		if strings.Contains(strings.Join(values, " "), "forged") {
-			t.Errorf("the app saw %s: %q", name, values)
-		}
-	}
-	if got := seen.header.Values("Remote-User"); len(got) != 1 || got[0] != "bob" {
-		t.Errorf("the app saw Remote-User %q", got)
-	}
-	ask("").is(t, 302, signInPlace(notesSite+"/"))
-	s.untouched(t)
-}
-
-// What a client says of its own request, in the words of proxies, decides nothing.
-func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
-	if _, err := s.store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.store.AllowApp(t.Context(), "notes.example.com", true); err != nil {
-		t.Fatal(err)
-	}
-	bob := s.signedIn("bob", bobPassword, chromeOnMac)
-	forged := []string{
-		"X-Forwarded-Host", "photos.example.com", "X-Forwarded-Uri", "/public/app.css", "X-Forwarded-Method", "OPTIONS", "X-Forwarded-Proto", "http",
-		"X-Original-URL", "https://photos.example.com/", "X-Original-Method", "OPTIONS", "X-Forwarded-For", "203.0.113.9", "Forwarded", "host=photos.example.com",
-	}
-	bob.page(notesSite+"/?uri=/public/app.css", forged...).is(t, 403)
-	s.untouched(t)
-	s.visit(firefoxOnLinux).page(notesSite+"/x", forged...).is(t, 302, signInPlace(notesSite+"/x"))
-	s.untouched(t)
-}
-
-func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
-	const ours = "__Secure-porchlight="
-	for sent, want := range map[string]string{
-		ours + token:                                               "",
-		ours + token + "; a=1":                                     "a=1",
-		"a=1; " + ours + token:                                     "a=1",
-		"a=1; " + ours + token + "; b=2":                           "a=1; b=2",
-		"a=1;" + ours + token + ";b=2":                             "a=1; b=2",
-		ours + "planted; a=1; " + ours + token + "; b=\"2 3\"":     "a=1; b=\"2 3\"",
-		"a=1; b=x=y; " + ours + token + "; xporchlight=3; c=":      "a=1; b=x=y; xporchlight=3; c=",
-		"a=1; __Host-porchlight=" + token + "; " + ours + token:    "a=1",
-		"a=1; __Secure-porchlight =" + token + "; " + ours + token: "a=1",
-		"porchlight-device=z; a=1; " + ours + token + "; theme=d":  "a=1; theme=d",
-	} {
-		got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+sent+"\r\nConnection: close\r\n\r\n")
-		seen := s.reaches(t, got)
-		if cookie := strings.ReplaceAll(strings.Join(seen.header.Values("Cookie"), "|"), ";b", "; b"); cookie != want {
-			t.Errorf("%s: the app saw %q, want %q", strings.ReplaceAll(sent, token, "TOKEN"), strings.ReplaceAll(cookie, token, "TOKEN"), want)
-		}
-	}
-	// However many there are, none comes through.
-	many := strings.Repeat(ours+"planted; ", 5) + ours + token + "; " + ours + token
-	seen := s.reaches(t, s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+many+"\r\nConnection: close\r\n\r\n"))
-	if fmt.Sprint(seen.header) != strings.ReplaceAll(fmt.Sprint(seen.header), token, "") {
-		t.Errorf("the app saw the token: %v", seen.header)
-	}
-}
-
 func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
 	library, phone := s.signedIn("alice", alicePassword, firefoxOnLinux), s.signedIn("alice", alicePassword, safariOnIPhone)
 	s.reaches(t, library.page(notesSite+"/"))
@@ -218,34 +149,6 @@ func tellsAScript(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 }
 
-func opensASocket(t *testing.T, s *site, _ sayings) {
-	handshake := func(cookie string) answer {
-		return s.send("notes.example.com", "GET /live HTTP/1.1\r\nHost: notes.example.com\r\n"+cookie+"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://notes.example.com\r\n\r\n")
-	}
-	handshake("").is(t, 401, "")
-	s.untouched(t)
-	opensNothingElse(t, s)
-	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
-	handshake("Cookie: __Secure-porchlight="+visitor.domainCookie().Value+"\r\n").is(t, 101)
-	if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
-		t.Errorf("the app saw %v", seen)
-	}
-}
-
-// opensNothingElse asks for a connection on which the proxy would see no further request.
-func opensNothingElse(t *testing.T, s *site) {
-	t.Helper()
-	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
-	for _, upgrade := range []string{"Upgrade: h2c\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: H2C\r\n"} {
-		s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+token+"\r\nConnection: Upgrade, HTTP2-Settings\r\n"+upgrade+"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n")
-		for _, seen := range s.notes.take() {
-			if strings.Contains(strings.ToLower(strings.Join(seen.header.Values("Upgrade"), " ")), "h2c") {
-				t.Errorf("%q: the app was asked for %q", upgrade, seen.header.Values("Upgrade"))
-			}
-		}
-	}
-}
-
 func bearsManyCookies(t *testing.T, s *site, _ sayings) {
 	visitor := s.signedIn("alice", alicePassword, firefoxOnLinux)
 	many := "app=" + strings.Repeat("x", 2500) + "; more=" + strings.Repeat("y", 2500)
@@ -276,10 +179,16 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 			t.Errorf("%s: %d %s", path, got.status, place)
 		}
 		s.untouched(t)
-		visitor.do("GET", place.String(), "").is(t, 303, notesSite+asked)
-		got = s.send("notes.example.com", request("Cookie: __Secure-porchlight="+visitor.domainCookie().Value+"\r\n"))
+		cookie := "Cookie: __Secure-porchlight=" + visitor.domainCookie().Value + "\r\n"
+		// Written by hand: Go's client takes no Location with a "%" that escapes nothing.
+		s.send("auth.example.com", "GET "+place.RequestURI()+" HTTP/1.1\r\nHost: auth.example.com\r\nAccept: text/html\r\nConnection: close\r\n"+cookie+"\r\n").is(t, 303, notesSite+asked)
+		got = s.send("notes.example.com", request(cookie))
+		if path == "/%" && got.status == 400 { // the app refuses what HAProxy passes on
+			s.untouched(t)
+			continue
+		}
 		if seen := s.reaches(t, got); seen.uri != asked {
-			t.Errorf("%s: asked was about %s, and the app saw %s", path, asked, seen.uri)
+			t.Errorf("%s: the proxy asked about %s, and the app saw %s", path, asked, seen.uri)
 		}
 	}
 	// A dot segment stays below the host, whoever takes it out.

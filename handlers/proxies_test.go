@@ -20,44 +20,55 @@ import (
 	"porchlight/handlers"
 )
 
-// This file owns the real proxies: each is started with the sample from deploy/, in which nothing is changed but ports and
-// the place of the certificate, in front of the real app and of two apps that tell what they see. What is asked of them
-// stands in proxies_suite_test.go.
+// This file owns the real proxies. Each runs the sample from deploy/, with only its ports and the path of its certificate
+// changed, in front of the real Porchlight and two apps that record what they see. proxies_suite_test.go has what must hold.
 
 // proxy is a reverse proxy that a test can start.
 type proxy struct {
-	name    string // of its command
-	mustBe  bool   // in CI it is no excuse that it is not installed
+	name    string   // of its command
+	files   []string // that the sample expects on the machine, besides the command
+	mustBe  bool     // in CI, a missing command fails the test instead of skipping it
 	start   func(t testing.TB, s *site) *process
 	sayings sayings
 }
 
-// sayings are what proxies do in different ways of their own.
+// sayings are the answers in which proxies differ.
 type sayings struct {
-	redirect int  // of a form that is sent without a session: 303, or what nginx makes of it
+	redirect int  // to a form sent without a session: 303, or what nginx makes of it
 	down     int  // while Porchlight does not answer
-	tidies   bool // it tidies a path up before it asks
+	tidies   bool // it normalizes a path before it asks
 }
 
 var proxies = []proxy{
-	{"caddy", true, startCaddy, sayings{redirect: 303, down: 502}},
-	{"nginx", true, startNginx, sayings{redirect: 302, down: 500}},
-	{"traefik", false, startTraefik, sayings{redirect: 303, down: 500, tidies: true}},
+	{name: "caddy", mustBe: true, start: startCaddy, sayings: sayings{redirect: 303, down: 502}},
+	{name: "nginx", mustBe: true, start: startNginx, sayings: sayings{redirect: 302, down: 500}},
+	{name: "haproxy", files: haproxyScripts, start: startHAProxy, sayings: sayings{redirect: 303, down: 500}},
+	{name: "traefik", start: startTraefik, sayings: sayings{redirect: 303, down: 500, tidies: true}},
 }
 
-// find gives the path of the proxy's command. Without it the test ends here.
-func (p proxy) find(t testing.TB) string {
-	t.Helper()
-	path, err := exec.LookPath(p.name)
-	switch {
-	case err == nil:
-		return path
-	case p.mustBe && os.Getenv("CI") == "true":
-		t.Fatalf("no %s on the PATH: forward auth cannot be tested with it", p.name)
-	default:
-		t.Skipf("no %s on the PATH: forward auth is not tested with it", p.name)
+// missing names what the proxy needs and this machine lacks, or returns "".
+func (p proxy) missing() string {
+	if _, err := exec.LookPath(p.name); err != nil {
+		return p.name + " on the PATH"
+	}
+	for _, file := range p.files {
+		if _, err := os.Stat(file); err != nil {
+			return file
+		}
 	}
 	return ""
+}
+
+// find skips the test when the proxy is not on this machine, or fails it when it must be.
+func (p proxy) find(t testing.TB) {
+	t.Helper()
+	switch missing := p.missing(); {
+	case missing == "":
+	case p.mustBe && os.Getenv("CI") == "true":
+		t.Fatalf("no %s: forward auth cannot be tested with %s", missing, p.name)
+	default:
+		t.Skipf("no %s: forward auth is not tested with %s", missing, p.name)
+	}
 }
 
 // sample is a file from deploy/ with some texts replaced, each of which must be in it.
@@ -101,7 +112,7 @@ func startCaddy(t testing.TB, s *site) *process {
 // runCaddy runs the sample with further global options and texts that are replaced.
 func (s *site) runCaddy(t testing.TB, options string, replace ...string) *process {
 	options = "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n\t" + options
-	replace = append(replace, "{\n\t# Else", options+"\t# Else", "127.0.0.1:8081", s.photos.address)
+	replace = append(replace, "{\n\t# By default", options+"\t# By default", "127.0.0.1:8081", s.photos.address)
 	file := s.write("Caddyfile", sample(t, "Caddyfile", append(replace, s.upstreams()...)...))
 	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
 }
@@ -134,7 +145,7 @@ func openPlainSite(t testing.TB) *site {
 
 func startNginx(t testing.TB, s *site) *process {
 	certificate, key := s.certificate()
-	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl", "/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
+	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl http2", "/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
 	second := strings.NewReplacer("notes.example.com", "photos.example.com", s.notes.address, s.photos.address) // the sample has one app
 	servers := s.write("porchlight.conf", text+second.Replace(text[strings.LastIndex(text, "\nserver {"):]))
 	temp := ""
@@ -143,6 +154,24 @@ func startNginx(t testing.TB, s *site) *process {
 	}
 	main := s.write("nginx.conf", fmt.Sprintf("daemon off;\nmaster_process off;\npid %s;\nerror_log stderr;\nevents {}\nhttp {\n\taccess_log off;\n%s\tinclude %s;\n}\n", filepath.Join(s.folder, "pid"), temp, servers))
 	return startProcess(t, nil, "nginx", "-p", s.folder, "-e", "stderr", "-c", main)
+}
+
+// haproxyScripts are where deploy/haproxy.cfg loads them from. Its first lines say where people get them.
+var haproxyScripts = []string{"/usr/share/haproxy/auth-request.lua", "/usr/share/haproxy/haproxy-lua-http/http.lua"}
+
+func startHAProxy(t testing.TB, s *site) *process {
+	certificate, key := s.certificate()
+	pem := ""
+	for _, file := range []string{certificate, key} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pem += string(text)
+	}
+	text := sample(t, "haproxy.cfg", append(s.upstreams(), "bind :::443 v4v6 ssl crt /etc/haproxy/certs/", "bind "+s.address+" ssl crt "+s.write("haproxy.pem", pem),
+		"\nbackend porchlight\n", "    use_backend photos if { req.fhdr(host),host_only -m str -i photos.example.com }\n\nbackend photos\n    server photos "+s.photos.address+"\n\nbackend porchlight\n")...)
+	return startProcess(t, nil, "haproxy", "-db", "-f", s.write("haproxy.cfg", text))
 }
 
 func startTraefik(t testing.TB, s *site) *process {

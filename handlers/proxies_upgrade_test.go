@@ -1,0 +1,103 @@
+package handlers_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+)
+
+// This file owns connections on which the proxy sees no further request: a WebSocket, which apps need, and HTTP/2, on which a
+// client could send an app any number of requests as anybody.
+
+// webSocketKey makes a handshake complete. HAProxy refuses one that is not.
+const webSocketKey = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+// upgradeRequest asks notes.example.com for another protocol.
+func upgradeRequest(token, headers string) string {
+	cookie := ""
+	if token != "" {
+		cookie = "Cookie: __Secure-porchlight=" + token + "\r\n"
+	}
+	return "GET /live HTTP/1.1\r\nHost: notes.example.com\r\n" + cookie + headers + "\r\n"
+}
+
+func opensASocket(t *testing.T, s *site, _ sayings) {
+	const webSocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://notes.example.com\r\n" + webSocketKey
+	s.send("notes.example.com", upgradeRequest("", webSocket)).is(t, 401, "")
+	s.untouched(t)
+	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
+	s.send("notes.example.com", upgradeRequest(token, webSocket)).is(t, 101)
+	if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
+		t.Errorf("the app saw %v", seen)
+	}
+}
+
+// The session that opens the tunnel is revoked before it is used: neither that nor the identity is checked in there.
+func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
+	for _, upgrade := range []string{
+		"Upgrade: h2c\r\n", "Upgrade: H2C\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: h2c, websocket\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n",
+	} {
+		bob := s.signedIn("bob", bobPassword, chromeOnMac)
+		conn := s.dial("notes.example.com")
+		defer conn.Close()
+		if _, err := io.WriteString(conn, upgradeRequest(bob.domainCookie().Value, "Connection: Upgrade, HTTP2-Settings\r\n"+upgrade+"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"+webSocketKey)); err != nil {
+			t.Fatal(err)
+		}
+		fromApp := bufio.NewReader(conn)
+		response, err := http.ReadResponse(fromApp, nil)
+		if err != nil {
+			t.Fatalf("%q: %v", upgrade, err)
+		}
+		for _, seen := range s.notes.take() {
+			if got := seen.header.Values("Upgrade"); len(got) > 1 || len(got) == 1 && got[0] != "websocket" {
+				t.Errorf("%q: the app was asked for %q", upgrade, got)
+			}
+			if got := seen.header.Values("HTTP2-Settings"); len(got) > 0 {
+				t.Errorf("%q: the app saw HTTP2-Settings %q", upgrade, got)
+			}
+		}
+		if response.StatusCode != http.StatusSwitchingProtocols || response.Header.Get("Upgrade") != "h2c" {
+			continue
+		}
+		bob.do("POST", ownSite+"/logout", "", "Accept", browserAccept, "Sec-Fetch-Site", "same-origin").is(t, 303)
+		if err := forgeInTunnel(t, conn, fromApp); err != nil {
+			t.Logf("%q: %v", upgrade, err)
+		}
+		for _, seen := range s.notes.take() {
+			t.Errorf("%q: signed out, bob reached the app as %q", upgrade, seen.header.Values("Remote-User"))
+		}
+	}
+}
+
+// forgeInTunnel sends an app a request of HTTP/2 as an administrator.
+func forgeInTunnel(t *testing.T, conn net.Conn, fromApp *bufio.Reader) error {
+	t.Helper()
+	transport := &http.Transport{
+		Protocols:   new(http.Protocols),
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return tunnel{conn, fromApp}, nil },
+	}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://notes.example.com/admin", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Remote-User", "alice")
+	request.Header.Set("Remote-Groups", "admins")
+	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// tunnel is a connection of which some bytes were read ahead.
+type tunnel struct {
+	net.Conn
+	ahead *bufio.Reader
+}
+
+func (t tunnel) Read(p []byte) (int, error) { return t.ahead.Read(p) }
