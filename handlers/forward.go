@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -32,10 +33,27 @@ func (h *handler) verifyForward(c *fiber.Ctx) error {
 
 // verifyNginx answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
 func (h *handler) verifyNginx(c *fiber.Ctx) error {
+	if h.trusts(peerAddress(c)) && hasUnknownRemote(c) {
+		return problem{fiber.StatusForbidden, "A header of this request has a name that begins with Remote. Only Porchlight sends such headers to an app."}
+	}
 	return h.verify(c, readOriginal, func(_ appRequest, location string) error {
 		c.Set(fiber.HeaderLocation, location)
 		return answerSignedOut(c)
 	})
+}
+
+// hasUnknownRemote reports whether the client sent a header that an app may take for one of Porchlight's. nginx passes on each
+// header that its configuration does not name, and it cannot name all that begin with Remote.
+func hasUnknownRemote(c *fiber.Ctx) bool {
+	for name := range c.Request().Header.All() {
+		if len(name) < len("Remote") || !strings.EqualFold(string(name[:len("Remote")]), "Remote") {
+			continue
+		}
+		if !slices.ContainsFunc(identityHeaders, func(known []byte) bool { return bytes.EqualFold(name, known) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // verify answers a proxy's question. Whatever is in doubt is refused, and a client without a session leaves no trace.
@@ -123,6 +141,8 @@ var (
 	remoteEmail   = []byte("Remote-Email")
 	remoteGroups  = []byte("Remote-Groups")
 	remoteSession = []byte("Remote-Session")
+
+	identityHeaders = [][]byte{remoteUser, remoteName, remoteEmail, remoteGroups, remoteSession}
 )
 
 // writeIdentity tells who it is. Every header is there, if only empty, so that the proxy overwrites one that the client forged.

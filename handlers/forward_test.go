@@ -327,3 +327,16 @@ func TestForwardUnknownPaths(t *testing.T) {
 		}
 	}
 }
+
+// nginx overwrites the five headers of Porchlight's by name, and passes on every other that the client sent.
+func TestNginxUnknownRemoteHeader(t *testing.T) {
+	c := openCast(t, behindProxy)
+	for _, name := range []string{"Remote-Role", "remote-id", "REMOTE_USER", "Remote.User", "RemoteUser", "Remote"} {
+		for _, client := range c.whoever() {
+			nginx.ask(client, toNotes, name, "alice").stops(t, 403, "")
+		}
+	}
+	for _, name := range []string{"Remote-User", "REMOTE-GROUPS", "X-Remote-Role", "Remot"} {
+		nginx.ask(c.alice, toNotes, name, "bob").passes(t, "alice")
+	}
+}
