@@ -50,8 +50,8 @@ var hostileRequests = [][2]string{
 	{"GET / HTTP/1.1", "Host: photos.example.com\x00.notes.example.com"},
 }
 
-// FuzzHosts asks Caddy and nginx as alice, who may open notes.example.com alone. Were a proxy to ask about one host and to
-// pass the request on to another, an app would see a host that is not hers.
+// FuzzHosts sends requests as alice, who may open only notes.example.com, through every proxy on this machine. If a proxy asked about
+// one host and passed the request on to another, an app would see a host that she may not open.
 func FuzzHosts(f *testing.F) {
 	type guarded struct {
 		*site
@@ -59,7 +59,7 @@ func FuzzHosts(f *testing.F) {
 	}
 	var sites []guarded
 	for _, p := range proxies {
-		if !p.mustBe {
+		if !p.mustBe && p.missing() != "" {
 			continue
 		}
 		s := openSite(f, p)

@@ -10,13 +10,19 @@ import (
 
 // This file owns the headers that a client sends to pass for somebody else, and the cookies that an app must not see.
 
+const (
+	toNotesSite = "GET / HTTP/1.1\r\nHost: notes.example.com\r\n" // the beginning of a request
+	ours        = "__Secure-porchlight="
+)
+
 // forgedNames are headers with which a client claims to be somebody, or to ask for something else. CGI, PHP and WSGI read
 // other signs in a name as they read a hyphen.
 var forgedNames = []string{
 	"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote.User", "Remote~User", "Remote!User",
 	"Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote~Groups", "Remote-Session", "Remote_Session",
-	"X-Remote-User", "X-Forwarded-User", "X_Forwarded_User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token",
-	"X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Rewrite-URL", "Forwarded",
+	"X-Remote-User", "X-Forwarded-User", "X_Forwarded_User", "X-Forwarded-Email", "X-Forwarded-Groups",
+	"X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Method",
+	"X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Rewrite-URL", "Forwarded",
 }
 
 func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
@@ -26,11 +32,11 @@ func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 		forged += name + ": forged\r\n"
 	}
 	ask := func(cookie, connection string) answer {
-		return s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\n"+cookie+forged+"Connection: "+connection+"\r\n\r\n")
+		return s.send("notes.example.com", toNotesSite+"Accept: text/html\r\n"+cookie+forged+"Connection: "+connection+"\r\n\r\n")
 	}
 	// What Connection names is for the next hop alone, so a proxy, or the app's own, may take Porchlight's headers away.
 	for _, connection := range []string{"close", "close, Remote-User, Remote-Groups, X-Forwarded-For", "Remote-User\r\nConnection: close"} {
-		got := ask("Cookie: __Secure-porchlight="+token+"\r\n", connection)
+		got := ask("Cookie: "+ours+token+"\r\n", connection)
 		if got.status == 400 && connection != "close" { // the proxy itself refuses it
 			s.untouched(t)
 			continue
@@ -56,7 +62,7 @@ func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
 	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
 	for _, name := range []string{"Remote-Role", "REMOTE-ID", "RemoteUser", "Remote_Role"} {
-		got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+token+"\r\n"+name+": forged\r\nConnection: close\r\n\r\n")
+		got := s.send("notes.example.com", toNotesSite+"Cookie: "+ours+token+"\r\n"+name+": forged\r\nConnection: close\r\n\r\n")
 		seen := s.notes.take()
 		if len(seen) == 0 && got.status != 403 {
 			t.Errorf("%s: %d, and the app saw nothing", name, got.status)
@@ -77,16 +83,15 @@ func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
 	}
 	bob := s.signedIn("bob", bobPassword, chromeOnMac)
 	forged := []string{
-		"X-Forwarded-Host", "photos.example.com", "X-Forwarded-Uri", "/public/app.css", "X-Forwarded-Method", "OPTIONS", "X-Forwarded-Proto", "http",
-		"X-Original-URL", "https://photos.example.com/", "X-Original-Method", "OPTIONS", "X-Forwarded-For", "203.0.113.9", "Forwarded", "host=photos.example.com",
+		"X-Forwarded-Host", "photos.example.com", "X-Forwarded-Uri", "/public/app.css", "X-Forwarded-Method", "OPTIONS",
+		"X-Forwarded-Proto", "http", "X-Original-URL", "https://photos.example.com/", "X-Original-Method", "OPTIONS",
+		"X-Forwarded-For", "203.0.113.9", "Forwarded", "host=photos.example.com",
 	}
 	bob.page(notesSite+"/?uri=/public/app.css", forged...).is(t, 403)
 	s.untouched(t)
 	s.visit(firefoxOnLinux).page(notesSite+"/x", forged...).is(t, 302, signInPlace(notesSite+"/x"))
 	s.untouched(t)
 }
-
-const ours = "__Secure-porchlight="
 
 func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
@@ -102,7 +107,7 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 		"a=1; __Secure-porchlight =" + token + "; " + ours + token: "a=1",
 		"porchlight-device=z; a=1; " + ours + token + "; theme=d":  "a=1; theme=d",
 	} {
-		got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+sent+"\r\nConnection: close\r\n\r\n")
+		got := s.send("notes.example.com", toNotesSite+"Cookie: "+sent+"\r\nConnection: close\r\n\r\n")
 		seen := s.reaches(t, got)
 		if cookie := strings.ReplaceAll(strings.Join(seen.header.Values("Cookie"), "|"), ";b", "; b"); cookie != want {
 			t.Errorf("%s: the app saw %q, want %q", strings.ReplaceAll(sent, token, "TOKEN"), strings.ReplaceAll(cookie, token, "TOKEN"), want)
@@ -110,7 +115,7 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 	}
 	// However many there are, none comes through.
 	many := strings.Repeat(ours+"planted; ", 5) + ours + token + "; " + ours + token
-	seen := s.reaches(t, s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+many+"\r\nConnection: close\r\n\r\n"))
+	seen := s.reaches(t, s.send("notes.example.com", toNotesSite+"Cookie: "+many+"\r\nConnection: close\r\n\r\n"))
 	if strings.Contains(fmt.Sprint(seen.header), token) {
 		t.Errorf("the app saw the token: %v", seen.header)
 	}
@@ -119,7 +124,12 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 // HTTP/2 sends each cookie in a header of its own, and a client of HTTP/1.1 can do the same.
 func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
 	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
-	for _, lines := range [][]string{{"a=1", ours + token}, {ours + token, "a=1"}, {ours + "planted; a=1", ours + token}, {ours + token, "a=1; " + ours + "planted"}} {
+	for _, lines := range [][]string{
+		{"a=1", ours + token},
+		{ours + token, "a=1"},
+		{ours + "planted; a=1", ours + token},
+		{ours + token, "a=1; " + ours + "planted"},
+	} {
 		check := func(protocol string, got answer) {
 			t.Helper()
 			seen := s.reaches(t, got)
@@ -127,11 +137,11 @@ func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
 				t.Errorf("%s, %q: the app saw the cookies %q of %q", protocol, lines, cookie, seen.header.Get("Remote-User"))
 			}
 		}
-		check("HTTP/1.1", s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: "+strings.Join(lines, "\r\nCookie: ")+"\r\nConnection: close\r\n\r\n"))
+		check("HTTP/1.1", s.send("notes.example.com", toNotesSite+"Cookie: "+strings.Join(lines, "\r\nCookie: ")+"\r\nConnection: close\r\n\r\n"))
 		check("HTTP/2", s.sendHTTP2(t, "notes.example.com", http.Header{"Cookie": lines}))
 	}
 	// More than two lines come from no browser and no proxy. They may be refused, but the token must not reach the app.
-	got := s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: a=1\r\nCookie: b=2\r\nCookie: "+ours+token+"\r\nConnection: close\r\n\r\n")
+	got := s.send("notes.example.com", toNotesSite+"Cookie: a=1\r\nCookie: b=2\r\nCookie: "+ours+token+"\r\nConnection: close\r\n\r\n")
 	seen := s.notes.take()
 	if len(seen) != 1 && got.status != 400 {
 		t.Errorf("three headers: %d", got.status)

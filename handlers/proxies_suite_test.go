@@ -1,6 +1,8 @@
 package handlers_test
 
 import (
+	"crypto/tls"
+	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -249,4 +251,35 @@ func shutsWhenStopped(t *testing.T, s *site, say sayings) {
 		got.is(t, say.down)
 	}
 	s.untouched(t)
+}
+
+// nginx answers a request for an unknown name with its first server, whichever that is.
+func TestNginxClosesUnknownHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a reverse proxy")
+	}
+	for _, p := range proxies {
+		if p.name != "nginx" {
+			continue
+		}
+		s := openSite(t, p)
+		alice := s.signedIn("alice", alicePassword, firefoxOnLinux)
+		for _, host := range []string{"made-up.example.com", "evil.example", "127.0.0.1", "notes.example.com.evil.example"} {
+			conn := s.dial("notes.example.com")
+			defer conn.Close()
+			request := "GET / HTTP/1.1\r\nHost: " + host + "\r\nCookie: " + ours + alice.domainCookie().Value + "\r\nConnection: close\r\n\r\n"
+			if _, err := io.WriteString(conn, request); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(conn); err != nil || len(got) > 0 {
+				t.Errorf("%s: %v, %.200q", host, err, got)
+			}
+			s.untouched(t)
+		}
+		// A TLS client that names no known host does not even get a certificate.
+		if conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "made-up.example.com"}); err == nil {
+			conn.Close()
+			t.Error("nginx shows a certificate to a client that asks for made-up.example.com")
+		}
+	}
 }

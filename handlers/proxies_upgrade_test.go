@@ -38,12 +38,14 @@ func opensASocket(t *testing.T, s *site, _ sayings) {
 // The session that opens the tunnel is revoked before it is used: neither that nor the identity is checked in there.
 func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 	for _, upgrade := range []string{
-		"Upgrade: h2c\r\n", "Upgrade: H2C\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: h2c, websocket\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n",
+		"Upgrade: h2c\r\n", "Upgrade: H2C\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: h2c, websocket\r\n",
+		"Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n",
 	} {
 		bob := s.signedIn("bob", bobPassword, chromeOnMac)
 		conn := s.dial("notes.example.com")
 		defer conn.Close()
-		if _, err := io.WriteString(conn, upgradeRequest(bob.domainCookie().Value, "Connection: Upgrade, HTTP2-Settings\r\n"+upgrade+"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"+webSocketKey)); err != nil {
+		headers := "Connection: Upgrade, HTTP2-Settings\r\n" + upgrade + "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" + webSocketKey
+		if _, err := io.WriteString(conn, upgradeRequest(bob.domainCookie().Value, headers)); err != nil {
 			t.Fatal(err)
 		}
 		fromApp := bufio.NewReader(conn)
