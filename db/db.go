@@ -45,6 +45,7 @@ type Store struct {
 	tokens  *lookups // what tokens name: every request asks, and for a request to an app its proxy
 	devices *lookups // the sessions of a user: every device list asks
 	hasher  *hasher
+	checker *passwordChecker
 	file    os.FileInfo // the database file as it was opened
 	lock    *fileLock   // of a server, until Close
 

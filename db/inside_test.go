@@ -12,6 +12,7 @@ const (
 	FlushBatch      = flushBatch
 	PendingFailures = pendingFailures
 	HashingInAll    = hashingAtOnce + hashingWaiting
+	CheckingInAll   = checkingAtOnce + checkingWaiting
 )
 
 // MigrateWith migrates as a command does, with other steps.
@@ -24,7 +25,13 @@ func (s *Store) Writer() *sql.DB { return s.writer }
 
 // Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
 func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }
-func (s *Store) Hashing() int                                { return int(s.hasher.waiting.Load()) }
+func (s *Store) Hashing() int                                { return int(s.hasher.queue.count.Load()) }
+
+// CheckPassword gives work a slot of the password checker, and Checking is how many have one or wait for one.
+func (s *Store) CheckPassword(ctx context.Context, work func()) error {
+	return s.checker.queue.run(ctx, work)
+}
+func (s *Store) Checking() int { return int(s.checker.queue.count.Load()) }
 
 // NoteFailure is what a wrong password leaves, without the tries that are counted before.
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
@@ -33,3 +40,6 @@ func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
 
 // Resting tells whether the timer runs that gives the memory of hashing back.
 func (s *Store) Resting() bool { return s.hasher.rest.Stop() }
+
+// Weakness is the work of one check.
+func Weakness(password string) string { return weakness(password, nil) }

@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 
 func newStore(options Options) *Store {
 	options = options.withDefaults()
-	return &Store{options: options, hasher: newHasher(options.HashCost), pending: newPending()}
+	return &Store{options: options, hasher: newHasher(options.HashCost), checker: newPasswordChecker(), pending: newPending()}
 }
 
 // Open migrates the database and opens it. The error is one line for the person who runs the server.

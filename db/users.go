@@ -149,7 +149,7 @@ func checkEmail(email string) string {
 
 // hashNewPassword answers Invalid, field "password", for one that will not do.
 func (s *Store) hashNewPassword(ctx context.Context, password, username, email string) (hash string, err error) {
-	reason, err := s.hasher.checkPassword(ctx, password, username, email, s.options.Site)
+	reason, err := s.checker.check(ctx, password, username, email, s.options.Site)
 	if err != nil {
 		return "", err
 	}

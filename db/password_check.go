@@ -1,0 +1,161 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ccojocar/zxcvbn-go"
+	"github.com/ccojocar/zxcvbn-go/matching"
+	"golang.org/x/text/unicode/norm"
+)
+
+// This file owns which new passwords are accepted.
+
+const (
+	passwordMin = 15  // code points: NIST SP 800-63B-4 for a password that is the only factor
+	passwordMax = 256 // code points
+	scoredMax   = 64  // code points that zxcvbn sees: its time grows much faster than the length
+	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
+
+	// Checking takes a few milliseconds, and some 60 for a password that was made for it (BenchmarkCheckPassword). It has a queue of its own, so that
+	// a flood of such passwords does not keep sign-ins waiting, and one slot, so that it takes at most one processor.
+	checkingAtOnce  = 1
+	checkingWaiting = 16
+)
+
+// CheckPasswordLength returns Invalid for a new password that is refused for its length, whoever it is for. It is for those who
+// ask for a password twice.
+func CheckPasswordLength(password string) error {
+	if reason := lengthReason(norm.NFC.String(password)); reason != "" {
+		return Invalid{"password": reason}
+	}
+	return nil
+}
+
+func lengthReason(password string) (reason string) {
+	length := utf8.RuneCountInString(password)
+	switch {
+	case !utf8.ValidString(password):
+		return "This password is not valid text."
+	case length < passwordMin:
+		return fmt.Sprintf("Use at least %d characters. This password has %d.", passwordMin, length)
+	case length > passwordMax:
+		return fmt.Sprintf("Use at most %d characters. This password has %d.", passwordMax, length)
+	}
+	return ""
+}
+
+// passwordChecker decides whether a new password is hard enough to guess.
+type passwordChecker struct{ queue *workQueue }
+
+func newPasswordChecker() *passwordChecker {
+	return &passwordChecker{newWorkQueue(checkingAtOnce, checkingWaiting)}
+}
+
+// check returns why a new password is refused, or "". The words are what an attacker would try first: the username, the
+// e-mail address, the site. It returns ErrBusy when too many passwords are being checked.
+func (c *passwordChecker) check(ctx context.Context, password string, words ...string) (reason string, err error) {
+	password = norm.NFC.String(password)
+	if reason := lengthReason(password); reason != "" {
+		return reason, nil
+	}
+	err = c.queue.run(ctx, func() { reason = weakness(password, guessable(words)) })
+	return reason, err
+}
+
+const tooEasy = "This password is too easy to guess: it %s. Try four or five words that do not belong together."
+
+// weakness returns why a password is easy to guess, or "".
+func weakness(password string, words []string) (reason string) {
+	if madeOf(password, words) {
+		return "This password is made of your username, your e-mail address or this site's name, which are tried first. Use words that have nothing to do with them."
+	}
+	for _, text := range readings(password) {
+		switch text := letters(text); {
+		case isRepeat(text):
+			return fmt.Sprintf(tooEasy, "repeats itself")
+		case isWalk(text):
+			return fmt.Sprintf(tooEasy, "follows the keys of a keyboard, or the alphabet")
+		case isPhrase(text), isPhrase(reversed(text)):
+			return fmt.Sprintf(tooEasy, "is a well-known phrase")
+		case isCommon(text):
+			return fmt.Sprintf(tooEasy, "is common")
+		}
+	}
+	if strength(password, words) < scoreMin {
+		return fmt.Sprintf(tooEasy, "is common, or made of common words, dates, repeats or keyboard rows")
+	}
+	return ""
+}
+
+// readings are the password as it is and, where it has signs that stand for letters, as it reads then.
+func readings(password string) []string {
+	texts := []string{password}
+	for _, replace := range leet {
+		if text := replace.Replace(password); text != password {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// leet are the two ways to read such signs: 1 and | stand for i or for l.
+var leet = [...]*strings.Replacer{newLeet("i"), newLeet("l")}
+
+func newLeet(bar string) *strings.Replacer {
+	return strings.NewReplacer("4", "a", "@", "a", "8", "b", "(", "c", "{", "c", "[", "c", "<", "c", "3", "e", "6", "g", "9", "g",
+		"!", "i", "1", bar, "|", bar, "0", "o", "$", "s", "5", "s", "+", "t", "7", "t", "%", "x", "2", "z")
+}
+
+// strength is the lowest of zxcvbn's scores, 0 to 4, of the password as it is, without repeats, and read backwards. zxcvbn
+// itself knows neither. Its own matcher for signs that stand for letters would try every combination of them, which takes
+// seconds for a password that is made for it.
+func strength(password string, words []string) int {
+	score := 4
+	for _, text := range readings(password) {
+		short := collapse([]rune(text))
+		for _, form := range []string{text, string(short), reversed(string(short))} {
+			if seen := []rune(form); len(seen) > scoredMax {
+				form = string(seen[:scoredMax])
+			}
+			score = min(score, zxcvbn.PasswordStrength(form, words, matching.FilterL33tMatcher).Score)
+		}
+	}
+	return score
+}
+
+var separators = regexp.MustCompile(`[^\pL\pN]+`)
+
+// guessable breaks the words at their punctuation: ada@example.com is also "ada" and "example".
+func guessable(words []string) []string {
+	all := []string{"porchlight"}
+	for _, word := range words {
+		word = strings.ToLower(word)
+		for _, part := range append(separators.Split(word, -1), word) {
+			if len(part) >= 3 {
+				all = append(all, part)
+			}
+		}
+	}
+	return all
+}
+
+// madeOf tells whether little of the password is left once the words, digits and punctuation are taken out.
+func madeOf(password string, words []string) bool {
+	rest, found := strings.ToLower(password), false
+	for _, word := range words {
+		if strings.Contains(rest, word) {
+			found, rest = true, strings.ReplaceAll(rest, word, "")
+		}
+	}
+	letters := 0
+	for _, r := range rest {
+		if (r >= 'a' && r <= 'z') || r >= utf8.RuneSelf {
+			letters++
+		}
+	}
+	return found && letters < passwordMin/2
+}

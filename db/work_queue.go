@@ -1,0 +1,38 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// ErrBusy says that too much expensive work is waiting already; try again in a moment.
+var ErrBusy = errors.New("too many passwords at once")
+
+// workQueue bounds how much work of one kind is done at once, and how much waits for that.
+type workQueue struct {
+	slots chan struct{}
+	max   int32 // in a slot or waiting
+	count atomic.Int32
+}
+
+func newWorkQueue(atOnce, waiting int) *workQueue {
+	return &workQueue{slots: make(chan struct{}, atOnce), max: int32(atOnce + waiting)}
+}
+
+// run gives work one of the slots. It returns ErrBusy when the queue is full.
+func (q *workQueue) run(ctx context.Context, work func()) error {
+	if q.count.Add(1) > q.max {
+		q.count.Add(-1)
+		return ErrBusy
+	}
+	defer q.count.Add(-1)
+	select {
+	case q.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-q.slots }()
+	work()
+	return nil
+}

@@ -1,0 +1,78 @@
+// Passwords makes db/common_passwords.txt.gz from a list of passwords, the commonest first, one a line:
+//
+//	go run ./scripts/passwords 10_million_password_list_top_1M.txt >db/common_passwords.txt.gz
+//
+// It keeps what the rules do not refuse by themselves: those of 15 characters and more, and of the first 100,000 the shorter ones
+// that zxcvbn takes for strong, since people use them twice in a row, or with a year behind them.
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ccojocar/zxcvbn-go"
+	"github.com/ccojocar/zxcvbn-go/matching"
+)
+
+const header = `# Common passwords, from the first million of the "10 million passwords" that Mark Burnett collected from leaks and released
+# into the public domain in 2015. Made by scripts/passwords.
+`
+
+const (
+	passwordMin = 15      // as in db
+	shortMin    = 8       // shorter ones are too weak even twice
+	shortRank   = 100_000 // of the shorter ones, how many are common enough
+	scoreMin    = 3       // as in db
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("usage: go run ./scripts/passwords LIST >db/common_passwords.txt.gz")
+	}
+	list, err := os.Open(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer list.Close()
+	if err := write(os.Stdout, list); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func write(out io.Writer, list io.Reader) error {
+	kept := []string{}
+	lines := bufio.NewScanner(list)
+	for rank := 1; lines.Scan(); rank++ {
+		password := strings.ToLower(lines.Text())
+		if strings.HasPrefix(password, "#") || !utf8.ValidString(password) {
+			continue
+		}
+		length := utf8.RuneCountInString(password)
+		if length >= passwordMin || length >= shortMin && rank <= shortRank && looksStrong(password) {
+			kept = append(kept, password)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	slices.Sort(kept) // neighbours have much in common, so it packs well
+	zipped, err := gzip.NewWriterLevel(out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprint(zipped, header, strings.Join(slices.Compact(kept), "\n"), "\n"); err != nil {
+		return err
+	}
+	return zipped.Close()
+}
+
+func looksStrong(password string) bool {
+	return zxcvbn.PasswordStrength(password, nil, matching.FilterL33tMatcher).Score >= scoreMin
+}
