@@ -39,6 +39,7 @@ func TestProxies(t *testing.T) {
 				{"a script", tellsAScript},
 				{"WebSocket", opensASocket},
 				{"upgrade to HTTP/2", refusesHTTP2Upgrade},
+				{"upgrade of HTTP/2", refusesHTTP2Connect},
 				{"many cookies", bearsManyCookies},
 				{"odd paths", keepsOddPaths},
 				{"not allowed", showsWhoIsNotAllowed},

@@ -37,12 +37,14 @@ type sayings struct {
 	redirect int  // to a form sent without a session: 303, or what nginx makes of it
 	down     int  // while Porchlight does not answer
 	tidies   bool // it normalizes a path before it asks
+
+	socketOverHTTP2 bool // it opens WebSockets for clients of HTTP/2
 }
 
 var proxies = []proxy{
 	{name: "caddy", mustBe: true, start: startCaddy, sayings: sayings{redirect: 303, down: 502}},
 	{name: "nginx", mustBe: true, start: startNginx, sayings: sayings{redirect: 302, down: 500}},
-	{name: "haproxy", files: haproxyScripts, start: startHAProxy, sayings: sayings{redirect: 303, down: 500}},
+	{name: "haproxy", files: haproxyScripts, start: startHAProxy, sayings: sayings{redirect: 303, down: 500, socketOverHTTP2: true}},
 	{name: "traefik", start: startTraefik, sayings: sayings{redirect: 303, down: 500, tidies: true}},
 }
 

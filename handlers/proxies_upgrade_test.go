@@ -2,11 +2,17 @@ package handlers_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // This file owns connections on which the proxy sees no further request: a WebSocket, which apps need, and HTTP/2, on which a
@@ -70,6 +76,66 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 		}
 		for _, seen := range s.notes.take() {
 			t.Errorf("%q: signed out, bob reached the app as %q", upgrade, seen.header.Values("Remote-User"))
+		}
+	}
+}
+
+// HTTP/2 has its own way to ask for another protocol (RFC 8441), which HAProxy translates to Upgrade.
+func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
+	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	for _, protocol := range []string{"websocket", "h2c", "websocket, h2c"} {
+		s.connectHTTP2(t, protocol, token)
+		seen := s.notes.take()
+		if say.socketOverHTTP2 && protocol == "websocket" && (len(seen) != 1 || seen[0].header.Get("Upgrade") != "websocket") {
+			t.Errorf("the app was asked for no WebSocket: %v", seen)
+		}
+		for _, request := range seen {
+			if got := request.header.Values("Upgrade"); len(got) > 1 || len(got) == 1 && got[0] != "websocket" {
+				t.Errorf("%q: the app was asked for %q", protocol, got)
+			}
+		}
+	}
+}
+
+// connectHTTP2 asks notes.example.com for another protocol over HTTP/2, and waits until the proxy has answered or hung up.
+func (s *site) connectHTTP2(t *testing.T, protocol, token string) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range [][2]string{
+		{":method", "CONNECT"}, {":protocol", protocol}, {":scheme", "https"}, {":path", "/live"}, {":authority", "notes.example.com"},
+		{"cookie", ours + token}, {"sec-websocket-version", "13"},
+	} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch frame.(type) {
+		case *http2.HeadersFrame, *http2.RSTStreamFrame, *http2.GoAwayFrame:
+			return
 		}
 	}
 }
