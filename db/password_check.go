@@ -23,7 +23,7 @@ const (
 	// Checking takes a few milliseconds, and some 60 for a password that was made for it (BenchmarkCheckPassword). It has a queue of its own, so that
 	// a flood of such passwords does not keep sign-ins waiting, and one slot, so that it takes at most one processor.
 	checkingAtOnce  = 1
-	checkingWaiting = 16
+	checkingWaiting = 32 // two seconds, when all were made for it
 )
 
 // CheckPasswordLength returns Invalid for a new password that is refused for its length, whoever it is for. It is for those who
