@@ -42,7 +42,7 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 				t.Errorf("after: %+v, want allowed to be %t", got, test.after)
 			}
 			c.alive(tablet)
-			c.wantLatest(carol, happening{Kind: db.Approved, By: db.ByCommand, Count: 1})
+			c.wantLatest(carol, byCommand(db.Approved))
 		})
 	}
 }

@@ -10,6 +10,9 @@ import (
 
 // This file owns what commands change of an account: approval, role, e-mail address.
 
+// byCommand is what is recorded of a change.
+func byCommand(kind string) happening { return happening{Kind: kind, By: db.ByCommand, Count: 1} }
+
 func TestChangeUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -18,7 +21,7 @@ func TestChangeUser(t *testing.T) {
 	if err := c.ChangeUser(c.ctx(), "Bob", db.UserChange{IsAdmin: &yes, Email: &email}); err != nil {
 		t.Fatal(err)
 	}
-	c.wantLatest(c.bob, happening{Kind: db.MadeAdmin, By: db.ByCommand, Count: 1}, happening{Kind: db.EmailChanged, By: db.ByCommand, Count: 1})
+	c.wantLatest(c.bob, byCommand(db.MadeAdmin), byCommand(db.EmailChanged))
 	if got := c.alive(c.desk); !got.IsAdmin { // at once, in a session that is open
 		t.Error("the session is not an administrator's")
 	}
@@ -38,7 +41,7 @@ func TestChangeUser(t *testing.T) {
 	if err := c.ChangeUser(c.ctx(), "bob", db.UserChange{IsAdmin: &no, Email: &none}); err != nil {
 		t.Fatal(err)
 	}
-	c.wantLatest(c.bob, happening{Kind: db.UnmadeAdmin, By: db.ByCommand, Count: 1}, happening{Kind: db.EmailChanged, By: db.ByCommand, Count: 1})
+	c.wantLatest(c.bob, byCommand(db.UnmadeAdmin), byCommand(db.EmailChanged))
 	if got := c.text(`SELECT is_admin || ' ' || COALESCE(email, 'none') FROM users WHERE username = 'bob'`); got != "0 none" {
 		t.Errorf("bob is %s", got)
 	}
@@ -79,7 +82,7 @@ func TestMakingAnAdministratorApproves(t *testing.T) {
 	if err := c.ChangeUser(c.ctx(), "carol", db.UserChange{IsAdmin: &yes}); err != nil {
 		t.Fatal(err)
 	}
-	c.wantLatest(carol, happening{Kind: db.Approved, By: db.ByCommand, Count: 1}, happening{Kind: db.MadeAdmin, By: db.ByCommand, Count: 1})
+	c.wantLatest(carol, byCommand(db.Approved), byCommand(db.MadeAdmin))
 	c.allow(notes, true)
 	if got := c.verify(c.signIn(carol, firefoxOnLinux, "192.0.2.40"), notes); !got.Allowed || !got.Approved {
 		t.Errorf("at an app for administrators: %+v", got)

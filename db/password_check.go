@@ -20,8 +20,9 @@ const (
 	scoredMax   = 64  // code points that zxcvbn sees: its time grows much faster than the length
 	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
 
-	// Checking takes a few milliseconds, and some 60 for a password that was made for it (BenchmarkCheckPassword). It has a queue of its own, so that
-	// a flood of such passwords does not keep sign-ins waiting, and one slot, so that it takes at most one processor.
+	// Checking takes a few milliseconds, and some 60 for a password that was made for it (BenchmarkCheckPassword). It has a
+	// queue of its own, so that a flood of such passwords does not keep sign-ins waiting, and one slot, so that it takes at
+	// most one processor.
 	checkingAtOnce  = 1
 	checkingWaiting = 32 // two seconds, when all were made for it
 )
@@ -71,7 +72,8 @@ const tooEasy = "This password is too easy to guess: it %s. Try four or five wor
 // weakness returns why a password is easy to guess, or "".
 func weakness(password string, words []string) (reason string) {
 	if madeOf(password, words) {
-		return "This password is made of your username, your e-mail address or this site's name, which are tried first. Use words that have nothing to do with them."
+		return "This password is made of your username, your e-mail address or this site's name, which are tried first. " +
+			"Use words that have nothing to do with them."
 	}
 	for _, text := range readings(password) {
 		switch text := letters(text); {

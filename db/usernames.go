@@ -40,7 +40,8 @@ func isReserved(username string) bool {
 const (
 	usernameTaken    = "This username is taken."
 	usernameReserved = "This username is reserved. Choose another one."
-	usernameDeleted  = "This username belonged to an account that was deleted. Its apps may still hold that person's data. To give it to somebody all the same, add --reuse."
+	usernameDeleted  = "This username belonged to an account that was deleted, and the apps may still hold that person's data. " +
+		"To use it all the same, add --reuse."
 )
 
 // deletedKey is what is kept of the username of a deleted account.
