@@ -79,8 +79,8 @@ func noAnswer(err error, message string) error {
 	return errors.New(message)
 }
 
-// terminal reads the keys of the person who started the command. It is raw while it does: in a terminal that only hides what is
-// typed, Ctrl-C is a signal, which the read would not notice, and the end of input is not told from silence.
+// terminal reads the keys of the person who started the command. It is raw while it does. With term.ReadPassword, which only hides
+// what is typed, Ctrl-C is a signal that the read does not notice, and Ctrl-D does nothing.
 type terminal struct {
 	*term.Terminal
 	ctx context.Context

@@ -209,20 +209,6 @@ func TestSignalDuringAQuestion(t *testing.T) {
 	}
 }
 
-// A terminal that is closed ends the command, also one that was told to ignore the hang-up.
-func TestTerminalClosedDuringAQuestion(t *testing.T) {
-	t.Parallel()
-	h := openHousehold(t, nil)
-	p := sitDown(t, append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, built(t)}, h.with("user", "passwd", "bo")...)...)
-	p.answers("Password: ", "lantern")
-	p.slave.Close()
-	p.master.Close()
-	p.wait()
-	if got := p.command.ProcessState.ExitCode(); got != 1 {
-		t.Errorf("exit status %d, want 1", got)
-	}
-}
-
 // A command that reads a password from standard input ends on a signal, too.
 func TestSignalDuringAPasswordOnStandardInput(t *testing.T) {
 	t.Parallel()
