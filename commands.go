@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +16,15 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"porchlight/db"
 )
 
 // commands are the words of the command line.
 type commands struct {
-	settings
+	settings    `group:"settings"`
+	VersionFlag kong.VersionFlag `name:"version" help:"Print what the version command prints."`
 
 	Serve   serveCommand   `cmd:"" default:"1" help:"Serve. This is what happens without a command."`
 	User    userCommand    `cmd:"" help:"Accounts."`
@@ -30,7 +34,8 @@ type commands struct {
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is well; for containers."`
-	Version     versionCommand     `cmd:"" help:"Print the version, and Go's and SQLite's."`
+	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
+	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }
 
 type serveCommand struct{}
@@ -181,16 +186,55 @@ func (*healthcheckCommand) Run(e *environment) error {
 
 type versionCommand struct{}
 
+func (*versionCommand) Run(e *environment) error {
+	_, err := fmt.Fprintln(e.stdout, versionText())
+	return err
+}
+
 // version is set by whoever builds a release: -ldflags "-X main.version=1.2.3".
 var version = ""
 
-func (*versionCommand) Run(e *environment) error {
-	name := version
-	if info, ok := debug.ReadBuildInfo(); name == "" && ok {
-		name = info.Main.Version
+// versionText tells which program this is. The commit is known when Go built the program inside the repository.
+func versionText() string {
+	name, commit, changed := version, "unknown", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		name = cmp.Or(name, info.Main.Version)
+		for _, setting := range info.Settings {
+			switch {
+			case setting.Key == "vcs.revision":
+				commit = setting.Value
+			case setting.Key == "vcs.modified" && setting.Value == "true":
+				changed = ", with changes"
+			}
+		}
 	}
-	fmt.Fprintf(e.stdout, "porchlight %s\n%s\nSQLite %s\n", name, runtime.Version(), db.SQLiteVersion())
-	return nil
+	return fmt.Sprintf("porchlight %s\ncommit %s%s\n%s\nSQLite %s", name, commit, changed, runtime.Version(), db.SQLiteVersion())
+}
+
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command, such as user add."`
+}
+
+// BeforeReset prints what --help prints. Like it, it comes before the settings are read: a wrong one may be why help is needed.
+func (*helpCommand) BeforeReset(ctx *kong.Context) error {
+	if ctx.Model.HelpFlag.Set { // help --help
+		return nil
+	}
+	var words []string
+	for _, path := range ctx.Path {
+		if path.Positional != nil {
+			words = ctx.Value(path).Interface().([]string)
+		}
+	}
+	asked, err := kong.Trace(ctx.Kong, append(words, "--help"))
+	if err != nil {
+		return err
+	}
+	if asked.Error != nil {
+		return explainCommandLine(asked)
+	}
+	defer ctx.Exit(0)
+	return asked.PrintUsage(false)
 }
 
 // withStore does something with the database that there is.

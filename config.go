@@ -1,67 +1,60 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/alecthomas/kong"
+	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
 
 	"porchlight/db"
 )
 
-// settings are the flags that every command takes; each is an environment variable, too.
+// settings are the flags that every command takes. Each is an environment variable, too, which variableOf names.
 type settings struct {
-	Listen            string        `env:"PORCHLIGHT_LISTEN" default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
-	Data              string        `env:"PORCHLIGHT_DATA" default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db."`
-	URL               string        `env:"PORCHLIGHT_URL" placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Without it: http://localhost and the port of --listen."`
-	CookieDomain      string        `env:"PORCHLIGHT_COOKIE_DOMAIN" placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
-	TrustedProxies    []string      `env:"PORCHLIGHT_TRUSTED_PROXIES" placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
-	Signup            string        `env:"PORCHLIGHT_SIGNUP" default:"closed" placeholder:"closed|open" help:"open lets anyone make an account at /signup."`
-	IdleTimeout       time.Duration `env:"PORCHLIGHT_IDLE_TIMEOUT" default:"336h" help:"A session unused for so long is over."`
-	MaxLifetime       time.Duration `env:"PORCHLIGHT_MAX_LIFETIME" default:"720h" help:"A session is over after so long, however busy."`
-	SharedIdleTimeout time.Duration `env:"PORCHLIGHT_SHARED_IDLE_TIMEOUT" default:"30m" help:"The idle limit on a shared computer."`
-	SharedMaxLifetime time.Duration `env:"PORCHLIGHT_SHARED_MAX_LIFETIME" default:"24h" help:"The lifetime limit on a shared computer."`
-	SweepInterval     time.Duration `env:"PORCHLIGHT_SWEEP_INTERVAL" default:"10m" help:"How often expired sessions are deleted."`
-	ActivityRetention time.Duration `env:"PORCHLIGHT_ACTIVITY_RETENTION" default:"4320h" help:"How long activity, with its IP addresses, is kept."`
-	MaxSessions       int           `env:"PORCHLIGHT_MAX_SESSIONS" default:"100" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
-	AppsDefault       string        `env:"PORCHLIGHT_APPS_DEFAULT" default:"allow" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user, or to none."`
-	LogFormat         string        `env:"PORCHLIGHT_LOG_FORMAT" default:"text" placeholder:"text|json" help:"How the log on standard error is written."`
+	Listen            string        `default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
+	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db."`
+	URL               string        `placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Default: http://localhost, with the port of --listen."`
+	CookieDomain      string        `placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
+	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
+	Signup            string        `default:"closed" enum:"open,closed" placeholder:"open|closed" help:"open lets anyone create an account at /signup."`
+	IdleTimeout       time.Duration `default:"336h" placeholder:"DURATION" help:"A session ends when it has been unused for so long."`
+	MaxLifetime       time.Duration `default:"720h" placeholder:"DURATION" help:"A session ends after so long, however busy."`
+	SharedIdleTimeout time.Duration `default:"30m" placeholder:"DURATION" help:"The idle limit on a shared computer."`
+	SharedMaxLifetime time.Duration `default:"24h" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
+	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
+	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
+	MaxSessions       int           `default:"100" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
+	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user, or to none."`
+	LogFormat         string        `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 
 	url     *url.URL
 	proxies []netip.Prefix
 }
 
-// usageError is a mistake in the words of the command line, or in a setting: exit status 2.
-type usageError struct{ error }
+// badSetting is a setting whose value cannot be right. The flag or the variable that it came from is for parse to name.
+type badSetting struct{ flag, value, right string }
 
-// badSetting names the flag, the value and what would be right.
-func badSetting(flag string, value any, right string) error {
-	return usageError{fmt.Errorf("--%s %s: %s", flag, printable(fmt.Sprint(value)), right)}
-}
+func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.right }
 
 // check completes the settings and refuses those that cannot be right.
 func (s *settings) check() error {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
-		return badSetting("listen", s.Listen, "give an address and a port, such as 127.0.0.1:3000 or :3000")
+		return badSetting{"listen", s.Listen, "give an address and a port, such as 127.0.0.1:3000 or :3000"}
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return badSetting("listen", s.Listen, "the port must be a number from 0 to 65535")
+		return badSetting{"listen", s.Listen, "the port must be a number from 0 to 65535"}
 	}
 	if s.Data == "" {
-		return badSetting("data", s.Data, "give a folder")
+		return badSetting{"data", s.Data, "give a folder"}
 	}
 	if err := s.checkURL(port); err != nil {
 		return err
@@ -69,19 +62,7 @@ func (s *settings) check() error {
 	if err := s.checkCookieDomain(); err != nil {
 		return err
 	}
-	if err := s.checkProxies(); err != nil {
-		return err
-	}
-	if s.AppsDefault != "allow" && s.AppsDefault != "deny" {
-		return badSetting("apps-default", s.AppsDefault, "give allow or deny")
-	}
-	if s.Signup != "open" && s.Signup != "closed" {
-		return badSetting("signup", s.Signup, "give open or closed")
-	}
-	if s.LogFormat != "text" && s.LogFormat != "json" {
-		return badSetting("log-format", s.LogFormat, "give text or json")
-	}
-	return nil
+	return s.checkProxies()
 }
 
 func (s *settings) checkURL(port string) (err error) {
@@ -89,13 +70,35 @@ func (s *settings) checkURL(port string) (err error) {
 		s.url = &url.URL{Scheme: "http", Host: "localhost:" + port}
 		return nil
 	}
+	right := "give a scheme and a host alone, such as https://auth.example.com"
 	s.url, err = url.Parse(s.URL)
-	if err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Hostname() == "" || s.url.User != nil ||
-		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" || !validAuthority(s.url) {
-		return badSetting("url", s.URL, "give a scheme and a host alone, such as https://auth.example.com")
+	if err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.User != nil ||
+		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" {
+		return badSetting{"url", s.URL, right}
+	}
+	if _, _, ok := db.CanonicalHost(s.url.Host); !ok {
+		if ascii := punycode(s.url); ascii != "" {
+			right = "browsers write such a host in ASCII; give " + ascii
+		}
+		return badSetting{"url", s.URL, right}
 	}
 	s.url = &url.URL{Scheme: s.url.Scheme, Host: withoutDefaultPort(s.url)}
 	return nil
+}
+
+// punycode returns the address with its host in ASCII, or "" when that would be no address either.
+func punycode(u *url.URL) string {
+	host, err := idna.Lookup.ToASCII(u.Hostname())
+	if err != nil || host == u.Hostname() {
+		return ""
+	}
+	if port := u.Port(); port != "" {
+		host += ":" + port
+	}
+	if _, _, ok := db.CanonicalHost(host); !ok {
+		return ""
+	}
+	return u.Scheme + "://" + host
 }
 
 // checkCookieDomain refuses domains for which no browser would keep the cookie, and those that would share it with strangers.
@@ -105,27 +108,16 @@ func (s *settings) checkCookieDomain() error {
 	}
 	domain, port, ok := db.CanonicalHost(s.CookieDomain)
 	if !ok || port != "" || db.IsAddress(domain) {
-		return badSetting("cookie-domain", s.CookieDomain, "give a domain alone, such as example.com")
+		return badSetting{"cookie-domain", s.CookieDomain, "give a domain alone, such as example.com"}
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
-		return badSetting("cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it")
+		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it"}
 	}
 	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || (host != domain && !strings.HasSuffix(host, "."+domain)) {
-		return badSetting("cookie-domain", s.CookieDomain, "the host of --url, "+host+", must be that domain or below it")
+		return badSetting{"cookie-domain", s.CookieDomain, "the host of --url, " + host + ", must be that domain or below it"}
 	}
 	s.CookieDomain = domain
 	return nil
-}
-
-// validAuthority tells whether browsers could reach the host and its port, and send them back as an origin.
-func validAuthority(u *url.URL) bool {
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return false
-		}
-	}
-	origin := u.Scheme + "://" + u.Host
-	return !strings.HasSuffix(u.Host, ":") && http.NewCrossOriginProtection().AddTrustedOrigin(origin) == nil
 }
 
 // withoutDefaultPort is the host as browsers send it: lower case, and no :443 with https.
@@ -149,7 +141,7 @@ func (s *settings) checkProxies() error {
 			}
 		}
 		if err != nil {
-			return badSetting("trusted-proxies", text, "give addresses or CIDRs, separated by commas, such as 127.0.0.1,10.0.0.0/8")
+			return badSetting{"trusted-proxies", text, "give addresses or CIDRs, separated by commas, such as 127.0.0.1,10.0.0.0/8"}
 		}
 		s.proxies = append(s.proxies, prefix.Masked())
 	}
@@ -200,73 +192,4 @@ func (s *settings) logger(to io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(to, options))
 	}
 	return slog.New(slog.NewTextHandler(to, options))
-}
-
-// errHelp says that --help was answered and nothing else is to be done.
-var errHelp = errors.New("help")
-
-// parse reads the command line and the environment into c.
-func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) {
-	forgetEmptyVariables()
-	helped := false
-	parser, err := kong.New(c, kong.Name("porchlight"), kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { helped = true }),
-		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)), kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)))
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := parser.Parse(args)
-	if helped {
-		return nil, errHelp
-	}
-	if err != nil {
-		return nil, usageError{errors.New(printable(err.Error()))}
-	}
-	return parsed, c.check()
-}
-
-// describeFlag tells the default, too, which kong leaves out where there is a placeholder.
-func describeFlag(value *kong.Value) string {
-	text := kong.DefaultHelpValueFormatter(value)
-	if value.HasDefault && value.Tag.PlaceHolder != "" {
-		text += " Default: " + value.Default + "."
-	}
-	return text
-}
-
-// readDuration and readCount tell what would be right, where kong would tell what its parser met.
-func readDuration(ctx *kong.DecodeContext, target reflect.Value) error {
-	var text string
-	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
-		return err
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Millisecond {
-		return fmt.Errorf("%s: give a positive duration of at least 1ms, such as 30m or 336h", text)
-	}
-	target.SetInt(int64(d))
-	return nil
-}
-
-func readCount(ctx *kong.DecodeContext, target reflect.Value) error {
-	var text string
-	if err := ctx.Scan.PopValueInto("number", &text); err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return fmt.Errorf("%s: give a number from 1 on", text)
-	}
-	target.SetInt(int64(n))
-	return nil
-}
-
-// forgetEmptyVariables makes an empty variable count as unset; kong would take it for a value.
-func forgetEmptyVariables() {
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
-		if name := field.Tag.Get("env"); name != "" && os.Getenv(name) == "" {
-			os.Unsetenv(name)
-		}
-	}
 }

@@ -8,12 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // setting is a row of the table of settings, with a value that is right and is not the default.
@@ -43,14 +44,22 @@ var everySetting = []setting{
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 }
 
+func settingByFlag(flag string) setting {
+	return everySetting[slices.IndexFunc(everySetting, func(s setting) bool { return s.flag == flag })]
+}
+
 func TestEverySettingIsTested(t *testing.T) {
 	var tested, existing []string
 	for _, s := range everySetting {
 		tested = append(tested, s.variable)
 	}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
-		if field.IsExported() {
-			existing = append(existing, field.Tag.Get("env"))
+	parser, err := kong.New(&commands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range parser.Model.Flags {
+		if isSetting(flag) {
+			existing = append(existing, variableOf(flag.Name))
 		}
 	}
 	slices.Sort(tested)
@@ -83,6 +92,9 @@ func TestSettings(t *testing.T) {
 			wantSetting(t, s, s.want, flag...)
 			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command takes it
 			wantSetting(t, s, s.want, append(flag, "session", "list")...)
+			if s.flag != "trusted-proxies" { // which may be given one by one
+				wantSetting(t, s, s.want, append([]string{"--" + s.flag + "=" + s.standard}, flag...)...) // the last counts
+			}
 
 			t.Setenv(s.variable, "")
 			wantSetting(t, s, s.standard) // an empty variable counts as unset
@@ -128,7 +140,7 @@ func TestHelpTellsEverySetting(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	const (
 		domain   = "such as example.com"
-		duration = "such as 30m or 336h"
+		duration = "such as 30m, 12h or 14d"
 		listen   = "127.0.0.1:3000"
 		port     = "0 to 65535"
 		address  = "https://auth.example.com"
@@ -163,7 +175,20 @@ func TestBadSettings(t *testing.T) {
 		{"idle-timeout", "0", duration},
 		{"idle-timeout", "0s", duration},
 		{"idle-timeout", "-5m", duration},
-		{"idle-timeout", "14d", duration},
+		{"idle-timeout", "d", duration},
+		{"idle-timeout", "0d", duration},
+		{"idle-timeout", "-1d", duration},
+		{"idle-timeout", "+1d", duration},
+		{"idle-timeout", "1.5d", duration},
+		{"idle-timeout", "1d-2h", duration},
+		{"idle-timeout", "2h1d", duration},
+		{"idle-timeout", "1h2h1d", duration},
+		{"idle-timeout", "1d1d", duration},
+		{"idle-timeout", "14 d", duration},
+		{"idle-timeout", "1w", duration},
+		{"idle-timeout", "106752d", duration},
+		{"idle-timeout", "106751d24h", duration},
+		{"idle-timeout", "99999999999999999999d", duration},
 		{"idle-timeout", "30", duration},
 		{"idle-timeout", "999us", duration},
 		{"max-lifetime", "0", duration},
@@ -176,10 +201,10 @@ func TestBadSettings(t *testing.T) {
 		{"sweep-interval", "soon", duration},
 		{"activity-retention", "0", duration},
 		{"activity-retention", "99999999h", duration},
-		{"max-sessions", "0", "from 1 on"},
-		{"max-sessions", "-1", "from 1 on"},
-		{"max-sessions", "many", "from 1 on"},
-		{"max-sessions", "99999999999999999999", "from 1 on"},
+		{"max-sessions", "0", "at least 1"},
+		{"max-sessions", "-1", "at least 1"},
+		{"max-sessions", "many", "at least 1"},
+		{"max-sessions", "99999999999999999999", "at least 1"},
 		{"cookie-domain", "example.com", "the host of --url, localhost,"},
 		{"cookie-domain", ".example.com", domain},
 		{"cookie-domain", "*.example.com", domain},
@@ -226,17 +251,26 @@ func TestBadSettings(t *testing.T) {
 				return run(ctx, append(args, "--data", t.TempDir()), strings.NewReader(""), io.Discard)
 			}
 			refused(t, serve("--"+bad.flag+"="+bad.value), 2, "--"+bad.flag, told, bad.right)
-			t.Setenv("PORCHLIGHT_"+strings.ToUpper(strings.ReplaceAll(bad.flag, "-", "_")), bad.value)
-			refused(t, serve(), 2, "--"+bad.flag, told, bad.right)
+			// The error names what the person wrote: the variable here, whose value a good flag overrules.
+			variable := "PORCHLIGHT_" + strings.ToUpper(strings.ReplaceAll(bad.flag, "-", "_"))
+			t.Setenv(variable, bad.value)
+			err := serve()
+			refused(t, err, 2, variable+" ", told, bad.right)
+			if strings.HasPrefix(err.Error(), "--") {
+				t.Errorf("%q names the flag", err)
+			}
+			if s := settingByFlag(bad.flag); s.standard != "" { // the cookie domain has none
+				wantSetting(t, s, s.want, "--"+s.flag, s.other)
+			}
 		})
 	}
 	_, err := command(t, "", "user", "list", "--data=")
-	refused(t, err, 2, "--data", "give a folder")
+	refused(t, err, 2, `--data "": give a folder`)
 }
 
 // Which domains the cookie may be shared on depends on the host of --url.
 func TestCookieDomain(t *testing.T) {
-	s := everySetting[slices.IndexFunc(everySetting, func(s setting) bool { return s.flag == "cookie-domain" })]
+	s := settingByFlag("cookie-domain")
 	for _, test := range []struct{ url, given, want string }{
 		{"https://example.com", "example.com", "example.com"}, // the host itself
 		{"https://auth.example.com", "auth.example.com", "auth.example.com"},
@@ -332,6 +366,22 @@ func TestURL(t *testing.T) {
 		"http://192.0.2.7:3000":         "http://192.0.2.7:3000",
 	} {
 		wantSetting(t, s, want, "--url", given)
+	}
+	const alone, ascii = "a scheme and a host alone", "browsers write such a host in ASCII; give "
+	for given, right := range map[string]string{
+		"https://müller.example":             ascii + "https://xn--mller-kva.example",
+		"http://Auth.MÜLLER.example:8443/":   ascii + "http://auth.xn--mller-kva.example:8443",
+		"https://m%C3%BCller.example":        ascii + "https://xn--mller-kva.example",
+		"https://例え.テスト":                     ascii + "https://xn--r8jz45g.xn--zckzah",
+		"https://auth\u3002example\u3002com": ascii + "https://auth.example.com", // full stops of another script
+		"https://au_th.müller.example":       alone,
+		"https://-ü.example":                 alone,
+		"https://auth..example.com":          alone,
+		"https://auth$.example.com":          alone,
+		"https://auth.example.com:0":         alone,
+	} {
+		_, err := command(t, "", "version", "--url", given)
+		refused(t, err, 2, "--url", given, right)
 	}
 }
 

@@ -62,7 +62,7 @@ func status(err error) int {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	var c commands
 	parsed, err := parse(&c, args, stdout)
-	if errors.Is(err, errHelp) {
+	if errors.Is(err, errAnswered) {
 		return nil
 	}
 	if err != nil {
