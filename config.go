@@ -156,26 +156,6 @@ func (s *settings) useRealPort(address net.Addr) {
 	}
 }
 
-// warnOfLocalhost tells when links would lead people to their own machine.
-func (s *settings) warnOfLocalhost(log *slog.Logger) {
-	host, _, _ := net.SplitHostPort(s.Listen)
-	if address, err := netip.ParseAddr(host); host == "localhost" || (err == nil && address.IsLoopback()) {
-		return
-	}
-	if address, err := netip.ParseAddr(s.url.Hostname()); s.url.Hostname() == "localhost" || (err == nil && address.IsLoopback()) {
-		log.Warn("other machines can reach this server, but its links lead to "+s.url.String()+"; set --url to its public address", "listen", s.Listen)
-	}
-}
-
-// warnOfTrust tells when everybody can say where they come from, and who they are to the apps.
-func (s *settings) warnOfTrust(log *slog.Logger) {
-	for _, prefix := range s.proxies {
-		if prefix.Bits() == 0 {
-			log.Warn("--trusted-proxies " + prefix.String() + " believes everybody; name the proxy alone")
-		}
-	}
-}
-
 func (s *settings) limits() db.Limits {
 	return db.Limits{IdleTimeout: s.IdleTimeout, MaxLifetime: s.MaxLifetime, SharedIdleTimeout: s.SharedIdleTimeout, SharedMaxLifetime: s.SharedMaxLifetime}
 }

@@ -125,8 +125,10 @@ func serve(e *environment) (err error) {
 		return errors.Join(fmt.Errorf("cannot write to the database: %w", err), listener.Close())
 	}
 	e.settings.useRealPort(listener.Addr())
-	e.settings.warnOfLocalhost(log)
-	e.settings.warnOfTrust(log)
+	e.settings.warn(log)
+	if err := warnOfNoAdministrator(e.ctx, store, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	out := e.settings.openQueue(e.stdout)
 	defer out.close()
 	setupToken, err := announce(e, out, store, listener.Addr())

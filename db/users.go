@@ -82,6 +82,12 @@ func (s *Store) IsFresh(ctx context.Context) (fresh bool, err error) {
 	return fresh, unavailable(err)
 }
 
+// HasAdministrator reports whether an administrator exists who can sign in.
+func (s *Store) HasAdministrator(ctx context.Context) (has bool, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0)`).Scan(&has)
+	return has, unavailable(err)
+}
+
 // CreateUser makes an account. What is wrong with it comes back as Invalid, all of it at once.
 func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+
+	"porchlight/db"
+)
+
+// This file owns what a server warns of when it starts: settings that are valid and most likely not what was meant.
+
+func (s *settings) warn(log *slog.Logger) {
+	if s.CookieDomain != "" && len(s.proxies) == 0 {
+		log.Warn("every auth check is refused, since no proxy is trusted; set --trusted-proxies to the address of the reverse proxy",
+			"cookie_domain", s.CookieDomain)
+	}
+	for _, prefix := range s.proxies {
+		if prefix.Bits() == 0 {
+			log.Warn("--trusted-proxies " + prefix.String() + " trusts everyone; give only the address of the reverse proxy")
+		}
+	}
+	host, _, _ := net.SplitHostPort(s.Listen)
+	switch own := s.url.Hostname(); {
+	case isLoopback(own) && !isLoopback(host):
+		log.Warn("other machines can reach this server, but its links lead to "+s.url.String()+"; set --url to its public address", "listen", s.Listen)
+	case !isLoopback(own) && s.url.Scheme == "http":
+		readers := "anyone on the way"
+		if address, err := netip.ParseAddr(own); err == nil && (address.IsPrivate() || address.IsLinkLocalUnicast()) {
+			readers = "anyone on your network"
+		}
+		log.Warn(fmt.Sprintf("--url is http, so %s can read passwords and cookies; put a reverse proxy with https in front of Porchlight", readers),
+			"url", s.url.String())
+	}
+}
+
+// isLoopback reports whether a host leads to the machine that asks, as browsers take it.
+func isLoopback(host string) bool {
+	host = strings.ToLower(host)
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || (err == nil && address.IsLoopback())
+}
+
+// warnOfNoAdministrator warns when there are accounts, and none of an administrator who can sign in.
+func warnOfNoAdministrator(ctx context.Context, store *db.Store, log *slog.Logger) error {
+	hasUsers, err := store.HasUsers(ctx)
+	if err != nil || !hasUsers {
+		return err
+	}
+	hasAdmin, err := store.HasAdministrator(ctx)
+	if err == nil && !hasAdmin {
+		log.Warn("no administrator can sign in; make one with: porchlight user set NAME --admin, or: porchlight user enable NAME")
+	}
+	return err
+}
