@@ -31,7 +31,8 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag), kong.Vars{"version": versionText()},
 		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)), kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),
+		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 			value := os.Getenv(variableOf(flag.Name))
 			if !isSetting(flag) || value == "" {

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -343,157 +341,6 @@ func TestItemsAreTrimmed(t *testing.T) {
 	wantSetting(t, s, want, "--trusted-proxies", list)
 	t.Setenv(s.variable, list)
 	wantSetting(t, s, want)
-}
-
-func TestURL(t *testing.T) {
-	s := everySetting[2]
-	for listen, want := range map[string]string{
-		"127.0.0.1:8080": "http://localhost:8080",
-		":8080":          "http://localhost:8080",
-		"192.0.2.7:8080": "http://localhost:8080",
-		"[::1]:8080":     "http://localhost:8080",
-	} {
-		wantSetting(t, s, want, "--listen", listen)
-		wantSetting(t, s, "https://auth.example.com", "--listen", listen, "--url", "https://auth.example.com")
-	}
-	for given, want := range map[string]string{
-		"https://auth.example.com":      "https://auth.example.com",
-		"https://auth.example.com:443":  "https://auth.example.com",
-		"https://auth.example.com:8443": "https://auth.example.com:8443",
-		"http://auth.example.com:80/":   "http://auth.example.com",
-		"HTTP://AUTH.example.com:443":   "http://auth.example.com:443",
-		"http://[2001:DB8::1]:3000":     "http://[2001:db8::1]:3000",
-		"http://192.0.2.7:3000":         "http://192.0.2.7:3000",
-	} {
-		wantSetting(t, s, want, "--url", given)
-	}
-	const alone, ascii = "a scheme and a host alone", "browsers write such a host in ASCII; give "
-	for given, right := range map[string]string{
-		"https://müller.example":             ascii + "https://xn--mller-kva.example",
-		"http://Auth.MÜLLER.example:8443/":   ascii + "http://auth.xn--mller-kva.example:8443",
-		"https://m%C3%BCller.example":        ascii + "https://xn--mller-kva.example",
-		"https://例え.テスト":                     ascii + "https://xn--r8jz45g.xn--zckzah",
-		"https://auth\u3002example\u3002com": ascii + "https://auth.example.com", // full stops of another script
-		"https://au_th.müller.example":       alone,
-		"https://-ü.example":                 alone,
-		"https://auth..example.com":          alone,
-		"https://auth$.example.com":          alone,
-		"https://auth.example.com:0":         alone,
-	} {
-		_, err := command(t, "", "version", "--url", given)
-		refused(t, err, 2, "--url", given, right)
-	}
-}
-
-// Where :0 asked for any port, the address holds the one that was found; an address that was given stays.
-func TestURLHasTheRealPort(t *testing.T) {
-	for want, args := range map[string][]string{
-		"http://localhost:41234": {"--listen", "127.0.0.1:0"},
-		"http://auth.example":    {"--listen", "127.0.0.1:0", "--url", "http://auth.example"},
-	} {
-		var c commands
-		if _, err := parse(&c, args, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		c.useRealPort(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 41234})
-		if c.url.String() != want {
-			t.Errorf("%q: %s, want %s", args, c.url, want)
-		}
-	}
-	var c commands
-	if _, err := parse(&c, []string{"--listen", ":80"}, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	c.useRealPort(&net.TCPAddr{Port: 80})
-	if c.url.String() != "http://localhost" { // as browsers send it
-		t.Error(c.url)
-	}
-}
-
-func TestWarningsAboutSettings(t *testing.T) {
-	const (
-		links    = "its links lead to "
-		network  = "--url is http, so anyone on your network can read passwords and cookies; "
-		clear    = "--url is http, so anyone on the way can read passwords and cookies; "
-		refuses  = "every auth check is refused, since no proxy is trusted; set --trusted-proxies"
-		everyone = " trusts everyone; give only the address of the reverse proxy"
-	)
-	for _, test := range []struct {
-		args string
-		want string // of the one warning; "" is none
-	}{
-		{"--listen 127.0.0.1:3000", ""},
-		{"--listen 127.8.8.8:3000", ""},
-		{"--listen [::1]:3000", ""},
-		{"--listen localhost:3000", ""},
-		{"--listen :3000", links + "http://localhost:3000; set --url"},
-		{"--listen 0.0.0.0:3000", links},
-		{"--listen [::]:3000", links},
-		{"--listen 192.0.2.7:3000", links},
-		{"--listen :3000 --url http://localhost:3000", links},
-		{"--listen :3000 --url https://LOCALHOST", links},
-		{"--listen :3000 --url http://127.0.0.1:3000", links},
-		{"--listen :3000 --url http://[::1]:3000", links},
-		{"--listen :3000 --url http://auth.porch.localhost:8000", links},
-		{"--listen :3000 --url https://auth.example.com", ""},
-		{"--listen 127.0.0.1:3000 --url https://auth.example.com", ""}, // behind a proxy on the same machine
-
-		{"--url http://auth.porch.localhost:8000", ""},
-		{"--url http://127.8.8.8", ""},
-		{"--url http://[::1]:3000", ""},
-		{"--url http://auth.example.com", clear},
-		{"--url http://localhost.example.com", clear},
-		{"--url http://notlocalhost", clear},
-		{"--url http://192.0.2.7:3000", clear},
-		{"--listen 0.0.0.0:3000 --url http://192.168.1.5:3000", network},
-		{"--url http://10.0.0.5", network},
-		{"--url http://[fd00::5]:3000", network},
-		{"--url http://[fe80::5]:3000", network},
-		{"--url https://192.168.1.5", ""},
-
-		{"--url https://auth.example.com --cookie-domain example.com", refuses},
-		{"--url https://auth.example.com --cookie-domain example.com --trusted-proxies 127.0.0.1", ""},
-		{"--url https://auth.example.com --trusted-proxies 127.0.0.1", ""},
-		{"--trusted-proxies 0.0.0.0/0", "--trusted-proxies 0.0.0.0/0" + everyone},
-		{"--trusted-proxies 127.0.0.1,::/0", "--trusted-proxies ::/0" + everyone},
-	} {
-		var c commands
-		if _, err := parse(&c, strings.Fields(test.args), io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		var log bytes.Buffer
-		c.warn(slog.New(slog.NewTextHandler(&log, nil)))
-		if warned := strings.Count(log.String(), "level=WARN"); !strings.Contains(log.String(), test.want) || warned != min(len(test.want), 1) {
-			t.Errorf("%s: the log is %q, want %q", test.args, log.String(), test.want)
-		}
-	}
-}
-
-// The warnings reach the log of a server, and so does the one that takes a look at the accounts.
-func TestServeWarnsOfNoAdministrator(t *testing.T) {
-	const warning = "no administrator can sign in"
-	for _, test := range []struct {
-		statement string
-		warns     bool
-	}{
-		{`DELETE FROM users`, false}, // the set-up link makes one
-		{`UPDATE users SET disabled = 0`, false},
-		{`UPDATE users SET disabled = 1 WHERE username = 'ada'`, true},
-		{`UPDATE users SET is_admin = 0`, true},
-		{`UPDATE users SET is_admin = 1 - is_admin`, false},
-		{`DELETE FROM users WHERE username = 'ada'`, true},
-	} {
-		h := openHousehold(t, nil)
-		change(t, h.path(), test.statement)
-		p := startProcess(t, "--data", h.data, "--url", "http://auth.example.com")
-		p.terminate()
-		if got := strings.Count(p.errors.String(), warning); got != map[bool]int{true: 1}[test.warns] {
-			t.Errorf("%s: the log is %s", test.statement, p.errors)
-		}
-		if !strings.Contains(p.errors.String(), "--url is http") {
-			t.Errorf("no warning of http: %s", p.errors)
-		}
-	}
 }
 
 func TestTheLogIsInUTC(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,13 +25,14 @@ func (s *settings) warn(log *slog.Logger) {
 	host, _, _ := net.SplitHostPort(s.Listen)
 	switch own := s.url.Hostname(); {
 	case isLoopback(own) && !isLoopback(host):
-		log.Warn("other machines can reach this server, but its links lead to "+s.url.String()+"; set --url to its public address", "listen", s.Listen)
+		log.Warn("other machines can reach this server, but its links lead to "+s.url.String()+"; set --url to its public address",
+			"listen", s.Listen)
 	case !isLoopback(own) && s.url.Scheme == "http":
 		readers := "anyone on the way"
 		if address, err := netip.ParseAddr(own); err == nil && (address.IsPrivate() || address.IsLinkLocalUnicast()) {
 			readers = "anyone on your network"
 		}
-		log.Warn(fmt.Sprintf("--url is http, so %s can read passwords and cookies; put a reverse proxy with https in front of Porchlight", readers),
+		log.Warn("--url is http, so "+readers+" can read passwords and cookies; put a reverse proxy with https in front of Porchlight",
 			"url", s.url.String())
 	}
 }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns that a running server obeys the commands about apps at once, and that the settings about apps reach it.
+
+// guard are the settings with which a server guards the hosts under example.com for a proxy on this machine.
+var guard = []string{"--url", "http://auth.example.com", "--cookie-domain", "example.com", "--trusted-proxies", "127.0.0.1"}
+
+// cookieOf signs in and gives the session's cookie, which the jar of a client at 127.0.0.1 would not take.
+func (s *server) cookieOf(name, password string) *http.Cookie {
+	s.t.Helper()
+	c := s.newClient()
+	response, err := c.http.PostForm(s.url+"/login", map[string][]string{"username": {name}, "password": {password}})
+	if status, body := c.read(response, err); status != http.StatusOK {
+		s.t.Fatalf("sign in as %s: %d %s", name, status, body)
+	}
+	for _, cookie := range response.Cookies() {
+		if strings.HasSuffix(cookie.Name, "porchlight") {
+			return cookie
+		}
+	}
+	s.t.Fatalf("no cookie: %v", response.Header)
+	return nil
+}
+
+// asks is a proxy that asks about a request of the cookie's owner to a host.
+func (s *server) asks(cookie *http.Cookie, host string) (status int) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), "GET", s.url+"/auth/forward", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Method": "GET", "Proto": "http", "Host": host, "Uri": "/", "For": "192.0.2.7"} {
+		request.Header.Set("X-Forwarded-"+name, value)
+	}
+	if cookie != nil {
+		request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+	}
+	c := s.newClient()
+	status, _ = c.read(c.http.Do(request))
+	return status
+}
+
+func (s *server) wantAnswer(want int, cookie *http.Cookie, host string) {
+	s.t.Helper()
+	if got := s.asks(cookie, host); got != want {
+		s.t.Errorf("%s: %d, want %d", host, got, want)
+	}
+}
+
+// What a command changes, the server obeys on the next request, and it keeps to it when it starts again.
+func TestAppCommandsWhileTheServerRuns(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data, guard...)
+	ada, bo := s.cookieOf("ada", adaPassword), s.cookieOf("bo", boPassword)
+	want := func(host string, adas, bos int) {
+		t.Helper()
+		s.wantAnswer(adas, ada, host)
+		s.wantAnswer(bos, bo, host)
+	}
+	const notes, wiki = "notes.example.com", "wiki.example.com"
+	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+	want(notes, http.StatusOK, http.StatusOK)
+	must(t, "", h.guarding("app", "allow", "*.example.com", "--admins")...)
+	want(notes, http.StatusOK, http.StatusForbidden)
+	must(t, "", h.guarding("app", "allow", notes, "--user", "bo")...)
+	want(notes, http.StatusForbidden, http.StatusOK)
+	want("NOTES.example.com.:8080", http.StatusForbidden, http.StatusOK)
+	want(wiki, http.StatusOK, http.StatusForbidden)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, h.data, guard...)
+	want(notes, http.StatusForbidden, http.StatusOK)
+	must(t, "", h.with("app", "remove", notes)...)
+	want(notes, http.StatusOK, http.StatusForbidden)
+	must(t, "", h.with("app", "remove", "*.example.com")...)
+	want(notes, http.StatusOK, http.StatusOK)
+	must(t, "", h.with("session", "revoke", "--user", "bo")...)
+	want(notes, http.StatusOK, http.StatusUnauthorized)
+	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+}
+
+// What the server noted is listed by the command once it is on disk.
+func TestWhatTheServerNotedIsListed(t *testing.T) {
+	h := openHousehold(t, nil)
+	s := start(t, h.data, guard...)
+	ada := s.cookieOf("ada", adaPassword)
+	s.wantAnswer(http.StatusOK, ada, "Notes.example.com:8080")
+	must(t, "", h.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
+	s.wantAnswer(http.StatusForbidden, ada, "bank.example.com") // she was not let through
+	s.wantAnswer(http.StatusForbidden, ada, "notes.example.org")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := column(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
+		t.Errorf("noted are %q", got)
+	}
+	rows := readRows(t, must(t, "", h.with("session", "list", "--json")...))
+	apps, _ := rows[0]["apps"].([]any)
+	if len(rows) != 1 || len(apps) != 1 {
+		t.Fatalf("listed are %v", rows)
+	}
+	app, _ := apps[0].(map[string]any)
+	if app["host"] != "notes.example.com" {
+		t.Errorf("the app is %v", app)
+	}
+	wantTime(t, app["lastUsedAt"], -patience, 0)
+}
+
+func TestServeKeepsToAppsDefault(t *testing.T) {
+	for _, test := range []struct {
+		flag, variable string
+		want           int
+	}{
+		{"", "", http.StatusOK},
+		{"allow", "", http.StatusOK},
+		{"deny", "", http.StatusForbidden},
+		{"", "deny", http.StatusForbidden},
+		{"allow", "deny", http.StatusOK},
+	} {
+		t.Setenv("PORCHLIGHT_APPS_DEFAULT", test.variable)
+		args := guard
+		if test.flag != "" {
+			args = append(slices.Clone(guard), "--apps-default", test.flag)
+		}
+		h := openHousehold(t, nil)
+		s := start(t, h.data, args...)
+		ada := s.cookieOf("ada", adaPassword)
+		s.wantAnswer(test.want, ada, "notes.example.com")
+		h.withStore(func(store *db.Store) {
+			if _, err := store.AllowApp(t.Context(), "wiki.example.com", true); err != nil {
+				t.Fatal(err)
+			}
+		})
+		s.wantAnswer(http.StatusOK, ada, "wiki.example.com") // a rule is more than the default
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServeKeepsToItsCookieDomain(t *testing.T) {
+	for _, test := range []struct {
+		args            []string
+		name, domain    string
+		guarded, beside string
+	}{
+		{[]string{"--url", "http://auth.example.com"}, "porchlight", "", "auth.example.com", "notes.example.com"},
+		{[]string{"--url", "https://auth.example.com"}, "__Host-porchlight", "", "auth.example.com", "notes.example.com"},
+		{[]string{"--url", "http://auth.example.com", "--cookie-domain", "example.com"}, "porchlight", "example.com", "notes.example.com", "notes.example.org"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."}, "__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"}, "__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
+	} {
+		h := openHousehold(t, nil)
+		s := start(t, h.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
+		cookie := s.cookieOf("ada", adaPassword)
+		if cookie.Name != test.name || cookie.Domain != test.domain {
+			t.Errorf("%q: the cookie is %s of %q, want %s of %q", test.args, cookie.Name, cookie.Domain, test.name, test.domain)
+		}
+		s.wantAnswer(http.StatusOK, cookie, test.guarded)
+		s.wantAnswer(http.StatusForbidden, cookie, test.beside)
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A setting that would leave the apps open, or people without a cookie, stops the start before anything is made.
+func TestABadSettingOfAppsStopsTheStart(t *testing.T) {
+	for _, bad := range []struct{ flag, value string }{
+		{"cookie-domain", "com"},
+		{"cookie-domain", "example.org"},
+		{"cookie-domain", "https://example.com"},
+		{"apps-default", "nobody"},
+		{"apps-default", "DENY"},
+	} {
+		data := t.TempDir() + "/data"
+		stdout, stderr, code := runProcess(t, "--data", data, "--listen", "127.0.0.1:0", "--url", "https://auth.example.com", "--"+bad.flag, bad.value)
+		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "porchlight: --"+bad.flag+" "+bad.value+": ") {
+			t.Errorf("--%s %s: exit status %d: %q and on standard error %q", bad.flag, bad.value, code, stdout, stderr)
+		}
+		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("--%s %s: the data folder was made: %v", bad.flag, bad.value, err)
+		}
+	}
+}
