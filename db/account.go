@@ -68,7 +68,7 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
 		_, err := s.setPassword(tx, user.Username, hash, ByCommand)
 		return err
 	})
@@ -105,7 +105,7 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
 		if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
 			return err
 		}
@@ -214,13 +214,15 @@ func ignoreNotFound(err error) error {
 }
 
 // DeleteUser deletes an account with its sessions and its activity, from the command line. It returns ErrNotFound for an
-// unknown name, and ErrLastAdmin unless force is set.
+// unknown name, and ErrLastAdmin unless force is set. When it fails half-way, the account is disabled and DeleteUser can be
+// repeated.
 func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
 	user, err := s.findUsername(ctx, username)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error { return s.deleteUser(tx, user, force) })
+	_, err = s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) { return s.deleteSome(tx, user, force) })
+	return err
 }
 
 // ErrLastAdmin says that no administrator who can sign in would be left.
@@ -248,20 +250,45 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip stri
 	if err != nil {
 		return err
 	}
-	return s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error { return s.deleteUser(tx, user, false) })
+	deleted := 0
+	err = s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error {
+		deleted, err = s.deleteSome(tx, user, false)
+		return err
+	})
+	if err != nil || deleted < batchSize {
+		return err
+	}
+	_, err = s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) { return s.deleteSome(tx, user, false) })
+	return err
 }
 
-// deleteUser deletes the account and what is kept by its name: attempts, and an invitation that would create it again.
+// deleteSome deletes as much of an account as goes into one batch. The first batch shuts the user out. The last one, for most
+// accounts the same, deletes the account and what is kept by its name: attempts, and an invitation that would create it again.
 // Its name is not given out again.
-func (s *Store) deleteUser(tx *sql.Tx, user User, force bool) error {
+func (s *Store) deleteSome(tx *sql.Tx, user User, force bool) (deleted int, err error) {
 	if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
-		return err
+		return 0, err
+	}
+	if err := changeOne(tx, `UPDATE users SET disabled = 1 WHERE id = $1`, user.ID); err != nil {
+		return 0, err
+	}
+	if err := voidInvitation(tx, user.ID); err != nil {
+		return 0, err
+	}
+	for _, statement := range []string{
+		`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)`,
+		`DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE user_id = $1 LIMIT $2)`,
+	} {
+		n, err := changeRows(tx, statement, user.ID, batchSize-deleted)
+		if deleted += n; err != nil || deleted == batchSize {
+			return deleted, err
+		}
 	}
 	if err := changeOne(tx, `DELETE FROM users WHERE id = $1`, user.ID); err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, user.Username); err != nil {
-		return err
+		return 0, err
 	}
-	return errors.Join(forgetTries(tx, user.Username), s.retireUsername(tx, user.Username))
+	return deleted, errors.Join(forgetTries(tx, user.Username), s.retireUsername(tx, user.Username))
 }

@@ -237,22 +237,20 @@ func (h *house) over(devices ...device) {
 
 // holdWriter keeps the store from writing until release is called. arrived waits until n writes want to, or for as
 // long as that should take where some of them queue elsewhere.
-func (h *house) holdWriter() (arrived func(n int64), release func()) {
+func (h *house) holdWriter() (arrived func(n int), release func()) {
 	h.t.Helper()
-	conn, err := h.Writer().Conn(h.ctx())
-	if err != nil {
+	if err := h.EnterQueue(h.ctx()); err != nil {
 		h.t.Fatal(err)
 	}
-	before := h.Writer().Stats().WaitCount
-	arrived = func(n int64) {
+	arrived = func(n int) {
 		for range 100_000 {
-			if h.Writer().Stats().WaitCount >= before+n {
+			if h.Waiting() >= n {
 				return
 			}
 			runtime.Gosched()
 		}
 	}
-	return arrived, func() { conn.Close() }
+	return arrived, h.LeaveQueue
 }
 
 // cast is the fixed cast: alice is signed in on two devices, bob on one.

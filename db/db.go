@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -22,10 +20,6 @@ var (
 	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
 	ErrUnavailable = errors.New("the database does not answer")
 )
-
-// writeWait bounds the wait for the one writing connection. SQLite's own wait for a lock that another
-// process holds (busy_timeout, 1 s) comes on top, so a write answers within 3 seconds.
-const writeWait = 1500 * time.Millisecond
 
 // readers is how many connections read at once. Reads are short and never wait for a write.
 const readers = 2
@@ -40,7 +34,8 @@ const (
 // Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
 type Store struct {
 	options Options
-	writer  *sql.DB // one connection: SQLite has one writer anyway, and a queue in Go is fair and bounded
+	writer  *sql.DB // one connection, for whoever has the queue's turn
+	queue   writeQueue
 	reader  *sql.DB
 	tokens  *lookups // what tokens name: every request asks, and for a request to an app its proxy
 	devices *lookups // the sessions of a user: every device list asks
@@ -141,80 +136,6 @@ func (s *Store) Ping() error {
 
 // now is the clock as the database keeps it: milliseconds since 1970.
 func (s *Store) now() int64 { return s.options.Now().UnixMilli() }
-
-// write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut.
-func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
-	if err := s.there(); err != nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, writeWait)
-	defer cancel()
-	conn, err := s.writer.Conn(wait)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer conn.Close()
-	// From here on no deadline: a commit that was cut short could not be told from one that failed.
-	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
-	if err != nil {
-		return unavailable(err)
-	}
-	if err := work(tx); err != nil {
-		return errors.Join(unavailable(err), ignoreDone(tx.Rollback()))
-	}
-	return unavailable(tx.Commit())
-}
-
-// changeOne runs a statement that must change one row, else it answers ErrNotFound.
-func changeOne(tx *sql.Tx, statement string, args ...any) error {
-	result, err := tx.Exec(statement, args...)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
-}
-
-// writeAs is write on behalf of a session, which must still be alive when it happens, not only when the request came in.
-func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, now int64) error) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
-		var alive bool
-		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`, by.ID, by.UserID, now).Scan(&alive)
-		if err != nil {
-			return err
-		}
-		if !alive {
-			return ErrOver
-		}
-		return work(tx, now)
-	})
-}
-
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
-}
-
-// unavailable marks the errors that mean "the database does not answer" (locked, full, gone, unreadable), so
-// that they can be told from a mistake of ours.
-func unavailable(err error) error {
-	var sqliteErr sqlite3.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone), strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
-	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
-	default:
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
 
 // SQLiteVersion is the version of the library that is built in.
 func SQLiteVersion() string {

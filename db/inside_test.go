@@ -8,7 +8,7 @@ import (
 
 // What the tests need of the inside.
 const (
-	SweepBatch      = sweepBatch
+	BatchSize       = batchSize
 	FlushBatch      = flushBatch
 	PendingFailures = pendingFailures
 	HashingInAll    = hashingAtOnce + hashingWaiting
@@ -22,6 +22,18 @@ func MigrateWith(ctx context.Context, path string, steps fs.FS) error {
 
 // Writer is the pool of the one connection that writes.
 func (s *Store) Writer() *sql.DB { return s.writer }
+
+// EnterQueue takes the turn to write, and LeaveQueue gives it up. Waiting is how many writes wait for it.
+func (s *Store) EnterQueue(ctx context.Context) error { return s.queue.enter(ctx, urgent) }
+func (s *Store) LeaveQueue()                          { s.queue.leave() }
+func (s *Store) Waiting() (n int) {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	for _, waiting := range s.queue.waiting {
+		n += len(waiting)
+	}
+	return n
+}
 
 // Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
 func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }

@@ -41,7 +41,7 @@ type tries struct {
 
 const (
 	pendingFailures = 1000 // accounts and addresses within one flush; more are told by the log alone
-	flushBatch      = 500  // notes in one transaction, so that a revocation waits for a few milliseconds at most
+	flushBatch      = 100  // notes in one transaction, so that a revocation waits for a few milliseconds at most
 )
 
 func (p *pending) touch(id string, at int64) {

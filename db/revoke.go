@@ -74,7 +74,7 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 
 // SignOut ends a session at its own wish. That it was over already is no error.
 func (s *Store) SignOut(ctx context.Context, session Session) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
 		_, err := end(tx, SignedOut, session.DeviceName, s.now(), `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2`, session.ID, session.UserID)
@@ -84,7 +84,7 @@ func (s *Store) SignOut(ctx context.Context, session Session) error {
 
 // RevokeByCommand ends one session by its id, for the person with a shell on the server; ErrNotFound when there is none.
 func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.writeUrgent(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		all, err := end(tx, Revoked, ByCommand, now, `
 			DELETE FROM sessions
@@ -100,25 +100,29 @@ func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, er
 	return ended, err
 }
 
-// RevokeUserByCommand ends every session of one user, and tells how many those were; ErrNotFound for an unknown name.
+// RevokeUserByCommand ends every session of one user in batches, and returns how many those were; ErrNotFound for an
+// unknown name.
 func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count int, err error) {
 	user, err := s.findUsername(ctx, username)
 	if err != nil {
 		return 0, err
 	}
-	return s.revokeByCommand(ctx, `DELETE FROM sessions WHERE expires_at > $1 AND user_id = $2`, s.now(), user.ID)
+	return s.revokeByCommand(ctx, `
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND user_id = $2 LIMIT $3)`, s.now(), user.ID, batchSize)
 }
 
-// RevokeAllByCommand ends every session of everybody, and tells how many those were.
+// RevokeAllByCommand ends every session of everybody in batches, and returns how many those were.
 func (s *Store) RevokeAllByCommand(ctx context.Context) (count int, err error) {
-	return s.revokeByCommand(ctx, `DELETE FROM sessions WHERE expires_at > $1`, s.now())
+	return s.revokeByCommand(ctx, `
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)
 }
 
+// revokeByCommand runs a DELETE of live sessions in batches. When one fails, count is how many sessions the others ended.
 func (s *Store) revokeByCommand(ctx context.Context, statement string, args ...any) (count int, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	return s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) {
 		ended, err := end(tx, Revoked, ByCommand, s.now(), statement, args...)
-		count = len(ended)
-		return err
+		return len(ended), err
 	})
-	return count, err
 }

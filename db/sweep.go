@@ -7,39 +7,29 @@ import (
 	"time"
 )
 
-// sweepBatch is how many rows one transaction deletes: a revocation that comes in between waits a few milliseconds.
-const sweepBatch = 500
-
-// Sweep deletes what is over, batch by batch: sessions and invitations that have expired, activity from before keepSince,
-// and tries that no longer count.
+// Sweep deletes in small batches what has ended: sessions and invitations that have expired, activity from before keepSince,
+// and attempts that no longer count.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*sql.Tx) (int, error){
 		s.sweepSessions,
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), sweepBatch)
+			return changeRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds(), sweepBatch)
+			return changeRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
-			return sweepRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 AND failures < $2 ORDER BY last_tried_at LIMIT $3)`, s.now()-streakKept.Milliseconds(), triesInARow, sweepBatch)
+			return changeRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 AND failures < $2 ORDER BY last_tried_at LIMIT $3)`, s.now()-streakKept.Milliseconds(), triesInARow, batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return sweepRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now(), sweepBatch)
+			return changeRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)
 		},
 	} {
-		for more := true; more; {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			err := s.write(ctx, func(tx *sql.Tx) error {
-				swept, err := sweep(tx)
-				more = swept == sweepBatch
-				return err
-			})
-			if err != nil {
-				return err
-			}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := s.writeInBatches(ctx, background, sweep); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -49,18 +39,8 @@ func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
 	now := s.now()
 	swept, err := end(tx, Expired, "", now, `
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now, sweepBatch)
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now, batchSize)
 	return len(swept), err
-}
-
-// sweepRows runs a DELETE and tells how much it deleted.
-func sweepRows(tx *sql.Tx, statement string, args ...any) (int, error) {
-	result, err := tx.Exec(statement, args...)
-	if err != nil {
-		return 0, err
-	}
-	swept, err := result.RowsAffected()
-	return int(swept), err
 }
 
 // ApplyLimits shortens the sessions that were begun under longer limits than today's, so that a stricter setting

@@ -20,7 +20,7 @@ func (c *cast) expire(n int) {
 }
 
 func TestSweepDeletesWhatHasExpired(t *testing.T) {
-	const n = 2*db.SweepBatch + 200
+	const n = 2*db.BatchSize + 200
 	c := openCast(t)
 	live := c.ids()
 	c.expire(n)
@@ -46,7 +46,7 @@ func TestSweepDeletesWhatHasExpired(t *testing.T) {
 
 func TestSweepExactlyOneBatch(t *testing.T) {
 	c := openCast(t)
-	c.expire(db.SweepBatch)
+	c.expire(db.BatchSize)
 	if err := c.Sweep(c.ctx(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestSweepDeletesOldActivity(t *testing.T) {
 	keepSince := c.clock.now().Add(-180 * 24 * time.Hour)
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'signed_in', $3 - i FROM n`, 2*db.SweepBatch+200, c.bob.ID, keepSince.UnixMilli())
+		INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'signed_in', $3 - i FROM n`, 2*db.BatchSize+200, c.bob.ID, keepSince.UnixMilli())
 	c.exec(`INSERT INTO activity (user_id, kind, happened_at) VALUES ($1, 'renamed', $2)`, c.bob.ID, keepSince.UnixMilli())
 	if err := c.Sweep(c.ctx(), keepSince); err != nil {
 		t.Fatal(err)

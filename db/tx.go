@@ -1,0 +1,135 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// writeWait bounds the wait for a turn to write. SQLite's own wait for a lock that another process holds (busy_timeout,
+// 1 s) comes on top, so a write answers within 3 seconds.
+const writeWait = 1500 * time.Millisecond
+
+// write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut. It returns
+// ErrUnavailable when the database does not answer.
+func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
+	return s.writeInTurn(ctx, normal, work)
+}
+
+// writeUrgent is write before everything that waits: for revocations.
+func (s *Store) writeUrgent(ctx context.Context, work func(*sql.Tx) error) error {
+	return s.writeInTurn(ctx, urgent, work)
+}
+
+// writeAs is writeUrgent on behalf of a session, which must still be alive when it happens, not only when the request came in.
+func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, now int64) error) error {
+	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
+		now := s.now()
+		var alive bool
+		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`, by.ID, by.UserID, now).Scan(&alive)
+		if err != nil {
+			return err
+		}
+		if !alive {
+			return ErrOver
+		}
+		return work(tx, now)
+	})
+}
+
+// writeInBatches runs work in one transaction after another until it has changed fewer rows than batchSize. After each it
+// pauses for as long as that took, so that other writes, of other processes too, get half of the time. It returns how many rows
+// were changed in all; with an error, those of the batches before it.
+func (s *Store) writeInBatches(ctx context.Context, c class, work func(*sql.Tx) (changed int, err error)) (total int, err error) {
+	for {
+		var changed int
+		var began time.Time
+		err := s.writeInTurn(ctx, c, func(tx *sql.Tx) (err error) {
+			began = time.Now()
+			changed, err = work(tx)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += changed
+		if changed < batchSize {
+			return total, nil
+		}
+		select {
+		case <-ctx.Done():
+			return total, ctx.Err()
+		case <-time.After(time.Since(began)):
+		}
+	}
+}
+
+// batchSize is how many rows a batch changes: a few milliseconds' worth, which is how long a revocation waits for it.
+const batchSize = 50
+
+func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) error) error {
+	wait, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	if err := s.queue.enter(wait, c); err != nil {
+		return unavailable(err)
+	}
+	defer s.queue.leave()
+	if err := s.there(); err != nil {
+		return err
+	}
+	// From here on no deadline: a commit that was cut short could not be told from one that failed.
+	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	if err := work(tx); err != nil {
+		return errors.Join(unavailable(err), ignoreDone(tx.Rollback()))
+	}
+	return unavailable(tx.Commit())
+}
+
+// changeOne runs a statement that must change one row, else it returns ErrNotFound.
+func changeOne(tx *sql.Tx, statement string, args ...any) error {
+	n, err := changeRows(tx, statement, args...)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// changeRows runs a statement and returns how many rows it changed.
+func changeRows(tx *sql.Tx, statement string, args ...any) (int, error) {
+	result, err := tx.Exec(statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// unavailable marks the errors that mean "the database does not answer" (locked, full, gone, unreadable), so
+// that they can be told from a mistake of ours.
+func unavailable(err error) error {
+	var sqliteErr sqlite3.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone), strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
+	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
