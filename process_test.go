@@ -185,6 +185,60 @@ func TestScriptWithCurl(t *testing.T) {
 	}
 }
 
+// Without the index of the WAL, a server and a command no longer see what the other writes. The server is shut before the
+// command says that it is done, and what the command did holds after a restart.
+func TestTheIndexOfTheWALVanishes(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, nil)
+	p := startProcess(t, "--data", h.data)
+	ada, bo := p.signIn("ada", adaPassword), p.signIn("bo", boPassword)
+	id := column(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	if err := os.Remove(h.path() + "-shm"); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"session", "revoke", id[0]}, {"user", "disable", "bo"}} {
+		stdout, stderr, code := runProcess(t, h.with(words...)...)
+		if code != 0 || stdout == "" || !strings.Contains(stderr, "restart") {
+			t.Errorf("%q: exit status %d: %q %q", words, code, stdout, stderr)
+		}
+		ada.want(http.StatusServiceUnavailable, "/me/sessions")
+		bo.want(http.StatusServiceUnavailable, "/me/sessions")
+	}
+	p.newClient().want(http.StatusServiceUnavailable, "/healthz")
+	p.terminate()
+	if code := p.command.ProcessState.ExitCode(); code != 0 || strings.Count(p.errors.String(), "nothing is read or written until a restart") != 1 {
+		t.Errorf("exit status %d: %s", code, p.errors)
+	}
+
+	again := startProcess(t, "--data", h.data)
+	ada.url, bo.url = again.url, again.url
+	ada.want(http.StatusUnauthorized, "/me/sessions")
+	bo.want(http.StatusUnauthorized, "/me/sessions")
+	if status, _ := again.newClient().form("/login", "username", "bo", "password", boPassword); status != http.StatusUnauthorized {
+		t.Errorf("bo, who is disabled, signs in: %d", status)
+	}
+}
+
+// Without the WAL, what the server acknowledges is lost with its process.
+func TestTheWALVanishes(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, map[string]int{"ada": 5})
+	p := startProcess(t, "--data", h.data)
+	ada := p.signIn("ada", adaPassword)
+	if err := os.Remove(h.path() + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range h.ids["ada"] {
+		request, err := http.NewRequest(http.MethodDelete, p.url+"/me/sessions/"+id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, body := ada.read(ada.http.Do(request)); status != http.StatusServiceUnavailable {
+			t.Errorf("revoke: %d %s", status, body)
+		}
+	}
+}
+
 // BenchmarkStart is how long it takes from the start of the process to its first answer, on a database with 10,000
 // sessions, and how much memory it holds: right then, and at rest after somebody has signed in.
 func BenchmarkStart(b *testing.B) {

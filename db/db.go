@@ -4,10 +4,12 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
+	"strings"
+	"sync"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -19,6 +21,8 @@ var (
 	ErrOver = errors.New("the session is over")
 	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
 	ErrUnavailable = errors.New("the database does not answer")
+	// ErrUncertain says that the database could not confirm a change: it may be saved or not.
+	ErrUncertain = errors.New("the change may not have been saved; check, and repeat it if it is missing")
 )
 
 // readers is how many connections read at once. Reads are short and never wait for a write.
@@ -41,12 +45,16 @@ type Store struct {
 	devices *lookups // the sessions of a user: every device list asks
 	hasher  *hasher
 	checker *passwordChecker
-	file    os.FileInfo // the database file as it was opened
-	lock    *fileLock   // of a server, until Close
+	files   *fileWatch
+	lock    *fileLock // of a server, until Close
 
 	openedAfter int64 // the last id of a user that was given out before the store was opened
 
 	pending pending
+
+	uncertain  chan struct{}      // a COMMIT has failed
+	stop       context.CancelFunc // ends what runs in the background
+	background sync.WaitGroup
 }
 
 // Every setting is part of the address, so that it holds for every connection. FULL, because the driver
@@ -58,41 +66,52 @@ const (
 	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000&_cache_size=-1000"
 )
 
-func (s *Store) connect(ctx context.Context) error {
-	var err error
-	if s.writer, err = openPool(s.options.Path, writerSettings, 1); err != nil {
+func (s *Store) connect(ctx context.Context) (err error) {
+	s.files = &fileWatch{path: s.options.Path, onErr: s.warnOfFiles}
+	s.uncertain = make(chan struct{}, 1)
+	if s.writer, err = s.openWatchedPool(writerSettings, 1); err != nil {
 		return err
 	}
-	if err := s.writer.PingContext(ctx); err != nil {
+	if s.reader, err = s.openWatchedPool(readerSettings, readers); err != nil {
 		return err
 	}
-	if s.reader, err = openPool(s.options.Path, readerSettings, readers); err != nil {
+	if err = s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
 		return err
 	}
-	if err := s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
+	if s.tokens, err = openLookups(s.files, readerSettings, readers, resumeSession, verifySession, expiredSession); err != nil {
 		return err
 	}
-	if s.tokens, err = openLookups(s.options.Path, readerSettings, readers, resumeSession, verifySession, expiredSession); err != nil {
+	if s.devices, err = openLookups(s.files, readerSettings, readers, sessionsOfUser); err != nil {
 		return err
 	}
-	if s.devices, err = openLookups(s.options.Path, readerSettings, readers, sessionsOfUser); err != nil {
+	if err = s.files.remember(); err != nil {
 		return err
 	}
-	s.file, err = os.Stat(s.options.Path)
+	running, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.background.Go(func() { s.files.checkEvery(running, watchEvery) })
+	s.background.Go(func() { s.settle(running) })
+	return nil
+}
+
+// meetServer tells the commands which files this server has open or, in a command, asks the server.
+func (s *Store) meetServer(ctx context.Context) error {
+	if s.options.Serve {
+		return s.files.note(s.files.identity())
+	}
+	note, err := s.files.agree(ctx)
+	if note == shutNote {
+		s.options.Warn("the server that runs has shut itself, because its files were removed or replaced; restart it")
+	}
 	return err
 }
 
-// there answers ErrUnavailable when the database file is gone or another has taken its place. SQLite would go on with the
-// file that it has open, and what it acknowledged would be gone with the process.
-func (s *Store) there() error {
-	file, err := os.Stat(s.options.Path)
-	if err == nil && !os.SameFile(file, s.file) {
-		err = errors.New("another file has taken its place")
+func (s *Store) warnOfFiles(err error) {
+	if s.options.Serve {
+		err = errors.Join(err, s.files.note(shutNote))
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return nil
+	s.options.Warn(fmt.Sprintf("the files of the database %s were removed or replaced while it was open (%s); nothing is read or written until a restart",
+		s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 }
 
 // dsn is the address of the database for the driver; odd characters of the path are escaped.
@@ -110,16 +129,62 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// Close writes what is still noted in memory, then closes the database.
+// openWatchedPool opens a pool for the store, which refuses once the store is shut.
+func (s *Store) openWatchedPool(settings string, connections int) (*sql.DB, error) {
+	pool := sql.OpenDB(connector{dsn(s.options.Path, settings), s.files})
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return pool, pool.Ping()
+}
+
+// connector opens connections, and asks the file watch before that and before each query.
+type connector struct {
+	dsn   string
+	files *fileWatch
+}
+
+func (c connector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
+
+func (c connector) Connect(context.Context) (driver.Conn, error) {
+	if err := c.files.err(); err != nil {
+		return nil, err
+	}
+	conn, err := c.Driver().Open(c.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return watchedConn{conn.(*sqlite3.SQLiteConn), c.files}, nil
+}
+
+type watchedConn struct {
+	*sqlite3.SQLiteConn
+	files *fileWatch
+}
+
+func (c watchedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := c.files.err(); err != nil {
+		return nil, err
+	}
+	return c.SQLiteConn.QueryContext(ctx, query, args)
+}
+
+// Close writes what is still noted in memory, then closes the database. A store that is shut leaves its connections to
+// the end of the process: closing the last one would write the WAL back, and delete by their paths files that are not its own.
 func (s *Store) Close() error {
 	var errs []error
-	if s.file != nil { // everything is open
-		errs = append(errs, s.Flush(context.Background()))
+	if s.stop != nil { // everything is open
+		if s.files.err() == nil {
+			errs = append(errs, s.Flush(context.Background()))
+		}
+		s.stop()
+		s.background.Wait()
 	}
-	errs = append(errs, s.tokens.close(), s.devices.close())
-	for _, pool := range []*sql.DB{s.reader, s.writer} {
-		if pool != nil {
-			errs = append(errs, pool.Close())
+	if s.files == nil || s.files.err() == nil {
+		errs = append(errs, s.tokens.close(), s.devices.close())
+		for _, pool := range []*sql.DB{s.reader, s.writer} {
+			if pool != nil {
+				errs = append(errs, pool.Close())
+			}
 		}
 	}
 	return errors.Join(append(errs, s.lock.release())...)
@@ -127,7 +192,7 @@ func (s *Store) Close() error {
 
 // Ping asks for a session that cannot be: the database answers.
 func (s *Store) Ping() error {
-	if err := s.there(); err != nil {
+	if err := s.files.check(); err != nil {
 		return err
 	}
 	_, err := askAll(s.tokens, askResume, scanSession, []byte{}, s.now())

@@ -2,12 +2,21 @@ package db_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"porchlight/db"
 )
@@ -164,30 +173,198 @@ func TestDatabaseIsDamaged(t *testing.T) {
 	}
 }
 
-// What is acknowledged now would be gone with the next start.
-func TestDatabaseFileIsGone(t *testing.T) {
-	for name, remove := range map[string]func(string) error{
-		"deleted": os.Remove,
-		"moved":   func(path string) error { return os.Rename(path, path+".moved") },
-		"replaced": func(path string) error {
-			content, err := os.ReadFile(path)
-			return errors.Join(err, os.Remove(path), os.WriteFile(path, content, 0o600))
-		},
+// Without its -wal, what is acknowledged would be gone with the process. Without its -shm, the store would not see what
+// other processes write, nor they what it writes.
+func TestDatabaseFilesAreGone(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		for name, remove := range map[string]func(string) error{
+			"deleted": os.Remove,
+			"moved":   func(path string) error { return os.Rename(path, path+".moved") },
+			"replaced": func(path string) error {
+				content, err := os.ReadFile(path)
+				return errors.Join(err, os.Rename(path, path+".moved"), os.WriteFile(path, content, 0o600))
+			},
+		} {
+			t.Run("porchlight.db"+suffix+" "+name, func(t *testing.T) {
+				var warnings []string
+				c := openCast(t, func(o *db.Options) { o.Warn = func(w string) { warnings = append(warnings, w) } })
+				c.clock.advance(time.Hour)
+				c.Touch(c.alive(c.phone))
+				if err := c.CheckFiles(); err != nil {
+					t.Fatal("as it was opened:", err)
+				}
+				if err := remove(c.options.Path + suffix); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.CheckFiles(); !errors.Is(err, db.ErrUnavailable) {
+					t.Errorf("beside the requests: %v, want ErrUnavailable", err)
+				}
+				before := c.snapshot()
+				c.refuseWrites()
+				c.refuseReads()
+				if err := c.Close(); err != nil {
+					t.Error("close:", err)
+				}
+				if len(warnings) != 1 || !strings.Contains(warnings[0], "restart") {
+					t.Errorf("warned of %q", warnings)
+				}
+				if after := c.snapshot(); after != before {
+					t.Errorf("the folder was\n%s, and is\n%s", before, after)
+				}
+			})
+		}
+	}
+}
+
+// A write that comes before the next look at the files notices by itself.
+func TestAWriteLooksAtTheFiles(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		c := openCast(t)
+		if err := os.Remove(c.options.Path + suffix); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("without porchlight.db%s: %v, want ErrUnavailable", suffix, err)
+		}
+	}
+}
+
+// The files vanish while the write is under way: it may be saved or not, and is no success.
+func TestFilesVanishDuringAWrite(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	err := c.Write(c.ctx(), func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`DELETE FROM sessions`); err != nil {
+			return err
+		}
+		return os.Remove(c.options.Path + "-wal")
+	})
+	if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUncertain", err)
+	}
+	c.refuseReads()
+}
+
+// snapshot is what the data folder holds: name, number, size and time of each file, but for the lock.
+func (c *cast) snapshot() (text string) {
+	c.t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(c.options.Path))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		text += fmt.Sprintln(info.Name(), info.Size(), info.ModTime().UnixNano(), info.Sys().(*syscall.Stat_t).Ino)
+	}
+	return text
+}
+
+// refuseReads wants everything that reads to say that the database does not answer.
+func (c *cast) refuseReads() {
+	c.t.Helper()
+	for name, read := range map[string]func() error{
+		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },
+		"Verify":      func() error { _, err := c.Verify(c.phone.token, "notes.example.com"); return err },
+		"Sessions":    func() error { _, _, err := c.Sessions(c.ctx(), c.alice.ID, 20); return err },
+		"Session":     func() error { _, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID); return err },
+		"AllSessions": func() error { _, err := c.AllSessions(c.ctx(), ""); return err },
+		"Activity":    func() error { _, err := c.Activity(c.ctx(), c.alice.ID, 0, 20); return err },
+		"Users":       func() error { _, err := c.Users(c.ctx()); return err },
+		"HasUsers":    func() error { _, err := c.HasUsers(c.ctx()); return err },
+		"AppRules":    func() error { _, err := c.AppRules(c.ctx()); return err },
+		"Ping":        func() error { return c.Ping() },
 	} {
-		t.Run(name, func(t *testing.T) {
+		if err := read(); !errors.Is(err, db.ErrUnavailable) {
+			c.t.Errorf("%s: %v, want ErrUnavailable", name, err)
+		}
+	}
+}
+
+// failDisk puts another file in the place of the WAL that the store has open: /dev/full takes no write, /dev/null takes
+// every write and no fsync. The disk works again once mend is called.
+func (c *cast) failDisk(device string) (mend func()) {
+	c.t.Helper()
+	wal, err := filepath.EvalSymlinks(c.options.Path + "-wal")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	broken, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		c.t.Skip("needs ", device, ": ", err)
+	}
+	defer broken.Close()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		c.t.Skip("needs /proc: ", err)
+	}
+	open := []int{}
+	for _, entry := range entries {
+		if target, _ := os.Readlink("/proc/self/fd/" + entry.Name()); target == wal {
+			fd, _ := strconv.Atoi(entry.Name())
+			open = append(open, fd)
+		}
+	}
+	working := map[int]int{}
+	for _, fd := range open {
+		if working[fd], err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			err = unix.Dup3(int(broken.Fd()), fd, unix.O_CLOEXEC)
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	if len(working) == 0 {
+		c.t.Fatal("the store has no WAL open")
+	}
+	return func() {
+		for fd, saved := range working {
+			if err := errors.Join(unix.Dup3(saved, fd, unix.O_CLOEXEC), unix.Close(saved)); err != nil {
+				c.t.Error(err)
+			}
+		}
+	}
+}
+
+// After a COMMIT that failed nobody can say whether the change is in the WAL. Nobody is told that nothing was changed, and a
+// small write follows as soon as the disk works again, over the frames that may be there.
+func TestCommitFails(t *testing.T) {
+	for _, device := range []string{"/dev/full", "/dev/null"} {
+		t.Run(device, func(t *testing.T) {
 			c := openCast(t)
-			if err := remove(c.options.Path); err != nil {
-				t.Fatal(err)
+			c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+			mend := c.failDisk(device)
+			_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
+			if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("revoke: %v, want ErrUncertain", err)
 			}
-			if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); !errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("revoke: %v, want ErrUnavailable", err)
+			if err := c.Overwrite(c.ctx()); !errors.Is(err, db.ErrUncertain) {
+				t.Errorf("the small write: %v, want ErrUncertain", err)
 			}
-			if _, err := c.Resume(c.phone.token); !errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("the door is not shut: %v, want ErrUnavailable", err)
+			_, release := c.holdWriter() // a write in the midst of mending would end in both files
+			mend()
+			if info, err := os.Stat(c.options.Path + "-wal"); err != nil || info.Size() != 0 {
+				t.Fatalf("the WAL has %d bytes, %v", info.Size(), err)
 			}
-			if err := c.Ping(); !errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("ping: %v, want ErrUnavailable", err)
+			release()
+			for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() { // nobody asks for anything
+				if info, err := os.Stat(c.options.Path + "-wal"); err != nil || time.Now().After(deadline) {
+					t.Fatal("nothing was written: ", err)
+				} else if info.Size() > 0 {
+					break
+				}
 			}
+			_, release = c.holdWriter() // that write is done
+			release()
+			c.alive(c.laptop)
+			if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+				t.Error("revoke:", err)
+			}
+			c.over(c.laptop)
 		})
 	}
 }

@@ -35,6 +35,13 @@ func (s *Store) Waiting() (n int) {
 	return n
 }
 
+// Write runs work in one transaction, and Overwrite is the small write that follows a COMMIT that failed.
+func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error { return s.write(ctx, work) }
+func (s *Store) Overwrite(ctx context.Context) error                       { return s.overwrite(ctx) }
+
+// CheckFiles is what happens a few times a second beside the requests.
+func (s *Store) CheckFiles() error { return s.files.check() }
+
 // Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
 func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }
 func (s *Store) Hashing() int                                { return int(s.hasher.queue.count.Load()) }

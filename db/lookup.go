@@ -14,6 +14,7 @@ import (
 // lookups answer the questions that requests ask again and again, on connections of their own with the statements
 // prepared. They go past database/sql, whose bookkeeping takes longer than the answer.
 type lookups struct {
+	files  *fileWatch
 	free   chan *lookup
 	count  int
 	closed chan struct{}
@@ -32,10 +33,10 @@ type question struct {
 	found     int // rows the last time, at most 64: so much room is made the next time
 }
 
-func openLookups(path, settings string, count int, statements ...string) (*lookups, error) {
-	l := &lookups{free: make(chan *lookup, count), closed: make(chan struct{})}
+func openLookups(files *fileWatch, settings string, count int, statements ...string) (*lookups, error) {
+	l := &lookups{files: files, free: make(chan *lookup, count), closed: make(chan struct{})}
 	for range count {
-		conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, settings))
+		conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(files.path, settings))
 		if err != nil {
 			return l, err
 		}
@@ -55,6 +56,9 @@ func openLookups(path, settings string, count int, statements ...string) (*looku
 
 // take waits for a connection no longer than a write would.
 func (l *lookups) take() (*lookup, error) {
+	if err := l.files.err(); err != nil {
+		return nil, err
+	}
 	select {
 	case one := <-l.free:
 		return one, nil

@@ -66,6 +66,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err == nil {
 		err = explain(options.Path, s.connect(ctx))
 	}
+	if err == nil {
+		err = s.meetServer(ctx)
+	}
 	if err == nil && options.Serve {
 		err = explain(options.Path, s.tryWriting(ctx))
 	}

@@ -144,7 +144,7 @@ func (s *Store) Resume(token string) (Session, error) {
 
 // find is the one way from a token to a session, so that every way in refuses alike.
 func find[T any](s *Store, token string, look func(hash []byte, now int64) (T, error)) (found T, err error) {
-	if err := s.there(); err != nil {
+	if err := s.files.err(); err != nil {
 		return found, err
 	}
 	hash := sha256.Sum256([]byte(token))

@@ -16,7 +16,7 @@ import (
 const writeWait = 1500 * time.Millisecond
 
 // write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut. It returns
-// ErrUnavailable when the database does not answer.
+// ErrUnavailable when nothing was changed, and ErrUncertain when that is not known.
 func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
 	return s.writeInTurn(ctx, normal, work)
 }
@@ -79,7 +79,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) err
 		return unavailable(err)
 	}
 	defer s.queue.leave()
-	if err := s.there(); err != nil {
+	if err := s.files.check(); err != nil {
 		return err
 	}
 	// From here on no deadline: a commit that was cut short could not be told from one that failed.
@@ -90,7 +90,49 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) err
 	if err := work(tx); err != nil {
 		return errors.Join(unavailable(err), ignoreDone(tx.Rollback()))
 	}
-	return unavailable(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		select {
+		case s.uncertain <- struct{}{}:
+		default: // settle knows already
+		}
+		return fmt.Errorf("%w: %v", ErrUncertain, err)
+	}
+	if err := s.files.check(); err != nil { // it may have gone into files that nobody will find
+		return fmt.Errorf("%w: %v", ErrUncertain, err)
+	}
+	return nil
+}
+
+// settleEvery is how often settle tries again.
+const settleEvery = time.Second
+
+// settle follows a COMMIT that failed. Its frames may be in the WAL, whole but not synced: this process has taken the
+// change back, and the next one, after a crash, would find and keep it. So settle makes a small change until one succeeds,
+// which overwrites those frames.
+func (s *Store) settle(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.uncertain:
+		}
+		for s.overwrite(ctx) != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settleEvery):
+			}
+		}
+	}
+}
+
+// overwrite commits a page without changing anything: setting user_version, which nobody uses, writes the first page even
+// when the value stays the same.
+func (s *Store) overwrite(ctx context.Context) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`PRAGMA user_version = 0`)
+		return err
+	})
 }
 
 // changeOne runs a statement that must change one row, else it returns ErrNotFound.

@@ -417,7 +417,12 @@ func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"gone":      func(t *testing.T, c *cast) { c.moveAway() },
+		"gone": func(t *testing.T, c *cast) {
+			c.moveAway()
+			if err := c.CheckFiles(); !errors.Is(err, db.ErrUnavailable) {
+				t.Fatal("the store has not noticed:", err)
+			}
+		},
 		"no tables": func(t *testing.T, c *cast) { c.exec(`DROP TABLE app_rule_users`) },
 	} {
 		t.Run(name, func(t *testing.T) {

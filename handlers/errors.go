@@ -31,7 +31,7 @@ var generic = map[int]string{
 	fiber.StatusRequestTimeout:              "This request took too long to arrive.",
 	fiber.StatusRequestEntityTooLarge:       "This is too large.",
 	fiber.StatusRequestHeaderFieldsTooLarge: "Your browser sent too many cookies. Clear the cookies of this site and try again.",
-	fiber.StatusServiceUnavailable:          "That didn't work. Nothing was changed. Try again.",
+	fiber.StatusServiceUnavailable:          "The server can't reach its data. Nothing was changed.",
 	fiber.StatusInternalServerError:         "That didn't work. Nothing was changed. Try again.",
 }
 
@@ -56,6 +56,9 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")
 		return fiber.StatusServiceUnavailable, "Too many people are signing in just now. Try again in a moment."
+	case errors.Is(err, db.ErrUncertain):
+		h.Log.Error("a change may not have been saved", "path", c.Path(), "error", err)
+		return fiber.StatusServiceUnavailable, "The server can't write its data. Your change may or may not have been saved. Check again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
 		if h.seldom.tell("unavailable", h.Now()) { // proxies ask again and again

@@ -11,7 +11,7 @@ import (
 
 // This file owns what happens when the database does not answer, and when many ask at once.
 
-const nothingChanged = "Nothing was changed. Try again."
+const nothingChanged = "reach its data. Nothing was changed." // "The server can't", escaped in pages
 
 // checkUnavailable is for what is answered while the database does not.
 func checkUnavailable(t testing.TB, got answer, isJSON bool) {
@@ -58,6 +58,24 @@ func TestDatabaseGone(t *testing.T) {
 	if log := c.log.String(); !strings.Contains(log, "the database does not answer") {
 		t.Errorf("the log does not tell: %s", log)
 	}
+}
+
+// A COMMIT fails, so the change may be saved or not: nobody is told that it was not.
+func TestCommitFails(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.exec(`CREATE TABLE parents (id INTEGER PRIMARY KEY)`)
+	c.exec(`CREATE TABLE children (id INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)`)
+	c.exec(`CREATE TRIGGER orphan AFTER DELETE ON sessions BEGIN INSERT INTO children VALUES (1); END`)
+	check := c.unchanged()
+	script := c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "")
+	script.isJSON(t, 503, `{"error":"The server can't write its data. Your change may or may not have been saved. Check again in a moment."}`)
+	for _, got := range []answer{script, c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id), c.alice.form("/sessions/"+c.alicePhone.id+"/revoke", "confirm", "1")} {
+		got.is(t, 503)
+		got.has(t, "may or may not have been saved")
+		got.lacks(t, "Nothing was changed", "SQL", "constraint")
+	}
+	check(t)
 }
 
 // Another process holds the write lock: reads go on, writes are refused, and then all is well again.

@@ -1,0 +1,146 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// watchEvery is how often the files are checked beside the requests.
+const watchEvery = 200 * time.Millisecond
+
+// fileWatch knows whether the files on disk are the ones that SQLite has open. SQLite goes on with files that were removed
+// or replaced under it: without its -wal, what it acknowledges is lost with the process; without its -shm, it does not see
+// what other processes write. So once another file, or none, is found, the store stays shut until the next start.
+//
+// The files are only ever looked at with stat: closing any descriptor of them would drop all of SQLite's locks.
+type fileWatch struct {
+	path  string
+	files [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
+	shut  atomic.Pointer[error]
+	onErr func(error) // is called once, when the store is shut
+}
+
+func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
+	for i, suffix := range []string{"", "-wal", "-shm"} {
+		if files[i], err = os.Stat(w.path + suffix); err != nil {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+// remember takes the identity of the files. All three exist once every connection has read something.
+func (w *fileWatch) remember() (err error) {
+	w.files, err = w.stat()
+	return err
+}
+
+// check looks at the files, and shuts the store if they are not the ones that were opened.
+func (w *fileWatch) check() error {
+	if err := w.err(); err != nil {
+		return err
+	}
+	files, err := w.stat()
+	for i := range files {
+		if err == nil && !os.SameFile(files[i], w.files[i]) {
+			err = fmt.Errorf("another file has taken the place of %s", files[i].Name())
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%w: its files are not the ones that were opened: %w", ErrUnavailable, err)
+	if w.shut.CompareAndSwap(nil, &err) && w.onErr != nil {
+		w.onErr(err)
+	}
+	return w.err()
+}
+
+// err returns ErrUnavailable once the store is shut. Every read asks, so it touches no file.
+func (w *fileWatch) err() error {
+	if err := w.shut.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// checkEvery checks the files until the context ends or they are not the same.
+func (w *fileWatch) checkEvery(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if w.check() != nil {
+				return
+			}
+		}
+	}
+}
+
+// A server writes into its lock file which files it has open. A command that finds others waits until the server has
+// noticed, too: it must not say that a session has ended while the server still lets it in.
+const (
+	shutNote     = "shut\n"
+	agreeTimeout = 10 * watchEvery
+)
+
+// identity is the device and the number of each file.
+func (w *fileWatch) identity() (text string) {
+	for _, file := range w.files {
+		if stat, ok := file.Sys().(*syscall.Stat_t); ok {
+			text += fmt.Sprintf("%d:%d\n", stat.Dev, stat.Ino)
+		}
+	}
+	return text
+}
+
+// note writes into the lock file; it does not create one, since the folder may be gone.
+func (w *fileWatch) note(text string) error {
+	file, err := os.OpenFile(lockFile(w.path), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
+}
+
+// agree waits until a server that runs has the same files open, or is shut. It returns the server's note.
+func (w *fileWatch) agree(ctx context.Context) (note string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, agreeTimeout)
+	defer cancel()
+	for {
+		note, err = w.serverNote()
+		if err != nil || note == "" || note == shutNote || note == w.identity() {
+			return note, err
+		}
+		select {
+		case <-ctx.Done():
+			return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again", ErrUnavailable, w.path)
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// serverNote is what the server that runs has noted; "" when none runs, or one from before these notes.
+func (w *fileWatch) serverNote() (string, error) {
+	if _, err := os.Stat(lockFile(w.path)); err != nil {
+		return "", nil // nobody ever locked it
+	}
+	lock := flock.New(lockFile(w.path))
+	free, err := lock.TryRLock()
+	if err != nil || free {
+		return "", errors.Join(err, lock.Close())
+	}
+	note, err := os.ReadFile(lockFile(w.path))
+	return string(note), errors.Join(err, lock.Close())
+}
