@@ -31,6 +31,7 @@ var landed = map[string]string{
 	"00006_apps.sql":               "5a97e1a7a795204d6a371d15f1e4c8ffcf84f595aa7b36f78243e8fb8cbdd151",
 	"00007_restore_limits.sql":     "318bc005b939f0f5253f03268a471125420db01274c424bb7413282e2d308d58",
 	"00009_approval.sql":           "49a08b6f3fec3673afb0a034e1ecd0e4a6db82c8b0feb93e20163276e63cc8bd",
+	"00010_shared_by_expiry.sql":   "c63fbd6ede57f456ad57ba7e17024dfdc6af4b397e23792341fe0310430115a5",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

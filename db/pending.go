@@ -139,14 +139,15 @@ func (s *Store) flushTouches(ctx context.Context) error {
 		touch, err := tx.Prepare(`
 			UPDATE sessions
 			SET last_active_at = $1,
-			    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, created_at + $3) ELSE MIN($1 + $4, created_at + $5) END
+			    created_at = MIN(created_at, $1), -- a clock that was ahead when it was made must not lengthen its lifetime
+			    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3) ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
 			WHERE id = $6 AND expires_at > $7`)
 		if err != nil {
 			return err
 		}
 		defer touch.Close()
 		for id, at := range batch {
-			if _, err := touch.Exec(at, limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(),
+			if _, err := touch.Exec(min(at, now), limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(),
 				limits.IdleTimeout.Milliseconds(), limits.MaxLifetime.Milliseconds(), id, now); err != nil {
 				return err
 			}

@@ -8,9 +8,13 @@ import (
 )
 
 // Sweep deletes in small batches what has ended: sessions and invitations that have expired, activity from before keepSince,
-// and attempts that no longer count.
+// and attempts that no longer count. It first brings back what lies in the future because the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*sql.Tx) (int, error){
+		func(tx *sql.Tx) (int, error) { return s.bringBackSessions(tx, false, batchSize) },
+		func(tx *sql.Tx) (int, error) { return s.bringBackSessions(tx, true, batchSize) },
+		func(tx *sql.Tx) (int, error) { return s.bringBackActivity(tx, batchSize) },
+		func(tx *sql.Tx) (int, error) { return 0, s.bringBackInvitations(tx) },
 		s.sweepSessions,
 		func(tx *sql.Tx) (int, error) {
 			return changeRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), batchSize)
@@ -45,7 +49,7 @@ func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
 
 // ApplyLimits shortens the sessions that were begun under longer limits than today's, so that a stricter setting
 // holds from the start of the server on. Longer limits come with the next use of a session. Where the limits are those of
-// the last start there is nothing to do: a million sessions take seconds to go through.
+// the last start only what a clock that was ahead has made is shortened: a million sessions take seconds to go through.
 func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
 	idle, lifetime, sharedIdle, sharedLifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds(), l.SharedIdleTimeout.Milliseconds(), l.SharedMaxLifetime.Milliseconds()
@@ -55,7 +59,7 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 			SET idle = $1, lifetime = $2, shared_idle = $3, shared_lifetime = $4
 			WHERE (idle, lifetime, shared_idle, shared_lifetime) <> ($1, $2, $3, $4)`, idle, lifetime, sharedIdle, sharedLifetime)
 		if errors.Is(err, ErrNotFound) {
-			return nil
+			return s.bringBackAll(tx)
 		}
 		if err != nil {
 			return err
@@ -71,6 +75,9 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 			UPDATE sessions
 			SET expires_at = MIN(last_active_at + $1, created_at + $2)
 			WHERE shared = 1 AND expires_at > MIN(last_active_at + $1, created_at + $2)`, sharedIdle, sharedLifetime)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.bringBackAll(tx)
 	})
 }

@@ -87,6 +87,78 @@ func TestSweepStopsWhenItIsTold(t *testing.T) {
 	}
 }
 
+// A clock that was a year ahead, for a while: what was made then must not outlive the limits, whether the server is started
+// again or goes on.
+func TestAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	const ahead, day = 365 * 24 * time.Hour, 24 * time.Hour
+	sweep := func(h *house) error { return h.Sweep(h.ctx(), h.clock.now().Add(-180*day)) }
+	for name, mend := range map[string]func(*house) error{
+		"start with the same limits": func(h *house) error { return h.ApplyLimits(h.ctx()) },
+		"start with other limits": func(h *house) error {
+			h.exec(`UPDATE limits SET idle = 1`)
+			return h.ApplyLimits(h.ctx())
+		},
+		"sweep": sweep,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := openHouse(t)
+			if err := h.ApplyLimits(h.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			alice := h.addUser("alice", alicePassword)
+			before := h.signIn(alice, "before", "192.0.2.9")
+			h.clock.advance(ahead)
+			laptop, library := h.signIn(alice, firefoxOnLinux, "192.0.2.10"), h.signIn(alice, "library", "192.0.2.12", shared)
+			if _, err := h.Authenticate(h.ctx(), "alice", bobPassword, "192.0.2.66", "curl"); !errors.Is(err, db.ErrWrongPassword) {
+				t.Fatal(err)
+			}
+			if _, _, err := h.Invite(h.ctx(), db.NewUser{Username: "carol"}); err != nil {
+				t.Fatal(err)
+			}
+			h.flush()
+			h.clock.advance(-ahead)
+			now := h.clock.now()
+			if err := mend(h); err != nil {
+				t.Fatal(err)
+			}
+			for d, want := range map[device]time.Duration{before: 14 * day, laptop: 14 * day, library: 30 * time.Minute} {
+				got := h.alive(d)
+				if !got.ExpiresAt.Equal(now.Add(want)) || got.CreatedAt.After(now) || got.LastActiveAt.After(now) {
+					t.Errorf("%s: created %v, last active %v, ends %v; now is %v", d.DeviceName, got.CreatedAt, got.LastActiveAt, got.ExpiresAt, now)
+				}
+			}
+			for what, query := range map[string]string{
+				"activity":    `SELECT COUNT(*) FROM activity WHERE happened_at > $1`,
+				"tries":       `SELECT COUNT(*) FROM tries WHERE tried_at > $1`,
+				"streaks":     `SELECT COUNT(*) FROM streaks WHERE last_tried_at > $1`,
+				"invitations": `SELECT COUNT(*) FROM invitations WHERE expires_at > $1 + 259200000`,
+			} {
+				if n := h.number(query, now.UnixMilli()); n != 0 {
+					t.Errorf("%s: %d rows in the future", what, n)
+				}
+			}
+			h.clock.advance(14 * day)
+			h.over(laptop, library)
+		})
+	}
+}
+
+// A session that is used before the next sweep is brought back by that.
+func TestATouchBringsASessionBack(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	h.clock.advance(365 * 24 * time.Hour)
+	d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10")
+	h.clock.advance(-365 * 24 * time.Hour)
+	h.Touch(h.alive(d))
+	h.flush()
+	if got := h.alive(d); !got.CreatedAt.Equal(h.clock.now()) || !got.ExpiresAt.Equal(h.clock.now().Add(db.DefaultLimits.IdleTimeout)) {
+		t.Errorf("created %v, ends %v; now is %v", got.CreatedAt, got.ExpiresAt, h.clock.now())
+	}
+}
+
 func TestApplyLimitsShortensOnly(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {
