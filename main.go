@@ -154,6 +154,7 @@ func serve(e *environment) (err error) {
 		})
 	})
 	running.Go(func() { keep(background, log, "return memory", returnEvery, returnMemory) })
+	running.Go(func() { keep(background, log, "checkpoint the database", db.CheckpointEvery, store.Checkpoint) })
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
 	select {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -52,7 +53,9 @@ type Store struct {
 
 	pending pending
 
-	uncertain  chan struct{}      // a COMMIT has failed
+	uncertain  chan struct{} // a COMMIT has failed
+	walLimit   int64         // walWarnSize, but in tests
+	walWarned  time.Time
 	stop       context.CancelFunc // ends what runs in the background
 	background sync.WaitGroup
 }
@@ -68,8 +71,11 @@ const (
 
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, onErr: s.warnOfFiles}
-	s.uncertain = make(chan struct{}, 1)
+	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
 	if s.writer, err = s.openWatchedPool(writerSettings, 1); err != nil {
+		return err
+	}
+	if _, err = s.writer.ExecContext(ctx, fmt.Sprintf(`PRAGMA journal_size_limit = %d`, walSizeLimit)); err != nil {
 		return err
 	}
 	if s.reader, err = s.openWatchedPool(readerSettings, readers); err != nil {

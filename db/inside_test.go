@@ -42,6 +42,9 @@ func (s *Store) Overwrite(ctx context.Context) error                       { ret
 // CheckFiles is what happens a few times a second beside the requests.
 func (s *Store) CheckFiles() error { return s.files.check() }
 
+// SetWALLimit sets how many bytes may wait in the WAL before Checkpoint warns.
+func (s *Store) SetWALLimit(bytes int64) { s.walLimit = bytes }
+
 // Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
 func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }
 func (s *Store) Hashing() int                                { return int(s.hasher.queue.count.Load()) }

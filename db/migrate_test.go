@@ -335,7 +335,7 @@ func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
 		}
 		return value
 	}
-	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1000"} {
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1000", "journal_size_limit": "16777216"} {
 		if got := setting(h.Writer(), name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
