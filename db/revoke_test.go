@@ -458,6 +458,21 @@ func TestDeleteUserInBatches(t *testing.T) {
 	}
 }
 
+// A disabled user has no sessions. Should a row be left all the same, nobody gets in with it; but it has not expired.
+func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, c.bob.ID)
+	c.over(c.desk)
+	c.flush()
+	if !slices.Contains(c.ids(), c.desk.ID) {
+		t.Error("its row is gone")
+	}
+	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'expired'`); n != 0 {
+		t.Error("it was recorded as expired")
+	}
+}
+
 func TestRevokeAllByCommandCountsWhatWasAlive(t *testing.T) {
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
