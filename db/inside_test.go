@@ -15,6 +15,10 @@ const (
 	CheckingInAll   = checkingAtOnce + checkingWaiting
 )
 
+var OpenServerKey = openServerKey
+
+func (k serverKey) Derive(purpose string) []byte { return k.derive(purpose) }
+
 // MigrateWith migrates as a command does, with other steps.
 func MigrateWith(ctx context.Context, path string, steps fs.FS) error {
 	return migrateWith(ctx, path, false, steps)

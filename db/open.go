@@ -64,6 +64,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	s := newStore(options)
 	err := s.prepare(ctx)
 	if err == nil {
+		_, err = openServerKey(filepath.Dir(options.Path))
+	}
+	if err == nil {
 		err = explain(options.Path, s.connect(ctx))
 	}
 	if err == nil {

@@ -1,0 +1,74 @@
+package db
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// keySize is the length of the server's secret and of every key derived from it, in bytes.
+const keySize = 32
+
+// serverKey is the one secret of the server, kept in porchlight.key beside the database. It is never used itself:
+// every purpose derives a key of its own.
+type serverKey []byte
+
+// derive returns the key for one purpose. Two purposes never share a key.
+func (k serverKey) derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k, nil, "porchlight "+purpose, keySize)
+	if err != nil {
+		panic(err) // only a key that is too long fails
+	}
+	return key
+}
+
+// openServerKey reads the key file of the folder, and makes it first if it is missing. It never replaces one: what
+// was encrypted or signed under the old key would be lost.
+func openServerKey(folder string) (serverKey, error) {
+	path := filepath.Join(folder, "porchlight.key")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeServerKey(path); err != nil {
+			return nil, fmt.Errorf("cannot create the key file %s: %w; check who owns the folder, or choose another with --data", path, err)
+		}
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key file: %w; check who owns it", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != keySize {
+		return nil, fmt.Errorf("the key file %s is malformed: it must hold %d hexadecimal digits; restore it from a backup", path, hex.EncodedLen(keySize))
+	}
+	if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("cannot protect the key file: %w", err)
+	}
+	return key, nil
+}
+
+// makeServerKey writes the key aside and gives it its name once it is on disk, so a crash leaves a whole key or none. If
+// another process was faster, its key counts.
+func makeServerKey(path string) error {
+	aside, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(aside.Name())
+	secret := make([]byte, keySize)
+	rand.Read(secret)
+	_, err = fmt.Fprintf(aside, "%x\n", secret)
+	if err := errors.Join(err, takeOwner(aside), aside.Sync(), aside.Close()); err != nil {
+		return err
+	}
+	if err := publish(aside.Name(), path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}

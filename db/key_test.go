@@ -1,0 +1,101 @@
+package db_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file owns porchlight.key: how it is made, kept and refused.
+
+func TestKeyFileIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	path := filepath.Join(filepath.Dir(h.options.Path), "porchlight.key")
+	made, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := hex.DecodeString(strings.TrimSpace(string(made))); err != nil || len(secret) != 32 {
+		t.Errorf("the key file holds %q", made)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "porchlight.key.*")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.reopen()
+	if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, made) {
+		t.Errorf("the second start changed the key: %q, then %q, %v", made, kept, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode after the second start %v, %v", info.Mode(), err)
+	}
+}
+
+func TestKeyFileMadeByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	keys := make([][]byte, 20)
+	var all sync.WaitGroup
+	for i := range keys {
+		all.Go(func() {
+			var err error
+			if keys[i], err = db.OpenServerKey(folder); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, key := range keys {
+		if len(key) != 32 || !bytes.Equal(key, keys[0]) {
+			t.Errorf("two processes that started together use different keys: %x and %x", key, keys[0])
+		}
+	}
+}
+
+func TestMalformedKeyFileStopsTheStart(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{
+		"empty": "", "short": strings.Repeat("ab", 31), "long": strings.Repeat("ab", 33), "not hexadecimal": strings.Repeat("xy", 32), "bytes": strings.Repeat("\x00", 32),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			path := filepath.Join(folder, "porchlight.key")
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := db.Open(context.Background(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: testHashCost})
+			if err == nil || !strings.Contains(err.Error(), path+" is malformed") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+			if kept, err := os.ReadFile(path); err != nil || string(kept) != content {
+				t.Errorf("the key file was changed to %q, %v", kept, err)
+			}
+		})
+	}
+}
+
+func TestKeysOfTwoPurposesDiffer(t *testing.T) {
+	t.Parallel()
+	key, err := db.OpenServerKey(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := key.Derive("attempts"), key.Derive("something else")
+	if bytes.Equal(one, other) || bytes.Equal(one, key) || len(one) != 32 || !bytes.Equal(one, key.Derive("attempts")) {
+		t.Errorf("derived keys %x and %x", one, other)
+	}
+}
