@@ -35,7 +35,7 @@ func TestUserAdd(t *testing.T) {
 			t.Errorf("%q made %q, want %q", test.args, got, test.want)
 		}
 		h.withStore(func(store *db.Store) {
-			if user, err := store.Authenticate(t.Context(), name, boPassword, "", ""); err != nil || user.Username != name {
+			if user, err := store.Authenticate(t.Context(), name, boPassword, db.Client{}); err != nil || user.Username != name {
 				t.Errorf("%q: the password that came on standard input does not fit: %v", test.args, err)
 			}
 		})

@@ -128,7 +128,7 @@ id() { sed 's/.*"id":"\([^"]*\)".*/\1/'; }
 count() { grep -o '"id":' | wc -l | tr -d ' '; }
 
 same "not signed in" "$(ask 401 nobody GET /me/sessions)" '{"error":"Not signed in."}'
-same "a wrong password" "$(ask 401 nobody POST /login '{"username":"ada","password":"wrong"}')" '{"error":"Username or password is incorrect."}'
+same "a wrong password" "$(ask 401 nobody POST /login '{"username":"ada","password":"wrong"}')" "{\"error\":\"That username or password isn't right.\"}"
 
 agent='Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' sign_in library
 agent='Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' sign_in phone

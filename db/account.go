@@ -6,22 +6,10 @@ import (
 	"errors"
 )
 
-// confirm checks the password of whoever asks, once more: ErrWrongPassword, Throttled, or ErrOver.
-func (s *Store) confirm(ctx context.Context, by Session, password, ip string) (user User, err error) {
-	user, err = s.findUser(ctx, by.Username)
-	if errors.Is(err, ErrNotFound) {
-		return user, ErrOver // the account is gone, and the session with it
-	}
-	if err != nil {
-		return user, err
-	}
-	return user, s.Try(ctx, Try{Account: user.Username, IP: ip}, func() error { return s.verify(ctx, &user, password) })
-}
-
 // ChangePassword sets a new password and gives the session that asked a new token; with endOthers the user's other
 // sessions end. It answers ErrWrongPassword, Throttled, Invalid (field "password"), or ErrOver.
 func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, password string, endOthers bool) (token string, err error) {
-	user, err := s.confirm(ctx, by, current, ip)
+	user, err := s.reauthenticate(ctx, by, current, ip)
 	if err != nil {
 		return "", err
 	}
@@ -57,8 +45,8 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 	return token, err
 }
 
-// SetPassword sets a password from the command line; every session of the user ends, and tries that failed are
-// forgotten. It answers ErrNotFound, or Invalid (field "password").
+// SetPassword sets a password from the command line; every session of the user ends, and failed
+// attempts are forgotten. It returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, username, password string) error {
 	user, err := s.findUsername(ctx, username)
 	if err != nil {
@@ -91,7 +79,7 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 	if err := record(tx, event{userID: user.ID, kind: PasswordChanged, at: now, by: by}); err != nil {
 		return user, err
 	}
-	if err := errors.Join(forgetTries(tx, username), voidInvitation(tx, user.ID)); err != nil {
+	if err := errors.Join(s.forgetAttempts(tx, user), voidInvitation(tx, user.ID)); err != nil {
 		return user, err
 	}
 	_, err = end(tx, Revoked, by, now, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, now)
@@ -164,7 +152,7 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 			}
 		}
 		if change.Email != nil {
-			return setEmail(tx, user.ID, *change.Email, now)
+			return s.setEmail(tx, user.ID, *change.Email, now)
 		}
 		return nil
 	})
@@ -180,7 +168,7 @@ func setAdmin(tx *sql.Tx, userID int64, isAdmin, force bool, now int64) error {
 	return ignoreNotFound(setFlag(tx, `UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin, now))
 }
 
-func setEmail(tx *sql.Tx, userID int64, email string, now int64) error {
+func (s *Store) setEmail(tx *sql.Tx, userID int64, email string, now int64) error {
 	email = canonical(email)
 	if reason := checkEmail(email); reason != "" {
 		return Invalid{"email": reason}
@@ -192,7 +180,7 @@ func setEmail(tx *sql.Tx, userID int64, email string, now int64) error {
 	if changed, err := result.RowsAffected(); err != nil || changed == 0 {
 		return err
 	}
-	if err := forgetTries(tx, email); err != nil {
+	if err := s.forgetAttempts(tx, User{ID: userID, Email: email}); err != nil {
 		return err
 	}
 	return record(tx, event{userID: userID, kind: EmailChanged, at: now, by: ByCommand})
@@ -246,7 +234,7 @@ func checkNotLastAdmin(tx *sql.Tx, userID int64, force bool) error {
 // DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It answers ErrWrongPassword,
 // Throttled, ErrLastAdmin or ErrOver.
 func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip string) error {
-	user, err := s.confirm(ctx, by, password, ip)
+	user, err := s.reauthenticate(ctx, by, password, ip)
 	if err != nil {
 		return err
 	}
@@ -290,5 +278,5 @@ func (s *Store) deleteSome(tx *sql.Tx, user User, force bool) (deleted int, err 
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, user.Username); err != nil {
 		return 0, err
 	}
-	return deleted, errors.Join(forgetTries(tx, user.Username), s.retireUsername(tx, user.Username))
+	return deleted, errors.Join(s.forgetAttempts(tx, user), s.retireUsername(tx, user.Username))
 }

@@ -94,10 +94,23 @@ func (s *accountStore) signIn(user db.User, device string) (token string, sessio
 	return token, session
 }
 
-// try is a sign-in.
+// try is a sign-in, without the session of a successful one.
 func (s *accountStore) try(name, password, ip string) error {
-	_, err := s.Authenticate(context.Background(), name, password, ip, "Firefox on Linux")
+	_, err := s.Authenticate(context.Background(), name, password, clientOf(ip, "Firefox on Linux"))
 	return err
+}
+
+// trySession is a sign-in with its session.
+func (s *accountStore) trySession(name, password, ip string) error {
+	user, err := s.Authenticate(context.Background(), name, password, clientOf(ip, "Firefox on Linux"))
+	if err == nil {
+		s.signIn(user, "Firefox on Linux")
+	}
+	return err
+}
+
+func clientOf(ip, deviceName string) db.Client {
+	return db.Client{IP: ip, DeviceName: func() string { return deviceName }}
 }
 
 func (s *accountStore) rows(query string, args ...any) []string {
@@ -186,7 +199,7 @@ func TestSignInAgainstSetPassword(t *testing.T) {
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
-	user, err := s.Authenticate(ctx, "alice", accountPassword, accountIP, "")
+	user, err := s.Authenticate(ctx, "alice", accountPassword, db.Client{IP: accountIP})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +263,7 @@ func TestDeleteUser(t *testing.T) {
 	s.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM sessions`)
 	s.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM activity`)
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
-	s.wantRows([]string{}, `SELECT key FROM streaks`)
+	s.wantRows([]string{}, `SELECT key FROM consecutive_failures`)
 	if _, err := s.Resume(kept); err != nil {
 		t.Error("somebody else's session:", err)
 	}
@@ -296,7 +309,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 		t.Error("after a refusal:", err)
 	}
 	s.wantRows([]string{"alice", "bob", "carol"}, `SELECT username FROM users ORDER BY id`)
-	s.wantRows([]string{}, `SELECT id FROM tries`) // the password was right
+	s.wantRows([]string{}, `SELECT id FROM attempts`) // the password was right
 
 	s.wantErr(s.EnableUser(ctx, "carol"), nil)
 	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
@@ -341,17 +354,17 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 }
 
 // A name is free for somebody else after its account was deleted, and nothing that was counted against it stands.
-func TestDeleteAccountForgetsItsTries(t *testing.T) {
+func TestDeleteAccountForgetsItsAttempts(t *testing.T) {
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	bob := s.add(db.NewUser{Username: "bob"})
 	_, session := s.signIn(bob, "Chrome on macOS")
 	for range 3 {
-		_, err := s.Authenticate(ctx, "bob", "not it", accountIP, "curl")
+		_, err := s.Authenticate(ctx, "bob", "not it", db.Client{IP: accountIP})
 		s.wantErr(err, db.ErrWrongPassword)
 	}
 	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
-	s.wantRows([]string{"3"}, `SELECT COUNT(*) FROM tries`) // those of the address
-	s.wantRows(nil, `SELECT key FROM streaks`)
+	s.wantRows([]string{"3"}, `SELECT COUNT(*) FROM attempts`) // those of the address
+	s.wantRows(nil, `SELECT key FROM consecutive_failures`)
 }

@@ -27,6 +27,7 @@ const (
 	MadeAdmin       = "made_admin"
 	UnmadeAdmin     = "unmade_admin"
 	EmailChanged    = "email_changed"
+	ConfirmFailed   = "confirm_failed" // a live session gave a wrong password
 )
 
 // ByCommand is who did it when it was done on the command line.
@@ -37,9 +38,9 @@ type event struct {
 	userID     int64
 	kind       string
 	at         int64  // milliseconds since 1970
-	ip         string // of the session that it happened to, or of the try that failed
+	ip         string // of the session that it happened to, or of the attempt that failed
 	deviceName string // likewise
-	sessionID  string // "" for a try that failed
+	sessionID  string // "" for a sign-in that failed
 	by         string // the name of the device that did it, or ByCommand
 	count      int    // 0 means 1
 }
@@ -54,14 +55,14 @@ func record(tx *sql.Tx, e event) error {
 	return err
 }
 
-// recordRepeat adds to the user's newest event when that is the same again, so that somebody who tries passwords
-// all night does not fill the disk.
+// recordRepeat adds to the user's newest event when that is the same again, so that somebody who guesses
+// passwords all night does not fill the disk.
 func recordRepeat(tx *sql.Tx, e event) error {
 	err := changeOne(tx, `
 		UPDATE activity SET count = count + $1, happened_at = $2
 		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
-		  AND kind = $4 AND ip = $5 AND device_name = $6`,
-		e.count, e.at, e.userID, e.kind, e.ip, e.deviceName)
+		  AND kind = $4 AND ip = $5 AND device_name = $6 AND session_id = $7`,
+		e.count, e.at, e.userID, e.kind, e.ip, e.deviceName, e.sessionID)
 	if errors.Is(err, ErrNotFound) {
 		return record(tx, e)
 	}
@@ -73,7 +74,7 @@ type Activity struct {
 	ID         int64
 	Kind       string
 	At         time.Time
-	IP         string // of the session that it happened to, or of the try that failed
+	IP         string // of the session that it happened to, or of the attempt that failed
 	DeviceName string // likewise
 	SessionID  string // "" where there was none
 	By         string // the name of the device that did it, ByCommand, or "" where nobody did

@@ -54,7 +54,7 @@ func TestOnlySignUpWaitsForApproval(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, "192.0.2.1", "curl"); err != nil {
+	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.CreateUser(c.ctx(), db.NewUser{Username: "carol", Password: newPassword, SignUp: true}); err != nil {

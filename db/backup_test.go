@@ -164,7 +164,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 // bob is the account as the restored database has it.
 func (h *house) bob() db.User {
 	h.t.Helper()
-	user, err := h.Authenticate(h.ctx(), "bob", bobPassword, "192.0.2.14", "curl")
+	user, err := h.Authenticate(h.ctx(), "bob", bobPassword, clientOf("192.0.2.14", "curl"))
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func TestChangeUser(t *testing.T) {
 	if got := c.alive(c.desk); !got.IsAdmin { // at once, in a session that is open
 		t.Error("the session is not an administrator's")
 	}
-	if _, err := c.Authenticate(c.ctx(), "bob@example.com", bobPassword, "192.0.2.1", "curl"); err != nil {
+	if _, err := c.Authenticate(c.ctx(), "bob@example.com", bobPassword, clientOf("192.0.2.1", "curl")); err != nil {
 		t.Error("sign in with the new address:", err)
 	}
 

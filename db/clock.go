@@ -46,11 +46,11 @@ func (s *Store) bringBackInvitations(tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(`DELETE FROM tries WHERE tried_at > $1`, now)
+	_, err = tx.Exec(`DELETE FROM attempts WHERE failed_at > $1`, now)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(`UPDATE streaks SET last_tried_at = $1 WHERE last_tried_at > $1`, now)
+	_, err = tx.Exec(`UPDATE consecutive_failures SET last_failed_at = $1 WHERE last_failed_at > $1`, now)
 	return err
 }
 

@@ -13,6 +13,7 @@ const (
 	PendingFailures = pendingFailures
 	HashingInAll    = hashingAtOnce + hashingWaiting
 	CheckingInAll   = checkingAtOnce + checkingWaiting
+	AttemptsWaiting = attemptsWaiting
 )
 
 var OpenServerKey = openServerKey
@@ -59,7 +60,7 @@ func (s *Store) CheckPassword(ctx context.Context, work func()) error {
 }
 func (s *Store) Checking() int { return int(s.checker.queue.count.Load()) }
 
-// NoteFailure is what a wrong password leaves, without the tries that are counted before.
+// NoteFailure is what a wrong password leaves, without what the throttle counts.
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
 	s.noteFailure(userID, ip, deviceName)
 }
@@ -69,3 +70,10 @@ func (s *Store) Resting() bool { return s.hasher.rest.Stop() }
 
 // Weakness is the work of one check.
 func Weakness(password string) string { return weakness(password, nil) }
+
+// AttemptsThatWait is how many attempts wait until others have been checked.
+func (s *Store) AttemptsThatWait() int {
+	s.attempts.mu.Lock()
+	defer s.attempts.mu.Unlock()
+	return s.attempts.waiting
+}

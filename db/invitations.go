@@ -67,9 +67,10 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	return token, invitation, err
 }
 
-// Invitation finds a good invitation by its token: ErrNotFound for one that is used, old or wrong, or void; Throttled after too many.
+// Invitation finds a good invitation by its token. It returns ErrNotFound for one that is used, old, void or wrong, and
+// Throttled after too many of those.
 func (s *Store) Invitation(ctx context.Context, token, ip string) (invitation Invitation, err error) {
-	err = s.Try(ctx, Try{IP: ip}, func() error {
+	err = s.CheckSecret(ctx, ip, func() error {
 		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
 		return err
 	})
@@ -92,8 +93,8 @@ func findInvitation(row *sql.Row) (i Invitation, err error) {
 
 // AcceptInvitation sets the password and uses the invitation up; every session of the account ends. Errors as
 // Invitation's, and Invalid when the password will not do, or the name was taken meanwhile: then the invitation stands.
-func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip, deviceName string) (user User, invitation Invitation, err error) {
-	invitation, err = s.Invitation(ctx, token, ip)
+func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation, err error) {
+	invitation, err = s.Invitation(ctx, token, client.IP)
 	if err != nil {
 		return user, invitation, err
 	}
@@ -101,6 +102,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password, ip, devic
 	if err != nil {
 		return user, invitation, err
 	}
+	deviceName := client.deviceName()
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		// Found again, because of two posts of one link only one may pass.

@@ -22,7 +22,7 @@ func (s *accountStore) invite(new db.NewUser) string {
 }
 
 func (s *accountStore) accept(token, password string) error {
-	_, _, err := s.AcceptInvitation(context.Background(), token, password, accountIP, "Firefox on Linux")
+	_, _, err := s.AcceptInvitation(context.Background(), token, password, clientOf(accountIP, "Firefox on Linux"))
 	return err
 }
 
@@ -45,7 +45,7 @@ func TestInviteNewAccount(t *testing.T) {
 		s.wantRows([]string{fmt.Sprintf("%d ", map[bool]int{true: 1}[want])}, `SELECT is_admin, email FROM users WHERE username = ?`, name)
 	}
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
-	s.wantRows([]string{}, `SELECT id FROM tries`)
+	s.wantRows([]string{}, `SELECT id FROM attempts`)
 }
 
 func TestInviteExistingAccount(t *testing.T) {

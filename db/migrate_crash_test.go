@@ -30,6 +30,7 @@ var landed = map[string]string{
 	"00005_create_invitations.sql": "cc86c0500a3641c479e2107ecd41ed815ad0b588c05bc6505c86fdabbd99102f",
 	"00006_apps.sql":               "5a97e1a7a795204d6a371d15f1e4c8ffcf84f595aa7b36f78243e8fb8cbdd151",
 	"00007_restore_limits.sql":     "318bc005b939f0f5253f03268a471125420db01274c424bb7413282e2d308d58",
+	"00008_attempts.sql":           "c719457b8c127d5355e270c3e5377996f87f81a9f9c9dbae752b7949d7eff799",
 	"00009_approval.sql":           "49a08b6f3fec3673afb0a034e1ecd0e4a6db82c8b0feb93e20163276e63cc8bd",
 	"00010_shared_by_expiry.sql":   "c63fbd6ede57f456ad57ba7e17024dfdc6af4b397e23792341fe0310430115a5",
 }

@@ -56,7 +56,10 @@ func (o Options) withDefaults() Options {
 
 func newStore(options Options) *Store {
 	options = options.withDefaults()
-	return &Store{options: options, hasher: newHasher(options.HashCost), checker: newPasswordChecker(), pending: newPending()}
+	return &Store{
+		options: options, hasher: newHasher(options.HashCost), checker: newPasswordChecker(),
+		pending: newPending(), attempts: newReservations(),
+	}
 }
 
 // Open migrates the database and opens it. The error is one line for the person who runs the server.
@@ -64,7 +67,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	s := newStore(options)
 	err := s.prepare(ctx)
 	if err == nil {
-		_, err = openServerKey(filepath.Dir(options.Path))
+		err = s.openKey()
 	}
 	if err == nil {
 		err = explain(options.Path, s.connect(ctx))
@@ -112,6 +115,14 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 		}
 	}
 	return migrate(ctx, path, s.lock != nil)
+}
+
+func (s *Store) openKey() error {
+	key, err := openServerKey(filepath.Dir(s.options.Path))
+	if err == nil {
+		s.attemptSecret = key.derive("attempts")
+	}
+	return err
 }
 
 // prepareFolder creates the folder when it is missing, shuts out everybody but its owner, and checks that there is room.

@@ -120,7 +120,7 @@ func TestCheckingPasswordsKeepsNoSignInWaiting(t *testing.T) {
 	if _, err := c.CreateUser(ctx, db.NewUser{Username: "carol", Password: newPassword}); !errors.Is(err, db.ErrBusy) {
 		t.Error("a new account, beyond the queue:", err)
 	}
-	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "192.0.2.1", "curl"); err != nil {
+	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.1", "curl")); err != nil {
 		t.Error("sign in:", err)
 	}
 	if c.Hashing() != 0 {

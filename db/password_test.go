@@ -53,7 +53,7 @@ func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
 			if (test.reason == "") != (reason == "") || !strings.Contains(reason, test.reason) {
 				t.Errorf("reason: %q, want %q", reason, test.reason)
 			}
-			_, err := h.Authenticate(h.ctx(), "ada", test.password, "", "")
+			_, err := h.Authenticate(h.ctx(), "ada", test.password, db.Client{})
 			if accepted := err == nil; accepted != (test.reason == "") {
 				t.Errorf("sign in: %v", err)
 			}
@@ -122,7 +122,7 @@ func TestGoodPassphrasesAreAccepted(t *testing.T) {
 		username := fmt.Sprintf("user%d", i)
 		if invalid := h.wrong(db.NewUser{Username: username, Password: password}); len(invalid) != 0 {
 			t.Errorf("%q: %v", password, invalid)
-		} else if _, err := h.Authenticate(h.ctx(), username, password, "", ""); err != nil {
+		} else if _, err := h.Authenticate(h.ctx(), username, password, db.Client{}); err != nil {
 			t.Errorf("%q: %v", password, err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestPasswordIsCheckedAsItWasTyped(t *testing.T) {
 		"with two spaces in it":     {"spaced", strings.Replace(spaced, "n v", "n  v", 1), false},
 		"with something else wrong": {"spaced", alicePassword, false},
 	} {
-		if _, err := h.Authenticate(h.ctx(), test.username, test.password, "", ""); (err == nil) != test.right || err != nil && !errors.Is(err, db.ErrWrongPassword) {
+		if _, err := h.Authenticate(h.ctx(), test.username, test.password, db.Client{}); (err == nil) != test.right || err != nil && !errors.Is(err, db.ErrWrongPassword) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -169,7 +169,7 @@ func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
 	d := h.signIn(h.addUser("decomposed", decomposed), firefoxOnLinux, "192.0.2.10")
 	for _, username := range []string{"composed", "decomposed"} {
 		for _, password := range []string{composed, decomposed} {
-			if _, err := h.Authenticate(h.ctx(), username, password, "", ""); err != nil {
+			if _, err := h.Authenticate(h.ctx(), username, password, db.Client{}); err != nil {
 				t.Errorf("%s with %+q: %v", username, password, err)
 			}
 		}
@@ -177,12 +177,12 @@ func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
 	if _, err := h.ChangePassword(h.ctx(), d.Session, "192.0.2.1", composed, decomposed+" Bergsteiger", true); err != nil {
 		t.Error("change:", err)
 	}
-	if _, err := h.Authenticate(h.ctx(), "decomposed", composed+" Bergsteiger", "", ""); err != nil {
+	if _, err := h.Authenticate(h.ctx(), "decomposed", composed+" Bergsteiger", db.Client{}); err != nil {
 		t.Error("after the change:", err)
 	}
 	// NFC and not NFKC: what looks alike is not the same.
 	h.addUser("ligature", "pebble sonnet ﬁgment walnut")
-	if _, err := h.Authenticate(h.ctx(), "ligature", "pebble sonnet figment walnut", "", ""); !errors.Is(err, db.ErrWrongPassword) {
+	if _, err := h.Authenticate(h.ctx(), "ligature", "pebble sonnet figment walnut", db.Client{}); !errors.Is(err, db.ErrWrongPassword) {
 		t.Error("a ligature:", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 			if stored() != before {
 				t.Error("a wrong password changed the hash")
 			}
-			alice, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", "")
+			alice, err := c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,7 +233,7 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 				t.Errorf("the hash was %s, is %s", before, after)
 			}
 			c.alive(c.signIn(alice, "curl", "192.0.2.13"))
-			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", ""); err != nil {
+			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{}); err != nil {
 				t.Error(err)
 			}
 			if again := stored(); again != after {
@@ -252,7 +252,7 @@ func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
 	users, errs := make([]db.User, 2), make([]error, 2)
 	var both sync.WaitGroup
 	for i := range users {
-		both.Go(func() { users[i], errs[i] = c.Authenticate(c.ctx(), "alice", alicePassword, "", "") })
+		both.Go(func() { users[i], errs[i] = c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{}) })
 	}
 	arrived(2)
 	release()
@@ -284,13 +284,13 @@ func TestCorruptHashIsNotAPass(t *testing.T) {
 						t.Errorf("%s: panic: %v", hash, r)
 					}
 				}()
-				if _, err := c.Authenticate(c.ctx(), "alice", password, "", ""); err == nil {
+				if _, err := c.Authenticate(c.ctx(), "alice", password, db.Client{}); err == nil {
 					t.Errorf("%s: passed", hash)
 				}
 			}()
 		}
 	}
-	if _, err := c.Authenticate(c.ctx(), "bob", bobPassword, "", ""); err != nil {
+	if _, err := c.Authenticate(c.ctx(), "bob", bobPassword, db.Client{}); err != nil {
 		t.Error("bob, whose hash is whole:", err)
 	}
 }
@@ -319,7 +319,7 @@ func TestHashingIsBounded(t *testing.T) {
 		t.Fatalf("one more may wait: %v", err)
 	}
 	for _, username := range []string{"alice", "nobody"} { // both are hashed, or the answer would tell which exists
-		if _, err := c.Authenticate(c.ctx(), username, alicePassword, "", ""); !errors.Is(err, db.ErrBusy) {
+		if _, err := c.Authenticate(c.ctx(), username, alicePassword, db.Client{}); !errors.Is(err, db.ErrBusy) {
 			t.Errorf("%s, beyond the queue: %v", username, err)
 		}
 	}
@@ -331,7 +331,7 @@ func TestHashingIsBounded(t *testing.T) {
 	}
 	close(done)
 	all.Wait()
-	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", ""); err != nil {
+	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{}); err != nil {
 		t.Error("once they are done:", err)
 	}
 	c.alive(c.phone)

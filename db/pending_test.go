@@ -244,7 +244,7 @@ func TestAClockThatWasAYearAheadSilencesNoTouch(t *testing.T) {
 
 func (c *cast) failToSignIn(name, ip, deviceName string) {
 	c.t.Helper()
-	if _, err := c.Authenticate(c.ctx(), name, "wrong lantern velvet orbit", ip, deviceName); !errors.Is(err, db.ErrWrongPassword) {
+	if _, err := c.Authenticate(c.ctx(), name, "wrong lantern velvet orbit", clientOf(ip, deviceName)); !errors.Is(err, db.ErrWrongPassword) {
 		c.t.Fatalf("a wrong password for %s: %v", name, err)
 	}
 }
@@ -297,7 +297,7 @@ func TestFailedSignInsOfUnknownNamesAreNotWritten(t *testing.T) {
 func TestFailedSignInsOfADisabledUserAreCounted(t *testing.T) {
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
-	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "192.0.2.66", "curl"); !errors.Is(err, db.ErrWrongPassword) {
+	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.66", "curl")); !errors.Is(err, db.ErrWrongPassword) {
 		t.Fatal(err)
 	}
 	c.flush()

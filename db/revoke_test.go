@@ -443,7 +443,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 				t.Error("the second batch failed, and nobody was told")
 			}
 			c.over(c.laptop, c.phone)
-			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, "192.0.2.10", ""); !errors.Is(err, db.ErrWrongPassword) {
+			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.10", "")); !errors.Is(err, db.ErrWrongPassword) {
 				t.Errorf("signing in while the account goes: %v", err)
 			}
 			mend()

@@ -123,6 +123,9 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 			             LIMIT -1 OFFSET $4)`, user.ID, session.ID, now, s.options.MaxSessions-1); err != nil {
 			return err
 		}
+		if err := s.forgetConsecutiveFailures(tx, user); err != nil {
+			return err
+		}
 		return record(tx, event{userID: user.ID, kind: SignedIn, at: now, ip: session.IP, deviceName: session.DeviceName, sessionID: session.ID, by: session.DeviceName})
 	})
 	return token, session, err

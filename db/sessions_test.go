@@ -192,7 +192,7 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)
-			alice, err := c.Authenticate(c.ctx(), "alice", alicePassword, "", "")
+			alice, err := c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,10 +20,10 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return changeRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `DELETE FROM tries WHERE id IN (SELECT id FROM tries WHERE tried_at <= $1 ORDER BY tried_at LIMIT $2)`, s.now()-triesWindow.Milliseconds(), batchSize)
+			return changeRows(tx, `DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`, s.now()-attemptsWindow.Milliseconds(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
-			return changeRows(tx, `DELETE FROM streaks WHERE key IN (SELECT key FROM streaks WHERE last_tried_at <= $1 AND failures < $2 ORDER BY last_tried_at LIMIT $3)`, s.now()-streakKept.Milliseconds(), triesInARow, batchSize)
+			return changeRows(tx, `DELETE FROM consecutive_failures WHERE key IN (SELECT key FROM consecutive_failures WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`, s.now()-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
 			return changeRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)

@@ -111,7 +111,7 @@ func TestAClockThatWasAhead(t *testing.T) {
 			before := h.signIn(alice, "before", "192.0.2.9")
 			h.clock.advance(ahead)
 			laptop, library := h.signIn(alice, firefoxOnLinux, "192.0.2.10"), h.signIn(alice, "library", "192.0.2.12", shared)
-			if _, err := h.Authenticate(h.ctx(), "alice", bobPassword, "192.0.2.66", "curl"); !errors.Is(err, db.ErrWrongPassword) {
+			if _, err := h.Authenticate(h.ctx(), "alice", bobPassword, clientOf("192.0.2.66", "curl")); !errors.Is(err, db.ErrWrongPassword) {
 				t.Fatal(err)
 			}
 			if _, _, err := h.Invite(h.ctx(), db.NewUser{Username: "carol"}); err != nil {
@@ -131,8 +131,8 @@ func TestAClockThatWasAhead(t *testing.T) {
 			}
 			for what, query := range map[string]string{
 				"activity":    `SELECT COUNT(*) FROM activity WHERE happened_at > $1`,
-				"tries":       `SELECT COUNT(*) FROM tries WHERE tried_at > $1`,
-				"streaks":     `SELECT COUNT(*) FROM streaks WHERE last_tried_at > $1`,
+				"attempts":    `SELECT COUNT(*) FROM attempts WHERE failed_at > $1`,
+				"failures":    `SELECT COUNT(*) FROM consecutive_failures WHERE last_failed_at > $1`,
 				"invitations": `SELECT COUNT(*) FROM invitations WHERE expires_at > $1 + 259200000`,
 			} {
 				if n := h.number(query, now.UnixMilli()); n != 0 {

@@ -2,170 +2,244 @@ package db
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/netip"
+	"sync"
 	"time"
 )
 
-// Tries that fail are counted per account and per address (NIST SP 800-63B-4, 3.2.2).
+// Failed attempts at a secret are counted for 15 minutes, and per account also in a row (NIST SP 800-63B-4, 3.2.2).
 const (
-	triesWindow     = 15 * time.Minute
-	triesPerAccount = 10
-	triesPerAddress = 30
-	triesInARow     = 100                 // after these only an invitation or `passwd` lets the account in
-	streakKept      = 30 * 24 * time.Hour // fewer, and nobody tried since: forgotten
+	attemptsWindow          = 15 * time.Minute
+	attemptsPerAccount      = 10
+	attemptsPerSession      = 10
+	attemptsPerAddress      = 30
+	attemptsPerSite         = 300                 // an IPv6 /48, of which one customer may have all 65,536 networks
+	maxConsecutiveFailures  = 100                 // after these, only an invitation or `user passwd` lets the account in
+	consecutiveFailuresKept = 30 * 24 * time.Hour // fewer than that are forgotten after so long
+	attemptsWaiting         = hashingWaiting      // attempts that may wait for others to be checked
 )
 
-// Throttled says that there were too many tries; this one was not looked at.
-type Throttled struct{ RetryAfter time.Duration }
+// Throttled says that there were too many failed attempts. This one was not checked, and does not count.
+type Throttled struct {
+	RetryAfter time.Duration
+	Locked     bool // after maxConsecutiveFailures: time alone does not help
+}
 
 func (t Throttled) Error() string {
-	return fmt.Sprintf("too many tries; try again in %s", t.RetryAfter.Round(time.Second))
-}
-
-// Try is who tries a secret, and from where.
-type Try struct {
-	Account string // the username, or what was given for one; "" counts the address alone
-	IP      string
-}
-
-func (t Try) accountKey() []byte { return tryKey("account", t.Account) }
-
-// addressKey counts an IPv6 network (/64) as one address: a single customer has all of it.
-func (t Try) addressKey() []byte {
-	name := t.IP
-	if address, err := netip.ParseAddr(name); err == nil && address.Is6() {
-		network, _ := address.Prefix(64)
-		name = network.String()
+	if t.Locked {
+		return "too many failed attempts in a row"
 	}
-	return tryKey("address", name)
+	return fmt.Sprintf("too many attempts; try again in %s", t.RetryAfter.Round(time.Second))
 }
 
-func tryKey(kind, name string) []byte {
-	key := sha256.Sum256([]byte(kind + "\x00" + name))
-	return key[:]
+// CheckSecret checks a secret that belongs to no account, such as a token in a link, and counts failures by the address
+// alone. It returns check's error, Throttled or ErrBusy. An attempt has failed if check returns ErrWrongPassword or
+// ErrNotFound.
+func (s *Store) CheckSecret(ctx context.Context, ip string, check func() error) error {
+	return s.attempt(ctx, s.addressCounters(ip), func(bool) error { return check() }, nil)
 }
 
-// Try counts a try, then checks the secret. The count comes first, so that fifty tries at once are fifty tries. It is
-// given back unless check says that the secret was wrong: with ErrWrongPassword, or ErrNotFound for a token.
-func (s *Store) Try(ctx context.Context, t Try, check func() error) error {
-	var counted []int64
-	err := s.write(ctx, func(tx *sql.Tx) (err error) {
-		counted, err = s.countTry(tx, t)
+// attempt reserves a place in every counter, checks the secret, and counts the attempt if it failed. If failed is not
+// nil, it runs in the transaction that counts. When check is told that the attempt is blocked, it must do the same work
+// and return ErrWrongPassword.
+//
+// Reservations are kept in memory. So a success or a refusal writes nothing, and a crash leaves nothing reserved. A second
+// process on the same database could let as many more attempts through as are being checked at that moment; the
+// failures themselves are in the database, and count for both and after a restart.
+func (s *Store) attempt(ctx context.Context, counters []counter, check func(blocked bool) error, failed func(*sql.Tx) error) error {
+	blocked, err := s.reserve(ctx, counters)
+	if err != nil {
 		return err
+	}
+	defer s.attempts.release(counters)
+	checked := check(blocked)
+	if !errors.Is(checked, ErrWrongPassword) && !errors.Is(checked, ErrNotFound) {
+		return checked
+	}
+	// Before the place is given up. If the write fails, the answer is 503 and tells nothing about the guess.
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if err := recordFailure(tx, counters, s.now()); err != nil || failed == nil {
+			return err
+		}
+		return failed(tx)
 	})
 	if err != nil {
 		return err
 	}
-	err = check()
-	if errors.Is(err, ErrWrongPassword) || errors.Is(err, ErrNotFound) {
-		return err
-	}
-	giveBack := s.write(ctx, func(tx *sql.Tx) error { return giveTryBack(tx, t, counted, err == nil) })
-	if err == nil {
-		err = giveBack
-	}
-	return err
+	return checked
 }
 
-func (s *Store) countTry(tx *sql.Tx, t Try) (counted []int64, err error) {
-	now := s.now()
-	limits := []struct {
-		key  []byte
-		most int
-	}{{t.addressKey(), triesPerAddress}}
-	if t.Account != "" {
-		limits = append(limits, struct {
-			key  []byte
-			most int
-		}{t.accountKey(), triesPerAccount})
-	}
-	for _, limit := range limits {
-		if err := checkTries(tx, limit.key, limit.most, now); err != nil {
-			return nil, err
-		}
-	}
-	for _, limit := range limits {
-		result, err := tx.Exec(`INSERT INTO tries (key, tried_at) VALUES ($1, $2)`, limit.key, now)
-		if err != nil {
-			return nil, err
-		}
-		id, err := result.LastInsertId()
-		if err != nil {
-			return nil, err
-		}
-		counted = append(counted, id)
-	}
-	if t.Account == "" {
-		return counted, nil
-	}
-	return counted, checkStreak(tx, t.accountKey(), now)
+// reservations are the attempts that are being checked, by counter. They are not failures, but each could become one:
+// while failures and reservations together reach a limit, further attempts wait. So fifty guesses at once are ten, and
+// yet forty people behind one address all sign in at once.
+type reservations struct {
+	mu       sync.Mutex // held while failures are read, so that counting and reserving are one step
+	checking map[attemptKey]*reservation
+	waiting  int
 }
 
-// checkTries answers Throttled when the window is full, until the oldest try that fills it has left it. A try from the
-// future counts for nothing: the clock was set back.
-func checkTries(tx *sql.Tx, key []byte, most int, now int64) error {
+type reservation struct {
+	attempts int
+	released chan struct{} // closed when one of the attempts was checked
+}
+
+func newReservations() reservations {
+	return reservations{checking: map[attemptKey]*reservation{}}
+}
+
+// reserve returns Throttled if a counter is full, and ErrBusy if too many attempts wait already.
+func (s *Store) reserve(ctx context.Context, counters []counter) (blocked bool, err error) {
+	r := &s.attempts
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for waiting := false; ; {
+		released, blocked, err := s.checkCounters(ctx, counters)
+		if err != nil {
+			return false, err
+		}
+		if released == nil {
+			r.add(counters)
+			return blocked, nil
+		}
+		if !waiting {
+			if r.waiting == attemptsWaiting {
+				return false, ErrBusy
+			}
+			waiting = true
+			r.waiting++
+			defer func() { r.waiting-- }()
+		}
+		r.mu.Unlock()
+		select {
+		case <-released:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		r.mu.Lock()
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// checkCounters returns Throttled if one of the counters is full, or else a channel to wait for if one would be full
+// should every attempt that is being checked fail. A hidden counter does not wait: the time would tell.
+func (s *Store) checkCounters(ctx context.Context, counters []counter) (released chan struct{}, blocked bool, err error) {
+	var refused Throttled
+	for _, c := range counters {
+		left, full, err := s.attemptsLeft(ctx, c)
+		if err != nil {
+			return nil, false, err
+		}
+		reserved := s.attempts.checking[c.key]
+		switch {
+		case c.hidden:
+			blocked = left == 0 || reserved != nil && reserved.attempts >= left
+		case left == 0:
+			refused.Locked = refused.Locked || full.Locked
+			refused.RetryAfter = max(refused.RetryAfter, full.RetryAfter)
+		case reserved != nil && reserved.attempts >= left:
+			released = reserved.released
+		}
+	}
+	if refused != (Throttled{}) {
+		return nil, false, refused
+	}
+	return released, blocked, nil
+}
+
+// attemptsLeft returns how many attempts a counter has left, and with none left the refusal: until the oldest of the
+// failures that fill the counter has left the window. A failure from the future does not count: the clock was set back.
+func (s *Store) attemptsLeft(ctx context.Context, c counter) (left int, full Throttled, err error) {
+	var failures, consecutive int
 	var oldest int64
-	err := tx.QueryRow(`
-		SELECT tried_at FROM tries
-		WHERE key = $1 AND tried_at > $2 AND tried_at <= $3
-		ORDER BY tried_at DESC
-		LIMIT 1 OFFSET $4`, key, now-triesWindow.Milliseconds(), now, most-1).Scan(&oldest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
+	now := s.now()
+	// "+ 0", or SQLite would compile the statement again for each limit.
+	err = s.reader.QueryRowContext(ctx, `
+		SELECT COUNT(*), COALESCE(MIN(failed_at), 0), COALESCE((SELECT failures FROM consecutive_failures WHERE key = $1), 0)
+		FROM (SELECT failed_at FROM attempts
+		      WHERE key = $1 AND failed_at > $2 AND failed_at <= $3
+		      ORDER BY failed_at DESC
+		      LIMIT $4 + 0)`, c.key[:], now-attemptsWindow.Milliseconds(), now, c.most).Scan(&failures, &oldest, &consecutive)
+	switch {
+	case err != nil:
+		return 0, full, unavailable(err)
+	case c.consecutive && consecutive >= maxConsecutiveFailures:
+		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // no time helps, but a 429 names one
+	case failures >= c.most:
+		return 0, Throttled{RetryAfter: time.Duration(oldest+attemptsWindow.Milliseconds()-now) * time.Millisecond}, nil
+	case c.consecutive:
+		return min(c.most-failures, maxConsecutiveFailures-consecutive), full, nil
 	}
-	if err != nil {
-		return err
-	}
-	return Throttled{time.Duration(oldest+triesWindow.Milliseconds()-now) * time.Millisecond}
+	return c.most - failures, full, nil
 }
 
-// checkStreak counts one more failure in a row, and answers Throttled after too many.
-func checkStreak(tx *sql.Tx, key []byte, now int64) error {
-	var failures int
-	err := tx.QueryRow(`
-		INSERT INTO streaks (key, failures, last_tried_at) VALUES ($1, 1, $2)
-		ON CONFLICT (key) DO UPDATE SET failures = failures + 1, last_tried_at = $2
-		RETURNING failures`, key, now).Scan(&failures)
-	if err != nil {
-		return err
+func (r *reservations) add(counters []counter) {
+	for _, c := range counters {
+		if r.checking[c.key] == nil {
+			r.checking[c.key] = &reservation{released: make(chan struct{})}
+		}
+		r.checking[c.key].attempts++
 	}
-	if failures > triesInARow {
-		return Throttled{triesWindow}
+}
+
+func (r *reservations) release(counters []counter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range counters {
+		reserved := r.checking[c.key]
+		close(reserved.released)
+		reserved.released = make(chan struct{})
+		if reserved.attempts--; reserved.attempts == 0 {
+			delete(r.checking, c.key)
+		}
+	}
+}
+
+func recordFailure(tx *sql.Tx, counters []counter, now int64) error {
+	for _, c := range counters {
+		if _, err := tx.Exec(`INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, c.key[:], now); err != nil {
+			return err
+		}
+		if !c.consecutive {
+			continue
+		}
+		_, err := tx.Exec(`
+			INSERT INTO consecutive_failures (key, failures, last_failed_at) VALUES ($1, 1, $2)
+			ON CONFLICT (key) DO UPDATE SET failures = failures + 1, last_failed_at = $2`, c.key[:], now)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// giveTryBack takes a try out of the count. A success also ends the row of failures.
-func giveTryBack(tx *sql.Tx, t Try, counted []int64, success bool) error {
-	for _, id := range counted {
-		if _, err := tx.Exec(`DELETE FROM tries WHERE id = $1`, id); err != nil {
-			return err
-		}
-	}
-	if t.Account == "" {
-		return nil
-	}
-	if success {
-		return forgetStreak(tx, t.accountKey())
-	}
-	_, err := tx.Exec(`UPDATE streaks SET failures = failures - 1 WHERE key = $1`, t.accountKey())
-	return err
+// forgetConsecutiveFailures ends the row of failures of an account, by whichever of its names they came.
+func (s *Store) forgetConsecutiveFailures(tx *sql.Tx, user User) error {
+	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)
 }
 
-func forgetStreak(tx *sql.Tx, key []byte) error {
-	_, err := tx.Exec(`DELETE FROM streaks WHERE key = $1`, key)
-	return err
-}
-
-// forgetTries lets an account be tried anew: whoever runs the server has seen to it.
-func forgetTries(tx *sql.Tx, username string) error {
-	key := Try{Account: username}.accountKey()
-	if _, err := tx.Exec(`DELETE FROM tries WHERE key = $1`, key); err != nil {
+// forgetAttempts starts an account clean: a new one, one with a new name, or one that the administrator has let in again.
+func (s *Store) forgetAttempts(tx *sql.Tx, user User) error {
+	if err := s.forgetCounters(tx, user, `DELETE FROM attempts WHERE key = $1`); err != nil {
 		return err
 	}
-	return forgetStreak(tx, key)
+	return s.forgetConsecutiveFailures(tx, user)
+}
+
+func (s *Store) forgetCounters(tx *sql.Tx, user User, statement string) error {
+	for _, name := range []string{user.Username, user.Email} {
+		if name == "" {
+			continue
+		}
+		// What was counted before the name had an account must not wait for the next time it has none.
+		for _, key := range []attemptKey{s.attemptKey("name", name), s.accountKey(name, 0), s.accountKey(name, user.ID)} {
+			if _, err := tx.Exec(statement, key[:]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

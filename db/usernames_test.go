@@ -69,7 +69,7 @@ func TestDeletedUsernameIsNotGivenOutAgain(t *testing.T) {
 	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})["username"]; got != taken {
 		t.Errorf("sign up while the invitation is open: %q", got)
 	}
-	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, "192.0.2.1", "curl"); err != nil {
+	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
 		t.Error("accept the invitation:", err)
 	}
 	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {

@@ -127,8 +127,10 @@ func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 	if err != nil {
 		return User{}, uniqueViolation(err)
 	}
-	user.ID, err = result.LastInsertId()
-	return user, err
+	if user.ID, err = result.LastInsertId(); err != nil {
+		return User{}, err
+	}
+	return user, s.forgetAttempts(tx, user)
 }
 
 // checkNames returns what is wrong with the username and the e-mail address.
@@ -177,51 +179,6 @@ func uniqueViolation(err error) error {
 	return Invalid{"username": usernameTaken}
 }
 
-// Authenticate finds the account by username or e-mail address and checks the password. A name that does not
-// exist, a wrong password and a disabled account are one error, ErrWrongPassword, after the same work. After too many
-// of them it answers Throttled, right password or not.
-func (s *Store) Authenticate(ctx context.Context, name, password, ip, deviceName string) (user User, err error) {
-	user, err = s.findUser(ctx, name)
-	if errors.Is(err, ErrNotFound) {
-		user.Username = canonical(name) // counted like any other
-	} else if err != nil {
-		return User{}, err
-	}
-	err = s.Try(ctx, Try{Account: user.Username, IP: ip}, func() error { return s.verify(ctx, &user, password) })
-	if errors.Is(err, ErrWrongPassword) {
-		// Noted in memory: a write here would make known names slower than unknown ones.
-		s.noteFailure(user.ID, ip, deviceName)
-	}
-	if user.ID == 0 {
-		return User{}, err // the name is not handed on: people type passwords there by mistake
-	}
-	return user, err
-}
-
-// verify checks the password, and brings its hash up to today's cost.
-func (s *Store) verify(ctx context.Context, user *User, password string) error {
-	matches, outdated, err := s.hasher.verify(ctx, user.passwordHash, password)
-	switch {
-	case err != nil:
-		return err
-	case !matches || user.Disabled:
-		return ErrWrongPassword
-	case !outdated:
-		return nil
-	}
-	err = s.rehash(ctx, user, password)
-	if !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	// Another sign-in was faster, or the password has changed: look again.
-	if *user, err = s.findUser(ctx, user.Username); errors.Is(err, ErrNotFound) {
-		return ErrWrongPassword
-	} else if err != nil {
-		return err
-	}
-	return s.verify(ctx, user, password)
-}
-
 func (s *Store) findUser(ctx context.Context, name string) (user User, err error) {
 	var createdAt int64
 	err = s.reader.QueryRowContext(ctx, `
@@ -248,19 +205,6 @@ func (s *Store) findUsername(ctx context.Context, username string) (User, error)
 		err = ErrNotFound
 	}
 	return user, err
-}
-
-// rehash keeps the password at today's cost; ErrNotFound when it is not what was verified any more.
-func (s *Store) rehash(ctx context.Context, user *User, password string) error {
-	hash, err := s.hasher.hash(ctx, password)
-	if err != nil {
-		return err
-	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		return changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
-	})
-	user.passwordHash = hash
-	return err
 }
 
 // Users lists every account by name, each with how many of its sessions are alive.

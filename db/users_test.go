@@ -172,17 +172,17 @@ func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
 	}
 	h.addUser("bob", bobPassword)
 	for _, name := range []string{"ada", " ADA ", "ada@example.com", "Ada@Example.com\t"} {
-		if user, err := h.Authenticate(h.ctx(), name, alicePassword, "", ""); err != nil || user != ada {
+		if user, err := h.Authenticate(h.ctx(), name, alicePassword, db.Client{}); err != nil || user != ada {
 			t.Errorf("%q: %+v, %v", name, user, err)
 		}
 	}
 	for _, name := range []string{"", "ad", "ada@", "@example.com", "ada@example.co", "bob", "%", "ada' OR '1'='1", "ada\x00"} {
-		if _, err := h.Authenticate(h.ctx(), name, alicePassword, "", ""); !errors.Is(err, db.ErrWrongPassword) {
+		if _, err := h.Authenticate(h.ctx(), name, alicePassword, db.Client{}); !errors.Is(err, db.ErrWrongPassword) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	// Nobody's address is the empty one, though most accounts have none.
-	if _, err := h.Authenticate(h.ctx(), "", bobPassword, "", ""); !errors.Is(err, db.ErrWrongPassword) {
+	if _, err := h.Authenticate(h.ctx(), "", bobPassword, db.Client{}); !errors.Is(err, db.ErrWrongPassword) {
 		t.Error(err)
 	}
 }
@@ -235,7 +235,7 @@ func TestUnknownWrongAndDisabledAreOneError(t *testing.T) {
 		"without a password":            {"carol", alicePassword},
 		"without a password, and empty": {"carol", ""},
 	} {
-		_, err := c.Authenticate(c.ctx(), try[0], try[1], "", "")
+		_, err := c.Authenticate(c.ctx(), try[0], try[1], db.Client{})
 		if !errors.Is(err, db.ErrWrongPassword) || err.Error() != db.ErrWrongPassword.Error() {
 			t.Errorf("%s: %v", name, err)
 		}

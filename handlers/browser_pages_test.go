@@ -90,7 +90,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	}
 	b.fill("username", "alice", "password", alicePassword)
 	b.press(kb.Enter)
-	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "Username or password is incorrect.")
+	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "That username or password isn't right.")
 	b.signIn("alice", newPassword)
 	b.same(heading, "Your devices")
 }
@@ -246,7 +246,7 @@ func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	b.fill("username", "alice", "password", "wrong")
 	b.click(`document.getElementById('shared')`, 1)
 	b.click(`document.querySelector('main .primary')`, 1)
-	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "Username or password is incorrect.")
+	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "That username or password isn't right.")
 	b.same(`document.getElementById('username').value`, "alice")
 	b.same(`document.getElementById('password').value`, "")
 	b.holds(`document.getElementById('shared').checked`)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -44,11 +43,11 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.As(err, &told):
 		return told.status, told.message
 	case errors.As(err, &throttled):
-		if ip := h.clientIP(c); h.seldom.tell("too many tries "+ip, h.Now()) {
-			h.Log.Warn("too many tries", "path", c.Path(), "ip", ip)
+		if ip := h.clientIP(c); h.seldom.tell("too many attempts "+ip, h.Now()) {
+			h.Log.Warn("too many attempts", "path", c.Path(), "ip", ip)
 		}
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
-		return fiber.StatusTooManyRequests, tooManyTries(throttled.RetryAfter)
+		return fiber.StatusTooManyRequests, tooManyAttempts(throttled)
 	case errors.Is(err, db.ErrNotFound):
 		status = fiber.StatusNotFound
 	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted while it signed in
@@ -78,12 +77,15 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	return status, message
 }
 
-// tooManyTries is "Too many tries. Try again in 4 minutes."
-func tooManyTries(wait time.Duration) string {
-	if minutes := int(math.Ceil(wait.Minutes())); minutes > 1 {
-		return fmt.Sprintf("Too many tries. Try again in %d minutes.", minutes)
+// tooManyAttempts is "Too many attempts. Try again in 4 minutes.", unless time alone does not help.
+func tooManyAttempts(throttled db.Throttled) string {
+	if throttled.Locked {
+		return "Too many wrong passwords in a row. Ask whoever runs this server for an invitation link."
 	}
-	return "Too many tries. Try again in 1 minute."
+	if minutes := int(math.Ceil(throttled.RetryAfter.Minutes())); minutes > 1 {
+		return fmt.Sprintf("Too many attempts. Try again in %d minutes.", minutes)
+	}
+	return "Too many attempts. Try again in 1 minute."
 }
 
 // errorPage has the message as its title; of a long one, the first sentence.

@@ -149,7 +149,7 @@ func TestExportHoldsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, query := range []string{`SELECT 'session ' || id, hex(token_hash) FROM sessions`, `SELECT 'invitation ' || username, hex(token_hash) FROM invitations`,
-		`SELECT 'try ' || id, hex(key) FROM tries`, `SELECT 'streak ' || failures, hex(key) FROM streaks`} {
+		`SELECT 'attempt ' || id, hex(key) FROM attempts`, `SELECT 'failures ' || failures, hex(key) FROM consecutive_failures`} {
 		rows := c.rows(query)
 		if len(rows) == 0 {
 			t.Fatalf("%s: nothing to look for", query)

@@ -47,7 +47,9 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientIP(c), h.deviceOf(c).Name)
+	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), db.Client{
+		IP: h.clientIP(c), DeviceName: func() string { return h.deviceOf(c).Name },
+	})
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):

@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-const wrongPassword = "Username or password is incorrect."
+const wrongPassword = "That username or password isn't right."
 
 type signInPage struct {
 	page
@@ -133,7 +133,9 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		return err
 	}
 	device := h.deviceOf(c)
-	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, h.clientIP(c), device.Name)
+	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, db.Client{
+		IP: h.clientIP(c), DeviceName: func() string { return device.Name },
+	})
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)
 	}

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,7 +17,7 @@ import (
 
 // This file owns signing in and signing out: what is taken, what is answered, and the cookie.
 
-const wrongPassword = "Username or password is incorrect."
+const wrongPassword = "That username or password isn't right."
 
 // newCookie is what a sign-in sets: 30 days, or until the browser closes on a shared computer.
 var (
@@ -108,7 +109,7 @@ func TestSignInFails(t *testing.T) {
 		browser := c.newClient(firefoxOnLinux)
 		got := browser.form("/login", "username", name, "password", password, "shared", "1", "next", "/account?x=1")
 		got.is(t, 422)
-		got.has(t, wrongPassword, `name="next" value="/account?x=1"`, `value="1" aria-describedby="shared-hint" checked`)
+		got.has(t, html.EscapeString(wrongPassword), `name="next" value="/account?x=1"`, `value="1" aria-describedby="shared-hint" checked`)
 		if touched(got) {
 			t.Errorf("%s: a cookie was set", name)
 		}

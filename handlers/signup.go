@@ -78,7 +78,7 @@ func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 	if !fresh {
 		return fiber.ErrNotFound
 	}
-	err = h.Store.Try(c.UserContext(), db.Try{IP: h.clientIP(c)}, func() error {
+	err = h.Store.CheckSecret(c.UserContext(), h.clientIP(c), func() error {
 		if h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1 {
 			return db.ErrWrongPassword
 		}

@@ -1,0 +1,97 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// Client is where a request comes from.
+type Client struct {
+	IP         string
+	DeviceName func() string // made from the User-Agent; called only for an attempt that the throttle let through
+}
+
+func (c Client) deviceName() string {
+	if c.DeviceName == nil {
+		return ""
+	}
+	return c.DeviceName()
+}
+
+// Authenticate finds the account by username or e-mail address and checks the password. For a name that does not
+// exist, a wrong password and a disabled account it does the same work and returns ErrWrongPassword. After too many of
+// those it returns Throttled, whether the password is right or not. If too many sign-ins wait already, it returns ErrBusy.
+func (s *Store) Authenticate(ctx context.Context, name, password string, client Client) (User, error) {
+	user, err := s.findUser(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return User{}, err
+	}
+	counters := append(s.addressCounters(client.IP), s.accountCounters(canonical(name), user.ID)...)
+	err = s.attempt(ctx, counters, func(blocked bool) error {
+		if blocked {
+			user.passwordHash = "" // takes as long, and never matches
+		}
+		return s.checkPassword(ctx, &user, password)
+	}, nil)
+	if errors.Is(err, ErrWrongPassword) {
+		// Kept in memory for now: a write here would make known names slower than unknown ones.
+		s.noteFailure(user.ID, client.IP, client.deviceName())
+	}
+	return user, err // of an unknown name, an empty one: people type passwords there by mistake
+}
+
+// reauthenticate checks the password of the user whose session asks. It returns ErrWrongPassword, Throttled, ErrBusy or
+// ErrOver.
+func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip string) (User, error) {
+	user, err := s.findUser(ctx, by.Username)
+	if errors.Is(err, ErrNotFound) {
+		return user, ErrOver // the account is gone, and the session with it
+	}
+	if err != nil {
+		return user, err
+	}
+	return user, s.attempt(ctx, s.sessionCounters(by.ID), func(bool) error {
+		return s.checkPassword(ctx, &user, password)
+	}, func(tx *sql.Tx) error {
+		return recordRepeat(tx, event{userID: by.UserID, kind: ConfirmFailed, at: s.now(), ip: ip, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName, count: 1})
+	})
+}
+
+// checkPassword returns ErrWrongPassword unless the password is right and the account enabled. It brings the hash up to
+// today's cost.
+func (s *Store) checkPassword(ctx context.Context, user *User, password string) error {
+	matches, outdated, err := s.hasher.verify(ctx, user.passwordHash, password)
+	switch {
+	case err != nil:
+		return err
+	case !matches || user.Disabled:
+		return ErrWrongPassword
+	case !outdated:
+		return nil
+	}
+	err = s.rehash(ctx, user, password)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// Another sign-in was faster, or the password has changed: look again.
+	if *user, err = s.findUser(ctx, user.Username); errors.Is(err, ErrNotFound) {
+		return ErrWrongPassword
+	} else if err != nil {
+		return err
+	}
+	return s.checkPassword(ctx, user, password)
+}
+
+// rehash brings the stored hash up to today's cost. It returns ErrNotFound if the password has changed since it was checked.
+func (s *Store) rehash(ctx context.Context, user *User, password string) error {
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		return changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
+	})
+	user.passwordHash = hash
+	return err
+}
