@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -48,6 +49,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
+		h.logFailedCheck(c)
 		invalid = db.Invalid{"current_password": "This is not your current password."}
 	case errors.As(err, &invalid):
 		invalid = db.Invalid{"new_password": invalid["password"]}
@@ -63,6 +65,12 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 	h.Log.Info("password changed", "user", current.Username, "session", current.ID)
 	h.setCookie(c, token, current)
 	return c.Redirect("/account?done=password", fiber.StatusSeeOther)
+}
+
+// logFailedCheck logs that somebody who is signed in gave a wrong password: a stranger at an unattended browser, perhaps.
+func (h *handler) logFailedCheck(c *fiber.Ctx) {
+	session, ip := currentSession(c), h.clientIP(c)
+	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip), "user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 
 // deleteAccount asks once more where no script did. It asks for the password again then, since a page keeps none.
@@ -81,6 +89,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	err = h.Store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.clientIP(c))
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
+		h.logFailedCheck(c)
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
 		return refuse(c, "account/delete", p)
 	case errors.Is(err, db.ErrLastAdmin):

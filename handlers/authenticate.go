@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 	"time"
@@ -59,10 +60,8 @@ func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(s
 		case token == "":
 			first, token = found, t
 		case username(found) != username(first):
-			if h.seldom.tell("planted cookie", h.Now()) {
-				h.Log.Warn("refused session cookies of two users: a site under the cookie domain may have planted one",
-					"user", username(first), "other", username(found), "ip", h.clientIP(c))
-			}
+			h.logLimited(slog.LevelWarn, "refused session cookies of two users: a site under the cookie domain may have planted one", "",
+				"user", username(first), "other", username(found), "ip", h.clientIP(c))
 			return none, "", errPlantedCookie
 		}
 	}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strconv"
 	"strings"
@@ -43,9 +44,8 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.As(err, &told):
 		return told.status, told.message
 	case errors.As(err, &throttled):
-		if ip := h.clientIP(c); h.seldom.tell("too many attempts "+ip, h.Now()) {
-			h.Log.Warn("too many attempts", "path", c.Path(), "ip", ip)
-		}
+		ip := h.clientIP(c)
+		h.logLimited(slog.LevelWarn, "too many attempts", networkOf(ip), "path", c.Path(), "ip", ip)
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fiber.StatusTooManyRequests, tooManyAttempts(throttled)
 	case errors.Is(err, db.ErrNotFound):
@@ -60,9 +60,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusServiceUnavailable, "The server can't write its data. Your change may or may not have been saved. Check again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
-		if h.seldom.tell("unavailable", h.Now()) { // proxies ask again and again
-			h.Log.Error("the database does not answer", "path", c.Path(), "error", err)
-		}
+		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // proxies ask again and again
 		status = fiber.StatusServiceUnavailable
 	case errors.As(err, &routed):
 		status = routed.Code

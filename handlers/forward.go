@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -90,9 +91,7 @@ func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, 
 // refuseQuestion answers a question that shows a mistake in how the proxy, or this server, is set up. The log tells it once a
 // minute: a proxy may not show the answer.
 func (h *handler) refuseQuestion(c *fiber.Ctx, reason string) error {
-	if h.seldom.tell(reason, h.Now()) {
-		h.Log.Warn("refused a question about an app", "reason", reason, "path", c.Path(), "peer", peerAddress(c).String())
-	}
+	h.logLimited(slog.LevelWarn, "refused an auth check", reason, "reason", reason, "path", c.Path(), "peer", peerAddress(c).String())
 	return problem{fiber.StatusForbidden, reason}
 }
 
@@ -123,8 +122,8 @@ func answerSignedOut(c *fiber.Ctx) error {
 // signInFor is the sign-in page, and from there back. Where the address is too long for that, it leads back to the front page
 // of the app.
 func (h *handler) signInFor(asked appRequest) string {
-	if asked.scheme != h.URL.Scheme && h.secure() && h.seldom.tell("scheme", h.Now()) {
-		h.Log.Warn("cannot lead back to an app after signing in: the proxy says http, and --url is https", "host", asked.host)
+	if asked.scheme != h.URL.Scheme && h.secure() {
+		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "", "host", asked.host)
 	}
 	address := asked.site() + asked.path
 	next := url.QueryEscape(address)
@@ -194,9 +193,7 @@ type refusalPage struct {
 
 // deny answers somebody who is signed in and not let in at this host.
 func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) error {
-	if h.seldom.tell("denied "+verified.ID+" "+asked.host, h.Now()) {
-		h.Log.Warn("denied", "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
-	}
+	h.logLimited(slog.LevelWarn, "denied", verified.ID+" "+asked.host, "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
 	p := refusalPage{
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",

@@ -225,7 +225,7 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 			c.alice.page("/sessions").is(t, 200)
 			c.alice.do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
 			c.alice.do("GET", "/auth/forward", "")                             // and of this, for a minute
-			if !strings.Contains(c.log.String(), `msg="refused a question about an app" reason="Only a reverse proxy`) {
+			if !strings.Contains(c.log.String(), `msg="refused an auth check" reason="Only a reverse proxy`) {
 				t.Errorf("the log does not tell: %s", c.log)
 			}
 			check := c.noTrace()

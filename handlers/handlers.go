@@ -38,7 +38,7 @@ type handler struct {
 	cookieDomains []string // see cookieDomains
 	signInPolicy  string   // Content-Security-Policy of the page from which a form may lead to an app
 	toldOfProxy   atomic.Bool
-	seldom        seldom
+	logLimiter    logLimiter
 	devices       func() deviceNamer
 }
 

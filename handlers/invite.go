@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -33,12 +34,20 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")
 	invitation, err := h.Store.Invitation(c.UserContext(), token, h.clientIP(c))
 	if errors.Is(err, db.ErrNotFound) {
-		return errInvitation
+		return h.refuseInvitation(c)
 	}
 	if err != nil {
 		return err
 	}
 	return c.Render("invite/index", makeInvitePage(token, invitation))
+}
+
+// refuseInvitation logs the attempt, because a token cannot be mistyped by accident. The token itself stays out of the log: it
+// may be good at another server, or be an old one of this user.
+func (h *handler) refuseInvitation(c *fiber.Ctx) error {
+	ip := h.clientIP(c)
+	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)
+	return errInvitation
 }
 
 func (h *handler) acceptInvite(c *fiber.Ctx) error {
@@ -53,7 +62,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):
-		return errInvitation
+		return h.refuseInvitation(c)
 	case errors.As(err, &invalid):
 		p := makeInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)

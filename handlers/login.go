@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"log/slog"
 	"net/url"
 	"strings"
 
@@ -133,14 +134,13 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		return err
 	}
 	device := h.deviceOf(c)
-	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, db.Client{
-		IP: h.clientIP(c), DeviceName: func() string { return device.Name },
-	})
+	client := db.Client{IP: h.clientIP(c), DeviceName: func() string { return device.Name }}
+	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
-		h.Log.Warn("sign-in failed", "user", user.Username, "ip", h.clientIP(c), "device", device.Name)
+		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP), "user", user.Username, "ip", client.IP, "device", client.DeviceName())
 		return h.refuseSignIn(c, given)
 	}
 	if err != nil {

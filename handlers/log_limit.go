@@ -1,0 +1,84 @@
+package handlers
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// logLimiter keeps what happens again and again from filling the log: an event about one subject is logged once a minute.
+// The zero value is ready to use.
+type logLimiter struct {
+	mu     sync.Mutex
+	events map[loggedEvent]*lastLine
+}
+
+type loggedEvent struct{ message, subject string }
+
+type lastLine struct {
+	at      time.Time
+	skipped int // since then
+}
+
+const (
+	logPause       = time.Minute
+	logSubjectsMax = 1000 // within one logPause; beyond, all further subjects of a message share one line
+)
+
+// allow reports whether to log an event now, and how many like it were left out since the last line about the subject.
+func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	event := loggedEvent{message, subject}
+	if l.events[event] == nil && len(l.events) >= logSubjectsMax {
+		for old, last := range l.events {
+			if now.Sub(last.at).Abs() >= logPause {
+				delete(l.events, old)
+			}
+		}
+		if len(l.events) >= logSubjectsMax {
+			event.subject = ""
+		}
+	}
+	last := l.events[event]
+	if last == nil {
+		if l.events == nil {
+			l.events = map[loggedEvent]*lastLine{}
+		}
+		l.events[event] = &lastLine{at: now}
+		return 0, true
+	}
+	if now.Sub(last.at).Abs() < logPause { // Abs, because the clock may be set back
+		last.skipped++
+		return 0, false
+	}
+	skipped = last.skipped
+	*last = lastLine{at: now}
+	return skipped, true
+}
+
+// logLimited logs a message about a subject at most once a minute, with how many like it were left out since the last time.
+// The message must be a constant: only subjects are bounded.
+func (h *handler) logLimited(level slog.Level, message, subject string, attributes ...any) {
+	skipped, ok := h.logLimiter.allow(message, subject, h.Now())
+	if !ok {
+		return
+	}
+	if skipped > 0 {
+		attributes = append(attributes, "skipped", skipped)
+	}
+	h.Log.Log(context.Background(), level, message, attributes...)
+}
+
+// networkOf is the subject of what one client can repeat: its address, or of IPv6 the /64 network, which a single customer has
+// all of.
+func networkOf(ip string) string {
+	address, err := netip.ParseAddr(ip)
+	if err != nil || address.Unmap().Is4() {
+		return ip
+	}
+	network, _ := address.Prefix(64)
+	return network.String()
+}
