@@ -133,8 +133,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	device := h.deviceOf(c)
-	client := db.Client{IP: h.clientIP(c), DeviceName: func() string { return device.Name }}
+	client := h.signInClient(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)
