@@ -51,9 +51,10 @@ type Store struct {
 
 	openedAfter int64 // the last id of a user that was given out before the store was opened
 
-	pending       pending
-	attempts      reservations
-	attemptSecret []byte // the HMAC key of attemptKey
+	pending        pending
+	attempts       reservations
+	attemptSecret  []byte // the HMAC key of attemptKey
+	usernameSecret []byte // the HMAC key of deletedKey
 
 	uncertain  chan struct{} // a COMMIT has failed
 	walLimit   int64         // walWarnSize, but in tests

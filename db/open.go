@@ -121,6 +121,7 @@ func (s *Store) openKey() error {
 	key, err := openServerKey(filepath.Dir(s.options.Path))
 	if err == nil {
 		s.attemptSecret = key.derive("attempts")
+		s.usernameSecret = key.derive("deleted usernames")
 	}
 	return err
 }

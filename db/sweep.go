@@ -20,7 +20,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return changeRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`, s.now()-attemptsWindow.Milliseconds(), batchSize)
+			return changeRows(tx, `DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`, s.now()-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
 			return changeRows(tx, `DELETE FROM consecutive_failures WHERE key IN (SELECT key FROM consecutive_failures WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`, s.now()-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"database/sql"
 	"strings"
@@ -18,8 +19,8 @@ var reservedUsernames = wordSet(`
 	postmaster hostmaster webmaster mailerdaemon mail mailer email noreply donotreply newsletter
 	abuse security secure noc trouble ssl ssladmin ssladministrator sslwebmaster certificate
 	www wwwdata web http https ftp smtp imap pop dns ldap ssh api app apps uucp usenet news
-	auth authentication login logout signin signup account accounts password setup invite session sessions
-	porchlight ghost bot everyone all user users group groups null undefined none test
+	auth login logout signin signup account accounts
+	porchlight ghost bot everyone all null undefined none
 `)
 
 func wordSet(text string) map[string]bool {
@@ -44,10 +45,11 @@ const (
 		"To use it all the same, add --reuse."
 )
 
-// deletedKey is what is kept of the username of a deleted account.
+// deletedKey is what is kept of the username of a deleted account. Who has the database alone cannot find out the name.
 func (s *Store) deletedKey(username string) []byte {
-	key := sha256.Sum256([]byte("deleted username\x00" + username))
-	return key[:]
+	mac := hmac.New(sha256.New, s.usernameSecret)
+	mac.Write([]byte(username))
+	return mac.Sum(nil)
 }
 
 // checkAvailable returns Invalid for the username of a deleted account. Somebody who signs up is told the same as for a

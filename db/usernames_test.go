@@ -28,7 +28,7 @@ func TestReservedUsernames(t *testing.T) {
 			t.Errorf("user add %s: %v", username, err)
 		}
 	}
-	for _, username := range []string{"adminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "7"} {
+	for _, username := range []string{"adminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "user1", "7"} {
 		if invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true}); len(invalid) != 0 {
 			t.Errorf("sign up as %s: %q", username, invalid)
 		}

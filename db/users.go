@@ -54,10 +54,11 @@ type NewUser struct {
 	Username string // trimmed and lower-cased before use
 	Email    string // likewise; "" is none
 	Password string
-	IsAdmin  bool // the very first account is an administrator whatever this says, unless somebody signs up
-	First    bool // create it only while the store is fresh (see IsFresh), else ErrNotFirst
-	SignUp   bool // somebody creates it for themselves: it waits for approval, and some names are reserved
-	Reuse    bool // allow the name of a deleted account
+	IsAdmin  bool   // the very first account is an administrator whatever this says, unless somebody signs up
+	First    bool   // create it only while the store is fresh (see IsFresh), else ErrNotFirst
+	SignUp   bool   // somebody creates it for themselves: it waits for approval, and some names are reserved
+	IP       string // of the browser that signs up
+	Reuse    bool   // allow the name of a deleted account
 }
 
 var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
@@ -88,10 +89,16 @@ func (s *Store) HasAdministrator(ctx context.Context) (has bool, err error) {
 	return has, unavailable(err)
 }
 
-// CreateUser makes an account. What is wrong with it comes back as Invalid, all of it at once.
+// CreateUser creates an account. What is wrong with it comes back as Invalid, all of it at once. It returns Throttled when
+// somebody signs up from an address that created too many.
 func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	invalid := checkNames(new)
+	if new.SignUp { // looked at first, so that a flood costs no hash
+		if err := s.checkSignUps(ctx, s.reader.QueryRowContext, new.IP); err != nil {
+			return User{}, err
+		}
+	}
 	hash, err := s.hashNewPassword(ctx, new.Password, new.Username, new.Email)
 	if weak, ok := errors.AsType[Invalid](err); ok {
 		maps.Copy(invalid, weak)
@@ -102,8 +109,10 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 		return User{}, invalid
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		user, err = s.insertUser(tx, new, hash)
-		return err
+		if user, err = s.insertUser(tx, new, hash); err != nil || !new.SignUp {
+			return err
+		}
+		return s.recordSignUp(ctx, tx, new.IP)
 	})
 	return user, err
 }

@@ -56,7 +56,7 @@ func (h *handler) signUp(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true})
+	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true, IP: h.clientIP(c)})
 }
 
 func (h *handler) showSetUp(c *fiber.Ctx) error {

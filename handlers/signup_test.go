@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"porchlight/db"
 	"porchlight/handlers"
@@ -88,6 +89,23 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	got := forward.ask(carol, toNotes.of("secret.example.com"), navigating...)
 	got.stops(t, 403, "")
 	got.lacks(t, "approv")
+}
+
+func TestSignUpIsThrottled(t *testing.T) {
+	c := openCast(t, openSignUp)
+	for i := range 10 {
+		c.newClient(firefoxOnLinux).form("/signup", "username", "user"+string(rune('a'+i)), "password", newPassword).is(t, 303, "/sessions")
+	}
+	check := c.unchanged()
+	got := c.newClient(firefoxOnLinux).form("/signup", "username", "carol", "password", newPassword)
+	got.is(t, 429)
+	got.has(t, "Try again in 60 minutes.")
+	if got.header.Get("Retry-After") != "3600" {
+		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
+	}
+	check(t)
+	c.clock.advance(time.Hour)
+	c.newClient(firefoxOnLinux).form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
 }
 
 func TestSignUpRefuses(t *testing.T) {

@@ -1,0 +1,109 @@
+package db_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file owns how many accounts one address may create for itself.
+
+func (h *house) signUp(username, ip string) error {
+	_, err := h.CreateUser(h.ctx(), db.NewUser{Username: username, Password: newPassword, SignUp: true, IP: ip})
+	return err
+}
+
+func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
+	t.Parallel()
+	for first, same := range map[string]string{"192.0.2.7": "192.0.2.7", "2001:db8:1:2::1": "2001:db8:1:2:ffff::2"} {
+		h := openHouse(t)
+		for i := range 10 {
+			if invalid := h.wrong(db.NewUser{Username: "carol", Password: "short", SignUp: true, IP: first}); len(invalid) != 1 { // does not count
+				t.Fatal(invalid)
+			}
+			if err := h.signUp(fmt.Sprintf("user%d", i), first); err != nil {
+				t.Fatal(err)
+			}
+			h.clock.advance(time.Minute)
+		}
+		for range 3 {
+			err := h.signUp("carol", same)
+			if throttled, ok := errors.AsType[db.Throttled](err); !ok || throttled.RetryAfter != 50*time.Minute {
+				t.Errorf("the eleventh from %s: %v", same, err)
+			}
+		}
+		if err := h.signUp("dan", "2001:db8:1:3::1"); err != nil {
+			t.Error("another network:", err)
+		}
+		h.addUser("erin", newPassword) // by command
+		h.reopen()
+		h.clock.advance(50*time.Minute - time.Millisecond)
+		if err := h.Sweep(h.ctx(), h.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.signUp("carol", same); err == nil {
+			t.Error("let in a millisecond too early")
+		}
+		h.clock.advance(time.Millisecond)
+		if err := h.signUp("carol", same); err != nil {
+			t.Error("after an hour:", err)
+		}
+		if err := h.signUp("frank", same); err == nil {
+			t.Error("only the first of the ten has left the window")
+		}
+		h.clock.advance(time.Hour)
+		if err := h.Sweep(h.ctx(), h.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		if n := h.number(`SELECT COUNT(*) FROM attempts`); n != 0 {
+			t.Errorf("%d rows are left after the sweep", n)
+		}
+	}
+}
+
+func TestTwentySignUpsAtOnceAreTen(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	var created atomic.Int32
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			if err := h.signUp(fmt.Sprintf("user%d", i), "192.0.2.7"); err == nil {
+				created.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := h.number(`SELECT COUNT(*) FROM users`); n != 10 || created.Load() != 10 {
+		t.Errorf("%d accounts, %d successes", n, created.Load())
+	}
+}
+
+// A flood costs neither a hash nor a write.
+func TestRefusedSignUpWritesNothing(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	for i := range 10 {
+		if err := h.signUp(fmt.Sprintf("user%d", i), "192.0.2.7"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.Resting()
+	version := h.number(`PRAGMA data_version`)
+	for range 5 {
+		if err := h.signUp("carol", "192.0.2.7"); err == nil {
+			t.Fatal("let in")
+		}
+	}
+	if now := h.number(`PRAGMA data_version`); now != version {
+		t.Error("a refused sign-up was written down")
+	}
+	if h.Resting() {
+		t.Error("a refused sign-up was hashed")
+	}
+}
