@@ -22,7 +22,8 @@ import (
 )
 
 const header = `# Common passwords, from the first million of the "10 million passwords" that Mark Burnett collected from leaks and released
-# into the public domain in 2015. Made by scripts/passwords.
+# into the public domain in 2015, as ordered in SecLists (https://github.com/danielmiessler/SecLists, MIT License, Copyright
+# Daniel Miessler). Made by scripts/passwords.
 `
 
 const (
