@@ -103,6 +103,7 @@ func serve(e *environment) (err error) {
 		return err
 	}
 	limitMemory(0)
+	addProcessors()
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // a closed terminal, or a log that was closed, is no reason to end
 	defer signal.Stop(ignored)
