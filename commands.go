@@ -130,6 +130,9 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 		if errors.Is(err, db.ErrNotFound) {
 			return fmt.Errorf("there is no user %s", printable(*r.User))
 		}
+		if err != nil && count > 0 {
+			return fmt.Errorf("ended %d %s, but not all; repeat the command: %w", count, plural(count, "session"), err)
+		}
 		if err == nil {
 			fmt.Fprintf(e.stdout, "Ended %d %s.\n", count, plural(count, "session"))
 		}

@@ -322,3 +322,16 @@ func TestNothingReachesTheTerminalButText(t *testing.T) {
 		wantText(strings.Join(args[:2], " "), err.Error(), 0)
 	}
 }
+
+// What ends many sessions works in batches. When one fails, the person at the shell learns that others have ended.
+func TestSessionRevokeFailsHalfWay(t *testing.T) {
+	h := openHousehold(t, map[string]int{"ada": 60})
+	change(t, h.path(), `
+		CREATE TRIGGER refuse BEFORE DELETE ON sessions WHEN (SELECT COUNT(*) FROM sessions) <= 10
+		BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	out, err := command(t, "", h.with("session", "revoke", "--all")...)
+	refused(t, err, 1, "ended 50 sessions", "repeat the command")
+	if out != "" || len(h.live()) != 10 {
+		t.Errorf("printed %q; %d sessions are left", out, len(h.live()))
+	}
+}

@@ -119,8 +119,8 @@ func (s *Store) warnOfFiles(err error) {
 	if s.options.Serve {
 		err = errors.Join(err, s.files.note(shutNote))
 	}
-	s.options.Warn(fmt.Sprintf("the files of the database %s were removed or replaced while it was open (%s); nothing is read or written until a restart",
-		s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
+	s.options.Warn(fmt.Sprintf("the files of the database %s were removed or replaced while it was open (%s); "+
+		"nothing is read or written until a restart", s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 }
 
 // dsn is the address of the database for the driver; odd characters of the path are escaped.

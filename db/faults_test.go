@@ -2,17 +2,13 @@ package db_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -170,118 +166,6 @@ func TestDatabaseIsDamaged(t *testing.T) {
 	}
 	if session, err := c.Resume(c.laptop.token); err == nil || errors.Is(err, db.ErrNotFound) {
 		t.Errorf("the door is not shut: %+v, %v", session, err)
-	}
-}
-
-// Without its -wal, what is acknowledged would be gone with the process. Without its -shm, the store would not see what
-// other processes write, nor they what it writes.
-func TestDatabaseFilesAreGone(t *testing.T) {
-	t.Parallel()
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		for name, remove := range map[string]func(string) error{
-			"deleted": os.Remove,
-			"moved":   func(path string) error { return os.Rename(path, path+".moved") },
-			"replaced": func(path string) error {
-				content, err := os.ReadFile(path)
-				return errors.Join(err, os.Rename(path, path+".moved"), os.WriteFile(path, content, 0o600))
-			},
-		} {
-			t.Run("porchlight.db"+suffix+" "+name, func(t *testing.T) {
-				var warnings []string
-				c := openCast(t, func(o *db.Options) { o.Warn = func(w string) { warnings = append(warnings, w) } })
-				c.clock.advance(time.Hour)
-				c.Touch(c.alive(c.phone))
-				if err := c.CheckFiles(); err != nil {
-					t.Fatal("as it was opened:", err)
-				}
-				if err := remove(c.options.Path + suffix); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.CheckFiles(); !errors.Is(err, db.ErrUnavailable) {
-					t.Errorf("beside the requests: %v, want ErrUnavailable", err)
-				}
-				before := c.snapshot()
-				c.refuseWrites()
-				c.refuseReads()
-				if err := c.Close(); err != nil {
-					t.Error("close:", err)
-				}
-				if len(warnings) != 1 || !strings.Contains(warnings[0], "restart") {
-					t.Errorf("warned of %q", warnings)
-				}
-				if after := c.snapshot(); after != before {
-					t.Errorf("the folder was\n%s, and is\n%s", before, after)
-				}
-			})
-		}
-	}
-}
-
-// A write that comes before the next look at the files notices by itself.
-func TestAWriteLooksAtTheFiles(t *testing.T) {
-	t.Parallel()
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		c := openCast(t)
-		if err := os.Remove(c.options.Path + suffix); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); !errors.Is(err, db.ErrUnavailable) {
-			t.Errorf("without porchlight.db%s: %v, want ErrUnavailable", suffix, err)
-		}
-	}
-}
-
-// The files vanish while the write is under way: it may be saved or not, and is no success.
-func TestFilesVanishDuringAWrite(t *testing.T) {
-	t.Parallel()
-	c := openCast(t)
-	err := c.Write(c.ctx(), func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`DELETE FROM sessions`); err != nil {
-			return err
-		}
-		return os.Remove(c.options.Path + "-wal")
-	})
-	if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
-		t.Errorf("got %v, want ErrUncertain", err)
-	}
-	c.refuseReads()
-}
-
-// snapshot is what the data folder holds: name, number, size and time of each file, but for the lock.
-func (c *cast) snapshot() (text string) {
-	c.t.Helper()
-	entries, err := os.ReadDir(filepath.Dir(c.options.Path))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		text += fmt.Sprintln(info.Name(), info.Size(), info.ModTime().UnixNano(), info.Sys().(*syscall.Stat_t).Ino)
-	}
-	return text
-}
-
-// refuseReads wants everything that reads to say that the database does not answer.
-func (c *cast) refuseReads() {
-	c.t.Helper()
-	for name, read := range map[string]func() error{
-		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },
-		"Verify":      func() error { _, err := c.Verify(c.phone.token, "notes.example.com"); return err },
-		"Sessions":    func() error { _, _, err := c.Sessions(c.ctx(), c.alice.ID, 20); return err },
-		"Session":     func() error { _, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID); return err },
-		"AllSessions": func() error { _, err := c.AllSessions(c.ctx(), ""); return err },
-		"Activity":    func() error { _, err := c.Activity(c.ctx(), c.alice.ID, 0, 20); return err },
-		"Users":       func() error { _, err := c.Users(c.ctx()); return err },
-		"HasUsers":    func() error { _, err := c.HasUsers(c.ctx()); return err },
-		"AppRules":    func() error { _, err := c.AppRules(c.ctx()); return err },
-		"Ping":        func() error { return c.Ping() },
-	} {
-		if err := read(); !errors.Is(err, db.ErrUnavailable) {
-			c.t.Errorf("%s: %v, want ErrUnavailable", name, err)
-		}
 	}
 }
 

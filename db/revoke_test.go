@@ -2,7 +2,6 @@ package db_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -378,99 +377,6 @@ func TestRevokeByCommandNotFound(t *testing.T) {
 		}
 	}
 	c.alive(c.laptop)
-}
-
-// failSecondBatch makes the second batch of deleted sessions fail; the first one is on disk then.
-func (c *cast) failSecondBatch() (mend func()) {
-	c.t.Helper()
-	left := len(c.ids()) - db.BatchSize
-	c.exec(fmt.Sprintf(`
-		CREATE TRIGGER refuse BEFORE DELETE ON sessions WHEN (SELECT COUNT(*) FROM sessions) <= %d
-		BEGIN SELECT RAISE(ABORT, 'refused'); END`, left))
-	return func() { c.exec(`DROP TRIGGER refuse`) }
-}
-
-// Revocations that take long let others write in between. One that fails half-way says how far it came, and can be repeated.
-func TestRevokeByCommandInBatches(t *testing.T) {
-	t.Parallel()
-	for name, revoke := range map[string]func(*cast) (int, error){
-		"a user's":    func(c *cast) (int, error) { return c.RevokeUserByCommand(c.ctx(), "alice") },
-		"everybody's": func(c *cast) (int, error) { return c.RevokeAllByCommand(c.ctx()) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := openCast(t)
-			c.expire(2 * db.BatchSize)
-			c.exec(`UPDATE sessions SET expires_at = expires_at + 1000`)
-			all := 2*db.BatchSize + 2
-			if name == "everybody's" {
-				all++
-			}
-			mend := c.failSecondBatch()
-			if count, err := revoke(c); err == nil || count != db.BatchSize {
-				t.Errorf("%d, %v; want the first %d and an error", count, err, db.BatchSize)
-			}
-			mend()
-			if count, err := revoke(c); err != nil || count != all-db.BatchSize {
-				t.Errorf("again: %d, %v; want %d", count, err, all-db.BatchSize)
-			}
-			if n := c.number(`SELECT COUNT(DISTINCT session_id) FROM activity WHERE kind = 'revoked'`); n != int64(all) {
-				t.Errorf("%d were recorded, want %d", n, all)
-			}
-		})
-	}
-}
-
-// An account with many rows goes in batches. Nobody gets in while that lasts, and what failed half-way can be repeated.
-func TestDeleteUserInBatches(t *testing.T) {
-	t.Parallel()
-	for name, remove := range map[string]func(*cast) error{
-		"by command": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
-		"by the user": func(c *cast) error {
-			return c.DeleteAccount(c.ctx(), c.laptop.Session, alicePassword, "192.0.2.10")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := openCast(t)
-			c.exec(`UPDATE users SET is_admin = 1`)
-			c.expire(2 * db.BatchSize)
-			c.exec(`
-				WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-				INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'renamed', $3 FROM n`, 2*db.BatchSize, c.alice.ID, c.clock.now().UnixMilli())
-			mend := c.failSecondBatch()
-			if err := remove(c); err == nil {
-				t.Error("the second batch failed, and nobody was told")
-			}
-			c.over(c.laptop, c.phone)
-			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.10", "")); !errors.Is(err, db.ErrWrongPassword) {
-				t.Errorf("signing in while the account goes: %v", err)
-			}
-			mend()
-			if err := c.DeleteUser(c.ctx(), "alice", false); err != nil {
-				t.Fatal("again:", err)
-			}
-			if left := c.number(`SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1) + (SELECT COUNT(*) FROM activity WHERE user_id = $1) + (SELECT COUNT(*) FROM users WHERE id = $1)`, c.alice.ID); left != 0 {
-				t.Errorf("%d rows are left", left)
-			}
-			c.alive(c.desk)
-		})
-	}
-}
-
-// A disabled user has no sessions. Should a row be left all the same, nobody gets in with it; but it has not expired.
-func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
-	t.Parallel()
-	c := openCast(t)
-	c.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, c.bob.ID)
-	c.over(c.desk)
-	c.flush()
-	if !slices.Contains(c.ids(), c.desk.ID) {
-		t.Error("its row is gone")
-	}
-	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'expired'`); n != 0 {
-		t.Error("it was recorded as expired")
-	}
 }
 
 func TestRevokeAllByCommandCountsWhatWasAlive(t *testing.T) {

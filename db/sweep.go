@@ -17,16 +17,29 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 		func(tx *sql.Tx) (int, error) { return 0, s.bringBackInvitations(tx) },
 		s.sweepSessions,
 		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`, keepSince.UnixMilli(), batchSize)
+			return changeRows(tx, `
+				DELETE FROM activity
+				WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`,
+				keepSince.UnixMilli(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`, s.now()-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
+			return changeRows(tx, `
+				DELETE FROM attempts
+				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
+				s.now()-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
 		},
 		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
-			return changeRows(tx, `DELETE FROM consecutive_failures WHERE key IN (SELECT key FROM consecutive_failures WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`, s.now()-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
+			return changeRows(tx, `
+				DELETE FROM consecutive_failures
+				WHERE key IN (SELECT key FROM consecutive_failures
+				              WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`,
+				s.now()-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
 		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `DELETE FROM invitations WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)
+			return changeRows(tx, `
+				DELETE FROM invitations
+				WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
+				s.now(), batchSize)
 		},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -52,7 +65,8 @@ func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
 // the last start only what a clock that was ahead has made is shortened: a million sessions take seconds to go through.
 func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
-	idle, lifetime, sharedIdle, sharedLifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds(), l.SharedIdleTimeout.Milliseconds(), l.SharedMaxLifetime.Milliseconds()
+	idle, lifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds()
+	sharedIdle, sharedLifetime := l.SharedIdleTimeout.Milliseconds(), l.SharedMaxLifetime.Milliseconds()
 	return s.write(ctx, func(tx *sql.Tx) error {
 		err := changeOne(tx, `
 			UPDATE limits

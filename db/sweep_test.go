@@ -74,6 +74,21 @@ func TestSweepDeletesOldActivity(t *testing.T) {
 	c.alive(c.laptop)
 }
 
+// A disabled user has no sessions. Should a row be left all the same, nobody gets in with it; but it has not expired.
+func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, c.bob.ID)
+	c.over(c.desk)
+	c.flush()
+	if !slices.Contains(c.ids(), c.desk.ID) {
+		t.Error("its row is gone")
+	}
+	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'expired'`); n != 0 {
+		t.Error("it was recorded as expired")
+	}
+}
+
 func TestSweepStopsWhenItIsTold(t *testing.T) {
 	c := openCast(t)
 	c.expire(1)

@@ -31,7 +31,9 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, n
 	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		var alive bool
-		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`, by.ID, by.UserID, now).Scan(&alive)
+		err := tx.QueryRow(`
+			SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`,
+			by.ID, by.UserID, now).Scan(&alive)
 		if err != nil {
 			return err
 		}
@@ -168,7 +170,8 @@ func unavailable(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone), strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
+	case strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
 	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
 	default:
 		return err

@@ -125,7 +125,8 @@ func (w *fileWatch) agree(ctx context.Context) (note string, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again", ErrUnavailable, w.path)
+			return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again",
+				ErrUnavailable, w.path)
 		case <-time.After(lockPoll):
 		}
 	}
