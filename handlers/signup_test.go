@@ -64,6 +64,7 @@ func TestSignUp(t *testing.T) {
 func TestSignUpWaitsForApproval(t *testing.T) {
 	c := openCast(t, openSignUp, behindProxy)
 	carol := c.newClient(firefoxOnLinux)
+	carol.page("/signup").has(t, "once an administrator has approved your account")
 	carol.form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
 	carol.page("/sessions").is(t, 200)
 	carol.page("/account").is(t, 200)
