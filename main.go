@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+
 	"porchlight/db"
 	"porchlight/handlers"
 )
@@ -121,55 +123,86 @@ func serve(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	// Not before the port is ours: a start that fails must not end the sessions of the server that runs.
-	if err := store.ApplyLimits(e.ctx); err != nil {
-		return errors.Join(fmt.Errorf("cannot write to the database: %w", err), listener.Close())
-	}
-	e.settings.useRealPort(listener.Addr())
-	e.settings.warn(log)
-	if err := warnOfNoAdministrator(e.ctx, store, log); err != nil {
-		return errors.Join(err, listener.Close())
-	}
 	out := e.settings.openQueue(e.stdout)
 	defer out.close()
-	setupToken, err := announce(e, out, store, listener.Addr())
+	app, err := newApp(e, store, listener.Addr(), out, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	app := handlers.New(handlers.Options{
-		Store: store, URL: e.settings.url, CookieDomain: e.settings.CookieDomain, TrustedProxies: e.settings.proxies, Signup: e.settings.Signup == "open", SetupToken: setupToken, Log: log,
-	})
+	defer startBackground(e, store, listener, log)()
+	return serveUntilDone(e.ctx, app, listener, log)
+}
 
-	background, stop := context.WithCancel(context.WithoutCancel(e.ctx))
+// newApp wires the app together once the port is the server's own: a start that fails must change nothing for the server
+// that runs.
+func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger) (*fiber.App, error) {
+	if err := store.ApplyLimits(e.ctx); err != nil {
+		return nil, fmt.Errorf("cannot write to the database: %w", err)
+	}
+	e.settings.useRealPort(address)
+	e.settings.warn(log)
+	if err := warnOfNoAdministrator(e.ctx, store, log); err != nil {
+		return nil, err
+	}
+	setupToken, err := announce(e, out, store, address)
+	if err != nil {
+		return nil, err
+	}
+	return handlers.New(handlers.Options{
+		Store:          store,
+		URL:            e.settings.url,
+		CookieDomain:   e.settings.CookieDomain,
+		TrustedProxies: e.settings.proxies,
+		Signup:         e.settings.Signup == "open",
+		SetupToken:     setupToken,
+		Log:            log,
+	}), nil
+}
+
+// startBackground starts the work beside the requests. It goes on after the context of e has ended, until stop is called.
+func startBackground(e *environment, store *db.Store, listener *listener, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(e.ctx))
 	var running sync.WaitGroup
-	running.Go(func() { keep(background, log, "write the notes of activity", store.FlushEvery(), store.Flush) })
-	running.Go(func() {
-		keep(background, log, "sweep", e.settings.SweepInterval, func(ctx context.Context) error {
+	for _, work := range []struct {
+		what  string
+		every time.Duration
+		do    func(context.Context) error
+	}{
+		{"write the notes of activity", store.FlushEvery(), store.Flush},
+		{"sweep", e.settings.SweepInterval, func(ctx context.Context) error {
 			return store.Sweep(ctx, time.Now().Add(-e.settings.ActivityRetention))
-		})
-	})
-	running.Go(func() {
-		keep(background, log, "limit memory", limitEvery, func(context.Context) error {
+		}},
+		{"checkpoint the database", db.CheckpointEvery, store.Checkpoint},
+		{"limit memory", limitEvery, func(context.Context) error {
 			limitMemory(listener.count())
 			return nil
-		})
-	})
-	running.Go(func() { keep(background, log, "return memory", returnEvery, returnMemory) })
-	running.Go(func() { keep(background, log, "checkpoint the database", db.CheckpointEvery, store.Checkpoint) })
+		}},
+		{"return memory", returnEvery, returnMemory},
+	} {
+		running.Go(func() { runEvery(ctx, log, work.what, work.every, work.do) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// serveUntilDone answers requests until the context ends, then lets those that are under way finish.
+func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
 	select {
-	case err = <-served:
-	case <-e.ctx.Done():
-		log.Info("stopping")
-		// Browsers keep connections open on which they ask nothing: to cut those off is no failure.
-		if err = app.ShutdownWithTimeout(shutdownWait); errors.Is(err, context.DeadlineExceeded) {
-			log.Warn("cut off the connections that were still open", "after", shutdownWait)
-			err = nil
-		}
+	case err := <-served:
+		return err
+	case <-ctx.Done():
 	}
-	stop()
-	running.Wait()
+	log.Info("stopping")
+	// Browsers keep connections open on which they ask nothing: to cut those off is no failure.
+	err := app.ShutdownWithTimeout(shutdownWait)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("cut off the connections that were still open", "after", shutdownWait)
+		return nil
+	}
 	return err
 }
 
@@ -188,8 +221,8 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// keep does something again and again, and tells when it fails; it is tried again the next time.
-func keep(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
+// runEvery does something at an interval until the context ends. It logs a failure, and tries again the next time.
+func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
