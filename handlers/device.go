@@ -43,20 +43,27 @@ type deviceNamer struct {
 	parsing chan struct{}
 }
 
-// newDeviceNamer takes some 50 ms and 10 MB: make one. The parser's patterns for makes and models of devices, which are
-// most of them, are left out: no name needs them.
 func newDeviceNamer() deviceNamer {
+	return deviceNamer{userAgentParser().Parse, make(chan struct{}, 1)}
+}
+
+// userAgentParser takes some 50 ms and 10 MB, so the process has only one. The patterns for makes and models of devices, which
+// are most of them, are left out: no name needs them.
+var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 	var patterns uaparser.RegexDefinitions
 	if err := yaml.Unmarshal(uaparser.DefinitionYaml, &patterns); err != nil {
 		panic(err) // they are built in
 	}
 	patterns.Device = nil
-	parser, err := uaparser.New(uaparser.WithRegexDefinitions(patterns), uaparser.WithMode(uaparser.EOsLookUpMode|uaparser.EUserAgentLookUpMode), uaparser.WithCacheSize(1))
+	parser, err := uaparser.New(
+		uaparser.WithRegexDefinitions(patterns),
+		uaparser.WithMode(uaparser.EOsLookUpMode|uaparser.EUserAgentLookUpMode),
+		uaparser.WithCacheSize(1))
 	if err != nil {
 		panic(err)
 	}
-	return deviceNamer{parser.Parse, make(chan struct{}, 1)}
-}
+	return parser
+})
 
 var unknownDevice = device{"Unknown device", "unknown"}
 
