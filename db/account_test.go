@@ -162,6 +162,7 @@ func (s *accountStore) wantErr(got, want error) {
 }
 
 func TestSetPasswordEndsEverySession(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
@@ -196,6 +197,7 @@ func TestSetPasswordEndsEverySession(t *testing.T) {
 
 // A user who was authenticated just before the password was set must not get a session out of the old password.
 func TestSignInAgainstSetPassword(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -212,6 +214,7 @@ func TestSignInAgainstSetPassword(t *testing.T) {
 }
 
 func TestDisableAndEnableUser(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
@@ -243,6 +246,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 }
 
 func TestDeleteUser(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice := s.add(db.NewUser{Username: "alice"})
@@ -276,6 +280,7 @@ func TestDeleteUser(t *testing.T) {
 
 // What was noted in memory of an account that is gone must not keep the rest from being written.
 func TestFlushAfterAccountWasDeleted(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
@@ -296,6 +301,7 @@ func TestFlushAfterAccountWasDeleted(t *testing.T) {
 }
 
 func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	alice := s.add(db.NewUser{Username: "alice"}) // the first: an administrator
@@ -317,6 +323,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 }
 
 func TestTwoAdministratorsDeleteThemselvesAtOnce(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	_, one := s.signIn(s.add(db.NewUser{Username: "alice"}), "Firefox on Linux")
@@ -343,6 +350,7 @@ func TestTwoAdministratorsDeleteThemselvesAtOnce(t *testing.T) {
 }
 
 func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -355,6 +363,7 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 
 // A name is free for somebody else after its account was deleted, and nothing that was counted against it stands.
 func TestDeleteAccountForgetsItsAttempts(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})

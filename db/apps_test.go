@@ -87,6 +87,7 @@ func (h *house) moveAway() {
 }
 
 func TestFlushWritesWhatWasUsed(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes, "photos.example.com")
 	c.clock.advance(time.Second)
@@ -113,6 +114,7 @@ func TestFlushWritesWhatWasUsed(t *testing.T) {
 }
 
 func TestCloseWritesWhatWasUsed(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes)
 	c.reopen()
@@ -120,6 +122,7 @@ func TestCloseWritesWhatWasUsed(t *testing.T) {
 }
 
 func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
 	devices := []device{}
@@ -171,6 +174,7 @@ func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, 
 }
 
 func TestAppsGoWithTheirSession(t *testing.T) {
+	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
 		for _, d := range slices.Concat(over, left) {
 			c.use(d, notes, "photos.example.com")
@@ -193,6 +197,7 @@ func TestAppsGoWithTheirSession(t *testing.T) {
 
 // A request may be let through just before its session ends: its note finds no session, makes no row, and is not kept.
 func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
+	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
 		var late []db.Verified
 		for _, d := range slices.Concat(over, left) {
@@ -231,6 +236,7 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 
 // The session that changes its password goes on under a new token, and so does its list.
 func TestTheSessionThatStaysKeepsItsApps(t *testing.T) {
+	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
 		c.use(c.laptop, notes)
@@ -255,6 +261,7 @@ func TestTheSessionThatStaysKeepsItsApps(t *testing.T) {
 }
 
 func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.desk, made(0)) // where the laptop was, too: what goes from its list stays in this
 	c.flush()
@@ -287,6 +294,7 @@ func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
 // A client may ask for any host under the cookie domain: neither the memory nor the table fills, and nobody else's
 // notes are crowded out.
 func TestWhatAClientMakesUpIsBounded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.countWrites()
 	first := c.verify(c.laptop, made(0))
@@ -322,6 +330,7 @@ func TestWhatAClientMakesUpIsBounded(t *testing.T) {
 
 // While nothing can be written, the bound holds, and nothing that was noted is lost.
 func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.countWrites()
 	c.exec(`CREATE TRIGGER refuse_apps BEFORE INSERT ON session_apps BEGIN SELECT RAISE(ABORT, 'refused'); END`)
@@ -349,6 +358,7 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 
 // Nor do they wait for what else cannot be written for ever.
 func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(time.Hour)
 	c.Touch(c.alive(c.laptop))
@@ -364,6 +374,7 @@ func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
 
 // A batch that is refused half-way leaves nothing half done.
 func TestABatchOfAppsIsWrittenAsAWhole(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`CREATE TRIGGER refuse_one BEFORE INSERT ON session_apps WHEN NEW.host = 'photos.example.com' BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	c.use(c.laptop, notes, "photos.example.com", "wiki.example.com")
@@ -377,6 +388,7 @@ func TestABatchOfAppsIsWrittenAsAWhole(t *testing.T) {
 }
 
 func TestAUseDuringAFlushIsNotLost(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes)
 	arrived, release := c.holdWriter()
@@ -403,6 +415,7 @@ func TestAUseDuringAFlushIsNotLost(t *testing.T) {
 
 // What is noted while a flush is under way is for the next one, which finds two flushes' worth at most.
 func TestWhatAClientMakesUpDuringAFlushIsBounded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, made(0))
 	arrived, release := c.holdWriter()
@@ -423,6 +436,7 @@ func TestWhatAClientMakesUpDuringAFlushIsBounded(t *testing.T) {
 }
 
 func TestAppsAreListedLastUsedFirst(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	first := c.clock.now()
 	c.use(c.laptop, "wiki.example.com", "photos.example.com")
@@ -473,6 +487,7 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 }
 
 func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
+	t.Parallel()
 	got := db.AppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000").All()
 	var hosts []string
 	for _, use := range got {
@@ -484,6 +499,7 @@ func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 }
 
 func TestNoAppsAreNoList(t *testing.T) {
+	t.Parallel()
 	if got := db.AppUses("").All(); got != nil {
 		t.Errorf("%v", got)
 	}
@@ -496,6 +512,7 @@ func TestNoAppsAreNoList(t *testing.T) {
 // Many requests and flushes at once, with one session ending in their midst: every note comes to disk but those of the one
 // that ended.
 func TestManyUseAppsAtOnce(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	const hosts = 20
 	var all sync.WaitGroup

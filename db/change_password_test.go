@@ -13,6 +13,7 @@ import (
 )
 
 func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
 		c.clock.advance(time.Hour)
@@ -48,6 +49,7 @@ func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
 }
 
 func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name         string
 		prepare      func(*cast)
@@ -103,6 +105,7 @@ func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
 }
 
 func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	passwords := []string{newPassword, "anchor velour biscuit thunder"}
 	devices := []device{c.laptop, c.phone}

@@ -106,6 +106,7 @@ func (c *cast) recover() {
 }
 
 func TestLockedByAnotherProcess(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(time.Hour)
 	c.Touch(c.alive(c.phone))
@@ -126,6 +127,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 }
 
 func TestDiskIsFull(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(time.Hour)
 	c.Touch(c.alive(c.phone))
@@ -159,6 +161,7 @@ func TestDiskIsFull(t *testing.T) {
 }
 
 func TestDatabaseIsDamaged(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	if err := os.Truncate(c.options.Path, 4096); err != nil {
@@ -217,6 +220,7 @@ func (c *cast) failDisk(device string) (mend func()) {
 // After a COMMIT that failed nobody can say whether the change is in the WAL. Nobody is told that nothing was changed, and a
 // small write follows as soon as the disk works again, over the frames that may be there.
 func TestCommitFails(t *testing.T) {
+	t.Parallel()
 	for _, device := range []string{"/dev/full", "/dev/null"} {
 		t.Run(device, func(t *testing.T) {
 			c := openCast(t)
@@ -254,6 +258,7 @@ func TestCommitFails(t *testing.T) {
 }
 
 func TestAWriteThatWasBegunOutlivesItsRequest(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	ctx, cancel := context.WithCancel(c.ctx())
 	cancel()
@@ -269,6 +274,7 @@ func TestAWriteThatWasBegunOutlivesItsRequest(t *testing.T) {
 }
 
 func TestCloseWritesWhatWasNoted(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(time.Hour)
@@ -292,6 +298,7 @@ func TestCloseWritesWhatWasNoted(t *testing.T) {
 }
 
 func TestAClosedStoreLetsNobodyIn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // forms, would slip past the rule that was made for it.
 
 func TestCanonicalHost(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + "." + strings.Repeat("d", 61)
 	for _, test := range []struct{ text, host, port string }{
 		{"notes.example.com", "notes.example.com", ""},

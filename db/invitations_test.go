@@ -27,6 +27,7 @@ func (s *accountStore) accept(token, password string) error {
 }
 
 func TestInviteNewAccount(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	token := s.invite(db.NewUser{Username: " Carol ", Email: "Carol@Example.com"})
@@ -49,6 +50,7 @@ func TestInviteNewAccount(t *testing.T) {
 }
 
 func TestInviteExistingAccount(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -81,6 +83,7 @@ func TestInviteExistingAccount(t *testing.T) {
 }
 
 func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice", Email: "alice@example.com"})
 	for _, new := range []db.NewUser{
@@ -96,6 +99,7 @@ func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
 }
 
 func TestInvitationTokenIsNowhere(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	for _, name := range []string{"alice", "carol"} {
@@ -114,6 +118,7 @@ func TestInvitationTokenIsNowhere(t *testing.T) {
 }
 
 func TestInvitationIsGoodOnce(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"alice", "carol"} {
 		s := openAccountStore(t)
 		s.add(db.NewUser{Username: "alice"})
@@ -127,6 +132,7 @@ func TestInvitationIsGoodOnce(t *testing.T) {
 }
 
 func TestInvitationLasts72Hours(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"alice", "carol"} {
 		s := openAccountStore(t)
 		s.add(db.NewUser{Username: "alice"})
@@ -153,6 +159,7 @@ func TestInvitationLasts72Hours(t *testing.T) {
 }
 
 func TestInvitationIsVoid(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for name, after := range map[string]func(s *accountStore, by db.Session) error{
 		"a newer one": func(s *accountStore, _ db.Session) error {
@@ -197,6 +204,7 @@ func TestInvitationIsVoid(t *testing.T) {
 }
 
 func TestInviteNewerVoidsOlderForNewAccount(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	old := s.invite(db.NewUser{Username: "carol", IsAdmin: true, Email: "carol@example.com"})
@@ -207,6 +215,7 @@ func TestInviteNewerVoidsOlderForNewAccount(t *testing.T) {
 }
 
 func TestInviteDisabledAccount(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.add(db.NewUser{Username: "bob"})
@@ -221,6 +230,7 @@ func TestInviteDisabledAccount(t *testing.T) {
 }
 
 func TestInvitationOfNameTakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	token := s.invite(db.NewUser{Username: "carol", IsAdmin: true})
@@ -241,6 +251,7 @@ func TestInvitationOfNameTakenMeanwhile(t *testing.T) {
 }
 
 func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"alice", "carol"} {
 		s := openAccountStore(t)
 		s.add(db.NewUser{Username: "alice"})
@@ -273,6 +284,7 @@ func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
 
 // An invitation from before the account was made does not outlive it: the link would make it again.
 func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -285,6 +297,7 @@ func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
 }
 
 func TestInvitationOfADisabledAccount(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})

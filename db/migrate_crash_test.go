@@ -36,6 +36,7 @@ var landed = map[string]string{
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {
+	t.Parallel()
 	names, err := fs.Glob(migrations.FS, "*.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +130,7 @@ func colours(t testing.TB, dies int) map[string]string {
 
 // TestMigrateAndDie is the process that TestKilledBetweenMigrations kills.
 func TestMigrateAndDie(t *testing.T) {
+	t.Parallel()
 	path, dies := os.Getenv(crashVariable), 0
 	if path == "" {
 		t.Skip("only for TestKilledBetweenMigrations")

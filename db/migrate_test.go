@@ -81,6 +81,7 @@ func read(t testing.TB, path string) []byte {
 }
 
 func TestOpenMakesANewDatabase(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	if got, want := h.version(), newest(t); got != want {
 		t.Errorf("version %d, want %d", got, want)
@@ -100,6 +101,7 @@ func TestOpenMakesANewDatabase(t *testing.T) {
 }
 
 func TestOpenAgainFindsWhatWasThere(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.reopen()
 	for _, d := range []device{c.laptop, c.phone, c.desk} {
@@ -113,6 +115,7 @@ func TestOpenAgainFindsWhatWasThere(t *testing.T) {
 }
 
 func TestOpenTwiceAtOnce(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "data", "porchlight.db")
 	stores := make([]*db.Store, 4)
 	var all sync.WaitGroup
@@ -151,6 +154,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 }
 
 func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		make  func(t *testing.T, path string)
@@ -225,6 +229,7 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 }
 
 func TestMigrationKeepsACopy(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if err := db.MigrateWith(t.Context(), c.options.Path, withSteps(t, map[string]string{"00098_colours.sql": `ALTER TABLE users ADD COLUMN colour TEXT;`})); err != nil {
 		t.Fatal(err)
@@ -249,6 +254,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 }
 
 func TestMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
+	t.Parallel()
 	const good = `ALTER TABLE users ADD COLUMN colour TEXT;`
 	for name, steps := range map[string]map[string]string{
 		"the second of two steps":                   {"00098_good.sql": good, "00099_bad.sql": `ALTER TABLE nothing ADD COLUMN colour TEXT;`},
@@ -277,6 +283,7 @@ func TestMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
 }
 
 func TestMigrationThatRebuildsATableKeepsItsChildren(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	schema := strings.Replace(c.text(`SELECT sql FROM sqlite_master WHERE name = 'users'`), "CREATE TABLE users", "CREATE TABLE users_new", 1)
 	before := c.ids()
@@ -296,6 +303,7 @@ func TestMigrationThatRebuildsATableKeepsItsChildren(t *testing.T) {
 }
 
 func TestFilesAreTheirOwnersAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if info, err := os.Stat(filepath.Dir(c.options.Path)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v, %v", info.Mode(), err)
@@ -310,6 +318,7 @@ func TestFilesAreTheirOwnersAlone(t *testing.T) {
 }
 
 func TestOpenInAFolderOfAnyName(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"my data", "50% off?", "a#b", "a&_sync=OFF", "é:ü", "file:x", "+plus+"} {
 		path := filepath.Join(t.TempDir(), name, "porchlight.db")
 		store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: testHashCost})
@@ -328,6 +337,7 @@ func TestOpenInAFolderOfAnyName(t *testing.T) {
 }
 
 func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	setting := func(pool *sql.DB, name string) (value string) {
 		if err := pool.QueryRow(`PRAGMA ` + name).Scan(&value); err != nil {
@@ -356,6 +366,7 @@ func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
 
 // Sessions from before Porchlight knew of apps live on, and are used for apps from then on.
 func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
+	t.Parallel()
 	const before = 5
 	path := filepath.Join(t.TempDir(), "porchlight.db")
 	steps := withSteps(t, nil)

@@ -199,6 +199,7 @@ const lockVariable = "PORCHLIGHT_TEST_LOCK"
 
 // TestHoldTheWriteLock is the other process in the tests below.
 func TestHoldTheWriteLock(t *testing.T) {
+	t.Parallel()
 	path := os.Getenv(lockVariable)
 	if path == "" {
 		t.Skip("only for the tests that need another process")

@@ -32,6 +32,7 @@ const (
 )
 
 func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, password, reason string
 	}{
@@ -62,6 +63,7 @@ func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
 }
 
 func TestPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, func(o *db.Options) { o.Site = "login.lighthouse.example" })
 	for _, test := range []struct {
 		password, reason string
@@ -94,6 +96,7 @@ func TestPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 }
 
 func TestPasswordsThatRepeatThemselvesAreRefused(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	for _, password := range []string{
 		strings.Repeat("ab", 8), strings.Repeat("ab", 7) + "a", strings.Repeat("love", 8), strings.Repeat("dragon ", 4), strings.Repeat("monkey", 40),
@@ -106,6 +109,7 @@ func TestPasswordsThatRepeatThemselvesAreRefused(t *testing.T) {
 }
 
 func TestGoodPassphrasesAreAccepted(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, func(o *db.Options) { o.Site = "login.lighthouse.example" })
 	for i, password := range []string{
 		alicePassword,
@@ -129,6 +133,7 @@ func TestGoodPassphrasesAreAccepted(t *testing.T) {
 }
 
 func TestPasswordIsCheckedAsItWasTyped(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	long := characters(256, oneByte)
 	spaced := "  Lantern velvet orbit marmalade "
@@ -159,6 +164,7 @@ func TestPasswordIsCheckedAsItWasTyped(t *testing.T) {
 }
 
 func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	const typed = "Zahnbürste café Ölgemälde Kürbis"
 	composed, decomposed := norm.NFC.String(typed), norm.NFD.String(typed)
@@ -188,6 +194,7 @@ func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
 }
 
 func TestPasswordHashIsArgon2id(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	h.addUser("alice", alicePassword)
 	h.addUser("twin", alicePassword)
@@ -206,6 +213,7 @@ func TestPasswordHashIsArgon2id(t *testing.T) {
 }
 
 func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		cost  db.HashCost
@@ -246,6 +254,7 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 
 // Two people's browsers, or one's two tabs: both typed the right password.
 func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.reopen(func(o *db.Options) { o.HashCost = db.HashCost{Memory: 16, Time: 1} })
 	arrived, release := c.holdWriter()
@@ -268,6 +277,7 @@ func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
 }
 
 func TestCorruptHashIsNotAPass(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, hash := range []string{
 		"x", "$", "$$$$$", alicePassword, "$2a$10$abcdefghijklmnopqrstuv",
@@ -296,6 +306,7 @@ func TestCorruptHashIsNotAPass(t *testing.T) {
 }
 
 func TestHashingIsBounded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var all sync.WaitGroup
 	done := make(chan struct{})
@@ -338,6 +349,7 @@ func TestHashingIsBounded(t *testing.T) {
 }
 
 func TestHashingTwoAtOnce(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var now, most int
 	var mu sync.Mutex
@@ -367,6 +379,7 @@ func TestHashingTwoAtOnce(t *testing.T) {
 // A sign that stands for a letter is read as that letter, and no password is so odd that it keeps the others waiting: the
 // scorer's own way of reading such signs would look at 10^9 combinations here.
 func TestPasswordsWithSignsForLetters(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	for password, weak := range map[string]bool{
 		"p@$$w0rdp@55w0rd": true, "1l0vey0u1l0vey0u!": true, "4lice4lice4lice": true,
@@ -387,6 +400,7 @@ func TestPasswordsWithSignsForLetters(t *testing.T) {
 
 // Hashing takes 19 MiB each time. Once nothing was hashed for a second, that is given back.
 func TestHashingGivesItsMemoryBack(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	if h.Resting() {
 		t.Error("the memory is about to be given back before anything was hashed")

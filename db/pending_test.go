@@ -22,6 +22,7 @@ func limitsInMilliseconds(o *db.Options) {
 }
 
 func TestTouchIsNotedNowAndThen(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		change func(*db.Options)
@@ -59,6 +60,7 @@ func TestTouchIsNotedNowAndThen(t *testing.T) {
 }
 
 func TestLimitsInMilliseconds(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, limitsInMilliseconds)
 	alice := h.addUser("alice", alicePassword)
 	unused, busy := h.signIn(alice, firefoxOnLinux, "192.0.2.10"), h.signIn(alice, safariOnIPhone, "192.0.2.11")
@@ -78,6 +80,7 @@ func TestLimitsInMilliseconds(t *testing.T) {
 }
 
 func TestFlushEveryIsSoonEnough(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		idle, shared, want time.Duration
 	}{
@@ -96,6 +99,7 @@ func TestFlushEveryIsSoonEnough(t *testing.T) {
 }
 
 func TestFlushWritesMoreThanOneBatch(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, func(o *db.Options) { o.MaxSessions = 10 * db.FlushBatch })
 	alice := h.addUser("alice", alicePassword)
 	n := 2*db.FlushBatch + 1
@@ -118,6 +122,7 @@ func TestFlushWritesMoreThanOneBatch(t *testing.T) {
 }
 
 func TestTouchNeverBringsASessionBack(t *testing.T) {
+	t.Parallel()
 	t.Run("revoked", func(t *testing.T) {
 		c := openCast(t)
 		c.clock.advance(time.Hour)
@@ -145,6 +150,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 }
 
 func TestTouchesWhileOneRevokes(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var revoked atomic.Bool
 	var all sync.WaitGroup
@@ -191,6 +197,7 @@ func TestTouchesWhileOneRevokes(t *testing.T) {
 }
 
 func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
 	for _, by := range []time.Duration{time.Hour, 365 * 24 * time.Hour} {
 		c := openCast(t)
 		c.clock.advance(db.DefaultLimits.IdleTimeout)
@@ -212,6 +219,7 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 }
 
 func TestATouchThatWasNotedDoesNotSaveARefusedSession(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(time.Hour)
 	c.Touch(c.alive(c.laptop))
@@ -226,6 +234,7 @@ func TestATouchThatWasNotedDoesNotSaveARefusedSession(t *testing.T) {
 }
 
 func TestAClockThatWasAYearAheadSilencesNoTouch(t *testing.T) {
+	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
@@ -250,6 +259,7 @@ func (c *cast) failToSignIn(name, ip, deviceName string) {
 }
 
 func TestFailedSignInsAreCountedInOneRow(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	known := len(c.activity(c.alice))
 	want := func(want ...happening) {
@@ -284,6 +294,7 @@ func TestFailedSignInsAreCountedInOneRow(t *testing.T) {
 }
 
 func TestFailedSignInsOfUnknownNamesAreNotWritten(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	before := c.number(`SELECT COUNT(*) FROM activity`)
 	c.failToSignIn("carol", "192.0.2.66", "curl")
@@ -295,6 +306,7 @@ func TestFailedSignInsOfUnknownNamesAreNotWritten(t *testing.T) {
 }
 
 func TestFailedSignInsOfADisabledUserAreCounted(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.66", "curl")); !errors.Is(err, db.ErrWrongPassword) {
@@ -305,6 +317,7 @@ func TestFailedSignInsOfADisabledUserAreCounted(t *testing.T) {
 }
 
 func TestFailedSignInsInMemoryAreBounded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for i := range db.PendingFailures + 1 {
 		c.NoteFailure(c.alice.ID, fmt.Sprintf("2001:db8::%x", i), "curl")
@@ -323,6 +336,7 @@ func TestFailedSignInsInMemoryAreBounded(t *testing.T) {
 }
 
 func TestWhatIsNotedDuringAFlushIsNotLost(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.failToSignIn("alice", "192.0.2.66", "curl")
 	arrived, release := c.holdWriter()
@@ -339,6 +353,7 @@ func TestWhatIsNotedDuringAFlushIsNotLost(t *testing.T) {
 }
 
 func TestTwoFlushesAtOnceCountOnce(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.failToSignIn("alice", "192.0.2.66", "curl")
 	arrived, release := c.holdWriter()
@@ -358,6 +373,7 @@ func TestTwoFlushesAtOnceCountOnce(t *testing.T) {
 }
 
 func TestWhatCannotBeWrittenStaysNoted(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(30 * time.Minute)

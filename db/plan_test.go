@@ -95,6 +95,7 @@ var (
 func isStatement(sql string) bool { return statementPattern.MatchString(sql) }
 
 func TestEveryHotStatementUsesAnIndex(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	plans := map[string]string{}
 	for name, all := range statements(t) {

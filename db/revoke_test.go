@@ -132,6 +132,7 @@ func openEndings(t *testing.T) (*cast, map[string]device) {
 }
 
 func TestEveryEndingIsRecorded(t *testing.T) {
+	t.Parallel()
 	for _, test := range endings {
 		t.Run(test.name, func(t *testing.T) {
 			c, devices := openEndings(t)
@@ -169,6 +170,7 @@ func TestEveryEndingIsRecorded(t *testing.T) {
 }
 
 func TestNothingEndsThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
 	for _, test := range endings {
 		t.Run(test.name, func(t *testing.T) {
 			c, devices := openEndings(t)
@@ -196,6 +198,7 @@ func TestNothingEndsThatCannotBeRecorded(t *testing.T) {
 }
 
 func TestRevokeReturnsWhatEnded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	ended, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
 	if want := (db.Ended{ID: c.laptop.ID, UserID: c.alice.ID, DeviceName: firefoxOnLinux, IP: "192.0.2.10"}); err != nil || ended != want {
@@ -212,6 +215,7 @@ func TestRevokeReturnsWhatEnded(t *testing.T) {
 }
 
 func TestRevokeNotFound(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		id   func(*cast) string
@@ -251,6 +255,7 @@ func TestRevokeNotFound(t *testing.T) {
 }
 
 func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(30 * time.Minute)
@@ -276,6 +281,7 @@ func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
 
 // Whoever was signed out while the request was on its way changes nothing any more, and is not told of a success.
 func TestASessionThatIsOverChangesNothing(t *testing.T) {
+	t.Parallel()
 	for state, finish := range map[string]func(*cast){
 		"signed out": func(c *cast) {
 			if err := c.SignOut(c.ctx(), c.laptop.Session); err != nil {
@@ -311,6 +317,7 @@ func TestASessionThatIsOverChangesNothing(t *testing.T) {
 
 // Two devices that press "Sign out everywhere else" at once do not both end: whoever is first survives.
 func TestRevokeOthersAtOnceLeavesOne(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var counts [2]int
 	var both sync.WaitGroup
@@ -329,6 +336,7 @@ func TestRevokeOthersAtOnceLeavesOne(t *testing.T) {
 }
 
 func TestSignInAgainstRevokeOthersLosesNothing(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var both sync.WaitGroup
 	var fresh device
@@ -350,6 +358,7 @@ func TestSignInAgainstRevokeOthersLosesNothing(t *testing.T) {
 }
 
 func TestSignOutIsRepeatable(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for range 2 {
 		if err := c.SignOut(c.ctx(), c.phone.Session); err != nil {
@@ -365,6 +374,7 @@ func TestSignOutIsRepeatable(t *testing.T) {
 }
 
 func TestRevokeByCommandNotFound(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(30 * time.Minute)
@@ -380,6 +390,7 @@ func TestRevokeByCommandNotFound(t *testing.T) {
 }
 
 func TestRevokeAllByCommandCountsWhatWasAlive(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(30 * time.Minute)

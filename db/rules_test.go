@@ -22,6 +22,7 @@ func (h *house) wantRules(want ...db.AppRule) {
 
 // Each step adds to what the rule allows; none takes away.
 func TestAllowAppAdds(t *testing.T) {
+	t.Parallel()
 	type step struct {
 		admins bool
 		users  []string
@@ -84,6 +85,7 @@ func TestAllowAppAdds(t *testing.T) {
 // A misspelt name changes nothing. A rule for the other names would be open to fewer people than the default, and no names
 // at all would mean everybody.
 func TestAllowAppWithAnUnknownUserChangesNothing(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		admins  bool
 		users   []string
@@ -140,6 +142,7 @@ var hostsOfRules = []struct{ text, host string }{
 }
 
 func TestRulesAreKeptByTheOneFormOfTheirHost(t *testing.T) {
+	t.Parallel()
 	for _, test := range hostsOfRules {
 		c := openCast(t)
 		if got := c.allow(test.text, true); got.Host != test.host {
@@ -155,6 +158,7 @@ func TestRulesAreKeptByTheOneFormOfTheirHost(t *testing.T) {
 }
 
 func TestWhatIsNoHostHasNoRule(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, text := range []string{
 		"", " ", ".", "*", "*.", "**", "*example.com", "*.*.example.com", "notes.*.com", "notes.example.*", "*.*", "*.:80",
@@ -177,6 +181,7 @@ func TestWhatIsNoHostHasNoRule(t *testing.T) {
 }
 
 func TestRulesAreListedByHost(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.wantRules()
 	for _, host := range []string{"wiki.example.com", "*.example.com", notes, "localhost", "192.0.2.7", "[2001:db8::1]", "bank.example.com"} {
@@ -190,6 +195,7 @@ func TestRulesAreListedByHost(t *testing.T) {
 }
 
 func TestRemoveAppRule(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	siblings := c.allow("*.example.com", false)
 	c.allow(notes, true, "bob")
@@ -215,6 +221,7 @@ func TestRemoveAppRule(t *testing.T) {
 
 // Half a rule would shut out those who were to be let in, or let in the wrong ones.
 func TestARuleIsWrittenAsAWhole(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`CREATE TRIGGER refuse BEFORE INSERT ON app_rule_users WHEN NEW.user_id = ` + c.text(`SELECT id FROM users WHERE username = 'bob'`) + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	if _, err := c.AllowApp(c.ctx(), notes, true, "alice", "bob"); err == nil {
@@ -226,6 +233,7 @@ func TestARuleIsWrittenAsAWhole(t *testing.T) {
 
 // What was not committed does not come back as what holds now.
 func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
 	c.exec(`CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
@@ -236,6 +244,7 @@ func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
 }
 
 func TestRulesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	rule := c.allow(notes, true)
 	release := c.lock()

@@ -19,6 +19,7 @@ import (
 )
 
 func TestSignInMakesANewTokenEachTime(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	again := c.signIn(c.alice, firefoxOnLinux, "192.0.2.10")
 	tokens, ids := map[string]bool{}, map[string]bool{}
@@ -38,6 +39,7 @@ func TestSignInMakesANewTokenEachTime(t *testing.T) {
 }
 
 func TestSignInReturnsWhatIsStored(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10", shared, func(n *db.NewSession) { n.DeviceKind = "tablet" })
@@ -58,6 +60,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 }
 
 func TestSessionIDIsNotDerivedFromTheToken(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	hash := sha256.Sum256([]byte(c.laptop.token))
 	for _, from := range []string{
@@ -72,6 +75,7 @@ func TestSessionIDIsNotDerivedFromTheToken(t *testing.T) {
 }
 
 func TestNoTokenIsInAnyFile(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	newToken, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, false)
 	if err != nil {
@@ -121,6 +125,7 @@ func folder(t testing.TB, database string) []string {
 }
 
 func TestResumeRefusesWhatIsNotAToken(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	hash := sha256.Sum256([]byte(c.laptop.token))
 	for name, token := range map[string]string{
@@ -134,6 +139,7 @@ func TestResumeRefusesWhatIsNotAToken(t *testing.T) {
 }
 
 func TestResumeEndsAtTheLimits(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	limits := db.DefaultLimits
 	for _, test := range []struct {
@@ -169,6 +175,7 @@ func TestResumeEndsAtTheLimits(t *testing.T) {
 }
 
 func TestResumeRefusesADisabledUser(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 	c.over(c.laptop, c.phone)
@@ -185,6 +192,7 @@ func TestResumeRefusesADisabledUser(t *testing.T) {
 }
 
 func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]string{
 		"disabled": `UPDATE users SET disabled = 1 WHERE username = 'alice'`,
 		"password": `UPDATE users SET password_hash = 'x' WHERE username = 'alice'`,
@@ -212,6 +220,7 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 }
 
 func TestSignInReplacesTheSessionsThatTheBroughtTokensName(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	fresh := c.signIn(c.alice, chromeOnMac, "192.0.2.99", func(n *db.NewSession) {
 		n.Replaces = []string{c.desk.token, "garbage", "", c.phone.token, c.phone.token}
@@ -229,6 +238,7 @@ func TestSignInReplacesTheSessionsThatTheBroughtTokensName(t *testing.T) {
 }
 
 func TestSignInBeyondMaxSessionsEndsTheOneUnusedLongest(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 3 })
 	c.signIn(c.bob, "Edge on Windows", "203.0.113.31")
 	third := c.signIn(c.alice, "Edge on Windows", "192.0.2.12")
@@ -247,6 +257,7 @@ func TestSignInBeyondMaxSessionsEndsTheOneUnusedLongest(t *testing.T) {
 }
 
 func TestMaxSessionsCountsOnlyLiveOnes(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 3 })
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(time.Hour)
@@ -259,6 +270,7 @@ func TestMaxSessionsCountsOnlyLiveOnes(t *testing.T) {
 }
 
 func TestSessionsAreListedLastActiveFirst(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(time.Hour)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
@@ -297,6 +309,7 @@ func idsOf(sessions []db.Session) (ids []string) {
 }
 
 func TestAllSessionsAreListedByName(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(time.Hour)
@@ -310,6 +323,7 @@ func TestAllSessionsAreListedByName(t *testing.T) {
 }
 
 func TestNobodyHasNoSessionsToList(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if all, err := c.AllSessions(c.ctx(), "carol"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("%v, %v", all, err)
@@ -317,6 +331,7 @@ func TestNobodyHasNoSessionsToList(t *testing.T) {
 }
 
 func TestSessionIsTheOwnersAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(time.Hour)
@@ -333,6 +348,7 @@ func TestSessionIsTheOwnersAlone(t *testing.T) {
 }
 
 func TestRenameGivesANameAndForgetsIt(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	rename := func(name, wantName, wantGiven string) {
 		t.Helper()
@@ -352,6 +368,7 @@ func TestRenameGivesANameAndForgetsIt(t *testing.T) {
 }
 
 func TestRenameRefusesWhatIsNotTheCallers(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.advance(time.Hour)

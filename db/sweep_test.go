@@ -20,6 +20,7 @@ func (c *cast) expire(n int) {
 }
 
 func TestSweepDeletesWhatHasExpired(t *testing.T) {
+	t.Parallel()
 	const n = 2*db.BatchSize + 200
 	c := openCast(t)
 	live := c.ids()
@@ -45,6 +46,7 @@ func TestSweepDeletesWhatHasExpired(t *testing.T) {
 }
 
 func TestSweepExactlyOneBatch(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.expire(db.BatchSize)
 	if err := c.Sweep(c.ctx(), time.Time{}); err != nil {
@@ -56,6 +58,7 @@ func TestSweepExactlyOneBatch(t *testing.T) {
 }
 
 func TestSweepDeletesOldActivity(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	keepSince := c.clock.now().Add(-180 * 24 * time.Hour)
 	c.exec(`
@@ -90,6 +93,7 @@ func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
 }
 
 func TestSweepStopsWhenItIsTold(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.expire(1)
 	ctx, cancel := context.WithCancel(c.ctx())
@@ -175,6 +179,7 @@ func TestATouchBringsASessionBack(t *testing.T) {
 }
 
 func TestApplyLimitsShortensOnly(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for _, test := range []struct {
 		name           string
@@ -207,6 +212,7 @@ func TestApplyLimitsShortensOnly(t *testing.T) {
 }
 
 func TestLongerLimitsComeWithTheNextUse(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10")
 	h.reopen(func(o *db.Options) {

@@ -41,6 +41,7 @@ func (s *accountStore) failInTens(times int, name string) {
 }
 
 func TestThrottleWindowSlides(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"alice", "nobody"} {
 		t.Run(name, func(t *testing.T) {
 			s := openAccountStore(t)
@@ -66,6 +67,7 @@ func TestThrottleWindowSlides(t *testing.T) {
 }
 
 func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(10, "alice", accountIP)
@@ -83,6 +85,7 @@ func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
 }
 
 func TestThrottlePerAddress(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name              string
 		failures          int
@@ -124,6 +127,7 @@ func TestThrottlePerAddress(t *testing.T) {
 }
 
 func TestThrottleGivesBackToSignInOnly(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(9, "alice", accountIP)
@@ -135,6 +139,7 @@ func TestThrottleGivesBackToSignInOnly(t *testing.T) {
 }
 
 func TestThrottleAfterHundredInARow(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	lets := map[string]func(s *accountStore) string{
 		"passwd": func(s *accountStore) string {
@@ -180,12 +185,14 @@ func TestThrottleAfterHundredInARow(t *testing.T) {
 }
 
 func TestThrottleHundredInARowOfUnknownName(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.failInTens(100, "nobody")
 	s.throttled(s.try("nobody", accountWrong, accountIP))
 }
 
 func TestThrottleSuccessEndsTheRow(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.failInTens(99, "alice")
@@ -197,6 +204,7 @@ func TestThrottleSuccessEndsTheRow(t *testing.T) {
 
 // After a hundred in a row only a person opens the account again; time alone does not.
 func TestThrottleHundredInARowIsNotForgotten(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.failInTens(100, "alice")
@@ -208,6 +216,7 @@ func TestThrottleHundredInARowIsNotForgotten(t *testing.T) {
 }
 
 func TestThrottleIsKeptInTheDatabase(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(10, "alice", accountIP)
@@ -223,6 +232,7 @@ func TestThrottleIsKeptInTheDatabase(t *testing.T) {
 }
 
 func TestPasswdForgetsAttempts(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(10, "alice", accountIP)
@@ -233,6 +243,7 @@ func TestPasswdForgetsAttempts(t *testing.T) {
 }
 
 func TestThrottleWithClockSetBack(t *testing.T) {
+	t.Parallel()
 	for name, step := range map[string]time.Duration{"an hour": time.Hour, "a year": 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			s := openAccountStore(t)
@@ -260,6 +271,7 @@ func TestThrottleWithClockSetBack(t *testing.T) {
 
 // People type passwords into the name field by mistake.
 func TestThrottleKeepsNoNames(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	typed := "Typed My Secret Here"
@@ -282,6 +294,7 @@ func TestThrottleKeepsNoNames(t *testing.T) {
 }
 
 func TestSweepAttempts(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -309,6 +322,7 @@ func TestSweepAttempts(t *testing.T) {
 
 // An account may be called like an address; the two are counted apart.
 func TestThrottleAccountCalledLikeAnAddress(t *testing.T) {
+	t.Parallel()
 	s := openAccountStore(t)
 	s.fail(10, accountIP, accountIP)
 	s.throttled(s.try(accountIP, accountWrong, "198.51.100.1"))

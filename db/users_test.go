@@ -25,6 +25,7 @@ func (h *house) wrong(new db.NewUser) db.Invalid {
 }
 
 func TestUsernameRules(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	for _, test := range []struct {
 		typed, kept string // kept is "" when it is refused
@@ -52,6 +53,7 @@ func TestUsernameRules(t *testing.T) {
 }
 
 func TestEmailRules(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	for i, test := range []struct {
 		typed string
@@ -80,6 +82,7 @@ func TestEmailRules(t *testing.T) {
 }
 
 func TestWhatIsWrongIsToldAllAtOnce(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	invalid := h.wrong(db.NewUser{Username: "Ada Lovelace", Email: "ada", Password: "short"})
 	if fields := slices.Sorted(maps.Keys(invalid)); !slices.Equal(fields, []string{"email", "password", "username"}) {
@@ -91,6 +94,7 @@ func TestWhatIsWrongIsToldAllAtOnce(t *testing.T) {
 }
 
 func TestTakenNamesAndAddresses(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	if _, err := h.CreateUser(h.ctx(), db.NewUser{Username: "ada", Email: "ada@example.com", Password: alicePassword}); err != nil {
 		t.Fatal(err)
@@ -118,6 +122,7 @@ func TestTakenNamesAndAddresses(t *testing.T) {
 }
 
 func TestTheFirstAccountIsTheAdministrator(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	if has, err := h.HasUsers(h.ctx()); has || err != nil {
 		t.Errorf("before: %v, %v", has, err)
@@ -139,6 +144,7 @@ func TestTheFirstAccountIsTheAdministrator(t *testing.T) {
 }
 
 func TestOnlyOneIsFirst(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	var made, refused atomic.Int32
 	var all sync.WaitGroup
@@ -165,6 +171,7 @@ func TestOnlyOneIsFirst(t *testing.T) {
 }
 
 func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	ada, err := h.CreateUser(h.ctx(), db.NewUser{Username: "ada", Email: "ada@example.com", Password: alicePassword})
 	if err != nil {
@@ -189,6 +196,7 @@ func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
 
 // The first account is the first since the start, even where it is gone again.
 func TestFirstIsOnceAStart(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	first := func(name string) error {
 		_, err := h.CreateUser(h.ctx(), db.NewUser{Username: name, Password: alicePassword, First: true})
@@ -223,6 +231,7 @@ func TestFirstIsOnceAStart(t *testing.T) {
 }
 
 func TestUnknownWrongAndDisabledAreOneError(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	c.exec(`INSERT INTO users (username, password_hash, created_at) VALUES ('carol', '', 0)`)
@@ -243,6 +252,7 @@ func TestUnknownWrongAndDisabledAreOneError(t *testing.T) {
 }
 
 func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.addUser("aaron", newPassword)
@@ -265,6 +275,7 @@ func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
 }
 
 func TestDeletingAUserDeletesSessionsAndActivity(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if _, err := c.Writer().Exec(`DELETE FROM users WHERE username = 'alice'`); err != nil { // with the store's own settings
 		t.Fatal(err)

@@ -71,6 +71,7 @@ func (h *house) beside() *db.Store {
 }
 
 func TestVerifyFindsWhatResumeFinds(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
 	if err := c.Rename(c.ctx(), c.phone.Session, c.phone.ID, "Kitchen phone"); err != nil {
@@ -95,6 +96,7 @@ func TestVerifyFindsWhatResumeFinds(t *testing.T) {
 
 // A session that Resume refuses, Verify refuses: a proxy lets nobody in whom the pages would not.
 func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(c *cast) error{
 		"revoked": func(c *cast) error {
 			_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
@@ -145,6 +147,7 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 }
 
 func TestVerifyRefusesWhatIsNotAToken(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "with a space": c.laptop.token + " "} {
 		if got, err := c.Verify(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
@@ -155,6 +158,7 @@ func TestVerifyRefusesWhatIsNotAToken(t *testing.T) {
 
 // What one of the two has refused because it had expired, the other refuses too when the clock is set back.
 func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
 	for name, refuse := range map[string]func(c *cast) error{
 		"by Verify": func(c *cast) error {
 			_, err := c.Verify(c.laptop.token, notes)
@@ -186,6 +190,7 @@ func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T
 
 // alice is an administrator, bob is not.
 func TestAllowedByRule(t *testing.T) {
+	t.Parallel()
 	type rule struct {
 		host   string
 		admins bool
@@ -235,6 +240,7 @@ func TestAllowedByRule(t *testing.T) {
 
 // "*." is exactly one label: where it does not match, the default decides.
 func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ rule, host string }{
 		{"", notes},
 		{"", "localhost"},
@@ -266,6 +272,7 @@ func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
 
 // Nobody slips in when the last of those who were named has gone, or when somebody takes up a name that was let in once.
 func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
+	t.Parallel()
 	for _, host := range []string{notes, "*.example.com"} {
 		c := openCast(t)
 		c.allow(host, false, "bob")
@@ -290,6 +297,7 @@ func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
 }
 
 func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	other := c.beside()
 	want := func(host string, alice, bob bool) {
@@ -335,6 +343,7 @@ func (h *house) lastUsed(d device, host string) (at time.Time) {
 }
 
 func TestAUseIsNotedNowAndThen(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		change func(*db.Options)
@@ -382,6 +391,7 @@ func TestAUseIsNotedNowAndThen(t *testing.T) {
 
 // Each session is noted for itself, though the other was there just now.
 func TestAUseIsNotedForEachSession(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes)
 	c.flush()
@@ -394,6 +404,7 @@ func TestAUseIsNotedForEachSession(t *testing.T) {
 }
 
 func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
+	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
@@ -411,6 +422,7 @@ func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
 
 // The rules are read where the session is: without them the door is shut, also where the default would open it.
 func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T, c *cast){
 		"closed": func(t *testing.T, c *cast) {
 			if err := c.Close(); err != nil {
@@ -444,6 +456,7 @@ func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 
 // Reading goes on while another process writes, and noting waits for nothing.
 func TestVerifyWhileAnotherProcessWrites(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.allow(notes, true)
 	release := c.lock()

@@ -11,6 +11,7 @@ import (
 // This file owns the account page and changing the password.
 
 func TestAccountPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.alice.page("/account")
 	got.is(t, 200)
@@ -19,6 +20,7 @@ func TestAccountPage(t *testing.T) {
 }
 
 func TestChangePassword(t *testing.T) {
+	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		t.Run(map[bool]string{true: "and end the others", false: "and keep the others"}[endOthers], func(t *testing.T) {
 			c := openCast(t)
@@ -62,6 +64,7 @@ func TestChangePassword(t *testing.T) {
 }
 
 func TestChangePasswordOnASharedComputer(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	browser := c.newClient(firefoxOnLinux)
 	browser.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
@@ -73,6 +76,7 @@ func TestChangePasswordOnASharedComputer(t *testing.T) {
 }
 
 func TestChangePasswordRefuses(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	for name, test := range map[string]struct {

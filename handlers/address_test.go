@@ -36,6 +36,7 @@ func trusting(proxies ...string) (*fiber.App, *handler) {
 }
 
 func TestClientIP(t *testing.T) {
+	t.Parallel()
 	app, h := trusting("10.0.0.0/8", "127.0.0.1/32", "fd00::/8")
 	for name, test := range map[string]struct {
 		peer      string
@@ -85,6 +86,7 @@ func TestClientIP(t *testing.T) {
 }
 
 func TestClientIPTrustingNobody(t *testing.T) {
+	t.Parallel()
 	app, h := trusting()
 	if got := clientIPOf(app, h, "127.0.0.1", "198.51.100.1"); got != "127.0.0.1" {
 		t.Errorf("%s", got)

@@ -36,6 +36,7 @@ func (a answer) isJSON(t testing.TB, status int, want string) {
 }
 
 func TestListByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	phone := object(c.alicePhone.id, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
 	laptop := object(c.alice.id, "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
@@ -61,6 +62,7 @@ func TestListByAPI(t *testing.T) {
 func init() { time.Local = time.FixedZone("far away", 11*3600) }
 
 func TestTimesAreUTC(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.api("GET", "/me/sessions/current", "").has(t, `"createdAt":"2026-11-18T10:02:00Z"`)
 	c.alice.page("/sessions").has(t, `datetime="2026-11-18T10:02:00Z"`, "18 Nov 2026, 10:02 UTC")
@@ -68,6 +70,7 @@ func TestTimesAreUTC(t *testing.T) {
 }
 
 func TestRevokeByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.api("DELETE", "/me/sessions/"+c.alice.id, "").isJSON(t, 400, `{"error":"Use POST /logout to end your current session."}`)
 	c.alice.api("GET", "/me/sessions", "").is(t, 200)
@@ -93,6 +96,7 @@ func TestRevokeByAPI(t *testing.T) {
 }
 
 func TestEndCurrentByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.alice.token()
 	got := c.alice.api("DELETE", "/me/sessions/current", "")
@@ -110,6 +114,7 @@ func TestEndCurrentByAPI(t *testing.T) {
 }
 
 func TestRevokeAllByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.signIn("alice", alicePassword, firefoxOnLinux)
 	for _, count := range []int{2, 0} {
@@ -125,6 +130,7 @@ func TestRevokeAllByAPI(t *testing.T) {
 }
 
 func TestNameByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	path := "/me/sessions/" + c.alicePhone.id
 	for name, test := range map[string]struct {
@@ -181,6 +187,7 @@ func TestNameByAPI(t *testing.T) {
 
 // A form on another site can send no JSON without the browser asking first.
 func TestAPITakesJSONAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", "text/json", "application/json-patch+json", "*/*", ";"} {

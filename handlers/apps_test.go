@@ -33,6 +33,7 @@ func usedLine(t testing.TB, row string) string {
 var markup = regexp.MustCompile(`<[^>]*>`)
 
 func TestDeviceListNamesTheApps(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	got := c.alice.page("/sessions")
 	got.lacks(t, "Used for")
@@ -77,6 +78,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 
 // A row names four apps, the details all.
 func TestDeviceListNamesFourApps(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	line, hosts := "", []string{}
 	for i := range 7 {
@@ -118,6 +120,7 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 
 // This device shows it too, even where it is not among the newest.
 func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.use(c.alice, notes)
 	const line = "Used for notes.example.com (just now)"
@@ -142,6 +145,7 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 
 // The API tells them in full, last used first, and in UTC.
 func TestAppsByAPI(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for i := range 6 {
 		c.use(c.alicePhone, fmt.Sprintf("app-%d.example.com", i+1))
@@ -199,6 +203,7 @@ func TestAppsByAPI(t *testing.T) {
 
 // Hosts are checked before they are kept. What gets into the table in another way is text all the same.
 func TestAppsAreText(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	const hostile = `<script>alert(1)</script>"onx=y'&amp;{{.}}`
 	c.exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.alicePhone.id, hostile, c.clock.now().UnixMilli())

@@ -17,6 +17,7 @@ import (
 
 // The routes that ask for the password again count by session: neither the account nor the address.
 func TestThrottleLiveSession(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, throttleBehindProxy)
 	change := func(by *client, ip, current string) answer {
 		return by.formFrom(ip, "/account/password", "current_password", current, "new_password", "another dozen pickled lamps")

@@ -14,6 +14,7 @@ import (
 
 // A session that a stranger could have named in a link or a form must not count.
 func TestTokenIsTakenFromTheCookieAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token, stranger := c.alice.token(), c.newClient(firefoxOnLinux)
 	for name, got := range map[string]answer{
@@ -48,6 +49,7 @@ func inventedTokens(count int) (tokens []string) {
 
 // A sibling app can plant a cookie of our name, and browsers send that first.
 func TestSeveralCookiesOfOneName(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	good, ended := c.alice.token(), c.signIn("alice", alicePassword, firefoxOnLinux)
 	ended.api("DELETE", "/me/sessions/current", "").is(t, 204)
@@ -101,6 +103,7 @@ func TestSeveralCookiesOfOneName(t *testing.T) {
 
 // A sibling app that plants its own session beside a person's could watch what they do in it, so both count for nothing.
 func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	stranger := c.newClient(firefoxOnLinux)
@@ -142,6 +145,7 @@ func plant(t testing.TB, browser *client, domain, path, token string) {
 
 // Without the deletion a browser goes from the page to the sign-in page and back for ever: there it sends the one good cookie alone.
 func TestPlantedCookiesAreDeleted(t *testing.T) {
+	t.Parallel()
 	for _, planted := range []struct{ domain, path string }{
 		{"example.com", "/sessions"}, {"auth.example.com", "/sessions"}, {"", "/sessions"}, {"auth.example.com", "/"}, {"", "/"}, {"example.com", "/sessions/list"},
 	} {
@@ -186,6 +190,7 @@ func TestPlantedCookiesAreDeleted(t *testing.T) {
 
 // A browser takes no __Host- cookie from a sibling; __Secure- ones go with Secure alone.
 func TestPlantedCookiesWithHTTPS(t *testing.T) {
+	t.Parallel()
 	for _, s := range settings[2:] {
 		t.Run(s.String(), func(t *testing.T) {
 			h := openHouse(t, s.apply)
@@ -210,6 +215,7 @@ func TestPlantedCookiesWithHTTPS(t *testing.T) {
 
 // The paths come from the client: they stay short, and inside the attribute.
 func TestPlantedCookiesOfHostilePaths(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, path := range []string{"/" + big("a", 2000), big("/a", 500), "/a;domain=example.com", "/a;b/c", "/%0d%0aSet-Cookie:%20x=y", "/caf\u00e9/x", "/a//b/", "/a?b/c", "//"} {
 		got := c.raw("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + withCookie(c.alice.token(), c.bob.token()) + "\r\n\r\n")
@@ -227,6 +233,7 @@ func TestPlantedCookiesOfHostilePaths(t *testing.T) {
 }
 
 func TestSigningInEndsPlantedSessions(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	browser := c.newClient(firefoxOnLinux)
 	plant(t, browser, "example.com", "/login", c.bob.token())
@@ -243,6 +250,7 @@ func TestSigningInEndsPlantedSessions(t *testing.T) {
 }
 
 func TestSigningOutEndsPlantedSessions(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	plant(t, c.alice, "example.com", "/logout", c.bob.token())
 	got := c.alice.form("/logout")

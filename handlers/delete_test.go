@@ -34,6 +34,7 @@ func (h *house) wantUnchanged(before []string) {
 }
 
 func TestDeleteAccountAsksFirst(t *testing.T) {
+	t.Parallel()
 	c, bobPhone := deleteCast(t)
 	before := c.everything()
 	for _, values := range [][]string{{"password", bobPassword}, {"password", throttleWrong}, {}, {"password", bobPassword, "confirm", ""}} {
@@ -51,6 +52,7 @@ func TestDeleteAccountAsksFirst(t *testing.T) {
 }
 
 func TestDeleteAccountWrongPassword(t *testing.T) {
+	t.Parallel()
 	c, _ := deleteCast(t)
 	users, sessions := c.rows(`SELECT * FROM users`), c.rows(`SELECT id FROM sessions`)
 	for _, password := range []string{throttleWrong, "", alicePassword} {
@@ -65,6 +67,7 @@ func TestDeleteAccountWrongPassword(t *testing.T) {
 }
 
 func TestDeleteAccount(t *testing.T) {
+	t.Parallel()
 	c, bobPhone := deleteCast(t)
 	c.invite(db.NewUser{Username: "bob"})
 	old := c.bob.token()
@@ -108,6 +111,7 @@ func TestDeleteAccount(t *testing.T) {
 
 // A failed sign-in is noted in memory; the account that it was for may be gone when it is written.
 func TestDeleteAccountAfterFailedSignIn(t *testing.T) {
+	t.Parallel()
 	c, _ := deleteCast(t)
 	for _, name := range []string{"bob", "alice"} {
 		c.wantStatus(c.newClient(chromeOnMac).form("/login", "username", name, "password", throttleWrong), http.StatusUnprocessableEntity)
@@ -120,6 +124,7 @@ func TestDeleteAccountAfterFailedSignIn(t *testing.T) {
 }
 
 func TestDeleteAccountLastAdministrator(t *testing.T) {
+	t.Parallel()
 	c, _ := deleteCast(t)
 	before := c.everything()
 	refused := func() {
@@ -150,6 +155,7 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 }
 
 func TestDeleteAccountNotSignedInAndCrossSite(t *testing.T) {
+	t.Parallel()
 	c, _ := deleteCast(t)
 	before := c.everything()
 	body := encode([]string{"password", bobPassword, "confirm", "1"})

@@ -21,6 +21,7 @@ const (
 )
 
 func TestDeviceNames(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ userAgent, name, kind string }{
 		{onWindows + "Chrome/138.0.0.0 Safari/537.36", "Chrome on Windows", "desktop"},
 		{onWindows + "Chrome/138.0.0.0 Safari/537.36 Edg/138.0.0.0", "Edge on Windows", "desktop"},
@@ -119,6 +120,7 @@ var hostileAgents = []string{
 }
 
 func TestHostileAgents(t *testing.T) {
+	t.Parallel()
 	for _, userAgent := range hostileAgents {
 		checkDevice(t, userAgent)
 	}

@@ -48,6 +48,7 @@ func (h *house) signInTo(next string, values ...string) (got answer, token strin
 }
 
 func TestCookieOfEverySetting(t *testing.T) {
+	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
 			h := openHouse(t, s.apply)
@@ -166,6 +167,7 @@ func (c *cast) checkNext(t *testing.T, next, want string) {
 }
 
 func TestNextLeadsBackToTheApp(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, settings[1].apply)
 	for _, next := range goodAddresses {
 		c.checkNext(t, next, next)
@@ -177,6 +179,7 @@ func TestNextLeadsBackToTheApp(t *testing.T) {
 }
 
 func TestNextLeadsNowhereElse(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, settings[1].apply)
 	for _, next := range badAddresses {
 		c.checkNext(t, next, "")
@@ -186,6 +189,7 @@ func TestNextLeadsNowhereElse(t *testing.T) {
 
 // Without a cookie domain an address leads to the very origin of --url, or nowhere.
 func TestNextWithoutCookieDomain(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	host, port, _ := strings.Cut(c.at, ":")
 	for _, next := range []string{c.url, c.url + "/", c.url + "/account?x=%2f#y", c.url + "//evil.test"} {
@@ -200,6 +204,7 @@ func TestNextWithoutCookieDomain(t *testing.T) {
 
 // The scheme is that of --url: over https nobody is sent to an address where the cookie is not.
 func TestNextWithHTTPS(t *testing.T) {
+	t.Parallel()
 	for _, s := range settings[2:] {
 		t.Run(s.String(), func(t *testing.T) {
 			h := openHouse(t, s.apply)
@@ -224,6 +229,7 @@ func TestNextWithHTTPS(t *testing.T) {
 
 // Set-up, sign-up and invitation lead to the devices: nothing of next is taken there.
 func TestNextIsOfTheSignInPageAlone(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
 	next := []string{"next", "http://notes.example.com/"}
 	h.newClient(firefoxOnLinux).form("/setup?next=http://notes.example.com/", append([]string{"token", "the-token-of-this-start", "username", "alice", "password", alicePassword}, next...)...).is(t, 303, "/sessions")
@@ -236,6 +242,7 @@ func TestNextIsOfTheSignInPageAlone(t *testing.T) {
 
 // What one wanted before being asked to sign in at Porchlight itself is a path still.
 func TestNextOfOwnPagesIsAPath(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.newClient(firefoxOnLinux).page("/account?x=1").is(t, 303, "/login?next=%2Faccount%3Fx%3D1")
 	got := c.newClient(firefoxOnLinux).do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", "http://notes.example.com/secret")
@@ -264,6 +271,7 @@ func formAction(t *testing.T, got answer) string {
 
 // Chromium holds form-action against where the answer to a form leads, so the sign-in page may lead to the apps; nothing else may.
 func TestPolicyOfTheSignInPage(t *testing.T) {
+	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
 			h := openHouse(t, s.apply, func(o *handlers.Options) { o.Signup = true; o.TrustedProxies = localProxies })
@@ -311,6 +319,7 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 // An app that sends somebody to sign in who is signed in did not get the cookie: it may be from before there was a cookie domain.
 // It is handed over once more, for the rest of its time.
 func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	token := c.alice.token()
 	c.clock.advance(24*time.Hour - 2*time.Minute)
@@ -358,6 +367,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 
 // From the app to the sign-in page and back, and then the app lets in: the whole way.
 func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, uri := range []string{"/", "/a%2fb/..//c?x=1&y=%26", "/caf\u00e9", "/?q=%zz+"} {
 		browser := c.newClient(chromeOnMac)
@@ -377,6 +387,7 @@ func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 
 // Some letters become ASCII ones when they are lower-cased, in Go and not in a browser: to it they name another domain.
 func TestNextInOtherLetters(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *handlers.Options) {
 		o.URL, o.CookieDomain = &url.URL{Scheme: "http", Host: "auth.smith.family"}, "smith.family"
 	})
@@ -387,6 +398,7 @@ func TestNextInOtherLetters(t *testing.T) {
 
 // Browsers leave a backslash in a query as it is.
 func TestNextWithABackslashInItsQuery(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	question := toNotes.at(`/search?q=a\b`)
 	got := forward.ask(c.newClient(firefoxOnLinux), question, navigating...)
@@ -399,6 +411,7 @@ func TestNextWithABackslashInItsQuery(t *testing.T) {
 
 // A cookie from before there was a cookie domain is cleared, too, or the sign-in page would tell of an end again and again.
 func TestCookieFromBeforeTheDomain(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	browser := c.newClient(firefoxOnLinux)
 	at, err := url.Parse(c.url)

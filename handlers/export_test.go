@@ -54,6 +54,7 @@ func readExport(t *testing.T, got answer) (e exported) {
 }
 
 func TestExport(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.wantStatus(c.alice.api("GET", "/me/export", ""), http.StatusOK)
 	if kind := got.header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
@@ -98,6 +99,7 @@ func TestExport(t *testing.T) {
 }
 
 func TestExportLongActivity(t *testing.T) {
+	t.Parallel()
 	for _, extra := range []int{496, 497, 498, 997, 1234} { // with three of its own: around one batch, and two
 		t.Run(fmt.Sprint(extra), func(t *testing.T) {
 			c := openCast(t)
@@ -135,6 +137,7 @@ func TestExportLongActivity(t *testing.T) {
 }
 
 func TestExportHoldsNoSecret(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	ctx := context.Background()
 	secrets := map[string]string{}
@@ -185,6 +188,7 @@ func TestExportHoldsNoSecret(t *testing.T) {
 }
 
 func TestExportNotSignedIn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	before := c.everything()
 	revoked := c.newClient(chromeOnMac)

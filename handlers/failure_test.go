@@ -30,6 +30,7 @@ func checkUnavailable(t testing.TB, got answer, isJSON bool) {
 
 // The door stays shut: never a pass, and never a sign-in page for who is signed in.
 func TestDatabaseGone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.api("GET", "/healthz", "").isJSON(t, 200, `{"status":"ok"}`)
 	if err := c.store.Close(); err != nil {
@@ -80,6 +81,7 @@ func TestCommitFails(t *testing.T) {
 
 // Another process holds the write lock: reads go on, writes are refused, and then all is well again.
 func TestDatabaseLocked(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	pool, err := sql.Open("sqlite3", "file:"+c.path+"?_txlock=immediate&_busy_timeout=5000")
 	if err != nil {
@@ -120,6 +122,7 @@ func TestDatabaseLocked(t *testing.T) {
 
 // Whatever is under way, a session that was revoked is dead once that is answered, and nothing brings it back.
 func TestRevokeWhileManyUseIt(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var group sync.WaitGroup
 	var revoked sync.RWMutex // locked while the answer is awaited, so that "after" is certain
@@ -166,6 +169,7 @@ func TestRevokeWhileManyUseIt(t *testing.T) {
 
 // Of two devices that sign out everywhere else at once, one stays at the most, and neither sees a fault.
 func TestRevokeOthersAtOnce(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var group sync.WaitGroup
 	var one, two answer
@@ -187,6 +191,7 @@ func TestRevokeOthersAtOnce(t *testing.T) {
 
 // The same session revoked by many at once ends once.
 func TestRevokeAtOnce(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	var group sync.WaitGroup
 	var statuses [20]int

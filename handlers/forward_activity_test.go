@@ -24,6 +24,7 @@ func (h *house) lastActive(id string) string {
 // Somebody who looks at an app, or changes something there, is active; a page that asks for news by itself is not, or a browser
 // that was left open would never fall idle.
 func TestForwardWhatCountsAsActivity(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	mode := func(mode string) []string { return []string{"Sec-Fetch-Mode", mode} }
 	for name, test := range map[string]struct {
@@ -88,6 +89,7 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 
 // Every pass notes the app, whether it counts as activity or not.
 func TestForwardNotesTheApp(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("secret.example.com", "alice")
 	at := func() string { return fmt.Sprint(c.clock.now().UnixMilli()) }
@@ -147,6 +149,7 @@ func TestForwardNotesTheApp(t *testing.T) {
 
 // What is asked again and again is written once a minute.
 func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	ask := func() {
 		t.Helper()
@@ -178,6 +181,7 @@ func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 
 // Whoever has a wildcard in the DNS can make up hosts: of a session, those used last are kept.
 func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	want := []string{}
 	for i := range 120 {
@@ -214,6 +218,7 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 
 // Anybody can ask a proxy for anything: that must cost nothing that stays.
 func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
 	dead := ended.token()
@@ -253,6 +258,7 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 
 // Who is signed in and asks for what is not theirs is told of, though not with every picture on the page.
 func TestForwardLogsDenials(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("secret.example.com", "alice")
 	c.allow(notes, "alice")
@@ -309,6 +315,7 @@ func TestForwardLogsDenials(t *testing.T) {
 
 // Whoever passes is not worth a line.
 func TestForwardDoesNotLogPasses(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	before := c.log.String()
 	for _, e := range endpoints {

@@ -11,6 +11,7 @@ import (
 // This file owns the cookies of a question: which of several counts, and which of them the app is to see.
 
 func TestForwardSeveralCookies(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	good, other := c.alice.token(), c.bob.token()
 	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
@@ -76,6 +77,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 
 // A sibling app that plants its own session beside somebody's gets neither into an app, whatever the rules say.
 func TestForwardCookiesOfTwoUsers(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow(notes) // administrators, of whom alice is one
 	alice, bob := c.alice.token(), c.bob.token()
@@ -106,6 +108,7 @@ func TestForwardCookiesOfTwoUsers(t *testing.T) {
 
 // An app that sees the token could use it at all the others. A proxy can copy what is left without it.
 func TestForwardHandsOnTheOtherCookies(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	token := c.alice.token()
 	ours := withCookie(token)
@@ -167,6 +170,7 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 
 // With another setting the cookie has another name: that one counts, and the app sees neither.
 func TestForwardCookieOfHTTPS(t *testing.T) {
+	t.Parallel()
 	for domain, name := range map[string]string{"": "__Host-porchlight", "example.com": "__Secure-porchlight"} {
 		t.Run(name, func(t *testing.T) {
 			h := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme, o.CookieDomain = "https", domain })

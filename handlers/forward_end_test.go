@@ -9,6 +9,7 @@ import (
 // This file owns that the next question after the end of a session is refused, however it ended.
 
 func TestForwardAfterTheEnd(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for name, end := range map[string]func(t *testing.T, c *cast, target *client){
 		"revoked by htmx": func(t *testing.T, c *cast, target *client) { c.alice.htmx("DELETE", "/sessions/"+target.id).is(t, 200) },
@@ -101,6 +102,7 @@ func TestForwardAfterTheEnd(t *testing.T) {
 }
 
 func TestForwardAfterTheAccountDeletedItself(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	cookie := withCookie(c.bob.token())
 	forward.ask(c.bob, toNotes).passes(t, "bob")
@@ -111,6 +113,7 @@ func TestForwardAfterTheAccountDeletedItself(t *testing.T) {
 
 // Once refused as expired, it stays refused when the clock is set back.
 func TestForwardClockSetBack(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.clock.advance(14 * 24 * time.Hour)
 	forward.ask(c.alice, toNotes).stops(t, 401, "")

@@ -31,6 +31,7 @@ func (c *cast) whoever() map[string]*client {
 }
 
 func TestForwardHeadersMissingOrTwice(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, e := range endpoints {
 		told := e.tell(toNotes)
@@ -73,6 +74,7 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 
 // A proxy adds its headers to those of the client's when it is set up badly: then the client's are there, too.
 func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, e := range endpoints {
 		for _, forged := range [][]string{e.tell(toNotes.of("photos.example.com")), e.tell(toNotes)} {
@@ -108,6 +110,7 @@ var hostileHosts = []string{
 }
 
 func TestForwardHostileHosts(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, host := range hostileHosts {
 		for _, e := range endpoints {
@@ -135,6 +138,7 @@ func TestForwardHostileHosts(t *testing.T) {
 
 // A host that is written in another way is the same host, as long as nothing else could be meant.
 func TestForwardHostsBelowTheDomain(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("secret.example.com", "bob")
 	for _, host := range []string{"example.com", "example.com.", "EXAMPLE.COM", "notes.example.com:1", "notes.example.com:65535", "notes.example.com.:00080", "a.b.c.d.example.com", "xn--ntes-5qa.example.com", "under_score.example.com", "-.example.com", "1.example.com",
@@ -153,6 +157,7 @@ func TestForwardHostsBelowTheDomain(t *testing.T) {
 }
 
 func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	questions := map[string]asked{}
 	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2", "HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
@@ -187,6 +192,7 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 
 // Bytes that no HTTP library sends.
 func TestForwardBytesThatNobodySends(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	cookie := []string{"Cookie", withCookie(c.alice.token())}
 	for _, evil := range []string{"\x00", "\x01", "\x7f", "\x1b", "\x0b", "\x0c", "\r"} {
@@ -213,6 +219,7 @@ func TestForwardBytesThatNobodySends(t *testing.T) {
 
 // Only a proxy that is named may ask, whoever's session it brings; and what it says is believed of nobody else.
 func TestForwardPeerIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*handlers.Options){
 		"none named": func(o *handlers.Options) { o.TrustedProxies = nil },
 		"others named": func(o *handlers.Options) {
@@ -265,6 +272,7 @@ func checkShut(t *testing.T, got answer) {
 }
 
 func TestForwardDatabaseGone(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"closed", "moved"} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t, behindProxy)
@@ -305,6 +313,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 
 // What is malformed comes before what is not guarded, that before what is not allowed, that before who is not signed in.
 func TestForwardOrderOfTheRows(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow(notes)
 	for _, e := range endpoints {
@@ -324,6 +333,7 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 
 // Some letters become ASCII ones when they are lower-cased: to the proxy they may be another site.
 func TestForwardHostsInOtherLetters(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, host := range []string{"\u212aitchen.example.com", "k\u0130tchen.example.com"} {
 		for _, e := range endpoints {
@@ -335,6 +345,7 @@ func TestForwardHostsInOtherLetters(t *testing.T) {
 
 // What shows a mistake in the settings is told in the log, since a proxy may not show the answer: each mistake once a minute.
 func TestForwardMistakesAreLogged(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	stranger := c.newClient(firefoxOnLinux)
 	for range 3 {
@@ -361,6 +372,7 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 // With an https URL nobody is led back to an app that the proxy says is http: the cookie is not sent there. The log says so once a
 // minute, and only then.
 func TestForwardWarnsOfHTTPApps(t *testing.T) {
+	t.Parallel()
 	const warning = "cannot lead back to an app after signing in"
 	for _, test := range []struct {
 		url, app string
@@ -388,6 +400,7 @@ func TestForwardWarnsOfHTTPApps(t *testing.T) {
 
 // A proxy that asks about Porchlight's own pages would lead people from the sign-in page to the sign-in page.
 func TestForwardOwnSignInPageIsNotGuarded(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	own := toNotes.of("auth.example.com")
 	for _, e := range endpoints {

@@ -26,6 +26,7 @@ func identity(got answer) (all []string) {
 }
 
 func TestForwardPasses(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.exec(`UPDATE users SET email = 'Bob@example.com' WHERE username = 'bob'`)
 	for _, e := range endpoints {
@@ -53,6 +54,7 @@ func TestForwardPasses(t *testing.T) {
 
 // The proxy asks with whatever method it likes, or with that of the client; what counts is the one that it tells.
 func TestForwardIsAskedWithAnyMethod(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	cookie := withCookie(c.alice.token())
 	for _, e := range endpoints {
@@ -78,6 +80,7 @@ func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 
 // Who is a person in front of a page is sent to the sign-in page; a script is told that it is not signed in.
 func TestForwardSignedOut(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
 	ended.form("/logout").is(t, 303)
@@ -150,6 +153,7 @@ func TestForwardSignedOut(t *testing.T) {
 
 // Back to the very place: what is told of it is kept, and nothing of it ends the address of the sign-in page.
 func TestForwardLocation(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	long := func(count int) string { return "/" + big("a", count) }
 	for name, test := range map[string]struct {
@@ -191,6 +195,7 @@ func TestForwardLocation(t *testing.T) {
 
 // The public address is taken from the settings, whatever the question claims.
 func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, e := range endpoints {
 		got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Host", "evil.test", "X-Forwarded-Port", "1", "Forwarded", "host=evil.test"}, navigating...)...)
@@ -201,6 +206,7 @@ func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
 }
 
 func TestForwardNotAllowed(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow(notes) // administrators alone
 	c.allow("photos.example.com", "bob")
@@ -244,6 +250,7 @@ func checkStandsAlone(t testing.TB, got answer) {
 
 // Without a cookie domain Porchlight's own host is guarded, whatever the port, and no other.
 func TestForwardWithoutCookieDomain(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
 	for _, e := range endpoints {
 		e.ask(c.alice, toNotes.of("127.0.0.1")).passes(t, "alice")
@@ -263,6 +270,7 @@ func TestForwardWithoutCookieDomain(t *testing.T) {
 
 // Nothing is read from the question's own query: with Caddy it is the client's.
 func TestForwardIgnoresTheQuery(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow(notes)
 	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/&host=photos.example.com&uri=/x&porchlight=" + c.alice.token() + "&token=" + c.alice.token()
@@ -280,6 +288,7 @@ func TestForwardIgnoresTheQuery(t *testing.T) {
 
 // Some proxies pass on what the client sent with its request. What Porchlight refuses for itself, an app may want.
 func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("photos.example.com")
 	hostile := []string{"Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site", "Content-Encoding", "gzip", "HX-Request", "true", "HX-Current-URL", "https://evil.test/", "Content-Type", "application/x-www-form-urlencoded", "Access-Control-Request-Method", "PUT"}
@@ -314,6 +323,7 @@ func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 
 // Nothing else is below /auth/, for anybody.
 func TestForwardUnknownPaths(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, path := range []string{"/auth/", "/auth/forward/", "/auth/Forward", "/auth/nginx/x", "/auth/caddy", "/auth/traefik", "/auth/%66orward/x", "/auth//forward", "/auth/verify?x=1"} {
 		for _, method := range []string{"GET", "POST", "PROPFIND"} {
@@ -330,6 +340,7 @@ func TestForwardUnknownPaths(t *testing.T) {
 
 // nginx overwrites the five headers of Porchlight's by name, and passes on every other that the client sent.
 func TestNginxUnknownRemoteHeader(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, name := range []string{"Remote-Role", "remote-id", "REMOTE_USER", "Remote.User", "RemoteUser", "Remote"} {
 		for _, client := range c.whoever() {

@@ -30,6 +30,7 @@ func (h *house) wantRows(want []string, query string, args ...any) {
 }
 
 func TestInviteNewAccountSignsIn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, new := range []db.NewUser{{Username: "carol", Email: "carol@example.com"}, {Username: "dave", IsAdmin: true}} {
 		token := c.invite(new)
@@ -63,6 +64,7 @@ func TestInviteNewAccountSignsIn(t *testing.T) {
 }
 
 func TestInviteFirstAccountIsAdministrator(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	browser := h.newClient(firefoxOnLinux)
 	h.wantStatus(browser.form("/invite", "token", h.invite(db.NewUser{Username: "carol"}), "password", invitePassword), http.StatusSeeOther)
@@ -71,6 +73,7 @@ func TestInviteFirstAccountIsAdministrator(t *testing.T) {
 }
 
 func TestInviteExistingAccountSetsPassword(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "alice"})
 	browser := c.newClient(chromeOnMac)
@@ -101,6 +104,7 @@ func TestInviteExistingAccountSetsPassword(t *testing.T) {
 
 // The API says of "by": the name of the device that did it, or "command".
 func TestInviteActivityTellsWhoDidIt(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	last := c.only(`SELECT MAX(id) FROM activity`)
 	browser := c.newClient(chromeOnMac)
@@ -109,6 +113,7 @@ func TestInviteActivityTellsWhoDidIt(t *testing.T) {
 }
 
 func TestInviteRefusesLinks(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	old := c.invite(db.NewUser{Username: "carol"})
 	c.clock.advance(72*time.Hour - time.Second)
@@ -142,6 +147,7 @@ func TestInviteRefusesLinks(t *testing.T) {
 }
 
 func TestInviteVoidAfterPasswordChange(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "bob"})
 	c.wantStatus(c.bob.form("/account/password", "current_password", bobPassword, "new_password", invitePassword), http.StatusSeeOther)
@@ -155,6 +161,7 @@ func TestInviteVoidAfterPasswordChange(t *testing.T) {
 }
 
 func TestInviteWeakPassword(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, name := range []string{"alice", "carol"} {
 		token := c.invite(db.NewUser{Username: name})
@@ -178,6 +185,7 @@ func TestInviteWeakPassword(t *testing.T) {
 }
 
 func TestInviteNameTakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "carol", IsAdmin: true})
 	c.addUser("carol", bobPassword)
@@ -194,6 +202,7 @@ func TestInviteNameTakenMeanwhile(t *testing.T) {
 }
 
 func TestInviteAddressTakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "carol", Email: "carol@example.com"})
 	if _, err := c.store.CreateUser(context.Background(), db.NewUser{Username: "dave", Email: "carol@example.com", Password: bobPassword}); err != nil {
@@ -208,6 +217,7 @@ func TestInviteAddressTakenMeanwhile(t *testing.T) {
 }
 
 func TestInviteTwoPostsAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"alice", "carol"} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)
@@ -247,6 +257,7 @@ func TestInviteTwoPostsAtOnce(t *testing.T) {
 }
 
 func TestInviteCrossSite(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "bob"})
 	users := c.rows(`SELECT * FROM users`)
@@ -262,6 +273,7 @@ func TestInviteCrossSite(t *testing.T) {
 }
 
 func TestInviteMethodsAndLog(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	token := c.invite(db.NewUser{Username: "carol"})
 	browser := c.newClient(firefoxOnLinux)

@@ -39,6 +39,7 @@ func cleared(got answer, name string) bool {
 func touched(got answer) bool { return got.header.Get("Set-Cookie") != "" }
 
 func TestSignInByForm(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	browser := c.newClient(firefoxOnLinux)
 	got := browser.form("/login", "username", "  ALICE ", "password", alicePassword, "next", "/account?x=1")
@@ -59,6 +60,7 @@ func TestSignInByForm(t *testing.T) {
 }
 
 func TestSignInByEmail(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t)
 	if _, err := c.store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: "Alice@example.com", Password: alicePassword}); err != nil {
 		t.Fatal(err)
@@ -71,6 +73,7 @@ func TestSignInByEmail(t *testing.T) {
 }
 
 func TestSignInOnASharedComputer(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for name, sign := range map[string]func(*client) answer{
 		"form": func(b *client) answer {
@@ -100,6 +103,7 @@ func TestSignInOnASharedComputer(t *testing.T) {
 
 // One message, one status, whatever was wrong; what was typed is kept, but not the password.
 func TestSignInFails(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.addUser("carol", "basalt umbrella crayon fjord")
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'carol'`)
@@ -141,6 +145,7 @@ func TestSignInFails(t *testing.T) {
 }
 
 func TestSignInByJSON(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	const good = `{"username":"alice","password":"` + alicePassword + `"}`
 	const form = "application/x-www-form-urlencoded"
@@ -214,6 +219,7 @@ func TestSignInByJSON(t *testing.T) {
 
 // A browser that names text/html, or htmx, gets pages; everybody else JSON.
 func TestWhoGetsAPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	const form = "application/x-www-form-urlencoded"
 	for name, test := range map[string]struct {
@@ -240,6 +246,7 @@ func TestWhoGetsAPage(t *testing.T) {
 
 // An address is kept in histories and logs: nothing secret is taken from it.
 func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	query := "/login?" + encode([]string{"username", "alice", "password", alicePassword})
@@ -260,6 +267,7 @@ func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
 
 // One browser is one row: the session that it had ends, whoever's it was, and a token it brings is never adopted.
 func TestSignInReplaces(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, who := range []string{"alice", "bob"} {
 		t.Run(who, func(t *testing.T) {
@@ -304,6 +312,7 @@ func TestSignInReplaces(t *testing.T) {
 }
 
 func TestCookieWithHTTPS(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	c.addUser("alice", alicePassword)
 	browser := c.newClient(firefoxOnLinux)
@@ -326,6 +335,7 @@ func TestCookieWithHTTPS(t *testing.T) {
 const signedOutHere = "You were signed out on this device. Sign in again to continue."
 
 func TestSignInPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	stranger := c.newClient(firefoxOnLinux)
 	got := stranger.page("/login?next=%2Faccount")
@@ -380,6 +390,7 @@ func TestSignInPage(t *testing.T) {
 
 // Reached by another name or scheme, the browser would not keep the cookie. The link is never made from the request.
 func TestSignInPageAtTheWrongPlace(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	browser := c.newClient(firefoxOnLinux)
 	for name, headers := range map[string][]string{
@@ -411,6 +422,7 @@ func TestSignInPageAtTheWrongPlace(t *testing.T) {
 
 // Wherever a link wants to lead, one stays here.
 func TestOpenRedirects(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, next := range []string{
 		"//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "\\/evil.example", "https://evil.example", "http:evil.example", "https:///evil.example",
@@ -431,6 +443,7 @@ func TestOpenRedirects(t *testing.T) {
 }
 
 func TestSignOutPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	for _, who := range []*client{c.alice, c.newClient(firefoxOnLinux)} {
@@ -445,6 +458,7 @@ func TestSignOutPage(t *testing.T) {
 }
 
 func TestSignOut(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for name, test := range map[string]struct {
 		send   func(*client) answer

@@ -11,6 +11,7 @@ import (
 // This file owns the names that people give to their devices.
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	path := "/sessions/" + c.alicePhone.id + "/name"
 	for name, test := range map[string]struct {
@@ -77,6 +78,7 @@ var invisible = []string{
 }
 
 func TestInvisibleNames(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	const reason = "A name needs at least one character that can be seen."
 	check := c.unchanged()
@@ -112,6 +114,7 @@ func TestInvisibleNames(t *testing.T) {
 
 // A plain form gets its page again: the reason stands beside the field, and what was typed is still in it.
 func TestRefusedNameStaysInItsField(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, id := range []string{c.alicePhone.id, c.alice.id} {
 		for _, typed := range []string{big("x", 61), `"><img src=x> ` + big("y", 60), "\u3164"} {

@@ -10,6 +10,7 @@ import (
 // This file owns where one may be led after signing in.
 
 func TestSafePath(t *testing.T) {
+	t.Parallel()
 	for _, next := range []string{
 		"/", "/sessions", "/sessions?all=1", "/account?x=1&y=%26", "/a/b/c", "/a//b", "/a?next=//evil.example", "/a?u=https://evil.example/", "/a#b", "/%20a", "/caf%C3%A9", "/café",
 		"/a:b", "/@evil.example", "/a%2fb", "/a?b=%5c", "/" + strings.Repeat("a", 4095),

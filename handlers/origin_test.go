@@ -13,6 +13,7 @@ import (
 // This file owns what pages of other sites cannot do in a signed-in browser.
 
 func TestOtherSitesCannotAct(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *handlers.Options) { o.Signup = true })
 	unsafe := []route{
 		{method: "POST", path: "/login", body: []string{"username", "alice", "password", alicePassword}},
@@ -79,6 +80,7 @@ func TestOtherSitesCannotAct(t *testing.T) {
 
 // Host is what the client says, or a proxy that changes it: after DNS rebinding it names the attacker's domain, and Origin agrees.
 func TestOriginIsComparedWithTheURL(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		origin, host string
 		site         string // Sec-Fetch-Site
@@ -119,6 +121,7 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 
 // By another address than the public one people get a page that leads to the right one, and a form that says so.
 func TestSignInFormAtAnotherAddress(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	stranger := c.newClient(firefoxOnLinux)
 	check := c.unchanged()
@@ -132,6 +135,7 @@ func TestSignInFormAtAnotherAddress(t *testing.T) {
 
 // The export is a GET, and still no other site may cause it: a sibling app's request carries the cookie.
 func TestOtherSitesCannotExport(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, method := range []string{"GET", "HEAD"} {
 		for _, site := range []string{"cross-site", "same-site", "strange"} {

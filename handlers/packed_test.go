@@ -40,6 +40,7 @@ func unpack(t testing.TB, packed string) string {
 // Where the length of a body is given twice, a proxy may see one request and the server two. The connection ends after the refusal, so
 // the second one, which nobody let through, is never answered.
 func TestTwoLengths(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t)
 	const (
 		chunked  = "0\r\n\r\n"

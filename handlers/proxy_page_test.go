@@ -57,6 +57,7 @@ func (a answer) warns(t testing.TB, warnings ...string) {
 }
 
 func TestProxyPageIsForAdministrators(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.page("/admin/proxy").is(t, 200)
 	for _, method := range []string{"GET", "HEAD"} {
@@ -75,6 +76,7 @@ func TestProxyPageIsForAdministrators(t *testing.T) {
 }
 
 func TestAccountPageLinksToTheProxyPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.page("/account").has(t, `<a href="/admin/proxy">`)
 	c.bob.page("/account").lacks(t, "/admin/", "administrator")
@@ -84,6 +86,7 @@ func TestAccountPageLinksToTheProxyPage(t *testing.T) {
 }
 
 func TestProxyPageDirectly(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
 	got := c.alice.page("/admin/proxy")
@@ -96,6 +99,7 @@ func TestProxyPageDirectly(t *testing.T) {
 }
 
 func TestProxyPageThroughATrustedProxy(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
 	got := c.alice.page("/admin/proxy", "Cookie", withCookie(c.alice.token()), "Host", "10.0.0.7:3000", "X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https", "X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
@@ -119,6 +123,7 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 
 // Most likely somebody forgot to name the proxy: the page says which address to name.
 func TestProxyPageThroughAStranger(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
 	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
@@ -137,6 +142,7 @@ func TestProxyPageThroughAStranger(t *testing.T) {
 }
 
 func TestProxyPageAtAnotherAddress(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		headers   []string
 		elsewhere bool
@@ -178,6 +184,7 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 
 // When everybody seems to sit at one private address, that is a proxy's.
 func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.alice.page("/admin/proxy") // three sessions from 127.0.0.1
 	got.warns(t, warnsOfOneIP)
@@ -207,6 +214,7 @@ func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 }
 
 func TestProxyPageShowsText(t *testing.T) {
+	t.Parallel()
 	const hostile = `<img src=x onerror=alert(1)>"'&{{.}}`
 	escaped := "&lt;img src=x onerror=alert(1)&gt;&#34;&#39;&amp;{{.}}"
 	for name, change := range map[string]func(*handlers.Options){"trusted": behindProxy, "a stranger": func(*handlers.Options) {}} {
@@ -229,11 +237,13 @@ func TestProxyPageShowsText(t *testing.T) {
 
 // The cookie came with the same request: it is not shown.
 func TestProxyPageShowsNoSecret(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.alice.page("/admin/proxy", "Authorization", "Bearer "+c.alice.token()).lacks(t, c.alice.token(), sha256Hex(c.alice.token()), "Authorization", "Cookie:")
 }
 
 func TestProxyPageDatabaseGone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	if err := c.store.Close(); err != nil {
 		t.Fatal(err)

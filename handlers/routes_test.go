@@ -79,6 +79,7 @@ func (r route) send(c *client, id string, headers ...string) answer {
 
 // A route that is added must be added here too, and so gets every test of this file.
 func TestEveryRouteIsInTheTable(t *testing.T) {
+	t.Parallel()
 	known := slices.Clone(publicRoutes)
 	for _, r := range signedInRoutes {
 		known = append(known, r.method+" "+strings.ReplaceAll(r.path, "{id}", ":id"))
@@ -96,6 +97,7 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 }
 
 func TestEveryRouteWorks(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, r := range signedInRoutes {
 		t.Run(r.String(), func(t *testing.T) {
@@ -123,6 +125,7 @@ var refusedToo = []route{
 }
 
 func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	revoked, expired := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, firefoxOnLinux)
 	c.alice.api("DELETE", "/me/sessions/"+revoked.id, "").is(t, 200)
@@ -174,6 +177,7 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 
 // What htmx says of its page is the client's writing.
 func TestNotSignedInNextOfHTMX(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t)
 	for current, next := range map[string]string{
 		"":                              "/sessions",
@@ -199,6 +203,7 @@ func big(text string, count int) string { return strings.Repeat(text, count) }
 
 // Somebody else's session, one that is over, and one that never was answer alike, byte for byte.
 func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
 	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
@@ -238,6 +243,7 @@ func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 }
 
 func TestWrongMethod(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "LOCK"}
 	check := c.unchanged()
@@ -271,6 +277,7 @@ func TestWrongMethod(t *testing.T) {
 }
 
 func TestUnknownPath(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for _, path := range []string{"/nowhere", "/sessions/", "/Sessions", "/account/nowhere", "/favicon.ico/", "/public/nowhere.css", "/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
 		got := c.alice.page(path)
@@ -288,6 +295,7 @@ func TestUnknownPath(t *testing.T) {
 
 // Methods that nobody knows must not get past the headers either.
 func TestUnknownMethod(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	for _, method := range []string{"ACL", "BASELINE-CONTROL", "BIND", "BREW", "COPY", "get", "LABEL", "LOCK", "M-SEARCH", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MOVE", "ORDERPATCH",

@@ -109,6 +109,7 @@ func versioned(c *cast, name string) string {
 }
 
 func TestSecurityHeaders(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for name, got := range answersOfEveryKind(c) {
 		t.Run(name, func(t *testing.T) {
@@ -139,6 +140,7 @@ func TestSecurityHeaders(t *testing.T) {
 }
 
 func TestHSTSWithHTTPS(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	stranger := c.newClient(firefoxOnLinux)
 	for _, got := range []answer{stranger.page("/login"), stranger.page("/sessions"), stranger.page("/public/app.css"), c.raw("GET\r\n\r\n"), stranger.page("/", "Cookie", "x="+big("y", 17<<10))} {
@@ -150,6 +152,7 @@ func TestHSTSWithHTTPS(t *testing.T) {
 
 // What is too large, or cannot be read, is told plainly; a cookie header of ordinary size is not.
 func TestSizes(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.api("GET", "/me/sessions", "").is(t, 200)
 	c.alice.do("GET", "/me/sessions", "", "Cookie", "other="+big("x", 10<<10)).is(t, 200)
@@ -168,6 +171,7 @@ func TestSizes(t *testing.T) {
 // A body is at most 64 KB, and packing it does not change that: 64 KB can unpack to many MB, and what is packed twice
 // to many GB, before anybody has signed in.
 func TestPackedBodyIsNotUnpacked(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	whole := `{"username":"alice","password":"` + alicePassword + `"}`
 	for _, encoding := range []string{"gzip", "gzip, gzip"} {
@@ -183,6 +187,7 @@ func TestPackedBodyIsNotUnpacked(t *testing.T) {
 }
 
 func TestTokenIsNeverShown(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	tokens := []string{c.alice.token(), c.alicePhone.token(), c.bob.token()}
 	answers := answersOfEveryKind(c)
@@ -240,6 +245,7 @@ func TestTokenIsNeverShown(t *testing.T) {
 
 // A panic and an error of ours are told generically, and in full in the log alone.
 func TestFaultsAreGeneric(t *testing.T) {
+	t.Parallel()
 	var broken atomic.Bool
 	c := openCast(t, func(o *handlers.Options) {
 		now := o.Now
@@ -300,6 +306,7 @@ var (
 )
 
 func TestHostileTextStaysText(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	// Bytes that are not UTF-8, and 8 KB, come on the wire alone.
 	send := func(agent string) {
@@ -366,6 +373,7 @@ func TestHostileTextStaysText(t *testing.T) {
 
 // Nothing is loaded from elsewhere and nothing is inline.
 func TestPagesLoadOnlyOurOwn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, func(o *handlers.Options) { o.Signup = true })
 	for _, path := range []string{"/sessions", "/account", "/nowhere", "/logout", "/signup"} {
 		got := c.alice.page(path)
@@ -384,6 +392,7 @@ func TestPagesLoadOnlyOurOwn(t *testing.T) {
 
 // What a client writes cannot begin a line in the log.
 func TestLogTakesNoLineFromClients(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	evil := "x\nlevel=INFO msg=\"signed in\" user=mallory\r\n"
 	c.newClient("curl/8.5.0").form("/login", "username", evil, "password", "x").is(t, 422)
@@ -407,6 +416,7 @@ func TestLogTakesNoLineFromClients(t *testing.T) {
 }
 
 func TestStaticFiles(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	stranger := c.newClient(firefoxOnLinux)
 	for path, kind := range map[string]string{

@@ -13,6 +13,7 @@ import (
 // This file owns what the server itself is set to, and the answers that no client can provoke at will.
 
 func TestTheServerIsBounded(t *testing.T) {
+	t.Parallel()
 	server := New(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)}).Server()
 	if server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
 		t.Errorf("timeouts: read %v, write %v, idle %v", server.ReadTimeout, server.WriteTimeout, server.IdleTimeout)
@@ -26,6 +27,7 @@ func TestTheServerIsBounded(t *testing.T) {
 }
 
 func TestErrorsThatAskForPatience(t *testing.T) {
+	t.Parallel()
 	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	for _, err := range []error{db.ErrBusy, db.ErrUnavailable} {
 		app := New(h.Options)

@@ -38,6 +38,7 @@ func (a answer) row(t testing.TB, id string) string {
 }
 
 func TestDevicesPage(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.clock.advance(9 * time.Minute)
 	got := c.alice.page("/sessions")
@@ -63,6 +64,7 @@ func TestDevicesPage(t *testing.T) {
 }
 
 func TestDevicesPageAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.bob.page("/sessions")
 	got.has(t, "This is your only active session. You are not signed in anywhere else.", ">Other devices<")
@@ -71,6 +73,7 @@ func TestDevicesPageAlone(t *testing.T) {
 
 // An expired session is no device any more, whether it has been swept or not.
 func TestDevicesPageLeavesOutWhatIsOver(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), c.alicePhone.id)
 	got := c.alice.page("/sessions")
@@ -79,6 +82,7 @@ func TestDevicesPageLeavesOutWhatIsOver(t *testing.T) {
 }
 
 func TestManyDevices(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	newest := ""
 	for i := range 36 { // with the phone 37
@@ -123,6 +127,7 @@ func TestManyDevices(t *testing.T) {
 }
 
 func TestListAlone(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.alice.htmx("GET", "/sessions/list")
 	got.is(t, 200)
@@ -136,6 +141,7 @@ func TestListAlone(t *testing.T) {
 }
 
 func TestRevokeByHTMX(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	got := c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id)
 	got.is(t, 200)
@@ -163,6 +169,7 @@ func TestRevokeByHTMX(t *testing.T) {
 }
 
 func TestRevokeOwn(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	got := c.alice.htmx("DELETE", "/sessions/"+c.alice.id)
@@ -176,6 +183,7 @@ func TestRevokeOwn(t *testing.T) {
 }
 
 func TestRevokeByForm(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	for _, confirm := range [][]string{nil, {"confirm", ""}, {"confirm", "0"}, {"confirm", "yes"}} {
@@ -198,6 +206,7 @@ func TestRevokeByForm(t *testing.T) {
 }
 
 func TestRevokeOthers(t *testing.T) {
+	t.Parallel()
 	for _, others := range []int{1, 3} {
 		for name, send := range map[string]func(*client) answer{
 			"htmx": func(b *client) answer { return b.htmx("POST", "/sessions/revoke-others") },
@@ -244,6 +253,7 @@ func TestRevokeOthers(t *testing.T) {
 
 // Sessions that are over already are not counted.
 func TestRevokeOthersCountsTheLiving(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	over := c.signIn("alice", alicePassword, firefoxOnLinux)
 	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), over.id)
@@ -252,6 +262,7 @@ func TestRevokeOthersCountsTheLiving(t *testing.T) {
 
 // What a page tells comes from a fixed code, never from the address.
 func TestDoneCodes(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	for code, message := range map[string]string{
 		"revoked": "Signed out that device.", "gone": "That device was already signed out. The list is up to date.",
@@ -276,6 +287,7 @@ func TestDoneCodes(t *testing.T) {
 
 // Refreshing the list is not using the session; everything else is.
 func TestWhatCountsAsActivity(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	lastActive := func(id string) string {
 		t.Helper()
@@ -324,6 +336,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 
 // However busy, a session ends after its lifetime; the page says when.
 func TestSessionEndsAfterItsLifetime(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	c.alice.page("/sessions").has(t, "18 Dec 2026, 10:02 UTC</time> at the latest")
 	for range 29 {
@@ -340,6 +353,7 @@ func TestSessionEndsAfterItsLifetime(t *testing.T) {
 }
 
 func TestDevicesPageIsAccessible(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	body := c.alice.page("/sessions").body
 	for _, input := range regexp.MustCompile(`<input[^>]*id="([^"]*)"`).FindAllStringSubmatch(body, -1) {

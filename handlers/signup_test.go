@@ -18,6 +18,7 @@ const newPassword = "basalt umbrella crayon fjord"
 func openSignUp(o *handlers.Options) { o.Signup = true }
 
 func TestSignUpClosed(t *testing.T) {
+	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
 	stranger := c.newClient(firefoxOnLinux)
@@ -29,6 +30,7 @@ func TestSignUpClosed(t *testing.T) {
 
 // Before the first account, whoever came first would be the administrator.
 func TestSignUpWithoutAnAccount(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, openSignUp)
 	stranger := c.newClient(firefoxOnLinux)
 	stranger.page("/signup").is(t, 404)
@@ -42,6 +44,7 @@ func TestSignUpWithoutAnAccount(t *testing.T) {
 }
 
 func TestSignUp(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, openSignUp)
 	browser := c.newClient(firefoxOnLinux)
 	browser.page("/login").has(t, `href="/signup"`)
@@ -62,6 +65,7 @@ func TestSignUp(t *testing.T) {
 
 // Whoever signed up can use Porchlight's own pages at once, and reaches no app before somebody said so.
 func TestSignUpWaitsForApproval(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, openSignUp, behindProxy)
 	carol := c.newClient(firefoxOnLinux)
 	carol.page("/signup").has(t, "once an administrator has approved your account")
@@ -93,6 +97,7 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 }
 
 func TestSignUpIsThrottled(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, openSignUp)
 	for i := range 10 {
 		c.newClient(firefoxOnLinux).form("/signup", "username", "user"+string(rune('a'+i)), "password", newPassword).is(t, 303, "/sessions")
@@ -110,6 +115,7 @@ func TestSignUpIsThrottled(t *testing.T) {
 }
 
 func TestSignUpRefuses(t *testing.T) {
+	t.Parallel()
 	c := openCast(t, openSignUp)
 	c.addUser("dan", newPassword)
 	if err := c.store.DeleteUser(context.Background(), "dan", false); err != nil {
@@ -161,6 +167,7 @@ const setupToken = "SETUPSETUPSETUPSETUPSETUPS"
 func withSetupToken(o *handlers.Options) { o.SetupToken = setupToken }
 
 func TestSetUp(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, withSetupToken)
 	browser := c.newClient(firefoxOnLinux)
 	fields := []string{"username", "Ada", "email", "Ada@example.com", "password", newPassword}
@@ -200,6 +207,7 @@ func TestSetUp(t *testing.T) {
 
 // Without a token nobody can claim the server, whatever they send.
 func TestSetUpWithoutAToken(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t)
 	browser := c.newClient(firefoxOnLinux)
 	browser.page("/setup").is(t, 403)
@@ -211,6 +219,7 @@ func TestSetUpWithoutAToken(t *testing.T) {
 }
 
 func TestSetUpAtOnce(t *testing.T) {
+	t.Parallel()
 	c := openHouse(t, withSetupToken)
 	var statuses [8]int
 	var group sync.WaitGroup
@@ -232,6 +241,7 @@ func TestSetUpAtOnce(t *testing.T) {
 
 // The token is for the first account of this start: whoever finds it in a log later gets nothing.
 func TestSetUpIsOverWhenEveryAccountWasDeleted(t *testing.T) {
+	t.Parallel()
 	const deleteAll = `PRAGMA foreign_keys = on; DELETE FROM users`
 	for name, created := range map[string]func(*house){
 		"here": func(c *house) {

@@ -80,6 +80,7 @@ const tooManyInARow = "Ask whoever runs this server for an invitation link."
 const in15Minutes = "Too many attempts. Try again in 15 minutes."
 
 func TestThrottleSignIn(t *testing.T) {
+	t.Parallel()
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("JSON %v", asJSON), func(t *testing.T) {
 			h := openHouse(t, throttleBehindProxy)
@@ -118,6 +119,7 @@ func TestThrottleSignIn(t *testing.T) {
 
 // What is answered must not tell whether there is such an account: known, disabled, unknown, at every step.
 func TestThrottleTellsNothing(t *testing.T) {
+	t.Parallel()
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("JSON %v", asJSON), func(t *testing.T) {
 			names := []string{"alice", "carol", "nobody"}
@@ -153,6 +155,7 @@ func TestThrottleTellsNothing(t *testing.T) {
 }
 
 func TestThrottleAddressNotAccount(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy)
 	h.addUser("alice", alicePassword)
 	const bad, same = "2001:db8:0:1::1", "2001:db8:0:1:ffff::2"
@@ -173,6 +176,7 @@ func TestThrottleAddressNotAccount(t *testing.T) {
 }
 
 func TestThrottleFiftyAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("JSON %v", asJSON), func(t *testing.T) {
 			h := openHouse(t, throttleBehindProxy)
@@ -205,6 +209,7 @@ func TestThrottleFiftyAtOnce(t *testing.T) {
 
 // An attempt that was answered 503 counts for nothing.
 func TestThrottleGivesUnavailableBack(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy)
 	h.addUser("alice", alicePassword)
 	for range 9 {
@@ -232,6 +237,7 @@ func TestThrottleGivesUnavailableBack(t *testing.T) {
 }
 
 func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy)
 	h.addUser("alice", alicePassword)
 	for i := range 100 {
@@ -261,6 +267,7 @@ func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
 
 // People type passwords into the name field by mistake.
 func TestThrottleKeepsNoTypedName(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy)
 	h.addUser("alice", alicePassword)
 	typed := "Lantern Velvet Orbit Marmalade"
@@ -291,6 +298,7 @@ func TestThrottleKeepsNoTypedName(t *testing.T) {
 }
 
 func TestThrottleSetUp(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy, func(o *handlers.Options) { o.SetupToken = throttleToken })
 	browser := h.newClient(firefoxOnLinux)
 	show := func(ip, token string) answer { return browser.pageFrom(ip, "/setup?token="+token) }
@@ -323,6 +331,7 @@ func TestThrottleSetUp(t *testing.T) {
 }
 
 func TestThrottleInvite(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t, throttleBehindProxy)
 	h.addUser("alice", alicePassword)
 	token, _, err := h.store.Invite(context.Background(), db.NewUser{Username: "carol"})
