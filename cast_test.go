@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"database/sql"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 const (
@@ -193,7 +193,7 @@ type household struct {
 
 func openHousehold(t testing.TB, sessions map[string]int) *household {
 	t.Helper()
-	h := &household{t, filepath.Join(t.TempDir(), "data"), map[string][]string{}}
+	h := &household{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}
 	h.withStore(func(store *db.Store) {
 		for _, user := range []db.NewUser{{Username: "ada", Email: "ada@example.com", Password: adaPassword}, {Username: "bo", Password: boPassword}} {
 			made, err := store.CreateUser(t.Context(), user)
@@ -214,7 +214,7 @@ func openHousehold(t testing.TB, sessions map[string]int) *household {
 
 func (h *household) withStore(do func(*db.Store)) {
 	h.t.Helper()
-	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
+	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), HashCost: dbtest.HashCost})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -234,49 +234,7 @@ func (h *household) with(args ...string) []string {
 // live are the ids of the rows that are left, oldest first.
 func (h *household) live() []string {
 	h.t.Helper()
-	return column(h.t, h.path(), `SELECT id FROM sessions ORDER BY rowid`)
-}
-
-// column reads the first column of a query beside the program.
-func column(t testing.TB, path, query string) (values []string) {
-	t.Helper()
-	pool := beside(t, path)
-	defer pool.Close()
-	rows, err := pool.Query(query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var value string
-		if err := rows.Scan(&value); err != nil {
-			t.Fatal(err)
-		}
-		values = append(values, value)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return values
-}
-
-// change writes to the database beside the program.
-func change(t testing.TB, path, statement string, args ...any) {
-	t.Helper()
-	pool := beside(t, path)
-	defer pool.Close()
-	if _, err := pool.Exec(statement, args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func beside(t testing.TB, path string) *sql.DB {
-	t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+path+"?_busy_timeout=5000&_fk=1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pool
+	return dbtest.Rows(h.t, h.path(), `SELECT id FROM sessions ORDER BY rowid`)
 }
 
 // eventually waits until something has come true.

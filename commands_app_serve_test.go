@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns that a running server obeys the commands about apps at once, and that the settings about apps reach it.
@@ -104,7 +105,7 @@ func TestWhatTheServerNotedIsListed(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got := column(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
+	if got := dbtest.Rows(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
 		t.Errorf("noted are %q", got)
 	}
 	rows := readRows(t, must(t, "", h.with("session", "list", "--json")...))

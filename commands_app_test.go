@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns the commands about apps: what they print, and how they end.
@@ -13,7 +14,7 @@ import (
 // rules are what is on disk: host, everyone, admins and users.
 func (h *household) rules() []string {
 	h.t.Helper()
-	return column(h.t, h.path(), `
+	return dbtest.Rows(h.t, h.path(), `
 		SELECT host || ' ' || everyone || admins || ' ' || (
 			SELECT COALESCE(group_concat(username), '') FROM (
 				SELECT username FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host ORDER BY username))
@@ -115,7 +116,7 @@ func TestAppAllowOfHostsThatAreNeverGuarded(t *testing.T) {
 		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.5", ""},
 		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.6", own + "192.168.1.5,"},
 	} {
-		change(t, h.path(), `DELETE FROM app_rules`)
+		dbtest.Exec(t, h.path(), `DELETE FROM app_rules`)
 		_, err := command(t, "", h.with(slices.Concat(test.settings, []string{"app", "allow", test.host})...)...)
 		switch {
 		case test.why == "" && err != nil:
@@ -140,7 +141,7 @@ func TestAppList(t *testing.T) {
 	must(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
 	must(t, "", h.guarding("app", "allow", "*.example.com", "--user", "bo")...)
 	must(t, "", h.guarding("app", "allow", "wiki.example.com")...)
-	change(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
+	dbtest.Exec(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
 
 	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every approved user"}
 	var lines []string
@@ -242,8 +243,8 @@ func TestAppRemoveTakesWhatAppListPrints(t *testing.T) {
 
 func TestAppAllowTellsOnlyWhatIsOnDisk(t *testing.T) {
 	h := openHousehold(t, nil)
-	change(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
-	change(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
+	dbtest.Exec(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
+	dbtest.Exec(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
 	out, err := command(t, "", h.guarding("app", "allow", "notes.example.com", "--admins")...)
 	refused(t, err, 1)
 	if out != "" {
@@ -331,7 +332,7 @@ func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
 
 func TestSessionListTellsTheApps(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
-	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1])
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1])
 	for _, use := range []struct {
 		id, host string
 		at       int64
@@ -341,7 +342,7 @@ func TestSessionListTellsTheApps(t *testing.T) {
 		{h.ids["ada"][0], "2001:db8::1", 1763460120000},
 		{h.ids["bo"][0], "notes.example.com", 1763460120000},
 	} {
-		change(t, h.path(), `INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, use.id, use.host, use.at)
+		dbtest.Exec(t, h.path(), `INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, use.id, use.host, use.at)
 	}
 	app := func(host, at string) any { return map[string]any{"host": host, "lastUsedAt": at} }
 	want := [][]any{

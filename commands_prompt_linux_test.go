@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"porchlight/db/dbtest"
 )
 
 // This file owns the questions that commands ask, on a real terminal.
@@ -190,7 +192,7 @@ func TestQuestions(t *testing.T) {
 			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
 				t.Errorf("it was asked for again: %q", p.sees())
 			}
-			if got := column(t, h.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
+			if got := dbtest.Rows(t, h.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
 				t.Errorf("there are %q, want %s", got, test.users)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 func TestUserAdd(t *testing.T) {
@@ -30,7 +31,7 @@ func TestUserAdd(t *testing.T) {
 		if !strings.Contains(out, name) || strings.Contains(out, "administrator") != strings.HasSuffix(test.want, "1") || strings.Contains(out, boPassword) {
 			t.Errorf("%q printed %q", test.args, out)
 		}
-		got := column(t, h.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
+		got := dbtest.Rows(t, h.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
 		if !slices.Equal(got, []string{test.want}) {
 			t.Errorf("%q made %q, want %q", test.args, got, test.want)
 		}
@@ -48,7 +49,7 @@ func TestUserAddMakesTheFirstAnAdministrator(t *testing.T) {
 	if out := must(t, adaPassword+"\n", "--data", data, "user", "add", "ada"); !strings.Contains(out, "administrator") {
 		t.Errorf("printed %q", out)
 	}
-	if got := column(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
+	if got := dbtest.Rows(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
 		t.Errorf("made %q", got)
 	}
 }
@@ -77,7 +78,7 @@ func TestUserAddRefuses(t *testing.T) {
 			t.Errorf("%q printed %q", test.args, out)
 		}
 	}
-	if got := column(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
+	if got := dbtest.Rows(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
 		t.Errorf("there are %q", got)
 	}
 }
@@ -111,8 +112,8 @@ func wantTime(t *testing.T, value any, from, until time.Duration) {
 
 func TestUserList(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 2})
-	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, h.ids["ada"][0])
-	change(t, h.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, h.ids["ada"][0])
+	dbtest.Exec(t, h.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
 
 	rows := readRows(t, must(t, "", h.with("user", "list", "--json")...))
 	if len(rows) != 2 {
@@ -156,9 +157,9 @@ func TestListsOfAnEmptyDatabase(t *testing.T) {
 func TestSessionList(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
 	now := time.Now().UnixMilli()
-	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1]) // used longer ago
-	change(t, h.path(), `UPDATE sessions SET given_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
-	change(t, h.path(), `INSERT INTO sessions SELECT 'over', x'00', user_id, device_name, given_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1]) // used longer ago
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET given_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
+	dbtest.Exec(t, h.path(), `INSERT INTO sessions SELECT 'over', x'00', user_id, device_name, given_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
 		FROM sessions WHERE id = ?`, now-1, h.ids["ada"][0])
 
 	ids := func(args ...string) (ids []string) {
@@ -213,7 +214,7 @@ func (h *household) wantLeft(left ...string) {
 		}
 	}
 	slices.Sort(ended)
-	recorded := column(h.t, h.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
+	recorded := dbtest.Rows(h.t, h.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
 	if !slices.Equal(recorded, ended) {
 		h.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
 	}
@@ -255,7 +256,7 @@ func TestSessionRevoke(t *testing.T) {
 // An id of a session that has expired is unknown, whether it was swept or not.
 func TestSessionRevokeOfTheExpired(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 1})
-	change(t, h.path(), `UPDATE sessions SET expires_at = 1`)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1`)
 	_, err := command(t, "", h.with("session", "revoke", h.ids["ada"][0])...)
 	refused(t, err, 1, h.ids["ada"][0])
 }
@@ -294,9 +295,9 @@ func TestVersion(t *testing.T) {
 func TestNothingReachesTheTerminalButText(t *testing.T) {
 	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
 	h := openHousehold(t, map[string]int{"ada": 3})
-	change(t, h.path(), `UPDATE sessions SET device_name = ?`, hostile)
-	change(t, h.path(), `UPDATE sessions SET given_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
-	change(t, h.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET device_name = ?`, hostile)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET given_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
+	dbtest.Exec(t, h.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
 
 	wantText := func(what, text string, lines int) {
 		t.Helper()
@@ -326,7 +327,7 @@ func TestNothingReachesTheTerminalButText(t *testing.T) {
 // What ends many sessions works in batches. When one fails, the person at the shell learns that others have ended.
 func TestSessionRevokeFailsHalfWay(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 60})
-	change(t, h.path(), `
+	dbtest.Exec(t, h.path(), `
 		CREATE TRIGGER refuse BEFORE DELETE ON sessions WHEN (SELECT COUNT(*) FROM sessions) <= 10
 		BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	out, err := command(t, "", h.with("session", "revoke", "--all")...)

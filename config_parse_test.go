@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"porchlight/db/dbtest"
 )
 
 // This file owns what a wrong command line or variable is answered with: one plain line, and exit status 2.
@@ -105,7 +107,7 @@ func TestWrongCommandLines(t *testing.T) {
 	if got := h.live(); !slices.Equal(got, all) {
 		t.Errorf("left are %q, want %q", got, all)
 	}
-	if got := column(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
+	if got := dbtest.Rows(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
 		t.Errorf("there are %q", got)
 	}
 }

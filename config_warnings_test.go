@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"porchlight/db/dbtest"
 )
 
 func TestWarningsAboutSettings(t *testing.T) {
@@ -82,7 +84,7 @@ func TestServeWarnsOfNoAdministrator(t *testing.T) {
 		{`DELETE FROM users WHERE username = 'ada'`, true},
 	} {
 		h := openHousehold(t, nil)
-		change(t, h.path(), test.statement)
+		dbtest.Exec(t, h.path(), test.statement)
 		p := startProcess(t, "--data", h.data, "--url", "http://auth.example.com")
 		p.terminate()
 		if got := strings.Count(p.errors.String(), warning); got != map[bool]int{true: 1}[test.warns] {

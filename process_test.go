@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"porchlight/db/dbtest"
 )
 
 // process is the built program serving, as a process of its own.
@@ -192,7 +194,7 @@ func TestTheIndexOfTheWALVanishes(t *testing.T) {
 	h := openHousehold(t, nil)
 	p := startProcess(t, "--data", h.data)
 	ada, bo := p.signIn("ada", adaPassword), p.signIn("bo", boPassword)
-	id := column(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
 	if err := os.Remove(h.path() + "-shm"); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +245,7 @@ func TestTheWALVanishes(t *testing.T) {
 // sessions, and how much memory it holds: right then, and at rest after somebody has signed in.
 func BenchmarkStart(b *testing.B) {
 	h := openHousehold(b, map[string]int{"ada": 1})
-	change(b, h.path(), `
+	dbtest.Exec(b, h.path(), `
 		INSERT INTO sessions
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
 		SELECT 'session' || i, randomblob(32), user_id, device_name, '', device_kind, user_agent, ip, 0, created_at - i, last_active_at - i, expires_at - i

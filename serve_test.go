@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 func TestServeAFreshFolder(t *testing.T) {
@@ -52,7 +53,7 @@ func TestServeAFreshFolder(t *testing.T) {
 	if status, _ := c.form("/setup", "token", token, "username", "eve", "password", boPassword); status != http.StatusNotFound {
 		t.Errorf("set up again: %d", status)
 	}
-	if got := column(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
+	if got := dbtest.Rows(t, data+"/porchlight.db", `SELECT username || is_admin FROM users`); !slices.Equal(got, []string{"ada1"}) {
 		t.Errorf("the accounts are %q", got)
 	}
 
@@ -100,7 +101,7 @@ func TestCommandsWhileTheServerRuns(t *testing.T) {
 	must(t, boPassword+"\n", h.with("user", "add", "cy")...)
 	ada, bo, cy := s.signIn("ada", adaPassword), s.signIn("bo", boPassword), s.signIn("cy", boPassword)
 
-	id := column(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
 	must(t, "", h.with("session", "revoke", id[0])...)
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 	bo.want(http.StatusOK, "/me/sessions")
@@ -159,11 +160,11 @@ func TestServeRefusesADatabaseItCannotUse(t *testing.T) {
 			write(path, string(content[:len(content)/2]))
 		}, "restore"},
 		{"newer", func(path string) {
-			change(t, path, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)`)
+			dbtest.Exec(t, path, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)`)
 		}, "newer"},
 		{"somebody else's", func(path string) {
 			write(path, "")
-			change(t, path, `CREATE TABLE recipes (name TEXT)`)
+			dbtest.Exec(t, path, `CREATE TABLE recipes (name TEXT)`)
 		}, "not a Porchlight database"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,7 +211,7 @@ func TestServeRefusesAFolderItCannotUse(t *testing.T) {
 func TestServeTwice(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2})
 	rows := func() []string {
-		return column(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
+		return dbtest.Rows(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
 	}
 	before := rows()
 	s := start(t, h.data)
@@ -250,7 +251,7 @@ func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
 	h := openHousehold(t, nil)
 	s := start(t, h.data)
 	ada := s.signIn("ada", adaPassword)
-	change(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
 	ada.want(http.StatusOK, "/me/sessions")
 	if status, _ := s.newClient().form("/login", "username", "ada", "password", "wrong"); status != http.StatusUnauthorized {
 		t.Errorf("a wrong password: %d", status)
@@ -258,10 +259,10 @@ func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
-	if got := column(t, h.path(), `SELECT kind FROM activity ORDER BY id`); !slices.Equal(got, []string{db.SignedIn, db.SignInFailed}) {
+	if got := dbtest.Rows(t, h.path(), `SELECT kind FROM activity ORDER BY id`); !slices.Equal(got, []string{db.SignedIn, db.SignInFailed}) {
 		t.Errorf("the activity is %q", got)
 	}
-	if got := column(t, h.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
+	if got := dbtest.Rows(t, h.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
 		t.Error("that the session was active is not on disk")
 	}
 	if left, _ := filepath.Glob(h.path() + "-*"); len(left) > 0 {
@@ -351,15 +352,15 @@ func TestServeAnswersWhatIsUnderWay(t *testing.T) {
 // Expired sessions go while the server runs, and leave their end behind; old activity goes, too.
 func TestServeSweeps(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 3, "bo": 1})
-	change(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
-	change(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
+	dbtest.Exec(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
 	first := start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
 	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
-	if got := column(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
+	if got := dbtest.Rows(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
 		t.Errorf("recorded as expired are %q", got)
 	}
 	eventually(t, "the activity of two hours ago is gone", func() bool {
-		return len(column(t, h.path(), `SELECT id FROM activity WHERE session_id = '`+h.ids["bo"][0]+`'`)) == 0
+		return len(dbtest.Rows(t, h.path(), `SELECT id FROM activity WHERE session_id = '`+h.ids["bo"][0]+`'`)) == 0
 	})
 
 	// One that expires by itself, under limits of its own.

@@ -2,16 +2,13 @@ package db_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 const (
@@ -21,55 +18,12 @@ const (
 	accountIP          = "203.0.113.7"
 )
 
-// accountStore is a real database whose clock stands still until it is set.
-type accountStore struct {
-	*db.Store
-	t    testing.TB
-	path string
-	mu   sync.Mutex
-	at   time.Time
-}
+// accountStore is a house whose tests sign in through Authenticate.
+type accountStore struct{ *house }
 
 func openAccountStore(t testing.TB) *accountStore {
 	t.Helper()
-	s := &accountStore{t: t, path: filepath.Join(t.TempDir(), "porchlight.db"), at: time.Date(2026, 11, 18, 10, 0, 0, 0, time.UTC)}
-	s.open()
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error("close the store:", err)
-		}
-	})
-	return s
-}
-
-func (s *accountStore) open() {
-	s.t.Helper()
-	var err error
-	s.Store, err = db.Open(context.Background(), db.Options{Path: s.path, Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}, Now: s.now})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// reopen is what a restart of the server does.
-func (s *accountStore) reopen() {
-	s.t.Helper()
-	if err := s.Close(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.open()
-}
-
-func (s *accountStore) now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.at
-}
-
-func (s *accountStore) advance(by time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.at = s.at.Add(by)
+	return &accountStore{openHouse(t)}
 }
 
 func (s *accountStore) add(new db.NewUser) db.User {
@@ -115,36 +69,7 @@ func clientOf(ip, deviceName string) db.Client {
 
 func (s *accountStore) rows(query string, args ...any) []string {
 	s.t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+s.path+"?mode=ro")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer pool.Close()
-	rows, err := pool.Query(query, args...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer rows.Close()
-	names, _ := rows.Columns()
-	all := []string{}
-	for rows.Next() {
-		cells, scan := make([]sql.NullString, len(names)), make([]any, len(names))
-		for i := range cells {
-			scan[i] = &cells[i]
-		}
-		if err := rows.Scan(scan...); err != nil {
-			s.t.Fatal(err)
-		}
-		texts := make([]string, len(names))
-		for i := range cells {
-			texts[i] = cells[i].String
-		}
-		all = append(all, strings.Join(texts, " "))
-	}
-	if err := rows.Err(); err != nil {
-		s.t.Fatal(err)
-	}
-	return all
+	return dbtest.Rows(s.t, s.options.Path, query, args...)
 }
 
 func (s *accountStore) wantRows(want []string, query string, args ...any) {
@@ -285,7 +210,7 @@ func TestFlushAfterAccountWasDeleted(t *testing.T) {
 	s := openAccountStore(t)
 	alice, bob := s.add(db.NewUser{Username: "alice"}), s.add(db.NewUser{Username: "bob"})
 	_, session := s.signIn(bob, "Chrome on macOS")
-	s.advance(2 * time.Minute)
+	s.clock.Advance(2 * time.Minute)
 	s.Touch(session)
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 	s.wantErr(s.try("alice", accountWrong, accountIP), db.ErrWrongPassword)

@@ -90,7 +90,7 @@ func TestFlushWritesWhatWasUsed(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes, "photos.example.com")
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.laptop, notes) // not on disk yet, so it counts anew
 	c.use(c.desk, "2001:db8::1")
 	if n := c.number(`SELECT COUNT(*) FROM session_apps`); n != 0 {
@@ -100,10 +100,10 @@ func TestFlushWritesWhatWasUsed(t *testing.T) {
 	c.wantApps(c.laptop, notes, "photos.example.com")
 	c.wantApps(c.phone)
 	c.wantApps(c.desk, "2001:db8::1")
-	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.now()) {
-		t.Errorf("last used at %v, want %v", got, c.clock.now())
+	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.Now()) {
+		t.Errorf("last used at %v, want %v", got, c.clock.Now())
 	}
-	if got := c.lastUsed(c.laptop, "photos.example.com"); !got.Equal(c.clock.now().Add(-time.Second)) {
+	if got := c.lastUsed(c.laptop, "photos.example.com"); !got.Equal(c.clock.Now().Add(-time.Second)) {
 		t.Errorf("last used at %v, want a second ago", got)
 	}
 	c.exec(`DELETE FROM session_apps`)
@@ -267,7 +267,7 @@ func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
 	c.flush()
 	for i := range appsKept + 10 {
 		c.use(c.laptop, made(i))
-		c.clock.advance(2 * time.Second)
+		c.clock.Advance(2 * time.Second)
 		if i%7 == 0 {
 			c.flush()
 		}
@@ -278,13 +278,13 @@ func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
 	// The one that was unused longest is used again, and the next one goes in its place.
 	c.use(c.laptop, made(10))
 	c.flush()
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.laptop, made(100))
 	c.flush()
 	c.wantApps(c.laptop, slices.Concat([]string{made(10)}, madeUp(12, appsKept+10), []string{made(100)})...)
 
 	// As many new ones as are kept leave nothing of the old ones.
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.laptop, madeUp(200, 200+appsKept)...)
 	c.flush()
 	c.wantApps(c.laptop, madeUp(200, 200+appsKept)...)
@@ -304,14 +304,14 @@ func TestWhatAClientMakesUpIsBounded(t *testing.T) {
 	}
 	c.use(c.phone, notes)
 	c.use(c.desk, notes)
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.UseApp(first, false) // noted already: it goes on being noted
 	c.flush()
 	if n := c.writtenFor(c.laptop); n != appsKept {
 		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
 	}
-	if got := c.lastUsed(c.laptop, made(0)); !got.Equal(c.clock.now()) {
-		t.Errorf("a noted app was last used at %v, want %v", got, c.clock.now())
+	if got := c.lastUsed(c.laptop, made(0)); !got.Equal(c.clock.Now()) {
+		t.Errorf("a noted app was last used at %v, want %v", got, c.clock.Now())
 	}
 	if got := len(c.appsOf(c.laptop)); got != appsKept {
 		t.Errorf("%d apps are on disk, want %d", got, appsKept)
@@ -320,7 +320,7 @@ func TestWhatAClientMakesUpIsBounded(t *testing.T) {
 	c.wantApps(c.desk, notes)
 
 	// The flush has made room.
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.laptop, notes)
 	c.flush()
 	if !slices.Contains(c.appsOf(c.laptop), notes) {
@@ -334,14 +334,14 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	c := openCast(t)
 	c.countWrites()
 	c.exec(`CREATE TRIGGER refuse_apps BEFORE INSERT ON session_apps BEGIN SELECT RAISE(ABORT, 'refused'); END`)
-	noted := c.clock.now()
+	noted := c.clock.Now()
 	c.use(c.laptop, madeUp(0, appsKept)...)
 	c.use(c.desk, notes)
 	for i := range 5 {
 		if err := c.Flush(c.ctx()); err == nil {
 			t.Error("no error")
 		}
-		c.clock.advance(time.Second)
+		c.clock.Advance(time.Second)
 		c.use(c.laptop, madeUp(1000*(i+1), 1000*(i+1)+100)...)
 	}
 	c.exec(`DROP TRIGGER refuse_apps`)
@@ -360,7 +360,7 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.laptop))
 	c.use(c.laptop, notes)
 	c.exec(`CREATE TRIGGER refuse_touch BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'refused'); END`)
@@ -395,20 +395,20 @@ func TestAUseDuringAFlushIsNotLost(t *testing.T) {
 	flushed := make(chan error)
 	go func() { flushed <- c.Flush(c.ctx()) }()
 	arrived(1)
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.laptop, notes, "photos.example.com")
 	release()
 	if err := <-flushed; err != nil {
 		t.Error(err)
 	}
-	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.now().Add(-time.Second)) {
+	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.Now().Add(-time.Second)) {
 		t.Fatalf("the flush that was under way wrote %v: it was not under way", got)
 	}
 	c.flush()
 	c.wantApps(c.laptop, notes, "photos.example.com")
 	for _, host := range []string{notes, "photos.example.com"} {
-		if got := c.lastUsed(c.laptop, host); !got.Equal(c.clock.now()) {
-			t.Errorf("%s was last used at %v, want %v", host, got, c.clock.now())
+		if got := c.lastUsed(c.laptop, host); !got.Equal(c.clock.Now()) {
+			t.Errorf("%s was last used at %v, want %v", host, got, c.clock.Now())
 		}
 	}
 }
@@ -438,11 +438,11 @@ func TestWhatAClientMakesUpDuringAFlushIsBounded(t *testing.T) {
 func TestAppsAreListedLastUsedFirst(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	first := c.clock.now()
+	first := c.clock.Now()
 	c.use(c.laptop, "wiki.example.com", "photos.example.com")
 	c.use(c.desk, "bank.example.com")
-	c.clock.advance(time.Hour)
-	second := c.clock.now()
+	c.clock.Advance(time.Hour)
+	second := c.clock.Now()
 	c.use(c.laptop, notes)
 	c.flush()
 	want := []db.AppUse{{notes, second}, {"photos.example.com", first}, {"wiki.example.com", first}}
@@ -522,7 +522,7 @@ func TestManyUseAppsAtOnce(t *testing.T) {
 			all.Go(func() {
 				<-start
 				for i := range hosts {
-					c.clock.advance(time.Second)
+					c.clock.Advance(time.Second)
 					verified, err := c.Verify(d.token, made(i))
 					if err == nil {
 						c.UseApp(verified, false)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns what attempts write, and attempts that are checked at the same time.
@@ -48,7 +49,7 @@ func TestThrottleCountsFailuresAlone(t *testing.T) {
 // dataVersion returns a function that reports whether anything was committed to the database since.
 func (s *accountStore) dataVersion() (written func() bool) {
 	s.t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+s.path+"?mode=ro")
+	pool, err := sql.Open("sqlite3", "file:"+s.options.Path+"?mode=ro")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -268,7 +269,7 @@ func TestCrashLeavesNothingReserved(t *testing.T) {
 	for range 30 {
 		<-checking
 	}
-	after, err := db.Open(context.Background(), db.Options{Path: s.path, HashCost: testHashCost, Now: s.now})
+	after, err := db.Open(context.Background(), db.Options{Path: s.options.Path, HashCost: dbtest.HashCost, Now: s.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +350,7 @@ func TestLiveSessionIsCountedByItself(t *testing.T) {
 	}
 	s.throttled(s.try("alice", accountPassword, accountIP))
 	s.wantErr(change(laptop, accountPassword), nil)
-	s.advance(15 * time.Minute)
+	s.clock.Advance(15 * time.Minute)
 	s.wantErr(change(library, accountNewPassword), nil)
 }
 

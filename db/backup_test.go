@@ -42,7 +42,7 @@ func (h *house) restore(file string) (restored db.Restored, back *house) {
 func TestBackupHoldsWhatIsInTheWAL(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, serves)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 		t.Fatal(err)
 	}
 	short := c.signIn(c.bob, "cafe", "192.0.2.13", shared)
-	c.clock.advance(time.Hour) // the one on the shared computer has expired
+	c.clock.Advance(time.Hour) // the one on the shared computer has expired
 	file := c.backup()
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, ended.ID); err != nil { // after the backup
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 		t.Errorf("restored %+v, want %+v", restored, want)
 	}
 	back.over(c.laptop, c.phone, c.desk, ended, short)
-	back.clock.advance(-time.Hour) // a clock that was ahead brings nothing back
+	back.clock.Advance(-time.Hour) // a clock that was ahead brings nothing back
 	back.over(short)
 	if ids := back.ids(); len(ids) != 0 {
 		t.Errorf("there are rows of %q", ids)

@@ -66,7 +66,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 			c.exec(`
 				WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 				INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'renamed', $3 FROM n`,
-				2*db.BatchSize, c.alice.ID, c.clock.now().UnixMilli())
+				2*db.BatchSize, c.alice.ID, c.clock.Now().UnixMilli())
 			mend := c.failSecondBatch()
 			if err := remove(c); err == nil {
 				t.Error("the second batch failed, and nobody was told")

@@ -28,7 +28,7 @@ func (h *house) fill(n int) {
 			h.t.Fatal(err)
 		}
 	}
-	now := h.clock.now().UnixMilli()
+	now := h.clock.Now().UnixMilli()
 	exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO users (id, username, password_hash, created_at) SELECT 1000 + i, 'user' || i, '', $2 FROM n`, n/10, now)
@@ -84,7 +84,7 @@ func BenchmarkVerify(b *testing.B) {
 		if _, err := h.AllowApp(h.ctx(), "*.example.com", false); err != nil {
 			b.Fatal(err)
 		}
-		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`, h.clock.now().UnixMilli())
+		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`, h.clock.Now().UnixMilli())
 		b.Run(fmt.Sprintf("sessions=%d with a rule", n), verify)
 	}
 }
@@ -100,7 +100,7 @@ func BenchmarkRevoke(b *testing.B) {
 				WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
 				INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 				SELECT 's' || ($1 + i), randomblob(32), $2, 'Firefox on Linux', 'desktop', '', '192.0.2.10', 0, $3, $3, $3 + 86400000 FROM n`,
-				next, c.alice.ID, c.clock.now().UnixMilli())
+				next, c.alice.ID, c.clock.Now().UnixMilli())
 			b.StartTimer()
 		}
 		if _, err := c.Revoke(c.ctx(), c.phone.Session, fmt.Sprint("s", next)); err != nil {

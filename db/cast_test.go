@@ -4,14 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 const (
@@ -26,42 +25,19 @@ const (
 	chromeOnMac    = "Chrome on macOS"
 )
 
-// testHashCost makes a hash as cheap as the format allows.
-var testHashCost = db.HashCost{Memory: 8, Time: 1}
-
-// clock is the time in the test: it stands still until it is set.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func newClock() *clock { return &clock{at: time.Date(2026, 11, 18, 10, 2, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(by time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(by)
-}
-
 // house is a store in a real file, without anybody in it.
 type house struct {
 	*db.Store
 	t       testing.TB
 	options db.Options
-	clock   *clock
+	clock   *dbtest.Clock
 	disk    *sql.DB // another connection, as another process would have
 }
 
 func openHouse(t testing.TB, change ...func(*db.Options)) *house {
 	t.Helper()
-	h := &house{t: t, clock: newClock()}
-	h.options = db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), Create: true, HashCost: testHashCost, Now: h.clock.now}
+	h := &house{t: t, clock: dbtest.NewClock()}
+	h.options = db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost, Now: h.clock.Now}
 	h.open(change...)
 	h.disk = openDisk(t, h.options.Path)
 	t.Cleanup(func() {
@@ -267,9 +243,9 @@ func openCast(t testing.TB, change ...func(*db.Options)) *cast {
 	c.alice = c.addUser("alice", alicePassword)
 	c.bob = c.addUser("bob", bobPassword)
 	c.laptop = c.signIn(c.alice, firefoxOnLinux, "192.0.2.10")
-	c.clock.advance(time.Millisecond)
+	c.clock.Advance(time.Millisecond)
 	c.phone = c.signIn(c.alice, safariOnIPhone, "198.51.100.20")
-	c.clock.advance(time.Millisecond)
+	c.clock.Advance(time.Millisecond)
 	c.desk = c.signIn(c.bob, chromeOnMac, "203.0.113.30")
 	return c
 }

@@ -16,7 +16,7 @@ func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
 	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
-		c.clock.advance(time.Hour)
+		c.clock.Advance(time.Hour)
 		token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, endOthers)
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +68,7 @@ func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
 			}
 		}},
 		{name: "expired", current: alicePassword, new: newPassword, want: db.ErrOver, prepare: func(c *cast) {
-			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().UnixMilli(), c.laptop.ID)
+			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 		}},
 		{name: "deleted account", current: alicePassword, new: newPassword, want: db.ErrOver, prepare: func(c *cast) {
 			c.exec(`DELETE FROM users WHERE username = 'alice'`)

@@ -34,7 +34,7 @@ func TestThrottleCountsTheAccountByAllItsNames(t *testing.T) {
 		}
 		s.throttled(s.try(name, accountPassword, "203.0.113.99"))
 	}
-	s.advance(15 * time.Minute)
+	s.clock.Advance(15 * time.Minute)
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 }
 

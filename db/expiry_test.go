@@ -92,14 +92,14 @@ var seesAlive = map[string]func(*cast) bool{
 		return c.number(`SELECT COUNT(*) FROM sessions WHERE id = $1 AND last_active_at > 0`, c.phone.ID) == 1
 	},
 	"Sweep": func(c *cast) bool {
-		if err := c.Sweep(c.ctx(), c.clock.now().Add(-time.Hour)); err != nil {
+		if err := c.Sweep(c.ctx(), c.clock.Now().Add(-time.Hour)); err != nil {
 			c.t.Fatal(err)
 		}
 		return slices.Contains(c.ids(), c.phone.ID)
 	},
 	"Resume, the clock set back": func(c *cast) bool {
 		c.Resume(c.phone.token)
-		c.clock.advance(-time.Hour)
+		c.clock.Advance(-time.Hour)
 		_, err := c.Resume(c.phone.token)
 		return err == nil
 	},
@@ -118,7 +118,7 @@ func TestTheMillisecondOfExpiry(t *testing.T) {
 			t.Run(name+", "+left.String(), func(t *testing.T) {
 				t.Parallel()
 				c := openCast(t)
-				c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().Add(left).UnixMilli(), c.phone.ID)
+				c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().Add(left).UnixMilli(), c.phone.ID)
 				if alive := sees(c); alive != want {
 					t.Errorf("alive: %v, want %v", alive, want)
 				}

@@ -95,7 +95,7 @@ func (c *cast) recover() {
 		c.t.Errorf("%d accounts, though nothing could be written", users)
 	}
 	c.flush()
-	if got := c.lastActive(c.phone); !got.Equal(c.clock.now()) {
+	if got := c.lastActive(c.phone); !got.Equal(c.clock.Now()) {
 		c.t.Errorf("the touch is lost: last active %v", got)
 	}
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
@@ -108,7 +108,7 @@ func (c *cast) recover() {
 func TestLockedByAnotherProcess(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.phone))
 	lock, err := c.disk.Conn(c.ctx())
 	if err != nil {
@@ -129,7 +129,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.phone))
 	pages := c.number(`PRAGMA page_count`)
 	if _, err := c.Writer().Exec(`PRAGMA max_page_count = ` + c.text(`SELECT $1`, pages)); err != nil {
@@ -277,14 +277,14 @@ func TestCloseWritesWhatWasNoted(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.phone))
 	c.failToSignIn("bob", "192.0.2.66", "curl")
 	c.over(library)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.lastActive(c.phone); !got.Equal(c.clock.now()) {
+	if got := c.lastActive(c.phone); !got.Equal(c.clock.Now()) {
 		t.Errorf("last active is %v", got)
 	}
 	if slices.Contains(c.ids(), library.ID) {

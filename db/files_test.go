@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 func TestOpenShutsTheDataFolder(t *testing.T) {
@@ -17,7 +18,7 @@ func TestOpenShutsTheDataFolder(t *testing.T) {
 	var warnings []string
 	open := func() {
 		t.Helper()
-		store, err := db.Open(t.Context(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: testHashCost,
+		store, err := db.Open(t.Context(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: dbtest.HashCost,
 			Warn: func(message string) { warnings = append(warnings, message) }})
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +66,7 @@ func TestFilesThatRootMakesBelongToTheOwnerOfTheFolder(t *testing.T) {
 	if err := os.Chown(base, service, service); err != nil {
 		t.Fatal(err)
 	}
-	h := openHouse(t, func(o *db.Options) { o.Path = filepath.Join(base, "new", "data", "porchlight.db") })
+	h := openHouse(t, func(o *db.Options) { o.Path, o.Create = filepath.Join(base, "new", "data", "porchlight.db"), true })
 	h.addUser("alice", alicePassword)
 	if err := db.MigrateWith(t.Context(), h.options.Path, withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})); err != nil {
 		t.Fatal(err)
@@ -144,7 +145,7 @@ func TestMigrationClearsFreePages(t *testing.T) {
 	if !bytes.Contains(read(t, path), []byte("mallory@example.com")) {
 		t.Fatal("the file does not keep what was deleted")
 	}
-	store, err := db.Open(t.Context(), db.Options{Path: path, HashCost: testHashCost})
+	store, err := db.Open(t.Context(), db.Options{Path: path, HashCost: dbtest.HashCost})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func TestInvitationTokenIsNowhere(t *testing.T) {
 	for _, name := range []string{"alice", "carol"} {
 		token := s.invite(db.NewUser{Username: name})
 		s.wantRows([]string{name}, `SELECT username FROM invitations WHERE length(token_hash) = 32 AND username = ?`, name)
-		for _, file := range []string{s.path, s.path + "-wal"} {
+		for _, file := range []string{s.options.Path, s.options.Path + "-wal"} {
 			content, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -137,21 +137,21 @@ func TestInvitationLasts72Hours(t *testing.T) {
 		s := openAccountStore(t)
 		s.add(db.NewUser{Username: "alice"})
 		token := s.invite(db.NewUser{Username: name})
-		s.advance(72*time.Hour - time.Millisecond)
+		s.clock.Advance(72*time.Hour - time.Millisecond)
 		if _, err := s.Invitation(context.Background(), token, accountIP); err != nil {
 			t.Fatal("before 72 hours:", err)
 		}
-		if err := s.Sweep(context.Background(), s.now()); err != nil {
+		if err := s.Sweep(context.Background(), s.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		s.wantRows([]string{name}, `SELECT username FROM invitations`)
-		s.advance(time.Millisecond)
+		s.clock.Advance(time.Millisecond)
 		_, err := s.Invitation(context.Background(), token, accountIP)
 		s.wantErr(err, db.ErrNotFound)
 		s.wantErr(s.accept(token, accountNewPassword), db.ErrNotFound)
 		s.wantRows([]string{"alice"}, `SELECT username FROM users`)
 		s.wantErr(s.try("alice", accountPassword, accountIP), nil)
-		if err := s.Sweep(context.Background(), s.now()); err != nil {
+		if err := s.Sweep(context.Background(), s.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		s.wantRows([]string{}, `SELECT username FROM invitations`)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns porchlight.key: how it is made, kept and refused.
@@ -77,7 +78,7 @@ func TestMalformedKeyFileStopsTheStart(t *testing.T) {
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := db.Open(context.Background(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: testHashCost})
+			_, err := db.Open(context.Background(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: dbtest.HashCost})
 			if err == nil || !strings.Contains(err.Error(), path+" is malformed") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v", err)
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/migrations"
 )
 
@@ -94,8 +95,8 @@ func TestDatabasesOfTheFirstVersionWorkAgain(t *testing.T) {
 			if err := db.MigrateWith(t.Context(), path, steps); err != nil {
 				t.Fatal(err)
 			}
-			h := &house{t: t, clock: newClock(), options: db.Options{Path: path, HashCost: testHashCost}, disk: openDisk(t, path)}
-			h.options.Now = h.clock.now
+			h := &house{t: t, clock: dbtest.NewClock(), options: db.Options{Path: path, HashCost: dbtest.HashCost}, disk: openDisk(t, path)}
+			h.options.Now = h.clock.Now
 			h.open()
 			defer h.Close()
 			alice := h.addUser("alice", alicePassword)

@@ -18,6 +18,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/migrations"
 )
 
@@ -122,7 +123,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	for i := range stores {
 		all.Go(func() {
 			var err error
-			if stores[i], err = db.Open(context.Background(), db.Options{Path: path, Create: true, HashCost: testHashCost}); err != nil {
+			if stores[i], err = db.Open(context.Background(), db.Options{Path: path, Create: true, HashCost: dbtest.HashCost}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -208,7 +209,7 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "porchlight.db")
 			test.make(t, path)
 			before, _ := os.ReadFile(path)
-			store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: testHashCost})
+			store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: dbtest.HashCost})
 			if err == nil {
 				store.Close()
 				t.Fatal("it was opened")
@@ -243,7 +244,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 		t.Fatalf("the copy: %v, %v", info, err)
 	}
 	// The copy is a database that this binary opens, with everything in it.
-	old, err := db.Open(t.Context(), db.Options{Path: kept, HashCost: testHashCost, Now: c.clock.now})
+	old, err := db.Open(t.Context(), db.Options{Path: kept, HashCost: dbtest.HashCost, Now: c.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestMigrationThatRebuildsATableKeepsItsChildren(t *testing.T) {
 
 func TestFilesAreTheirOwnersAlone(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := openCast(t, func(o *db.Options) { o.Path, o.Create = filepath.Join(t.TempDir(), "data", "porchlight.db"), true })
 	if info, err := os.Stat(filepath.Dir(c.options.Path)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v, %v", info.Mode(), err)
 	}
@@ -321,7 +322,7 @@ func TestOpenInAFolderOfAnyName(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"my data", "50% off?", "a#b", "a&_sync=OFF", "é:ü", "file:x", "+plus+"} {
 		path := filepath.Join(t.TempDir(), name, "porchlight.db")
-		store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: testHashCost})
+		store, err := db.Open(t.Context(), db.Options{Path: path, Create: true, HashCost: dbtest.HashCost})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -385,7 +386,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	if _, err := disk.Exec(`SELECT 1 FROM session_apps`); err == nil {
 		t.Fatal("the apps are there before their time")
 	}
-	at := newClock().now().UnixMilli()
+	at := dbtest.NewClock().Now().UnixMilli()
 	devices := []device{{token: tokenOf(1)}, {token: tokenOf(2)}, {token: tokenOf(3)}}
 	for i, ends := range []int64{at + 1000, at + 1000, at - 1} {
 		devices[i].ID = fmt.Sprint("session", i)
@@ -420,8 +421,8 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	}
 	old := contents(path)
 
-	h := &house{t: t, clock: newClock(), options: db.Options{Path: path, HashCost: testHashCost}, disk: disk}
-	h.options.Now = h.clock.now
+	h := &house{t: t, clock: dbtest.NewClock(), options: db.Options{Path: path, HashCost: dbtest.HashCost}, disk: disk}
+	h.options.Now = h.clock.Now
 	h.open()
 	t.Cleanup(func() {
 		if err := h.Close(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // wantRefused checks that Open fails with one line that holds the words.
@@ -36,7 +37,7 @@ func serves(o *db.Options) { o.Serve = true }
 
 func TestOpenCreatesOnlyWhenTold(t *testing.T) {
 	t.Parallel()
-	options := db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), HashCost: testHashCost}
+	options := db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), HashCost: dbtest.HashCost}
 	wantRefused(t, options, options.Path, "--data")
 	if _, err := os.Stat(filepath.Dir(options.Path)); err == nil {
 		t.Error("it made the folder")
@@ -101,7 +102,7 @@ func TestOpenKeepsAWALWithoutItsDatabase(t *testing.T) {
 			if err := os.Rename(path+".moved", path); err != nil {
 				t.Fatal(err)
 			}
-			back := &house{t: t, clock: c.clock, options: db.Options{Path: path, HashCost: testHashCost, Now: c.clock.now}}
+			back := &house{t: t, clock: c.clock, options: db.Options{Path: path, HashCost: dbtest.HashCost, Now: c.clock.Now}}
 			back.open()
 			defer back.Close()
 			back.over(c.laptop)
@@ -185,7 +186,7 @@ func TestServeRefusesAFileThatLostItsEnd(t *testing.T) {
 func TestServeAcceptsPagesThatAreInTheWALAlone(t *testing.T) {
 	t.Parallel()
 	path, _ := grown(t)
-	h := &house{t: t, clock: newClock(), options: db.Options{Path: path, Serve: true, HashCost: testHashCost}}
+	h := &house{t: t, clock: dbtest.NewClock(), options: db.Options{Path: path, Serve: true, HashCost: dbtest.HashCost}}
 	h.open()
 	defer h.Close()
 	h.disk = openDisk(t, path)

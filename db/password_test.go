@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // characters are n letters without a pattern, each of the given alphabet; the same on every run.
@@ -221,7 +222,7 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 	}{
 		{"more memory", db.HashCost{Memory: 16, Time: 1}, true},
 		{"more passes", db.HashCost{Memory: 8, Time: 2}, true},
-		{"the same", testHashCost, false},
+		{"the same", dbtest.HashCost, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := openCast(t)

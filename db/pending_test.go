@@ -37,22 +37,22 @@ func TestTouchIsNotedNowAndThen(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t, test.change)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })
-			h.clock.advance(test.every - time.Millisecond)
+			h.clock.Advance(test.every - time.Millisecond)
 			h.Touch(h.alive(d))
 			h.flush()
 			if got := h.lastActive(d); !got.Equal(d.LastActiveAt) {
 				t.Errorf("noted after %v", got.Sub(d.LastActiveAt))
 			}
-			h.clock.advance(time.Millisecond)
+			h.clock.Advance(time.Millisecond)
 			h.Touch(h.alive(d))
 			if got := h.lastActive(d); !got.Equal(d.LastActiveAt) {
 				t.Error("a touch has waited for the disk")
 			}
 			h.flush()
-			if got := h.lastActive(d); !got.Equal(h.clock.now()) {
-				t.Errorf("on disk is %v, want %v", got, h.clock.now())
+			if got := h.lastActive(d); !got.Equal(h.clock.Now()) {
+				t.Errorf("on disk is %v, want %v", got, h.clock.Now())
 			}
-			if got := h.alive(d); !got.LastActiveAt.Equal(h.clock.now()) || got.ExpiresAt.Sub(d.ExpiresAt) != test.every {
+			if got := h.alive(d); !got.LastActiveAt.Equal(h.clock.Now()) || got.ExpiresAt.Sub(d.ExpiresAt) != test.every {
 				t.Errorf("last active %v, expires %v later", got.LastActiveAt, got.ExpiresAt.Sub(d.ExpiresAt))
 			}
 		})
@@ -64,18 +64,18 @@ func TestLimitsInMilliseconds(t *testing.T) {
 	h := openHouse(t, limitsInMilliseconds)
 	alice := h.addUser("alice", alicePassword)
 	unused, busy := h.signIn(alice, firefoxOnLinux, "192.0.2.10"), h.signIn(alice, safariOnIPhone, "192.0.2.11")
-	h.clock.advance(1499 * time.Millisecond)
+	h.clock.Advance(1499 * time.Millisecond)
 	h.alive(unused)
 	h.Touch(h.alive(busy))
 	h.flush()
-	h.clock.advance(time.Millisecond)
+	h.clock.Advance(time.Millisecond)
 	h.over(unused)
-	h.clock.advance(1300 * time.Millisecond)
+	h.clock.Advance(1300 * time.Millisecond)
 	h.Touch(h.alive(busy))
 	h.flush()
-	h.clock.advance(1199 * time.Millisecond)
+	h.clock.Advance(1199 * time.Millisecond)
 	h.alive(busy)
-	h.clock.advance(time.Millisecond)
+	h.clock.Advance(time.Millisecond)
 	h.over(busy)
 }
 
@@ -106,8 +106,8 @@ func TestFlushWritesMoreThanOneBatch(t *testing.T) {
 	h.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-		SELECT 's' || i, randomblob(32), $2, '', 'unknown', '', '', 0, $3, $3, $3 + 86400000 FROM n`, n, alice.ID, h.clock.now().UnixMilli())
-	h.clock.advance(time.Hour)
+		SELECT 's' || i, randomblob(32), $2, '', 'unknown', '', '', 0, $3, $3, $3 + 86400000 FROM n`, n, alice.ID, h.clock.Now().UnixMilli())
+	h.clock.Advance(time.Hour)
 	sessions, _, err := h.Sessions(h.ctx(), alice.ID, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestFlushWritesMoreThanOneBatch(t *testing.T) {
 		h.Touch(session)
 	}
 	h.flush()
-	if touched := h.number(`SELECT COUNT(*) FROM sessions WHERE last_active_at = $1`, h.clock.now().UnixMilli()); touched != int64(n) {
+	if touched := h.number(`SELECT COUNT(*) FROM sessions WHERE last_active_at = $1`, h.clock.Now().UnixMilli()); touched != int64(n) {
 		t.Errorf("%d of %d are on disk", touched, n)
 	}
 }
@@ -125,7 +125,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 	t.Parallel()
 	t.Run("revoked", func(t *testing.T) {
 		c := openCast(t)
-		c.clock.advance(time.Hour)
+		c.clock.Advance(time.Hour)
 		c.Touch(c.alive(c.laptop))
 		if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 	})
 	t.Run("expired", func(t *testing.T) {
 		c := openCast(t)
-		c.clock.advance(db.DefaultLimits.IdleTimeout)
+		c.clock.Advance(db.DefaultLimits.IdleTimeout)
 		c.Touch(c.laptop.Session) // a request that came in before, and ends now
 		c.flush()
 		c.over(c.laptop)
@@ -159,7 +159,7 @@ func TestTouchesWhileOneRevokes(t *testing.T) {
 		all.Go(func() {
 			<-start
 			for range 5 {
-				c.clock.advance(time.Minute)
+				c.clock.Advance(time.Minute)
 				acknowledged := revoked.Load()
 				session, err := c.Resume(c.laptop.token)
 				switch {
@@ -200,9 +200,9 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	for _, by := range []time.Duration{time.Hour, 365 * 24 * time.Hour} {
 		c := openCast(t)
-		c.clock.advance(db.DefaultLimits.IdleTimeout)
+		c.clock.Advance(db.DefaultLimits.IdleTimeout)
 		c.over(c.laptop)
-		c.clock.advance(-by)
+		c.clock.Advance(-by)
 		c.over(c.laptop)
 		c.alive(c.phone) // which nobody asked for meanwhile
 		c.flush()
@@ -221,11 +221,11 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 func TestATouchThatWasNotedDoesNotSaveARefusedSession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.laptop))
-	c.clock.advance(db.DefaultLimits.IdleTimeout)
+	c.clock.Advance(db.DefaultLimits.IdleTimeout)
 	c.over(c.laptop)
-	c.clock.advance(-db.DefaultLimits.IdleTimeout)
+	c.clock.Advance(-db.DefaultLimits.IdleTimeout)
 	c.flush()
 	c.over(c.laptop)
 	if slices.Contains(c.ids(), c.laptop.ID) {
@@ -238,16 +238,16 @@ func TestAClockThatWasAYearAheadSilencesNoTouch(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
-	h.clock.advance(year)
+	h.clock.Advance(year)
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10")
-	h.clock.advance(-year)
+	h.clock.Advance(-year)
 	h.Touch(h.alive(d))
 	h.flush()
 	got := h.alive(d)
-	if now := h.clock.now(); !got.LastActiveAt.Equal(now) || !got.ExpiresAt.Equal(now.Add(db.DefaultLimits.IdleTimeout)) {
+	if now := h.clock.Now(); !got.LastActiveAt.Equal(now) || !got.ExpiresAt.Equal(now.Add(db.DefaultLimits.IdleTimeout)) {
 		t.Errorf("last active %v, expires %v; now is %v", got.LastActiveAt, got.ExpiresAt, now)
 	}
-	h.clock.advance(db.DefaultLimits.IdleTimeout)
+	h.clock.Advance(db.DefaultLimits.IdleTimeout)
 	h.over(d)
 }
 
@@ -271,7 +271,7 @@ func TestFailedSignInsAreCountedInOneRow(t *testing.T) {
 	}
 	try := func(n int, name, ip string) {
 		for range n {
-			c.clock.advance(time.Second)
+			c.clock.Advance(time.Second)
 			c.failToSignIn(name, ip, "curl")
 		}
 	}
@@ -279,8 +279,8 @@ func TestFailedSignInsAreCountedInOneRow(t *testing.T) {
 	want(happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 3})
 	try(2, "Alice", "192.0.2.66")
 	want(happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 5})
-	if at := c.number(`SELECT happened_at FROM activity WHERE kind = 'sign_in_failed'`); at != c.clock.now().UnixMilli() {
-		t.Errorf("the row is of %v, the last try of %v", time.UnixMilli(at), c.clock.now())
+	if at := c.number(`SELECT happened_at FROM activity WHERE kind = 'sign_in_failed'`); at != c.clock.Now().UnixMilli() {
+		t.Errorf("the row is of %v, the last try of %v", time.UnixMilli(at), c.clock.Now())
 	}
 	try(1, "alice", "192.0.2.67")
 	want(happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 5}, happening{db.SignInFailed, "192.0.2.67", "curl", "", "curl", 1})
@@ -376,7 +376,7 @@ func TestWhatCannotBeWrittenStaysNoted(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	c.over(library)
 	c.Touch(c.alive(c.desk))
 	c.failToSignIn("bob", "192.0.2.66", "curl")
@@ -391,7 +391,7 @@ func TestWhatCannotBeWrittenStaysNoted(t *testing.T) {
 	}
 	c.exec(`DROP TRIGGER refuse_activity`)
 	c.flush()
-	if got := c.lastActive(c.desk); !got.Equal(c.clock.now()) {
+	if got := c.lastActive(c.desk); !got.Equal(c.clock.Now()) {
 		t.Errorf("last active is %v", got)
 	}
 	if slices.Contains(c.ids(), library.ID) {

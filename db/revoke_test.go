@@ -108,7 +108,7 @@ var endings = []struct {
 	{
 		name: "expired, found by the sweep",
 		end: func(c *cast) error {
-			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().UnixMilli(), c.laptop.ID)
+			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 			return c.Sweep(c.ctx(), time.Time{})
 		},
 		over:   []string{"laptop"},
@@ -117,7 +117,7 @@ var endings = []struct {
 	{
 		name: "expired, found by a request",
 		end: func(c *cast) error {
-			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().UnixMilli(), c.laptop.ID)
+			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 			c.over(c.laptop)
 			return c.Flush(c.ctx())
 		},
@@ -226,7 +226,7 @@ func TestRevokeNotFound(t *testing.T) {
 		{"a token", func(c *cast) string { return c.laptop.token }},
 		{"expired", func(c *cast) string {
 			library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-			c.clock.advance(30 * time.Minute)
+			c.clock.Advance(30 * time.Minute)
 			return library.ID
 		}},
 		{"repeated", func(c *cast) string {
@@ -258,7 +258,7 @@ func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	c.signIn(c.alice, "curl", "192.0.2.13")
 	count, err := c.RevokeOthers(c.ctx(), c.phone.Session)
 	if err != nil || count != 2 {
@@ -289,7 +289,7 @@ func TestASessionThatIsOverChangesNothing(t *testing.T) {
 			}
 		},
 		"expired": func(c *cast) {
-			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.now().UnixMilli(), c.laptop.ID)
+			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 		},
 	} {
 		for verb, do := range map[string]func(*cast) error{
@@ -377,7 +377,7 @@ func TestRevokeByCommandNotFound(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	if _, err := c.RevokeByCommand(c.ctx(), c.desk.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +393,7 @@ func TestRevokeAllByCommandCountsWhatWasAlive(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	for _, test := range []struct {
 		username string
 		count    int

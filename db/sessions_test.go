@@ -43,7 +43,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10", shared, func(n *db.NewSession) { n.DeviceKind = "tablet" })
-	now := h.clock.now().Local()
+	now := h.clock.Now().Local()
 	want := db.Session{
 		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, MadeName: firefoxOnLinux, DeviceKind: "tablet",
 		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute),
@@ -84,7 +84,7 @@ func TestNoTokenIsInAnyFile(t *testing.T) {
 	if err := c.Rename(c.ctx(), c.phone.Session, c.phone.ID, "Kitchen phone"); err != nil {
 		t.Fatal(err)
 	}
-	c.clock.advance(2 * time.Minute)
+	c.clock.Advance(2 * time.Minute)
 	c.Touch(c.alive(c.phone))
 	c.flush()
 
@@ -159,16 +159,16 @@ func TestResumeEndsAtTheLimits(t *testing.T) {
 			if lifetime := h.Lifetime(test.shared); test.busy != 0 && lifetime != test.until {
 				t.Errorf("Lifetime: %v", lifetime)
 			}
-			begun := h.clock.now()
+			begun := h.clock.Now()
 			if test.busy != 0 {
-				for ; h.clock.now().Add(test.busy).Before(begun.Add(test.until)); h.flush() {
-					h.clock.advance(test.busy)
+				for ; h.clock.Now().Add(test.busy).Before(begun.Add(test.until)); h.flush() {
+					h.clock.Advance(test.busy)
 					h.Touch(h.alive(d))
 				}
 			}
-			h.clock.advance(begun.Add(test.until).Sub(h.clock.now()) - time.Millisecond)
+			h.clock.Advance(begun.Add(test.until).Sub(h.clock.Now()) - time.Millisecond)
 			h.alive(d)
-			h.clock.advance(time.Millisecond)
+			h.clock.Advance(time.Millisecond)
 			h.over(d)
 		})
 	}
@@ -243,7 +243,7 @@ func TestSignInBeyondMaxSessionsEndsTheOneUnusedLongest(t *testing.T) {
 	c.signIn(c.bob, "Edge on Windows", "203.0.113.31")
 	third := c.signIn(c.alice, "Edge on Windows", "192.0.2.12")
 	c.alive(c.laptop)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.laptop)) // the oldest, but used since
 	c.flush()
 	fourth := c.signIn(c.alice, "curl", "192.0.2.13")
@@ -260,7 +260,7 @@ func TestMaxSessionsCountsOnlyLiveOnes(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 3 })
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.signIn(c.alice, "curl", "192.0.2.13")
 	c.alive(c.laptop)
 	c.alive(c.phone)
@@ -272,9 +272,9 @@ func TestMaxSessionsCountsOnlyLiveOnes(t *testing.T) {
 func TestSessionsAreListedLastActiveFirst(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(2 * time.Minute)
+	c.clock.Advance(2 * time.Minute)
 	c.Touch(c.alive(c.laptop))
 	c.flush()
 	for _, test := range []struct {
@@ -292,7 +292,7 @@ func TestSessionsAreListedLastActiveFirst(t *testing.T) {
 			t.Errorf("limit %d: %v of %d, %v; want %v of 3", test.limit, idsOf(sessions), total, err, test.want)
 		}
 	}
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	for _, limit := range []int{0, 2} {
 		sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, limit)
 		if want := []string{c.laptop.ID, c.phone.ID}; err != nil || total != 2 || !slices.Equal(idsOf(sessions), want) {
@@ -312,7 +312,7 @@ func TestAllSessionsAreListedByName(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	for username, want := range map[string][]string{
 		"": {c.phone.ID, c.laptop.ID, c.desk.ID}, " Alice ": {c.phone.ID, c.laptop.ID}, "bob": {c.desk.ID},
 	} {
@@ -334,7 +334,7 @@ func TestSessionIsTheOwnersAlone(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	for name, ask := range map[string]struct {
 		user db.User
 		id   string
@@ -371,7 +371,7 @@ func TestRenameRefusesWhatIsNotTheCallers(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	before := c.number(`SELECT COUNT(*) FROM activity`)
 	for name, id := range map[string]string{"somebody else's": c.desk.ID, "unknown": "nothing", "expired": library.ID} {
 		if err := c.Rename(c.ctx(), c.phone.Session, id, "mine"); !errors.Is(err, db.ErrNotFound) {

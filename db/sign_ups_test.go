@@ -29,7 +29,7 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 			if err := h.signUp(fmt.Sprintf("user%d", i), first); err != nil {
 				t.Fatal(err)
 			}
-			h.clock.advance(time.Minute)
+			h.clock.Advance(time.Minute)
 		}
 		for range 3 {
 			err := h.signUp("carol", same)
@@ -42,22 +42,22 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 		}
 		h.addUser("erin", newPassword) // by command
 		h.reopen()
-		h.clock.advance(50*time.Minute - time.Millisecond)
-		if err := h.Sweep(h.ctx(), h.clock.now()); err != nil {
+		h.clock.Advance(50*time.Minute - time.Millisecond)
+		if err := h.Sweep(h.ctx(), h.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if err := h.signUp("carol", same); err == nil {
 			t.Error("let in a millisecond too early")
 		}
-		h.clock.advance(time.Millisecond)
+		h.clock.Advance(time.Millisecond)
 		if err := h.signUp("carol", same); err != nil {
 			t.Error("after an hour:", err)
 		}
 		if err := h.signUp("frank", same); err == nil {
 			t.Error("only the first of the ten has left the window")
 		}
-		h.clock.advance(time.Hour)
-		if err := h.Sweep(h.ctx(), h.clock.now()); err != nil {
+		h.clock.Advance(time.Hour)
+		if err := h.Sweep(h.ctx(), h.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if n := h.number(`SELECT COUNT(*) FROM attempts`); n != 0 {

@@ -16,7 +16,7 @@ func (c *cast) expire(n int) {
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-		SELECT 'old' || i, randomblob(32), $2, 'old ' || i, 'unknown', '', '192.0.2.' || (i % 250), 0, $3, $3, $3 FROM n`, n, c.alice.ID, c.clock.now().UnixMilli())
+		SELECT 'old' || i, randomblob(32), $2, 'old ' || i, 'unknown', '', '192.0.2.' || (i % 250), 0, $3, $3, $3 FROM n`, n, c.alice.ID, c.clock.Now().UnixMilli())
 }
 
 func TestSweepDeletesWhatHasExpired(t *testing.T) {
@@ -34,7 +34,7 @@ func TestSweepDeletesWhatHasExpired(t *testing.T) {
 	if recorded := c.number(`
 		SELECT COUNT(DISTINCT session_id) FROM activity
 		WHERE kind = 'expired' AND user_id = $1 AND session_id = 'old' || substr(device_name, 5) AND ip LIKE '192.0.2.%' AND done_by = '' AND happened_at = $2`,
-		c.alice.ID, c.clock.now().UnixMilli()); recorded != n {
+		c.alice.ID, c.clock.Now().UnixMilli()); recorded != n {
 		t.Errorf("%d of %d were recorded", recorded, n)
 	}
 	if err := c.Sweep(c.ctx(), time.Time{}); err != nil {
@@ -60,7 +60,7 @@ func TestSweepExactlyOneBatch(t *testing.T) {
 func TestSweepDeletesOldActivity(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	keepSince := c.clock.now().Add(-180 * 24 * time.Hour)
+	keepSince := c.clock.Now().Add(-180 * 24 * time.Hour)
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'signed_in', $3 - i FROM n`, 2*db.BatchSize+200, c.bob.ID, keepSince.UnixMilli())
@@ -111,7 +111,7 @@ func TestSweepStopsWhenItIsTold(t *testing.T) {
 func TestAClockThatWasAhead(t *testing.T) {
 	t.Parallel()
 	const ahead, day = 365 * 24 * time.Hour, 24 * time.Hour
-	sweep := func(h *house) error { return h.Sweep(h.ctx(), h.clock.now().Add(-180*day)) }
+	sweep := func(h *house) error { return h.Sweep(h.ctx(), h.clock.Now().Add(-180*day)) }
 	for name, mend := range map[string]func(*house) error{
 		"start with the same limits": func(h *house) error { return h.ApplyLimits(h.ctx()) },
 		"start with other limits": func(h *house) error {
@@ -128,7 +128,7 @@ func TestAClockThatWasAhead(t *testing.T) {
 			}
 			alice := h.addUser("alice", alicePassword)
 			before := h.signIn(alice, "before", "192.0.2.9")
-			h.clock.advance(ahead)
+			h.clock.Advance(ahead)
 			laptop, library := h.signIn(alice, firefoxOnLinux, "192.0.2.10"), h.signIn(alice, "library", "192.0.2.12", shared)
 			if _, err := h.Authenticate(h.ctx(), "alice", bobPassword, clientOf("192.0.2.66", "curl")); !errors.Is(err, db.ErrWrongPassword) {
 				t.Fatal(err)
@@ -137,8 +137,8 @@ func TestAClockThatWasAhead(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.flush()
-			h.clock.advance(-ahead)
-			now := h.clock.now()
+			h.clock.Advance(-ahead)
+			now := h.clock.Now()
 			if err := mend(h); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +158,7 @@ func TestAClockThatWasAhead(t *testing.T) {
 					t.Errorf("%s: %d rows in the future", what, n)
 				}
 			}
-			h.clock.advance(14 * day)
+			h.clock.Advance(14 * day)
 			h.over(laptop, library)
 		})
 	}
@@ -168,13 +168,13 @@ func TestAClockThatWasAhead(t *testing.T) {
 func TestATouchBringsASessionBack(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
-	h.clock.advance(365 * 24 * time.Hour)
+	h.clock.Advance(365 * 24 * time.Hour)
 	d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10")
-	h.clock.advance(-365 * 24 * time.Hour)
+	h.clock.Advance(-365 * 24 * time.Hour)
 	h.Touch(h.alive(d))
 	h.flush()
-	if got := h.alive(d); !got.CreatedAt.Equal(h.clock.now()) || !got.ExpiresAt.Equal(h.clock.now().Add(db.DefaultLimits.IdleTimeout)) {
-		t.Errorf("created %v, ends %v; now is %v", got.CreatedAt, got.ExpiresAt, h.clock.now())
+	if got := h.alive(d); !got.CreatedAt.Equal(h.clock.Now()) || !got.ExpiresAt.Equal(h.clock.Now().Add(db.DefaultLimits.IdleTimeout)) {
+		t.Errorf("created %v, ends %v; now is %v", got.CreatedAt, got.ExpiresAt, h.clock.Now())
 	}
 }
 
@@ -219,10 +219,10 @@ func TestLongerLimitsComeWithTheNextUse(t *testing.T) {
 		o.Limits = db.DefaultLimits
 		o.Limits.IdleTimeout *= 2
 	})
-	h.clock.advance(time.Hour)
+	h.clock.Advance(time.Hour)
 	h.Touch(h.alive(d))
 	h.flush()
-	if got := h.alive(d); !got.ExpiresAt.Equal(h.clock.now().Add(2 * db.DefaultLimits.IdleTimeout)) {
+	if got := h.alive(d); !got.ExpiresAt.Equal(h.clock.Now().Add(2 * db.DefaultLimits.IdleTimeout)) {
 		t.Errorf("it ends at %v", got.ExpiresAt)
 	}
 }

@@ -36,7 +36,7 @@ func (s *accountStore) failInTens(times int, name string) {
 	s.t.Helper()
 	for ; times > 0; times -= 10 {
 		s.fail(min(times, 10), name, accountIP)
-		s.advance(15 * time.Minute)
+		s.clock.Advance(15 * time.Minute)
 	}
 }
 
@@ -48,16 +48,16 @@ func TestThrottleWindowSlides(t *testing.T) {
 			s.add(db.NewUser{Username: "alice"})
 			for range 10 { // 10:00, 10:01 … 10:09
 				s.fail(1, name, accountIP)
-				s.advance(time.Minute)
+				s.clock.Advance(time.Minute)
 			}
 			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != 5*time.Minute {
 				t.Errorf("at 10:10 wait %s", wait)
 			}
-			s.advance(5*time.Minute - time.Millisecond)
+			s.clock.Advance(5*time.Minute - time.Millisecond)
 			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != time.Millisecond {
 				t.Errorf("just before 10:15 wait %s", wait)
 			}
-			s.advance(time.Millisecond)
+			s.clock.Advance(time.Millisecond)
 			s.fail(1, name, accountIP) // the first attempt has left the window
 			if wait := s.throttled(s.try(name, accountPassword, accountIP)); wait != time.Minute {
 				t.Errorf("at 10:15 wait %s", wait)
@@ -73,14 +73,14 @@ func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
 	s.fail(10, "alice", accountIP)
 	counted := s.rows(`SELECT hex(key), failed_at FROM attempts ORDER BY id`)
 	streak := s.rows(`SELECT hex(key), failures, last_failed_at FROM consecutive_failures`)
-	s.advance(14 * time.Minute)
+	s.clock.Advance(14 * time.Minute)
 	for range 40 { // more than an address may fail, too
 		s.throttled(s.try("alice", accountWrong, accountIP))
 	}
 	s.wantRows(counted, `SELECT hex(key), failed_at FROM attempts ORDER BY id`)
 	s.wantRows(streak, `SELECT hex(key), failures, last_failed_at FROM consecutive_failures`)
 	s.wantErr(s.try("nobody", accountWrong, accountIP), db.ErrWrongPassword) // the address is not throttled by them
-	s.advance(time.Minute)
+	s.clock.Advance(time.Minute)
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 }
 
@@ -107,7 +107,7 @@ func TestThrottlePerAddress(t *testing.T) {
 			s.add(db.NewUser{Username: "alice"})
 			for i := range test.failures {
 				s.fail(1, fmt.Sprintf("nobody%d", i), test.from(i))
-				s.advance(time.Second)
+				s.clock.Advance(time.Second)
 			}
 			left := 15*time.Minute - time.Duration(test.failures)*time.Second
 			for _, ip := range test.throttled {
@@ -120,7 +120,7 @@ func TestThrottlePerAddress(t *testing.T) {
 			for _, ip := range test.passes {
 				s.wantErr(s.try("alice", accountPassword, ip), nil)
 			}
-			s.advance(left)
+			s.clock.Advance(left)
 			s.wantErr(s.try("alice", accountPassword, test.throttled[0]), nil)
 		})
 	}
@@ -172,7 +172,7 @@ func TestThrottleAfterHundredInARow(t *testing.T) {
 					t.Errorf("got %#v", err)
 				}
 				s.throttled(s.try("Alice", accountPassword, "198.51.100.1"))
-				s.advance(24 * time.Hour)
+				s.clock.Advance(24 * time.Hour)
 			}
 			s.wantErr(s.try(bob.Username, accountPassword, accountIP), nil)
 			s.reopen()
@@ -208,8 +208,8 @@ func TestThrottleHundredInARowIsNotForgotten(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.failInTens(100, "alice")
-	s.advance(366 * 24 * time.Hour)
-	if err := s.Sweep(context.Background(), s.now()); err != nil {
+	s.clock.Advance(366 * 24 * time.Hour)
+	if err := s.Sweep(context.Background(), s.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.throttled(s.try("alice", accountPassword, accountIP))
@@ -253,17 +253,17 @@ func TestThrottleWithClockSetBack(t *testing.T) {
 				s.fail(1, fmt.Sprintf("nobody%d", i), accountIP)
 			}
 			s.throttled(s.try("alice", accountPassword, accountIP))
-			s.advance(-step)
+			s.clock.Advance(-step)
 			s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 			s.fail(10, "alice", accountIP) // and it counts again
 			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait != 15*time.Minute {
 				t.Errorf("wait %s", wait)
 			}
-			s.advance(step) // back where it was: never longer than the window
+			s.clock.Advance(step) // back where it was: never longer than the window
 			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait > 15*time.Minute {
 				t.Errorf("wait %s", wait)
 			}
-			s.advance(15 * time.Minute)
+			s.clock.Advance(15 * time.Minute)
 			s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 		})
 	}
@@ -282,7 +282,7 @@ func TestThrottleKeepsNoNames(t *testing.T) {
 	}
 	s.wantRows([]string{"32"}, `SELECT DISTINCT length(key) FROM attempts`)
 	s.wantRows([]string{"32"}, `SELECT DISTINCT length(key) FROM consecutive_failures`)
-	for _, file := range []string{s.path, s.path + "-wal"} {
+	for _, file := range []string{s.options.Path, s.options.Path + "-wal"} {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -299,21 +299,21 @@ func TestSweepAttempts(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(10, "alice", accountIP)
-	s.advance(15*time.Minute - time.Millisecond)
+	s.clock.Advance(15*time.Minute - time.Millisecond)
 	s.fail(1, "nobody", accountIP)
-	if err := s.Sweep(ctx, s.now()); err != nil {
+	if err := s.Sweep(ctx, s.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.wantRows([]string{"33"}, `SELECT COUNT(*) FROM attempts`)
 	s.throttled(s.try("alice", accountPassword, accountIP))
-	s.advance(45*time.Minute + time.Millisecond) // sign-ups in the same table count for an hour
-	if err := s.Sweep(ctx, s.now()); err != nil {
+	s.clock.Advance(45*time.Minute + time.Millisecond) // sign-ups in the same table count for an hour
+	if err := s.Sweep(ctx, s.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.wantRows([]string{"3"}, `SELECT COUNT(*) FROM attempts`)
 	s.wantRows([]string{"1", "1", "10", "10"}, `SELECT failures FROM consecutive_failures ORDER BY failures`)
-	s.advance(31 * 24 * time.Hour)
-	if err := s.Sweep(ctx, s.now()); err != nil {
+	s.clock.Advance(31 * 24 * time.Hour)
+	if err := s.Sweep(ctx, s.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.wantRows([]string{}, `SELECT key FROM attempts`)

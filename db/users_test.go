@@ -257,7 +257,7 @@ func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
 	c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.addUser("aaron", newPassword)
 	c.exec(`UPDATE users SET email = 'bob@example.com', disabled = 1 WHERE username = 'bob'`)
-	c.clock.advance(db.DefaultLimits.SharedIdleTimeout)
+	c.clock.Advance(db.DefaultLimits.SharedIdleTimeout)
 	users, err := c.Users(c.ctx())
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
 	var got []string
 	for _, u := range users {
 		got = append(got, fmt.Sprint(u.Username, " ", u.Email, " ", u.IsAdmin, " ", u.Disabled, " ", u.Sessions))
-		if u.CreatedAt.After(c.clock.now()) || u.CreatedAt.Year() != 2026 {
+		if u.CreatedAt.After(c.clock.Now()) || u.CreatedAt.Year() != 2026 {
 			t.Errorf("%s was made at %v", u.Username, u.CreatedAt)
 		}
 	}

@@ -112,9 +112,9 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 		},
 		"signed out": func(c *cast) error { return c.SignOut(c.ctx(), c.laptop.Session) },
 		"unused for too long": func(c *cast) error {
-			c.clock.advance(db.DefaultLimits.IdleTimeout - 3*time.Millisecond) // bob signed in 2 ms later
+			c.clock.Advance(db.DefaultLimits.IdleTimeout - 3*time.Millisecond) // bob signed in 2 ms later
 			c.verify(c.laptop, notes)
-			c.clock.advance(time.Millisecond)
+			c.clock.Advance(time.Millisecond)
 			return nil
 		},
 		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
@@ -171,11 +171,11 @@ func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)
-			c.clock.advance(db.DefaultLimits.IdleTimeout)
+			c.clock.Advance(db.DefaultLimits.IdleTimeout)
 			if err := refuse(c); !errors.Is(err, db.ErrNotFound) {
 				t.Fatalf("expired: %v", err)
 			}
-			c.clock.advance(-time.Hour)
+			c.clock.Advance(-time.Hour)
 			for range 2 {
 				if _, err := c.Verify(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
 					t.Errorf("Verify: %v", err)
@@ -358,29 +358,29 @@ func TestAUseIsNotedNowAndThen(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t, test.change)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })
-			first := h.clock.now()
+			first := h.clock.Now()
 			h.use(d, notes) // at once, however new the session is
 			h.flush()
 			if got := h.lastUsed(d, notes); !got.Equal(first) {
 				t.Fatalf("the first use is of %v, want %v", got, first)
 			}
-			h.clock.advance(test.every - time.Millisecond)
+			h.clock.Advance(test.every - time.Millisecond)
 			h.use(d, notes, "photos.example.com")
 			h.flush()
 			if got := h.lastUsed(d, notes); !got.Equal(first) {
 				t.Errorf("noted again after %v", got.Sub(first))
 			}
-			if got := h.lastUsed(d, "photos.example.com"); !got.Equal(h.clock.now()) {
-				t.Errorf("another app is noted at %v, want %v", got, h.clock.now())
+			if got := h.lastUsed(d, "photos.example.com"); !got.Equal(h.clock.Now()) {
+				t.Errorf("another app is noted at %v, want %v", got, h.clock.Now())
 			}
-			h.clock.advance(time.Millisecond)
+			h.clock.Advance(time.Millisecond)
 			h.use(d, notes)
 			if got := h.lastUsed(d, notes); !got.Equal(first) {
 				t.Error("a note has waited for the disk")
 			}
 			h.flush()
-			if got := h.lastUsed(d, notes); !got.Equal(h.clock.now()) {
-				t.Errorf("on disk is %v, want %v", got, h.clock.now())
+			if got := h.lastUsed(d, notes); !got.Equal(h.clock.Now()) {
+				t.Errorf("on disk is %v, want %v", got, h.clock.Now())
 			}
 			if got := h.lastActive(d); !got.Equal(first) {
 				t.Errorf("an app's use alone has counted as activity, at %v", got)
@@ -395,11 +395,11 @@ func TestAUseIsNotedForEachSession(t *testing.T) {
 	c := openCast(t)
 	c.use(c.laptop, notes)
 	c.flush()
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	c.use(c.phone, notes)
 	c.flush()
-	if got := c.lastUsed(c.phone, notes); !got.Equal(c.clock.now()) {
-		t.Errorf("the phone's use is of %v, want %v", got, c.clock.now())
+	if got := c.lastUsed(c.phone, notes); !got.Equal(c.clock.Now()) {
+		t.Errorf("the phone's use is of %v, want %v", got, c.clock.Now())
 	}
 }
 
@@ -408,15 +408,15 @@ func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
-	h.clock.advance(year)
+	h.clock.Advance(year)
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10")
 	h.use(d, notes)
 	h.flush()
-	h.clock.advance(-year)
+	h.clock.Advance(-year)
 	h.use(d, notes)
 	h.flush()
-	if got := h.lastUsed(d, notes); !got.Equal(h.clock.now()) {
-		t.Errorf("on disk is %v; now is %v", got, h.clock.now())
+	if got := h.lastUsed(d, notes); !got.Equal(h.clock.Now()) {
+		t.Errorf("on disk is %v; now is %v", got, h.clock.Now())
 	}
 }
 
@@ -467,7 +467,7 @@ func TestVerifyWhileAnotherProcessWrites(t *testing.T) {
 	}
 	release()
 	c.flush()
-	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.now()) {
+	if got := c.lastUsed(c.laptop, notes); !got.Equal(c.clock.Now()) {
 		t.Errorf("the use is lost: %v", got)
 	}
 }

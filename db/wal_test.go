@@ -47,11 +47,11 @@ func TestAForgottenReaderIsTold(t *testing.T) {
 		t.Errorf("it says %q", warnings[0])
 	}
 	checkpoint(1)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	checkpoint(2)
 	if err := reader.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	checkpoint(2)
 }

@@ -71,7 +71,7 @@ func TestDatabaseFilesAreGone(t *testing.T) {
 			t.Run("porchlight.db"+suffix+" "+name, func(t *testing.T) {
 				var warnings []string
 				c := openCast(t, func(o *db.Options) { o.Warn = func(w string) { warnings = append(warnings, w) } })
-				c.clock.advance(time.Hour)
+				c.clock.Advance(time.Hour)
 				c.Touch(c.alive(c.phone))
 				if err := c.CheckFiles(); err != nil {
 					t.Fatal("as it was opened:", err)

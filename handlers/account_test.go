@@ -24,7 +24,7 @@ func TestChangePassword(t *testing.T) {
 	for _, endOthers := range []bool{true, false} {
 		t.Run(map[bool]string{true: "and end the others", false: "and keep the others"}[endOthers], func(t *testing.T) {
 			c := openCast(t)
-			c.clock.advance(24 * time.Hour)
+			c.clock.Advance(24 * time.Hour)
 			old := c.alice.token()
 			fields := []string{"current_password", alicePassword, "new_password", newPassword}
 			if endOthers {

@@ -54,7 +54,7 @@ func TestListByAPI(t *testing.T) {
 		t.Errorf("%v", list)
 	}
 	// Only those that are alive.
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), c.alicePhone.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
 	c.alice.api("GET", "/me/sessions", "").lacks(t, c.alicePhone.id)
 }
 

@@ -38,9 +38,9 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	got := c.alice.page("/sessions")
 	got.lacks(t, "Used for")
 	c.use(c.alicePhone, "photos.example.com")
-	c.clock.advance(26 * time.Hour)
+	c.clock.Advance(26 * time.Hour)
 	c.use(c.alicePhone, notes)
-	c.clock.advance(2 * time.Minute)
+	c.clock.Advance(2 * time.Minute)
 
 	got = c.alice.page("/sessions")
 	if line := usedLine(t, got.row(t, c.alicePhone.id)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
@@ -66,7 +66,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	}
 	c.bob.page("/sessions").lacks(t, "Used for", notes)
 	// As time goes by, and as it is used again.
-	c.clock.advance(58 * time.Minute)
+	c.clock.Advance(58 * time.Minute)
 	if line := usedLine(t, c.alice.page("/sessions").row(t, c.alicePhone.id)); line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
 		t.Errorf("an hour later: %q", line)
 	}
@@ -82,7 +82,7 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 	c := openCast(t, behindProxy)
 	line, hosts := "", []string{}
 	for i := range 7 {
-		c.clock.advance(2 * time.Minute)
+		c.clock.Advance(2 * time.Minute)
 		host := fmt.Sprintf("app-%d.example.com", i+1)
 		c.use(c.alicePhone, host)
 		hosts = append([]string{host}, hosts...)
@@ -149,7 +149,7 @@ func TestAppsByAPI(t *testing.T) {
 	c := openCast(t, behindProxy)
 	for i := range 6 {
 		c.use(c.alicePhone, fmt.Sprintf("app-%d.example.com", i+1))
-		c.clock.advance(time.Second)
+		c.clock.Advance(time.Second)
 	}
 	c.use(c.alice, notes)
 	const laptop = `[{"host":"notes.example.com","lastUsedAt":"2026-11-18T10:04:06Z"}]`
@@ -206,7 +206,7 @@ func TestAppsAreText(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	const hostile = `<script>alert(1)</script>"onx=y'&amp;{{.}}`
-	c.exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.alicePhone.id, hostile, c.clock.now().UnixMilli())
+	c.exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.alicePhone.id, hostile, c.clock.Now().UnixMilli())
 	for what, got := range map[string]answer{"page": c.alice.page("/sessions"), "list": c.alice.htmx("GET", "/sessions/list"), "its own page": c.alicePhone.page("/sessions")} {
 		got.is(t, 200)
 		got.lacks(t, "<script>alert", hostile)

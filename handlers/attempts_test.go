@@ -57,7 +57,7 @@ func TestThrottleLiveSession(t *testing.T) {
 	c.wantThrottled(c.throttleSignIn(true, "192.0.2.1", "alice", alicePassword), "900", in15Minutes)
 	c.wantStatus(change(c.alice, "192.0.2.1", alicePassword), http.StatusSeeOther)
 
-	c.clock.advance(15 * time.Minute)
+	c.clock.Advance(15 * time.Minute)
 	for range 12 { // right passwords do not count
 		c.wantStatus(change(c.bob, "192.0.2.1", bobPassword), http.StatusSeeOther)
 		c.wantStatus(c.bob.formFrom("192.0.2.1", "/account/password", "current_password", "another dozen pickled lamps", "new_password", bobPassword), http.StatusSeeOther)

@@ -355,7 +355,7 @@ func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
 	b.same(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03")
 	b.same(row+`.querySelector('.facts [data-day]').textContent`, "18 Nov 2026")
 	b.same(row+`.querySelector('time').dateTime`, "2026-11-18T10:03:00Z")
-	b.house.clock.advance(10 * 60e9)
+	b.house.clock.Advance(10 * 60e9)
 	b.click(row+`.querySelector('summary')`, 1)
 	b.click(row+`.querySelector('.rename input')`, 1)
 	b.typeText("Renamed")

@@ -41,13 +41,13 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	a.holds(bulkButton + ` === null`)
 
 	// The other browser signs in.
-	h.clock.advance(4 * 60e9)
+	h.clock.Advance(4 * 60e9)
 	b := c.newTab(t, h, safariOnIPhone)
 	b.signIn("alice", alicePassword)
 	b.same(othersTitle, "Other devices (1)")
 	b.same(`document.querySelector('#other-devices h3').textContent`, "Firefox on Linux")
 
-	h.clock.advance(10 * 60e9)
+	h.clock.Advance(10 * 60e9)
 	a.reload()
 	a.same(othersTitle, "Other devices (1)")
 	a.same(`document.querySelector('#other-devices h3').textContent`, "Safari on iPhone")

@@ -448,14 +448,14 @@ func device(name, ip string) db.NewSession {
 func (h *house) seed(user db.User, devices ...db.NewSession) (ids []string) {
 	h.t.Helper()
 	for _, d := range devices {
-		h.clock.advance(time.Minute)
+		h.clock.Advance(time.Minute)
 		_, session, err := h.store.SignIn(context.Background(), user, d)
 		if err != nil {
 			h.t.Fatal(err)
 		}
 		ids = append(ids, session.ID)
 	}
-	h.clock.advance(time.Minute)
+	h.clock.Advance(time.Minute)
 	return ids
 }
 

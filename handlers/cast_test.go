@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"io"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +19,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/handlers"
 )
 
@@ -36,24 +35,6 @@ const (
 	alicePassword = "lantern velvet orbit marmalade"
 	bobPassword   = "gravel opera thimble quartz"
 )
-
-// clock is the time in the test: it stands still until it is set forward.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(by time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(by)
-}
 
 // logs is what the app wrote to its log.
 type logs struct {
@@ -80,22 +61,19 @@ type house struct {
 	at    string // the address of the real port
 	url   string // how clients call it: that port, or with a cookie domain the public address, since nobody keeps such a cookie elsewhere
 	store *db.Store
-	clock *clock
+	clock *dbtest.Clock
 	log   *logs
 	stop  func() // ends the server, and leaves the store open
 }
 
-// testHashCost makes a hash as cheap as the format allows.
-var testHashCost = db.HashCost{Memory: 8, Time: 1}
-
 func openHouse(t testing.TB, change ...func(*handlers.Options)) *house {
 	t.Helper()
 	h := &house{
-		t: t, path: filepath.Join(t.TempDir(), "data", "porchlight.db"),
-		clock: &clock{at: time.Date(2026, 11, 18, 10, 2, 0, 0, time.UTC)}, log: &logs{},
+		t: t, path: dbtest.NewDatabase(t),
+		clock: dbtest.NewClock(), log: &logs{},
 	}
 	var err error
-	h.store, err = db.Open(context.Background(), db.Options{Path: h.path, Create: true, HashCost: testHashCost, Now: h.clock.now})
+	h.store, err = db.Open(context.Background(), db.Options{Path: h.path, HashCost: dbtest.HashCost, Now: h.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +83,7 @@ func openHouse(t testing.TB, change ...func(*handlers.Options)) *house {
 	}
 	h.at = listener.Addr().String()
 	h.url = "http://" + h.at
-	options := handlers.Options{Store: h.store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.clock.now}
+	options := handlers.Options{Store: h.store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.clock.Now}
 	for _, c := range change {
 		c(&options)
 	}
@@ -147,9 +125,9 @@ func openCast(t testing.TB, change ...func(*handlers.Options)) *cast {
 	c.addUser("alice", alicePassword)
 	c.addUser("bob", bobPassword)
 	c.alice = c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.clock.advance(time.Minute)
+	c.clock.Advance(time.Minute)
 	c.alicePhone = c.signIn("alice", alicePassword, safariOnIPhone)
-	c.clock.advance(time.Minute)
+	c.clock.Advance(time.Minute)
 	c.bob = c.signIn("bob", bobPassword, chromeOnMac)
 	return c
 }
@@ -283,40 +261,10 @@ func encode(values []string) string {
 	return form.Encode()
 }
 
-// rows reads the database beside the app: one string a row, its columns joined by spaces.
+// rows reads the database beside the app: one string for each row, its columns joined by spaces.
 func (h *house) rows(query string, args ...any) []string {
 	h.t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+h.path+"?mode=ro")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer pool.Close()
-	rows, err := pool.Query(query, args...)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer rows.Close()
-	names, _ := rows.Columns()
-	var all []string
-	for rows.Next() {
-		cells := make([]sql.NullString, len(names))
-		scan := make([]any, len(names))
-		for i := range cells {
-			scan[i] = &cells[i]
-		}
-		if err := rows.Scan(scan...); err != nil {
-			h.t.Fatal(err)
-		}
-		texts := make([]string, len(names))
-		for i := range cells {
-			texts[i] = cells[i].String
-		}
-		all = append(all, strings.Join(texts, " "))
-	}
-	if err := rows.Err(); err != nil {
-		h.t.Fatal(err)
-	}
-	return all
+	return dbtest.Rows(h.t, h.path, query, args...)
 }
 
 // only is the one row of a query.
@@ -338,14 +286,7 @@ func (h *house) sessionsOf(name string) []string {
 // exec changes the database beside the app, as a command on the server does.
 func (h *house) exec(statement string, args ...any) {
 	h.t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+h.path+"?_busy_timeout=5000")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer pool.Close()
-	if _, err := pool.Exec(statement, args...); err != nil {
-		h.t.Fatal(err)
-	}
+	dbtest.Exec(h.t, h.path, statement, args...)
 }
 
 // raw sends bytes that no well-behaved client would send, and reads one answer.

@@ -124,7 +124,7 @@ func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
 	if count := strings.Count(c.log.String(), warning); count != 1 {
 		t.Errorf("logged %d times in one minute", count)
 	}
-	c.clock.advance(time.Minute)
+	c.clock.Advance(time.Minute)
 	stranger.page("/sessions", "Cookie", withCookie(c.alice.token(), c.bob.token()))
 	if count := strings.Count(c.log.String(), warning); count != 2 {
 		t.Errorf("logged %d times in two minutes", count)

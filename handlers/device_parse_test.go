@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/ua-parser/uap-go/uaparser"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // slowAgent takes the parser some twenty times as long as a browser's.
@@ -23,7 +23,7 @@ var slowAgent = strings.Repeat("Mobile Safari ", 36)
 // The parser is slow for a User-Agent that is made for it, so an attempt that the throttle refuses must not reach it.
 func TestRefusedAttemptParsesNothing(t *testing.T) {
 	t.Parallel()
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
+	store, err := db.Open(context.Background(), db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func TestNextLeadsBackToTheApp(t *testing.T) {
 	c := openCast(t, settings[1].apply)
 	for _, next := range goodAddresses {
 		c.checkNext(t, next, next)
-		c.clock.advance(15 * time.Minute)
+		c.clock.Advance(15 * time.Minute)
 	}
 	for _, path := range []string{"/account", "/sessions?all=1", "/a?u=http://evil.test/"} {
 		c.checkNext(t, path, path)
@@ -183,7 +183,7 @@ func TestNextLeadsNowhereElse(t *testing.T) {
 	c := openCast(t, settings[1].apply)
 	for _, next := range badAddresses {
 		c.checkNext(t, next, "")
-		c.clock.advance(15 * time.Minute)
+		c.clock.Advance(15 * time.Minute)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestNextWithoutCookieDomain(t *testing.T) {
 	for _, next := range []string{"https://" + c.at + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/", "http://" + host + ".:" + port + "/", "http://x." + c.at + "/", "http://localhost:" + port + "/", "http://user@" + c.at + "/", "http://" + c.at + "@evil.test/", "http://" + c.at + ".evil.test/",
 		"http://notes.example.com/", "http://example.com/", "//" + c.at + "/"} {
 		c.checkNext(t, next, "")
-		c.clock.advance(15 * time.Minute)
+		c.clock.Advance(15 * time.Minute)
 	}
 }
 
@@ -322,7 +322,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	token := c.alice.token()
-	c.clock.advance(24*time.Hour - 2*time.Minute)
+	c.clock.Advance(24*time.Hour - 2*time.Minute)
 	check := c.unchanged()
 	got := c.alice.page("/login?next=" + url.QueryEscape("http://notes.example.com/x?y=1"))
 	got.is(t, 303, "http://notes.example.com/x?y=1")

@@ -140,7 +140,7 @@ func TestRevokeWhileManyUseIt(t *testing.T) {
 				if got.status != 401 && (after || got.status != 200) {
 					t.Errorf("after the end (%v): %d", after, got.status)
 				}
-				c.clock.advance(2_000_000_000) // so that every use is noted
+				c.clock.Advance(2_000_000_000) // so that every use is noted
 			}
 		})
 	}

@@ -63,12 +63,12 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 		c.allow("secret.example.com", "alice")
 		for _, e := range endpoints {
 			t.Run(e.path+" "+name, func(t *testing.T) {
-				c.clock.advance(2 * time.Minute)
+				c.clock.Advance(2 * time.Minute)
 				before := c.lastActive(c.bob.id)
 				e.ask(c.bob, test.asked, test.headers...)
 				want := before
 				if test.counts {
-					want = fmt.Sprint(c.clock.now().UnixMilli(), c.clock.now().Add(14*24*time.Hour).UnixMilli())
+					want = fmt.Sprint(c.clock.Now().UnixMilli(), c.clock.Now().Add(14*24*time.Hour).UnixMilli())
 				}
 				if after := c.lastActive(c.bob.id); after != want {
 					t.Errorf("last active and the end: %s, want %s (before %s)", after, want, before)
@@ -78,11 +78,11 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 	}
 	t.Run("an app that asks for news all the time ends all the same", func(t *testing.T) {
 		for range 13 {
-			c.clock.advance(24 * time.Hour)
+			c.clock.Advance(24 * time.Hour)
 			forward.ask(c.alicePhone, toNotes, fetching...).passes(t, "alice")
 			c.flush()
 		}
-		c.clock.advance(24 * time.Hour)
+		c.clock.Advance(24 * time.Hour)
 		forward.ask(c.alicePhone, toNotes, fetching...).stops(t, 401, "")
 	})
 }
@@ -92,17 +92,17 @@ func TestForwardNotesTheApp(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("secret.example.com", "alice")
-	at := func() string { return fmt.Sprint(c.clock.now().UnixMilli()) }
+	at := func() string { return fmt.Sprint(c.clock.Now().UnixMilli()) }
 	first := at()
 	forward.ask(c.bob, toNotes, fetching...).passes(t, "bob")
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	nginx.ask(c.bob, toNotes.of("photos.example.com").as("wss"), "Sec-Fetch-Mode", "websocket").passes(t, "bob")
 	want := []string{"photos.example.com " + at(), notes + " " + first}
 	c.flush()
 	c.sameRows(t, want, usedFor, c.bob.id)
 
 	t.Run("only the host, in one form", func(t *testing.T) {
-		c.clock.advance(2 * time.Minute)
+		c.clock.Advance(2 * time.Minute)
 		for _, host := range []string{"NOTES.example.com", "notes.example.com.", "notes.example.com:8443", "Notes.Example.Com.:1"} {
 			forward.ask(c.bob, toNotes.of(host).at("/secret?token=x")).passes(t, "bob")
 		}
@@ -111,7 +111,7 @@ func TestForwardNotesTheApp(t *testing.T) {
 		c.sameRows(t, want, usedFor, c.bob.id)
 	})
 	t.Run("not what was refused", func(t *testing.T) {
-		c.clock.advance(2 * time.Minute)
+		c.clock.Advance(2 * time.Minute)
 		for _, e := range endpoints {
 			e.ask(c.bob, toNotes.of("secret.example.com"), navigating...).stops(t, 403, "")
 			e.ask(c.bob, toNotes.of("evil.test")).stops(t, 403, "")
@@ -156,24 +156,24 @@ func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 		forward.ask(c.alice, toNotes, fetching...).passes(t, "alice")
 		c.flush()
 	}
-	first := fmt.Sprint(c.clock.now().UnixMilli())
+	first := fmt.Sprint(c.clock.Now().UnixMilli())
 	ask()
 	for range 3 {
-		c.clock.advance(19 * time.Second)
+		c.clock.Advance(19 * time.Second)
 		ask()
 		c.sameRows(t, []string{notes + " " + first}, usedFor, c.alice.id)
 	}
-	c.clock.advance(3 * time.Second)
+	c.clock.Advance(3 * time.Second)
 	ask()
-	c.sameRows(t, []string{notes + " " + fmt.Sprint(c.clock.now().UnixMilli())}, usedFor, c.alice.id)
+	c.sameRows(t, []string{notes + " " + fmt.Sprint(c.clock.Now().UnixMilli())}, usedFor, c.alice.id)
 	// Another app of the same minute is noted all the same, and activity is throttled by itself.
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	forward.ask(c.alice, toNotes.of("photos.example.com"), navigating...).passes(t, "alice")
 	c.flush()
-	at := c.clock.now().UnixMilli()
+	at := c.clock.Now().UnixMilli()
 	c.sameRows(t, []string{fmt.Sprint("photos.example.com ", at), fmt.Sprint(notes, " ", at-1000)}, usedFor, c.alice.id)
 	c.sameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.alice.id)
-	c.clock.advance(30 * time.Second)
+	c.clock.Advance(30 * time.Second)
 	forward.ask(c.alice, toNotes.of("photos.example.com"), navigating...).passes(t, "alice")
 	c.flush()
 	c.sameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.alice.id)
@@ -185,10 +185,10 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	c := openCast(t, behindProxy)
 	want := []string{}
 	for i := range 120 {
-		c.clock.advance(time.Second)
+		c.clock.Advance(time.Second)
 		host := fmt.Sprintf("app-%03d.example.com", i)
 		forward.ask(c.alice, toNotes.of(host)).passes(t, "alice")
-		want = append([]string{fmt.Sprint(host, " ", c.clock.now().UnixMilli())}, want...)
+		want = append([]string{fmt.Sprint(host, " ", c.clock.Now().UnixMilli())}, want...)
 		if i%10 == 0 {
 			c.flush()
 		}
@@ -196,10 +196,10 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	c.flush()
 	c.sameRows(t, want[:50], usedFor, c.alice.id)
 	// What is used again is not the oldest any more.
-	c.clock.advance(2 * time.Minute)
+	c.clock.Advance(2 * time.Minute)
 	forward.ask(c.alice, toNotes.of("app-070.example.com")).passes(t, "alice")
 	c.flush()
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	forward.ask(c.alice, toNotes).passes(t, "alice")
 	c.flush()
 	rows := c.rows(usedFor, c.alice.id)
@@ -290,12 +290,12 @@ func TestForwardLogsDenials(t *testing.T) {
 	if told = denials(); len(told) != 3 || !strings.Contains(told[1], "host="+notes) || !strings.Contains(told[2], "session="+phone.id) {
 		t.Errorf("told: %q", told)
 	}
-	c.clock.advance(59 * time.Second)
+	c.clock.Advance(59 * time.Second)
 	deny(notes, c.bob)
 	if told = denials(); len(told) != 3 {
 		t.Errorf("told again within a minute: %q", told)
 	}
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	deny(notes, c.bob)
 	deny(notes, c.bob)
 	if told = denials(); len(told) != 4 {

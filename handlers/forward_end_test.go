@@ -36,9 +36,9 @@ func TestForwardAfterTheEnd(t *testing.T) {
 		"password changed": func(t *testing.T, c *cast, target *client) {
 			c.alice.form("/account/password", "current_password", alicePassword, "new_password", "basalt umbrella crayon fjord", "end_others", "1").is(t, 303)
 		},
-		"idle": func(t *testing.T, c *cast, target *client) { c.clock.advance(14 * 24 * time.Hour) },
+		"idle": func(t *testing.T, c *cast, target *client) { c.clock.Advance(14 * 24 * time.Hour) },
 		"expired in the row": func(t *testing.T, c *cast, target *client) {
-			c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), target.id)
+			c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), target.id)
 		},
 		"its row deleted": func(t *testing.T, c *cast, target *client) { c.exec(`DELETE FROM sessions WHERE id = ?`, target.id) },
 		"user disabled in the row": func(t *testing.T, c *cast, target *client) {
@@ -95,7 +95,7 @@ func TestForwardAfterTheEnd(t *testing.T) {
 					e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...).stops(t, status, signInFor(toNotes.address()))
 				}
 				c.flush() // what was noted of it brings nothing back
-				c.clock.advance(time.Minute)
+				c.clock.Advance(time.Minute)
 			}
 		})
 	}
@@ -115,9 +115,9 @@ func TestForwardAfterTheAccountDeletedItself(t *testing.T) {
 func TestForwardClockSetBack(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
-	c.clock.advance(14 * 24 * time.Hour)
+	c.clock.Advance(14 * 24 * time.Hour)
 	forward.ask(c.alice, toNotes).stops(t, 401, "")
-	c.clock.advance(-14 * 24 * time.Hour)
+	c.clock.Advance(-14 * 24 * time.Hour)
 	forward.ask(c.alice, toNotes).stops(t, 401, "")
 	nginx.ask(c.alice, toNotes).stops(t, 401, "")
 	nginx.ask(c.alicePhone, toNotes).passes(t, "alice")

@@ -7,20 +7,20 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns that questions fill no memory: anybody can have a proxy ask as many as they like, for any host below a wildcard.
 
 func TestVerifyGrowsNothing(t *testing.T) {
 	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
+	store, err := db.Open(ctx, db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -362,7 +362,7 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 			t.Errorf("%q is told %d times: %s", want, count, c.log)
 		}
 	}
-	c.clock.advance(time.Minute)
+	c.clock.Advance(time.Minute)
 	stranger.do("GET", forward.path, "").is(t, 403)
 	if count := strings.Count(c.log.String(), "X-Forwarded-Method is missing"); count != 2 {
 		t.Errorf("after a minute it is told %d times", count)
@@ -390,7 +390,7 @@ func TestForwardWarnsOfHTTPApps(t *testing.T) {
 			if got := ask(); got != test.warnings {
 				t.Errorf("logged %d times, want %d", got, test.warnings)
 			}
-			c.clock.advance(time.Minute)
+			c.clock.Advance(time.Minute)
 			if got := ask(); got != 2*test.warnings {
 				t.Errorf("logged %d times in two minutes, want %d", got, 2*test.warnings)
 			}

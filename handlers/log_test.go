@@ -33,7 +33,7 @@ func TestFloodOfSignInsIsAFewLines(t *testing.T) {
 	if lines := strings.Count(h.log.String(), "\n"); lines != 2 { // the first failure and the first refusal
 		t.Errorf("%d lines:\n%s", lines, h.log)
 	}
-	h.clock.advance(time.Minute)
+	h.clock.Advance(time.Minute)
 	attempt(1)
 	if lines := h.logLines("too many attempts"); len(lines) != 2 || !strings.Contains(lines[1], "skipped=9989") {
 		t.Errorf("lines %q", lines)

@@ -96,7 +96,7 @@ func TestSignInOnASharedComputer(t *testing.T) {
 	}
 	browser := c.newClient(firefoxOnLinux)
 	browser.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
-	c.clock.advance(30 * time.Minute)
+	c.clock.Advance(30 * time.Minute)
 	browser.api("GET", "/me/sessions", "").is(t, 401)
 	c.alice.api("GET", "/me/sessions", "").is(t, 200)
 }

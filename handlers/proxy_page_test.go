@@ -207,9 +207,9 @@ func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	c.exec(`UPDATE sessions SET ip = '172.17.0.1'`)
 	c.exec(`UPDATE sessions SET ip = '172.17.0.2' WHERE id = ?`, c.bob.id)
 	c.alice.page("/admin/proxy").warns(t) // one differs
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), c.bob.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.bob.id)
 	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // that one is over
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), c.alicePhone.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
 	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // on a fresh server there is one session alone
 }
 

@@ -44,7 +44,7 @@ func FuzzSignInBody(f *testing.F) {
 	script := c.newClient("curl/8.5.0")
 	f.Fuzz(func(t *testing.T, body string, isJSON bool) {
 		script.t = t
-		c.clock.advance(15 * time.Minute) // or the throttle would answer most
+		c.clock.Advance(15 * time.Minute) // or the throttle would answer most
 		kind := "application/json"
 		if !isJSON {
 			kind = "application/x-www-form-urlencoded"

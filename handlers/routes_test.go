@@ -129,7 +129,7 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 	c := openCast(t)
 	revoked, expired := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, firefoxOnLinux)
 	c.alice.api("DELETE", "/me/sessions/"+revoked.id, "").is(t, 200)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), expired.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), expired.id)
 	disabled := c.signIn("bob", bobPassword, chromeOnMac)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	strangers := map[string]string{
@@ -208,7 +208,7 @@ func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
 	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
 	expired := c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), expired.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), expired.id)
 	check := c.unchanged()
 	for _, r := range signedInRoutes {
 		if !strings.Contains(r.path, "{id}") {

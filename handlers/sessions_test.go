@@ -40,7 +40,7 @@ func (a answer) row(t testing.TB, id string) string {
 func TestDevicesPage(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.clock.advance(9 * time.Minute)
+	c.clock.Advance(9 * time.Minute)
 	got := c.alice.page("/sessions")
 	got.is(t, 200)
 	got.has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `<div id="status" role="status"></div>`, `href="#main"`)
@@ -75,7 +75,7 @@ func TestDevicesPageAlone(t *testing.T) {
 func TestDevicesPageLeavesOutWhatIsOver(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), c.alicePhone.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
 	got := c.alice.page("/sessions")
 	got.has(t, "This is your only active session.")
 	got.lacks(t, c.alicePhone.id)
@@ -115,9 +115,9 @@ func TestManyDevices(t *testing.T) {
 		t.Errorf("%d rows, want 21", rows(fresh))
 	}
 	// From a device that is not among the newest, too.
-	c.clock.advance(time.Second)
+	c.clock.Advance(time.Second)
 	for i := range 36 {
-		c.exec(`UPDATE sessions SET last_active_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), fmt.Sprintf("MANY%022d", i))
+		c.exec(`UPDATE sessions SET last_active_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), fmt.Sprintf("MANY%022d", i))
 	}
 	got = c.alicePhone.page("/sessions")
 	got.has(t, "Other devices (36)")
@@ -256,7 +256,7 @@ func TestRevokeOthersCountsTheLiving(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	over := c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.now().UnixMilli(), over.id)
+	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), over.id)
 	c.alice.htmx("POST", "/sessions/revoke-others").has(t, "Signed out of 1 other device.")
 }
 
@@ -302,12 +302,12 @@ func TestWhatCountsAsActivity(t *testing.T) {
 		"/login": false, "/logout": false, "/public/app.css": false, "/healthz": false,
 	} {
 		t.Run(path, func(t *testing.T) {
-			c.clock.advance(2 * time.Minute)
+			c.clock.Advance(2 * time.Minute)
 			before := lastActive(c.alice.id)
 			c.alice.page(path)
 			want := before
 			if counts {
-				want = fmt.Sprint(c.clock.now().UnixMilli(), c.clock.now().Add(14*24*time.Hour).UnixMilli())
+				want = fmt.Sprint(c.clock.Now().UnixMilli(), c.clock.Now().Add(14*24*time.Hour).UnixMilli())
 			}
 			if after := lastActive(c.alice.id); after != want {
 				t.Errorf("last active and the end: %s, want %s (before %s)", after, want, before)
@@ -315,7 +315,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 		})
 	}
 	t.Run("refused by another site", func(t *testing.T) {
-		c.clock.advance(2 * time.Minute)
+		c.clock.Advance(2 * time.Minute)
 		before := lastActive(c.alice.id)
 		c.alice.do("POST", "/sessions/revoke-others", "", "Sec-Fetch-Site", "cross-site").is(t, 403)
 		if after := lastActive(c.alice.id); after != before {
@@ -324,7 +324,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 	})
 	t.Run("an idle page that refreshes itself ends all the same", func(t *testing.T) {
 		for range 15 {
-			c.clock.advance(24 * time.Hour)
+			c.clock.Advance(24 * time.Hour)
 			c.alicePhone.htmx("GET", "/sessions/list")
 			if err := c.store.Flush(context.Background()); err != nil {
 				t.Fatal(err)
@@ -340,15 +340,15 @@ func TestSessionEndsAfterItsLifetime(t *testing.T) {
 	c := openCast(t)
 	c.alice.page("/sessions").has(t, "18 Dec 2026, 10:02 UTC</time> at the latest")
 	for range 29 {
-		c.clock.advance(24 * time.Hour)
+		c.clock.Advance(24 * time.Hour)
 		c.alice.page("/sessions").is(t, 200)
 		if err := c.store.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.clock.advance(24*time.Hour - 3*time.Minute)
+	c.clock.Advance(24*time.Hour - 3*time.Minute)
 	c.alice.page("/sessions").is(t, 200)
-	c.clock.advance(time.Minute)
+	c.clock.Advance(time.Minute)
 	c.alice.page("/sessions").is(t, 303)
 }
 

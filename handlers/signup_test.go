@@ -110,7 +110,7 @@ func TestSignUpIsThrottled(t *testing.T) {
 		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
 	}
 	check(t)
-	c.clock.advance(time.Hour)
+	c.clock.Advance(time.Hour)
 	c.newClient(firefoxOnLinux).form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
 }
 

@@ -98,14 +98,14 @@ func TestThrottleSignIn(t *testing.T) {
 				t.Errorf("body %s", got.body)
 			}
 			h.wantThrottled(h.throttleSignIn(asJSON, "198.51.100.9", "ALICE", alicePassword), "900", in15Minutes) // right, but too late
-			h.clock.advance(11*time.Minute + 500*time.Millisecond)
+			h.clock.Advance(11*time.Minute + 500*time.Millisecond)
 			h.wantThrottled(h.throttleSignIn(asJSON, "192.0.2.1", "alice", alicePassword), "240", "Too many attempts. Try again in 4 minutes.")
-			h.clock.advance(3*time.Minute + 29*time.Second)
+			h.clock.Advance(3*time.Minute + 29*time.Second)
 			h.wantThrottled(h.throttleSignIn(asJSON, "192.0.2.1", "alice", alicePassword), "31", "Too many attempts. Try again in 1 minute.")
 			if rows := h.sessionsOf("alice"); len(rows) != 0 {
 				t.Errorf("sessions %q", rows)
 			}
-			h.clock.advance(31 * time.Second)
+			h.clock.Advance(31 * time.Second)
 			h.wantStatus(h.throttleSignIn(asJSON, "192.0.2.1", "alice", alicePassword), right)
 			if rows := h.sessionsOf("alice"); len(rows) != 1 {
 				t.Errorf("sessions %q", rows)
@@ -136,7 +136,7 @@ func TestThrottleTellsNothing(t *testing.T) {
 					body := strings.ReplaceAll(strings.ReplaceAll(got.body, name, "NAME"), h.url, "URL")
 					steps[name] = append(steps[name], fmt.Sprintf("%d %s %s", got.status, got.header.Get("Retry-After"), body))
 					if i%11 == 10 {
-						h.clock.advance(15 * time.Minute)
+						h.clock.Advance(15 * time.Minute)
 					}
 				}
 			}
@@ -242,11 +242,11 @@ func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
 	h.addUser("alice", alicePassword)
 	for i := range 100 {
 		if i%10 == 0 {
-			h.clock.advance(15 * time.Minute)
+			h.clock.Advance(15 * time.Minute)
 		}
 		h.wantStatus(h.throttleSignIn(true, "192.0.2.1", "alice", throttleWrong), http.StatusUnauthorized)
 	}
-	h.clock.advance(time.Hour)
+	h.clock.Advance(time.Hour)
 	for _, asJSON := range []bool{true, false} {
 		got := h.throttleSignIn(asJSON, "198.51.100.1", "alice", alicePassword)
 		h.wantThrottled(got, "900", tooManyInARow)
