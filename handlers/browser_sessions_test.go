@@ -359,7 +359,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 			t.Fatal(what)
 		}
 	}
-	const nothingChanged = "That didn't work. Nothing was changed. Try again."
+	const nothingChanged, wentWrong = "The server can't reach its data. Nothing was changed.", "Something went wrong. Please try again."
 
 	b.provokes("status of 503")
 	release := b.house.lock()
@@ -387,7 +387,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	}{{502, `<html><body><h1>Bad gateway</h1><p id="sessions">nothing</p></body></html>`}, {500, ""}} {
 		restore := b.answerFor("*/sessions/*", answer.status, answer.body)
 		confirm(button)
-		b.untilText(statusText, nothingChanged)
+		b.untilText(statusText, wentWrong)
 		unchanged(fmt.Sprint("answer ", answer.status))
 		restore()
 	}

@@ -32,7 +32,7 @@ var generic = map[int]string{
 	fiber.StatusRequestEntityTooLarge:       "This is too large.",
 	fiber.StatusRequestHeaderFieldsTooLarge: "Your browser sent too many cookies. Clear the cookies of this site and try again.",
 	fiber.StatusServiceUnavailable:          "The server can't reach its data. Nothing was changed.",
-	fiber.StatusInternalServerError:         "That didn't work. Nothing was changed. Try again.",
+	fiber.StatusInternalServerError:         "Something went wrong. Please try again.",
 }
 
 // describe turns an error into a status and a message.

@@ -257,7 +257,7 @@ func TestFaultsAreGeneric(t *testing.T) {
 		}
 	})
 	c.exec(`UPDATE users SET password_hash = 'broken lamp oil' WHERE username = 'bob'`)
-	const message = "That didn't work. Nothing was changed. Try again."
+	const message = "Something went wrong. Please try again."
 	script := c.newClient("curl/8.5.0")
 	answers := map[string]answer{
 		"error, JSON": script.api("POST", "/login", `{"username":"bob","password":"x"}`),

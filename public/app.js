@@ -110,7 +110,7 @@ document.addEventListener('htmx:response:error', (event) => {
   const { text, hx } = event.detail.ctx;
   if (!hx?.redirect && !text?.includes('id="status"')) {
     disarm();
-    failed("That didn't work. Nothing was changed. Try again.");
+    failed("Something went wrong. Please try again.");
   }
 });
 
