@@ -34,6 +34,7 @@ type settings struct {
 	MaxSessions       int           `default:"100" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user, or to none."`
 	LogFormat         string        `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
+	LogLevel          string        `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
 
 	url     *url.URL
 	proxies []netip.Prefix
@@ -162,7 +163,8 @@ func (s *settings) limits() db.Limits {
 
 // logger writes the log, in UTC.
 func (s *settings) logger(to io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn} // else info
+	options := &slog.HandlerOptions{Level: levels[s.LogLevel], ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindTime {
 			a.Value = slog.TimeValue(a.Value.Time().UTC())
 		}

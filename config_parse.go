@@ -163,10 +163,16 @@ func explainCommandLine(ctx *kong.Context) error {
 	}
 	for _, flag := range ctx.Flags() {
 		if value := fmt.Sprint(flag.Target.Interface()); flag.Enum != "" && !slices.Contains(flag.EnumSlice(), value) {
-			return badSetting{flag.Name, value, "give " + strings.Join(flag.EnumSlice(), " or ")}
+			return badSetting{flag.Name, value, "give " + orList(flag.EnumSlice())}
 		}
 	}
 	return usageErrorf("%s cannot be run like that; see %s --help", command, command)
+}
+
+// orList writes "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // explainWord says what is wrong with the first of the words at which kong stopped.

@@ -40,6 +40,7 @@ var everySetting = []setting{
 	{"cookie-domain", "PORCHLIGHT_COOKIE_DOMAIN", "none", "", "Example.COM", "example.com", func(s *settings) any { return s.CookieDomain }},
 	{"apps-default", "PORCHLIGHT_APPS_DEFAULT", "allow", "allow", "deny", "deny", func(s *settings) any { return s.AppsDefault }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
+	{"log-level", "PORCHLIGHT_LOG_LEVEL", "info", "info", "debug", "debug", func(s *settings) any { return s.LogLevel }},
 }
 
 func settingByFlag(flag string) setting {
@@ -237,6 +238,7 @@ func TestBadSettings(t *testing.T) {
 		{"apps-default", "none", "allow or deny"},
 		{"log-format", "xml", "text or json"},
 		{"log-format", "two\nlines", "text or json"},
+		{"log-level", "error", "debug, info or warn"},
 	} {
 		t.Run(bad.flag+"="+bad.value, func(t *testing.T) {
 			told := strings.ReplaceAll(bad.value, "\n", "") // what remains of it on one line is for the code to choose
@@ -353,6 +355,25 @@ func TestTheLogIsInUTC(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "2026-11-18T10:02:00") || !strings.Contains(out.String(), "Z") {
 			t.Errorf("%s: %s", format, out.String())
+		}
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	for _, test := range []struct{ level, want string }{{"debug", "debug info warn"}, {"info", "info warn"}, {"warn", "warn"}} {
+		var out strings.Builder
+		s := settings{LogLevel: test.level}
+		log := s.logger(&out)
+		log.Debug("debug")
+		log.Info("info")
+		log.Warn("warn")
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			_, message, _ := strings.Cut(strings.TrimSpace(line), " msg=")
+			got = append(got, message)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s logs %q, want %q", test.level, got, test.want)
 		}
 	}
 }

@@ -64,6 +64,9 @@ func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, 
 	}
 	asked, unclear := read(c)
 	verified, err := h.findVerified(c, asked.host)
+	if err == nil && h.logsRequests {
+		c.Locals(sessionIDKey, verified.ID)
+	}
 	signedOut := errors.Is(err, db.ErrNotFound)
 	switch {
 	case err != nil && !signedOut:

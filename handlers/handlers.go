@@ -2,6 +2,7 @@
 package handlers
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -39,6 +40,7 @@ type handler struct {
 	signInPolicy  string   // Content-Security-Policy of the page from which a form may lead to an app
 	toldOfProxy   atomic.Bool
 	logLimiter    logLimiter
+	logsRequests  bool
 	devices       func() deviceNamer
 }
 
@@ -67,6 +69,9 @@ func New(options Options) *fiber.App {
 		// No route takes multipart, and a broken one would be answered before any of our checks.
 		DisablePreParseMultipartForm: true,
 	})
+	if h.logsRequests {
+		app.Use(h.logRequest)
+	}
 	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), refuseTwoLengths, h.warnOfProxy)
 
 	// Asked by reverse proxies, about requests to apps. What other sites may not do here, they may do there.
@@ -134,6 +139,7 @@ func newHandler(options Options) *handler {
 		cookieName:   "porchlight",
 		signInPolicy: policyLeadingTo(options.URL.Scheme, options.CookieDomain),
 		devices:      sync.OnceValue(newDeviceNamer),
+		logsRequests: options.Log.Enabled(context.Background(), slog.LevelDebug),
 	}
 	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
 	h.cookieDomains = cookieDomains(h.ownHost)

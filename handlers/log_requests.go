@@ -1,0 +1,37 @@
+package handlers
+
+import (
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the line that a log at level debug has for each request.
+
+// loggedPathMax is how many bytes of a path are logged: a client can send 16 KB.
+const loggedPathMax = 256
+
+// sessionIDKey is where an auth check leaves the id of the session, for logRequest only.
+const sessionIDKey = "session id"
+
+// logRequest logs a request once it has its answer. Queries and headers can hold tokens, so neither is logged.
+func (h *handler) logRequest(c *fiber.Ctx) error {
+	start := h.Now()
+	if err := c.Next(); err != nil {
+		if err := h.answerError(c, err); err != nil { // now, because the line needs the status
+			return err
+		}
+	}
+	path := c.Path()
+	attributes := []any{
+		"method", c.Method(), "path", path[:min(len(path), loggedPathMax)], "status", c.Response().StatusCode(),
+		"duration", h.Now().Sub(start), "ip", h.clientIP(c),
+	}
+	if session, ok := c.Locals(sessionKey).(db.Session); ok {
+		attributes = append(attributes, "session", session.ID)
+	} else if id, ok := c.Locals(sessionIDKey).(string); ok {
+		attributes = append(attributes, "session", id)
+	}
+	h.Log.Debug("request", attributes...)
+	return nil
+}
