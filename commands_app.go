@@ -9,9 +9,9 @@ import (
 )
 
 type appCommand struct {
-	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those who are named, or with no names every approved user. What was allowed before stays allowed."`
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, else every approved user. It takes nobody away."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
-	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. A rule that covers the host, such as *.example.com, or else --apps-default then decides."`
+	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then a rule such as *.example.com decides, or else --apps-default."`
 }
 
 type appAllowCommand struct {

@@ -181,7 +181,8 @@ func (e *environment) withUser(name, said string, do func(*db.Store) error) erro
 		return fmt.Errorf("there is no user %s", printable(name))
 	}
 	if errors.Is(err, db.ErrLastAdmin) {
-		return fmt.Errorf("%s is the last administrator who can sign in; make another one first with user set NAME --admin, or add --force", printable(name))
+		return fmt.Errorf("%s is the last administrator who can sign in; make another one first with user set NAME --admin, or add --force",
+			printable(name))
 	}
 	if err == nil {
 		fmt.Fprintf(e.stdout, said+"\n", printable(strings.ToLower(strings.TrimSpace(name))))

@@ -142,7 +142,8 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 	return s.write(ctx, func(tx *sql.Tx) error {
 		now := s.now()
 		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
-			if err := ignoreNotFound(setFlag(tx, `UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved, now)); err != nil {
+			err := setFlag(tx, `UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved, now)
+			if err := ignoreNotFound(err); err != nil {
 				return err
 			}
 		}

@@ -54,7 +54,10 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip str
 	return user, s.attempt(ctx, s.sessionCounters(by.ID), func(bool) error {
 		return s.checkPassword(ctx, &user, password)
 	}, func(tx *sql.Tx) error {
-		return recordRepeat(tx, event{userID: by.UserID, kind: ConfirmFailed, at: s.now(), ip: ip, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName, count: 1})
+		return recordRepeat(tx, event{
+			userID: by.UserID, kind: ConfirmFailed, at: s.now(), ip: ip,
+			deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName, count: 1,
+		})
 	})
 }
 

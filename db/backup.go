@@ -162,7 +162,8 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	case errors.Is(err, errNotOurs), err == nil && current == 0:
 		return fmt.Errorf("%s is not a Porchlight database", from)
 	case err == nil && current > newest:
-		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; restore it with the newer Porchlight", from, current, newest)
+		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; restore it with the newer Porchlight",
+			from, current, newest)
 	case err == nil:
 		err = checkLength(ctx, pool, copied)
 	}

@@ -41,7 +41,8 @@ func explain(path string, err error) error {
 	case e.Code == sqlite3.ErrBusy, e.Code == sqlite3.ErrLocked:
 		return fmt.Errorf("%s is locked by %s; stop it and try again: %w", path, holder("WRITE", path, path+"-shm"), err)
 	case errors.As(err, new(damage)), e.Code == sqlite3.ErrCorrupt, e.Code == sqlite3.ErrNotADB:
-		return fmt.Errorf("%s is damaged (%w); restore a backup into an empty folder with porchlight restore, and name that folder with --data", path, err)
+		return fmt.Errorf("%s is damaged (%w); restore a backup into an empty folder with porchlight restore, and name that folder with --data",
+			path, err)
 	case is(syscall.EROFS, fs.ErrPermission), e.Code == sqlite3.ErrReadonly, e.Code == sqlite3.ErrCantOpen, e.Code == sqlite3.ErrPerm:
 		return notWritable(path, err)
 	case e.Code == sqlite3.ErrIoErr:
@@ -56,9 +57,11 @@ func notWritable(path string, err error) error {
 	for _, name := range []string{folder, path, path + "-wal", path + "-shm", lockFile(path)} {
 		switch unix.Faccessat(unix.AT_FDCWD, name, unix.R_OK|unix.W_OK, unix.AT_EACCESS) {
 		case unix.EROFS:
-			return fmt.Errorf("%s is on a file system that is mounted read-only (%w); mount it writable, or choose another folder with --data", name, err)
+			return fmt.Errorf("%s is on a file system that is mounted read-only (%w); mount it writable, or choose another folder with --data",
+				name, err)
 		case unix.EACCES, unix.EPERM:
-			return fmt.Errorf("%s is not writable for user %d (%w); make that user its owner, or choose another folder with --data", name, os.Geteuid(), err)
+			return fmt.Errorf("%s is not writable for user %d (%w); make that user its owner, or choose another folder with --data",
+				name, os.Geteuid(), err)
 		}
 	}
 	return fmt.Errorf("cannot open the database %s: %w; check who owns it, or choose another folder with --data", path, err)

@@ -45,7 +45,8 @@ func openServerKey(folder string) (serverKey, error) {
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("the key file %s is malformed: it must hold %d hexadecimal digits; restore it from a backup", path, hex.EncodedLen(keySize))
+		return nil, fmt.Errorf("the key file %s is malformed: it must hold %d hexadecimal digits; restore it from a backup",
+			path, hex.EncodedLen(keySize))
 	}
 	if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("cannot protect the key file: %w", err)

@@ -57,7 +57,8 @@ func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) err
 	case err != nil:
 		return explain(path, err)
 	case current > newest:
-		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; run the newer Porchlight, or restore a backup", path, current, newest)
+		return fmt.Errorf("%s has version %d, newer than this Porchlight, which knows %d; run the newer Porchlight, or restore a backup",
+			path, current, newest)
 	case current == newest:
 		return nil
 	}

@@ -134,7 +134,8 @@ func (s *Store) prepareFolder() error {
 		return explain(path, fmt.Errorf("create the data folder: %w", err))
 	}
 	if err := closeFolder(folder); err != nil {
-		s.options.Warn(fmt.Sprintf("other users of this machine can look into the data folder %s, and its mode cannot be changed to 0700: %v", folder, err))
+		s.options.Warn(fmt.Sprintf("other users of this machine can look into the data folder %s, and its mode cannot be changed to 0700: %v",
+			folder, err))
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(path, 0o600); err != nil {
@@ -195,7 +196,8 @@ func checkDamage(ctx context.Context, path string) error {
 // and otherwise reads what is missing as zeros. Only pages that are in the WAL may be missing from the file.
 func checkLength(ctx context.Context, pool *sql.DB, path string) error {
 	var pages, pageSize, inWAL int64
-	if err := pool.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &pageSize); err != nil {
+	row := pool.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`)
+	if err := row.Scan(&pages, &pageSize); err != nil {
 		return err
 	}
 	const walHeader, frameHeader = 32, 24 // https://sqlite.org/fileformat2.html#walformat

@@ -145,7 +145,7 @@ func guessable(words []string) []string {
 	return all
 }
 
-// madeOf tells whether little of the password is left once the words, digits and punctuation are taken out.
+// madeOf reports whether little of the password is left once the words, digits and punctuation are taken out.
 func madeOf(password string, words []string) bool {
 	rest, found := strings.ToLower(password), false
 	for _, word := range words {

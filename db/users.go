@@ -128,7 +128,10 @@ func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 	if err := s.checkAvailable(tx, new); err != nil {
 		return User{}, err
 	}
-	user := User{Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others && !new.SignUp, Approved: !new.SignUp, CreatedAt: time.UnixMilli(s.now()), passwordHash: hash}
+	user := User{
+		Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others && !new.SignUp, Approved: !new.SignUp,
+		CreatedAt: time.UnixMilli(s.now()), passwordHash: hash,
+	}
 	result, err := tx.Exec(`
 		INSERT INTO users (username, email, password_hash, is_admin, approved, created_at)
 		VALUES ($1, NULLIF($2, ''), $3, $4, $5, $6)`,
@@ -230,7 +233,8 @@ func (s *Store) Users(ctx context.Context) (users []User, err error) {
 	for rows.Next() {
 		var user User
 		var createdAt int64
-		if err := rows.Scan(&user.ID, &user.Username, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt, &user.Sessions); err != nil {
+		err := rows.Scan(&user.ID, &user.Username, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt, &user.Sessions)
+		if err != nil {
 			return nil, fmt.Errorf("list the accounts: %w", unavailable(err))
 		}
 		user.CreatedAt = time.UnixMilli(createdAt)

@@ -70,7 +70,8 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 // logFailedCheck logs that somebody who is signed in gave a wrong password: a stranger at an unattended browser, perhaps.
 func (h *handler) logFailedCheck(c *fiber.Ctx) {
 	session, ip := currentSession(c), h.clientIP(c)
-	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip), "user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
+	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip),
+		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 
 // deleteAccount asks once more where no script did. It asks for the password again then, since a page keeps none.

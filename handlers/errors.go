@@ -57,7 +57,8 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusServiceUnavailable, "The server is busy just now. Try again in a moment."
 	case errors.Is(err, db.ErrUncertain):
 		h.Log.Error("a change may not have been saved", "path", c.Path(), "error", err)
-		return fiber.StatusServiceUnavailable, "The server can't write its data. Your change may or may not have been saved. Check again in a moment."
+		return fiber.StatusServiceUnavailable,
+			"The server can't write its data. Your change may or may not have been saved. Check again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
 		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // proxies ask again and again

@@ -71,8 +71,9 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	ctx, log := c.UserContext(), h.Log // the request is gone when the body is written
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
+	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, rfc3339(account.CreatedAt)}
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		err := writeExport(w, exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, rfc3339(account.CreatedAt)}, kept, func(before int64) ([]db.Activity, error) {
+		err := writeExport(w, exported, kept, func(before int64) ([]db.Activity, error) {
 			return h.Store.Activity(ctx, current.UserID, before, exportBatch)
 		})
 		if err != nil {

@@ -35,7 +35,8 @@ func (h *handler) verifyForward(c *fiber.Ctx) error {
 // verifyNginx answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
 func (h *handler) verifyNginx(c *fiber.Ctx) error {
 	if h.trusts(peerAddress(c)) && hasUnknownRemote(c) {
-		return problem{fiber.StatusForbidden, "A header of this request has a name that begins with Remote. Only Porchlight sends such headers to an app."}
+		return problem{fiber.StatusForbidden,
+			"A header of this request has a name that begins with Remote. Only Porchlight sends such headers to an app."}
 	}
 	return h.verify(c, readOriginal, func(_ appRequest, location string) error {
 		c.Set(fiber.HeaderLocation, location)
@@ -126,7 +127,8 @@ func answerSignedOut(c *fiber.Ctx) error {
 // of the app.
 func (h *handler) signInFor(asked appRequest) string {
 	if asked.scheme != h.URL.Scheme && h.secure() {
-		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "", "host", asked.host)
+		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "",
+			"host", asked.host)
 	}
 	address := asked.site() + asked.path
 	next := url.QueryEscape(address)
@@ -196,7 +198,8 @@ type refusalPage struct {
 
 // deny answers somebody who is signed in and not let in at this host.
 func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) error {
-	h.logLimited(slog.LevelWarn, "denied", verified.ID+" "+asked.host, "user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
+	h.logLimited(slog.LevelWarn, "denied", verified.ID+" "+asked.host,
+		"user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
 	p := refusalPage{
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",

@@ -139,7 +139,8 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		err = h.startSession(c, user, given.Shared)
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
-		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP), "user", user.Username, "ip", client.IP, "device", client.DeviceName())
+		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP),
+			"user", user.Username, "ip", client.IP, "device", client.DeviceName())
 		return h.refuseSignIn(c, given)
 	}
 	if err != nil {

@@ -196,7 +196,8 @@ func (h *house) measure(sweepInterval string, flooded bool) (t times, err error)
 }
 
 func (h *house) start(sweepInterval string) error {
-	h.server = exec.Command(h.program, "--data", h.folder, "--listen", "127.0.0.1:0", "--trusted-proxies", "127.0.0.1", "--sweep-interval", sweepInterval)
+	h.server = exec.Command(h.program, "--data", h.folder, "--listen", "127.0.0.1:0",
+		"--trusted-proxies", "127.0.0.1", "--sweep-interval", sweepInterval)
 	out, err := h.server.StdoutPipe()
 	if err != nil {
 		return err

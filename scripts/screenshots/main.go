@@ -67,7 +67,9 @@ func run() error {
 func serve(folder string) (token, address string, err error) {
 	now := time.Now()
 	at := now
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, Now: func() time.Time { return at }})
+	store, err := db.Open(context.Background(), db.Options{
+		Path: filepath.Join(folder, "porchlight.db"), Create: true, Now: func() time.Time { return at },
+	})
 	if err != nil {
 		return "", "", err
 	}
