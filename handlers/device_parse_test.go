@@ -31,7 +31,7 @@ func TestRefusedAttemptParsesNothing(t *testing.T) {
 	h := newHandler(Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	var parsed atomic.Int64
 	namer := testNamer()
-	counting := deviceNamer{parsing: namer.parsing, parse: func(userAgent string) *uaparser.Client {
+	counting := deviceNamer{parsing: make(chan struct{}, 1), parse: func(userAgent string) *uaparser.Client {
 		parsed.Add(1)
 		return namer.parse(userAgent)
 	}}
