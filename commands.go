@@ -140,7 +140,7 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 	})
 }
 
-// blank tells whether a name was given and is empty, as when a script's variable was: that must not mean everybody.
+// blank reports whether a name was given but is empty, such as an unset variable in a script. That must not mean everybody.
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
 
 // revokeEach ends the sessions that it knows, then tells of those that it does not.
@@ -197,7 +197,7 @@ func (*versionCommand) Run(e *environment) error {
 // version is set by whoever builds a release: -ldflags "-X main.version=1.2.3".
 var version = ""
 
-// versionText tells which program this is. The commit is known when Go built the program inside the repository.
+// versionText says which program this is. The commit is known when Go built the program inside the repository.
 func versionText() string {
 	name, commit, changed := version, "unknown", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -240,12 +240,12 @@ func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	return asked.PrintUsage(false)
 }
 
-// withStore does something with the database that there is.
+// withStore opens an existing database for do.
 func (e *environment) withStore(do func(*db.Store) error) error {
 	return e.withOptions(e.databaseOptions(), do)
 }
 
-// withNewStore creates the database when there is none.
+// withNewStore also creates the database if there is none.
 func (e *environment) withNewStore(do func(*db.Store) error) error {
 	options := e.databaseOptions()
 	options.Create = true

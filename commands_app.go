@@ -124,7 +124,7 @@ func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
 }
 
-// whoMay says in words who is let in.
+// whoMay describes whom a rule lets in.
 func whoMay(rule db.AppRule) string {
 	if rule.Everyone {
 		return "every approved user"

@@ -13,7 +13,7 @@ import (
 )
 
 // findDatabase reports whether there is a database. It refuses a WAL without one: SQLite would delete the WAL as soon as it
-// makes a new database, and with it the revocations that are in the WAL alone.
+// makes a new database, and with it the revocations that are only in the WAL.
 func findDatabase(path string) (found bool, err error) {
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -31,7 +31,7 @@ func findDatabase(path string) (found bool, err error) {
 	return false, nil
 }
 
-// makeFolder makes a folder and the missing ones above it, for their owner alone.
+// makeFolder makes a folder and the missing ones above it, for their owner only.
 func makeFolder(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -64,7 +64,7 @@ func closeFolder(path string) error {
 	return os.Chmod(path, 0o700)
 }
 
-// createFile creates a file for its owner alone. It fails when there is one.
+// createFile creates a file for its owner only. It fails when there is one.
 func createFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -76,7 +76,7 @@ func createFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// ensureFile creates a file for its owner alone, unless there is one.
+// ensureFile creates a file for its owner only, unless there is one.
 func ensureFile(path string) error {
 	file, err := createFile(path)
 	if errors.Is(err, fs.ErrExist) {

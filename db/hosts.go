@@ -55,7 +55,7 @@ func isHostName(host string) bool {
 	return true
 }
 
-// IsAddress tells whether a canonical host is an IP address and no name.
+// IsAddress reports whether a canonical host is an IP address and no name.
 func IsAddress(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil

@@ -156,7 +156,7 @@ func (s *Store) flushTouches(ctx context.Context) error {
 	})
 }
 
-// flushNotes writes notes batch by batch, and forgets those that were not noted anew meanwhile.
+// flushNotes writes notes batch by batch, and forgets those that were not noted again meanwhile.
 func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]int64, write func(tx *sql.Tx, batch map[K]int64) error) error {
 	s.pending.mu.Lock()
 	left := maps.Clone(noted)

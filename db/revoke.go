@@ -5,7 +5,7 @@ import (
 	"database/sql"
 )
 
-// Ended is a session that is over.
+// Ended is a session that has ended.
 type Ended struct {
 	ID         string
 	UserID     int64
@@ -62,7 +62,7 @@ const endOtherSessions = `
 	DELETE FROM sessions
 	WHERE user_id = $1 AND id <> $2 AND expires_at > $3`
 
-// RevokeOthers ends every session of the user but the one that asks, and tells how many those were.
+// RevokeOthers ends every session of the user except the one that asks, and returns how many it ended.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
 	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
 		ended, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)

@@ -140,7 +140,7 @@ const resumeSession = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND s.expires_at > $2 AND u.disabled = 0`
 
-// Resume finds the live session that a token names, or answers ErrNotFound. Every request comes through here.
+// Resume finds the live session that a token names, or returns ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
 	return find(s, token, func(hash []byte, now int64) (Session, error) { return ask(s.tokens, askResume, scanSession, hash, now) })
 }
@@ -164,7 +164,7 @@ func find[T any](s *Store, token string, look func(hash []byte, now int64) (T, e
 
 const expiredSession = `SELECT 1 FROM sessions WHERE token_hash = $1 AND expires_at <= $2`
 
-// refuseExpired answers ErrNotFound. A session that was refused because it had expired stays refused, even when
+// refuseExpired returns ErrNotFound. A session that was refused because it had expired stays refused, even when
 // the clock is set back: it is remembered until the next flush has deleted it.
 func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
 	expired, err := askAll(s.tokens, askExpired, func(scanner) (bool, error) { return true, nil }, hash[:], now)
@@ -184,7 +184,7 @@ func (s *Store) Touch(session Session) {
 	}
 }
 
-// worthNoting tells whether what a busy session does is to be noted again: when the last note is older than a minute,
+// worthNoting reports whether what a busy session does is to be noted again: when the last note is older than a minute,
 // or a quarter of a shorter idle limit.
 func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	idle, _ := s.options.Limits.of(shared)
@@ -208,7 +208,7 @@ func scanSession(row scanner) (session Session, err error) {
 	return session, unavailable(err)
 }
 
-// With a bare $3 as its limit, SQLite would compile the statement anew each time, to plan for that number.
+// With a bare $3 as its limit, SQLite would compile the statement again each time, to plan for that number.
 const sessionsOfUser = `
 	SELECT ` + sessionColumns + appsOfSession + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
@@ -275,7 +275,7 @@ func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 	return sessions, unavailable(rows.Err())
 }
 
-// Session finds one of a user's live sessions, or answers ErrNotFound.
+// Session finds one of a user's live sessions, or returns ErrNotFound.
 func (s *Store) Session(ctx context.Context, userID int64, id string) (Session, error) {
 	return scanSession(s.reader.QueryRowContext(ctx, `
 		SELECT `+sessionColumns+appsOfSession+`

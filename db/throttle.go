@@ -221,7 +221,7 @@ func (s *Store) forgetConsecutiveFailures(tx *sql.Tx, user User) error {
 	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)
 }
 
-// forgetAttempts starts an account clean: a new one, one with a new name, or one that the administrator has let in again.
+// forgetAttempts starts an account clean: after it is created or renamed, or when an administrator restores access.
 func (s *Store) forgetAttempts(tx *sql.Tx, user User) error {
 	if err := s.forgetCounters(tx, user, `DELETE FROM attempts WHERE key = $1`); err != nil {
 		return err

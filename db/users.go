@@ -66,7 +66,7 @@ var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 // canonical is how names and addresses are kept and compared.
 func canonical(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
-// HasUsers tells whether any account exists.
+// HasUsers reports whether any account exists.
 func (s *Store) HasUsers(ctx context.Context) (has bool, err error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users)`).Scan(&has)
 	return has, unavailable(err)

@@ -35,7 +35,7 @@ const ruleLetsIn = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
-// Verify finds the live session that a token names, or answers ErrNotFound, and tells whether its user may reach the
+// Verify finds the live session that a token names, or returns ErrNotFound, and reports whether its user may reach the
 // host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
 func (s *Store) Verify(token, host string) (Verified, error) {
 	return find(s, token, func(hash []byte, now int64) (Verified, error) {

@@ -82,7 +82,7 @@ func (h *handler) forwarded(c *fiber.Ctx, name string) told {
 	return told{strings.TrimSpace(first), name}
 }
 
-// trusts tells whether an address is a proxy's whose forwarded headers are believed.
+// trusts reports whether an address is a proxy's whose forwarded headers are believed.
 func (h *handler) trusts(peer netip.Addr) bool {
 	for _, proxies := range h.TrustedProxies {
 		if proxies.Contains(peer) {

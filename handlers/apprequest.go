@@ -19,7 +19,7 @@ type appRequest struct {
 	path   string // with the query
 }
 
-// opensSocket tells whether a WebSocket is to be opened.
+// opensSocket reports whether a WebSocket is to be opened.
 func (r appRequest) opensSocket() bool { return r.scheme == "ws" || r.scheme == "wss" }
 
 // site is the app's scheme and host.
@@ -86,14 +86,14 @@ func onlyValue(c *fiber.Ctx, name string) string {
 	return string(values[0])
 }
 
-// isToken tells whether a text can be a method (RFC 9110, 5.6.2).
+// isToken reports whether a text can be a method (RFC 9110, 5.6.2).
 func isToken(method string) bool {
 	return method != "" && len(method) <= 64 && !strings.ContainsFunc(method, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 	})
 }
 
-// navigates tells whether a person is looking at what comes back, so that the sign-in page can be shown.
+// navigates reports whether a person is looking at what comes back, so that the sign-in page can be shown.
 func navigates(c *fiber.Ctx, asked appRequest) bool {
 	if asked.opensSocket() || asked.method == fiber.MethodOptions {
 		return false
@@ -104,14 +104,14 @@ func navigates(c *fiber.Ctx, asked appRequest) bool {
 	return acceptsHTML(c)
 }
 
-// isActivity tells whether the session's user did something. An app's polling is not, or a browser that was left open would never
+// isActivity reports whether the session's user did something. An app's polling is not, or a browser that was left open would never
 // fall idle; a client that does not say how it fetches is taken at its best.
 func isActivity(c *fiber.Ctx, asked appRequest) bool {
 	mode := c.Request().Header.Peek("Sec-Fetch-Mode")
 	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(asked.method)
 }
 
-// isSafe tells whether a method only reads, as IANA's registry of methods has it.
+// isSafe reports whether a method only reads, as IANA's registry of methods has it.
 func isSafe(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI":

@@ -127,10 +127,10 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	return c.Render("errors/index", p)
 }
 
-// isHTMX tells whether htmx asks, for a fragment.
+// isHTMX reports whether htmx asks, for a fragment.
 func isHTMX(c *fiber.Ctx) bool { return c.Get("HX-Request") == "true" }
 
-// isAPI tells whether the answer is JSON, errors included.
+// isAPI reports whether the answer is JSON, errors included.
 func isAPI(c *fiber.Ctx) bool {
 	switch path := c.Path(); {
 	case path == "/healthz", path == "/me", strings.HasPrefix(path, "/me/"):
@@ -141,7 +141,7 @@ func isAPI(c *fiber.Ctx) bool {
 	return false
 }
 
-// acceptsHTML tells whether the client names text/html, as browsers do; */* is what scripts send.
+// acceptsHTML reports whether the client names text/html, as browsers do; */* is what scripts send.
 func acceptsHTML(c *fiber.Ctx) bool {
 	for _, accepted := range strings.Split(c.Get(fiber.HeaderAccept), ",") {
 		kind, _, _ := strings.Cut(accepted, ";")

@@ -99,7 +99,7 @@ func (h *handler) refuseQuestion(c *fiber.Ctx, reason string) error {
 	return problem{fiber.StatusForbidden, reason}
 }
 
-// isOwnSignIn tells whether somebody is on the way to sign in: to be sent there would lead in a circle.
+// isOwnSignIn reports whether somebody is on the way to sign in: to be sent there would lead in a circle.
 func (h *handler) isOwnSignIn(asked appRequest) bool {
 	path, _, _ := strings.Cut(asked.path, "?")
 	return path == "/login" && asked.site() == h.origin

@@ -153,7 +153,7 @@ func newHandler(options Options) *handler {
 	return h
 }
 
-// secure tells whether people reach this server by https.
+// secure reports whether people reach this server by https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
 
 // routeEveryMethod lets a method that the router does not know pass as TRACE, which is refused everywhere but at /auth/*, where

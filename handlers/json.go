@@ -8,7 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// isJSON tells whether the body says that it is JSON.
+// isJSON reports whether the body says that it is JSON.
 func isJSON(c *fiber.Ctx) bool {
 	kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	return kind == fiber.MIMEApplicationJSON

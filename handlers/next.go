@@ -34,7 +34,7 @@ func (h *handler) safeNext(next string) string {
 	return next
 }
 
-// guards tells whether a host, as db.CanonicalHost gives it, is one whose apps share the session.
+// guards reports whether a host, as db.CanonicalHost gives it, is one whose apps share the session.
 func (h *handler) guards(host string) bool {
 	if h.CookieDomain == "" {
 		return host == h.ownHost
@@ -82,7 +82,7 @@ func safePath(next string) string {
 	return next
 }
 
-// isClean tells whether an address has a fair length, and nothing in it that browsers take out.
+// isClean reports whether an address has a fair length, and nothing in it that browsers take out.
 func isClean(next string) bool {
 	return len(next) <= nextMax && !strings.ContainsFunc(next, func(r rune) bool {
 		return r == ' ' || r == '\ufffd' || unicode.IsControl(r)

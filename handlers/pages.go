@@ -71,7 +71,7 @@ func isolate(name string) string {
 var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "", "\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
 // rowCache keeps the rows of device lists as they were rendered. A row is its own key, so what is kept can never be
-// out of date; rendering ten of them anew would take most of the time of a page.
+// out of date; rendering ten of them again would take most of the time of a page.
 type rowCache struct {
 	engine *html.Engine
 	mu     sync.RWMutex
