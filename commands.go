@@ -218,7 +218,7 @@ type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command, such as user add."`
 }
 
-// BeforeReset prints what --help prints. Like it, it comes before the settings are read: a wrong one may be why help is needed.
+// BeforeReset prints what --help prints. Like --help, it runs before the settings are read: a wrong one may be why help is needed.
 func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	if ctx.Model.HelpFlag.Set { // help --help
 		return nil

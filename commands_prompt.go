@@ -51,7 +51,7 @@ func (e *environment) readPassword() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askToDelete has the name typed again. Without a terminal there is nobody to ask.
+// askToDelete asks the person to type the name again. Without a terminal it refuses.
 func (e *environment) askToDelete(name string) error {
 	t, ok := e.terminal()
 	if !ok {
@@ -71,7 +71,7 @@ func (e *environment) askToDelete(name string) error {
 	return nil
 }
 
-// noAnswer is what to say when no answer came. A closed terminal gives io.EOF like Ctrl-D, or an error of its own.
+// noAnswer returns the error for a question that got no answer. A closed terminal gives io.EOF like Ctrl-D, or an error of its own.
 func noAnswer(err error, message string) error {
 	if errors.Is(err, errInterrupted) {
 		return err

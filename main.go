@@ -197,7 +197,7 @@ func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, 
 	case <-ctx.Done():
 	}
 	log.Info("stopping")
-	// Browsers keep connections open on which they ask nothing: to cut those off is no failure.
+	// Browsers keep idle connections open. Cutting them off is not a failure.
 	err := app.ShutdownWithTimeout(shutdownWait)
 	if errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("cut off the connections that were still open", "after", shutdownWait)
