@@ -44,6 +44,9 @@ func (s *Store) Waiting() (n int) {
 func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error { return s.write(ctx, work) }
 func (s *Store) Overwrite(ctx context.Context) error                       { return s.overwrite(ctx) }
 
+// Agree asks the server that has the lock which files it has open, as commands do.
+func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.agree(ctx) }
+
 // CheckFiles is what happens a few times a second beside the requests.
 func (s *Store) CheckFiles() error { return s.files.check() }
 

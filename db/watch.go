@@ -114,34 +114,39 @@ func (w *fileWatch) note(text string) error {
 	return errors.Join(err, file.Close())
 }
 
-// agree waits until a server that runs has the same files open, or is shut. It returns the server's note.
+// agree waits until a server that runs has the same files open, or is shut. It returns the server's note, or "" when no
+// server runs. A server that has the lock and has noted nothing yet is starting, or is just writing its note.
 func (w *fileWatch) agree(ctx context.Context) (note string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, agreeTimeout)
+	wait, cancel := context.WithTimeout(ctx, agreeTimeout)
 	defer cancel()
 	for {
-		note, err = w.serverNote()
-		if err != nil || note == "" || note == shutNote || note == w.identity() {
+		note, running, err := w.serverNote()
+		if err != nil || !running || note == shutNote || note == w.identity() {
 			return note, err
 		}
 		select {
-		case <-ctx.Done():
-			return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again",
-				ErrUnavailable, w.path)
+		case <-wait.Done():
 		case <-time.After(lockPoll):
+			continue
 		}
+		if note == "" {
+			return "", ctx.Err()
+		}
+		return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again",
+			ErrUnavailable, w.path)
 	}
 }
 
-// serverNote is what the server that runs has noted; "" when none runs, or one from before these notes.
-func (w *fileWatch) serverNote() (string, error) {
+// serverNote returns what the server that runs has noted.
+func (w *fileWatch) serverNote() (note string, running bool, err error) {
 	if _, err := os.Stat(lockFile(w.path)); err != nil {
-		return "", nil // nobody ever locked it
+		return "", false, nil // nobody ever locked it
 	}
 	lock := flock.New(lockFile(w.path))
 	free, err := lock.TryRLock()
 	if err != nil || free {
-		return "", errors.Join(err, lock.Close())
+		return "", false, errors.Join(err, lock.Close())
 	}
-	note, err := os.ReadFile(lockFile(w.path))
-	return string(note), errors.Join(err, lock.Close())
+	text, err := os.ReadFile(lockFile(w.path))
+	return string(text), true, errors.Join(err, lock.Close())
 }

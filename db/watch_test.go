@@ -55,6 +55,20 @@ func TestACommandAgreesWithTheServer(t *testing.T) {
 	}
 }
 
+// A note that is just being written is empty for a moment. That does not mean that no server runs.
+func TestACommandWaitsForTheServersNote(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, func(o *db.Options) { o.Serve = true })
+	if err := os.Truncate(h.options.Path+".lock", 0); err != nil {
+		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if note, err := h.Agree(cancelled); !errors.Is(err, context.Canceled) {
+		t.Errorf("it did not wait: %q, %v", note, err)
+	}
+}
+
 // Without its -wal, what is acknowledged would be gone with the process. Without its -shm, the store would not see what
 // other processes write, nor they what it writes.
 func TestDatabaseFilesAreGone(t *testing.T) {
