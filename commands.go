@@ -24,7 +24,7 @@ import (
 // commands are the words of the command line.
 type commands struct {
 	settings    `group:"settings"`
-	VersionFlag kong.VersionFlag `name:"version" help:"Print what the version command prints."`
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Serve   serveCommand   `cmd:"" default:"1" help:"Serve. This is what happens without a command."`
 	User    userCommand    `cmd:"" help:"Accounts."`
@@ -33,7 +33,7 @@ type commands struct {
 
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is well; for containers."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running server is healthy; for containers."`
 	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }

@@ -9,7 +9,7 @@ import (
 )
 
 type userCommand struct {
-	Add     userAddCommand     `cmd:"" help:"Make an account. The password is asked for, or read as a line from standard input."`
+	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
 	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for 72 hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
 	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
@@ -21,7 +21,7 @@ type userCommand struct {
 
 type userAddCommand struct {
 	Name  string `arg:"" help:"The username."`
-	Admin bool   `help:"Make it an administrator; the very first account always is."`
+	Admin bool   `help:"Make the account an administrator; the very first account always is."`
 	Email string `placeholder:"E" help:"Its e-mail address."`
 	Reuse bool   `help:"Allow the name of an account that was deleted."`
 }

@@ -71,7 +71,7 @@ func (s *settings) checkURL(port string) (err error) {
 		s.url = &url.URL{Scheme: "http", Host: "localhost:" + port}
 		return nil
 	}
-	right := "give a scheme and a host alone, such as https://auth.example.com"
+	right := "give only a scheme and a host, such as https://auth.example.com"
 	s.url, err = url.Parse(s.URL)
 	if err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.User != nil ||
 		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" {
@@ -109,7 +109,7 @@ func (s *settings) checkCookieDomain() error {
 	}
 	domain, port, ok := db.CanonicalHost(s.CookieDomain)
 	if !ok || port != "" || db.IsAddress(domain) {
-		return badSetting{"cookie-domain", s.CookieDomain, "give a domain alone, such as example.com"}
+		return badSetting{"cookie-domain", s.CookieDomain, "give only a domain, such as example.com"}
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
 		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it"}

@@ -32,7 +32,7 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 		return contents, fmt.Errorf("there is no database %s; name the server's data folder with --data", path)
 	}
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-		return contents, fmt.Errorf("%s exists already; choose another name", to)
+		return contents, fmt.Errorf("%s already exists; choose another name", to)
 	}
 	pool, err := openPool(path, "mode=rw&_busy_timeout=1000", 1)
 	if err != nil {

@@ -49,7 +49,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 		case disabled:
 			return ErrDisabled
 		case new.Email != "" || new.IsAdmin || new.Reuse:
-			return Invalid{"username": "This account exists already: --admin, --email and --reuse are for new ones."}
+			return Invalid{"username": "This account already exists: --admin, --email and --reuse are for new ones."}
 		default:
 			invitation.New = false
 			if err := record(tx, event{userID: invitation.userID, kind: Invited, at: now, by: ByCommand}); err != nil {

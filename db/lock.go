@@ -39,7 +39,7 @@ func lockFile(path string) string { return path + ".lock" }
 func lockToServe(ctx context.Context, path string) (*fileLock, error) {
 	lock, err := tryLock(ctx, path, serveWait)
 	if lock == nil && err == nil {
-		err = fmt.Errorf("%s serves %s already; stop it, or choose another folder with --data", holder("", lockFile(path)), path)
+		err = fmt.Errorf("%s is already serving %s; stop it, or choose another folder with --data", holder("", lockFile(path)), path)
 	}
 	return lock, err
 }

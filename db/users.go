@@ -22,7 +22,7 @@ var ErrWrongPassword = errors.New("username or password is incorrect")
 var ErrDisabled = errors.New("the account is disabled")
 
 // ErrNotFirst says that an account exists, or has existed since the store was opened, so that nobody can create the first one.
-var ErrNotFirst = errors.New("an account exists already")
+var ErrNotFirst = errors.New("an account already exists")
 
 // Invalid says what is wrong with what was given, by field: username, email, password, name.
 type Invalid map[string]string
@@ -179,7 +179,7 @@ func (s *Store) hashNewPassword(ctx context.Context, password, username, email s
 	return s.hasher.hash(ctx, password)
 }
 
-// uniqueViolation turns SQLite's error about a name or address that exists already into Invalid.
+// uniqueViolation turns SQLite's error about a name or address that already exists into Invalid.
 func uniqueViolation(err error) error {
 	var sqliteErr sqlite3.Error
 	if !errors.As(err, &sqliteErr) || sqliteErr.ExtendedCode != sqlite3.ErrConstraintUnique {
