@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -68,7 +67,7 @@ func (s *settings) check() error {
 
 func (s *settings) checkURL(port string) (err error) {
 	if s.URL == "" {
-		s.url = &url.URL{Scheme: "http", Host: "localhost:" + port}
+		s.url = &url.URL{Scheme: "http", Host: browserHost("http", "localhost", port)}
 		return nil
 	}
 	right := "give only a scheme and a host, such as https://auth.example.com"
@@ -77,13 +76,14 @@ func (s *settings) checkURL(port string) (err error) {
 		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" {
 		return badSetting{"url", s.URL, right}
 	}
-	if _, _, ok := db.CanonicalHost(s.url.Host); !ok {
+	host, port, ok := db.CanonicalHost(s.url.Host)
+	if !ok {
 		if ascii := punycode(s.url); ascii != "" {
 			right = "browsers write such a host in ASCII; give " + ascii
 		}
 		return badSetting{"url", s.URL, right}
 	}
-	s.url = &url.URL{Scheme: s.url.Scheme, Host: withoutDefaultPort(s.url)}
+	s.url = &url.URL{Scheme: s.url.Scheme, Host: browserHost(s.url.Scheme, host, port)}
 	return nil
 }
 
@@ -121,11 +121,16 @@ func (s *settings) checkCookieDomain() error {
 	return nil
 }
 
-// withoutDefaultPort is the host as browsers send it: lower case, and no :443 with https.
-func withoutDefaultPort(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	if (u.Scheme == "https" && u.Port() == "443") || (u.Scheme == "http" && u.Port() == "80") {
-		host = strings.TrimSuffix(host, ":"+u.Port())
+// browserHost joins a canonical host and its port as browsers do in Origin: without the port that the scheme has anyway.
+func browserHost(scheme, host, port string) string {
+	if (scheme == "https" && port == "443") || (scheme == "http" && port == "80") {
+		port = ""
+	}
+	switch {
+	case port != "":
+		return net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"): // IPv6
+		return "[" + host + "]"
 	}
 	return host
 }
@@ -152,8 +157,7 @@ func (s *settings) checkProxies() error {
 // useRealPort puts the port that was found into the address where :0 asked for any.
 func (s *settings) useRealPort(address net.Addr) {
 	if tcp, ok := address.(*net.TCPAddr); ok && s.URL == "" {
-		s.url.Host = fmt.Sprintf("localhost:%d", tcp.Port)
-		s.url.Host = withoutDefaultPort(s.url)
+		s.url.Host = browserHost(s.url.Scheme, "localhost", strconv.Itoa(tcp.Port))
 	}
 }
 

@@ -26,7 +26,10 @@ func TestURL(t *testing.T) {
 		"http://auth.example.com:80/":   "http://auth.example.com",
 		"HTTP://AUTH.example.com:443":   "http://auth.example.com:443",
 		"http://[2001:DB8::1]:3000":     "http://[2001:db8::1]:3000",
+		"http://[2001:db8::1]:80":       "http://[2001:db8::1]",
 		"http://192.0.2.7:3000":         "http://192.0.2.7:3000",
+		"https://auth.example.com.":     "https://auth.example.com", // people and their browsers leave the dot out
+		"https://auth.example.com.:443": "https://auth.example.com",
 	} {
 		wantSetting(t, s, want, "--url", given)
 	}
