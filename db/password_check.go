@@ -90,6 +90,9 @@ func weakness(password string, words []string) (reason string) {
 	if strength(password, words) < scoreMin {
 		return fmt.Sprintf(tooEasy, "is common, or made of common words, dates, repeats or keyboard rows")
 	}
+	if isShortRepeat(letters(password)) { // last, since the other reasons say more
+		return fmt.Sprintf(tooEasy, "repeats itself")
+	}
 	return ""
 }
 

@@ -32,6 +32,7 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 			"йцукенйцукенйцукен", "ytrewqytrewqytrewq", "ааааааааааааааааа", "aaaabbbbccccdddd", "паролпаролпарол",
 			"парол парол парол 1", "любовь-любовь-любовь", "愛愛愛愛愛愛愛愛愛愛愛愛愛愛愛愛", "كلمةكلمةكلمةكلمة", "Ab1!Ab1!Ab1!Ab1!",
 			"🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉🦉",
+			"contraseñacontraseña", "пассвордпассворд", "Wasserfall Wasserfall 7", "Xk9qz27Wp!Xk9qz27Wp!", "ördekgölüördekgö",
 		},
 		"well-known phrase": {
 			"correct horse battery staple", "correcthorsebatterystaple", "CorrectHorseBatteryStaple1",

@@ -47,6 +47,13 @@ func isRepeat(text string) bool {
 	return len(short) < len(runes) && len(short) < unpredictableMin
 }
 
+// isShortRepeat reports whether the text is nothing but one part, too short for a password, over and over.
+func isShortRepeat(text string) bool {
+	runes := []rune(text)
+	length, times := repeatAt(runes)
+	return times > 1 && length < passwordMin && length*times >= len(runes)
+}
+
 // collapse writes everything that is said twice or more in a row once: "dragondragon" is "dragon". A double letter stays. What
 // a password repeats to its very end counts as well, be it only in part: "dragondrag" is "dragon".
 func collapse(text []rune) (short []rune) {
