@@ -7,7 +7,7 @@ import (
 )
 
 // ChangePassword sets a new password and gives the session that asked a new token; with endOthers the user's other
-// sessions end. It returns ErrWrongPassword, Throttled, Invalid (field "password"), or ErrOver.
+// sessions end. It returns ErrWrongPassword, Throttled, Invalid (field "password"), or ErrSessionEnded.
 func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, password string, endOthers bool) (token string, err error) {
 	user, err := s.reauthenticate(ctx, by, current, ip)
 	if err != nil {
@@ -233,7 +233,7 @@ func checkNotLastAdmin(tx *sql.Tx, userID int64, force bool) error {
 }
 
 // DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It returns ErrWrongPassword,
-// Throttled, ErrLastAdmin or ErrOver.
+// Throttled, ErrLastAdmin or ErrSessionEnded.
 func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip string) error {
 	user, err := s.reauthenticate(ctx, by, password, ip)
 	if err != nil {

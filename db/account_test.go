@@ -282,7 +282,7 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 	bob := s.add(db.NewUser{Username: "bob"})
 	_, session := s.signIn(bob, "Chrome on macOS")
 	s.wantErr(s.SignOut(ctx, session), nil)
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrOver)
+	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrSessionEnded)
 	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
 

@@ -199,7 +199,7 @@ func TestAppsGoWithTheirSession(t *testing.T) {
 func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
-		var late []db.Verified
+		var late []db.AppAccess
 		for _, d := range slices.Concat(over, left) {
 			late = append(late, c.verify(d, "photos.example.com"))
 			c.UseApp(c.verify(d, notes), false)
@@ -207,8 +207,8 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
-		for _, verified := range late {
-			c.UseApp(verified, false)
+		for _, access := range late {
+			c.UseApp(access, false)
 		}
 		c.flush()
 		for _, d := range over {
@@ -523,9 +523,9 @@ func TestManyUseAppsAtOnce(t *testing.T) {
 				<-start
 				for i := range hosts {
 					c.clock.Advance(time.Second)
-					verified, err := c.Verify(d.token, made(i))
+					access, err := c.Authorize(d.token, made(i))
 					if err == nil {
-						c.UseApp(verified, false)
+						c.UseApp(access, false)
 					} else if d.ID != c.laptop.ID || !errors.Is(err, db.ErrNotFound) {
 						t.Error(err)
 					}

@@ -42,11 +42,11 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 }
 
 // reauthenticate checks the password of the user whose session asks. It returns ErrWrongPassword, Throttled, ErrBusy or
-// ErrOver.
+// ErrSessionEnded.
 func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip string) (User, error) {
 	user, err := s.findUser(ctx, by.Username)
 	if errors.Is(err, ErrNotFound) {
-		return user, ErrOver // the account is gone, and the session with it
+		return user, ErrSessionEnded // the account is gone, and the session with it
 	}
 	if err != nil {
 		return user, err
@@ -64,7 +64,7 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip str
 // checkPassword returns ErrWrongPassword unless the password is right and the account enabled. It brings the hash up to
 // today's cost.
 func (s *Store) checkPassword(ctx context.Context, user *User, password string) error {
-	matches, outdated, err := s.hasher.verify(ctx, user.passwordHash, password)
+	matches, outdated, err := s.hasher.compare(ctx, user.passwordHash, password)
 	switch {
 	case err != nil:
 		return err

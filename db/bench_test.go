@@ -67,15 +67,15 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// BenchmarkVerify asks what a proxy asks, of a database in which no host has a rule, and of one in which this has one and
+// BenchmarkAuthorize asks what a proxy asks, of a database in which no host has a rule, and of one in which this has one and
 // the session was used there.
-func BenchmarkVerify(b *testing.B) {
+func BenchmarkAuthorize(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		h := openHouse(b)
 		h.fill(n)
 		verify := func(b *testing.B) {
 			for b.Loop() {
-				if v, err := h.Verify(tokenOf(rand.IntN(known)), "notes.example.com"); err != nil || !v.Allowed {
+				if v, err := h.Authorize(tokenOf(rand.IntN(known)), "notes.example.com"); err != nil || !v.Allowed {
 					b.Fatal(v, err)
 				}
 			}

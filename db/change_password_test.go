@@ -62,15 +62,15 @@ func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
 		{name: "too short", current: alicePassword, new: "short", reason: "15"},
 		{name: "easy to guess", current: alicePassword, new: "passwordpassword", reason: "guess"},
 		{name: "made of the username", current: alicePassword, new: "alicealicealice", reason: "username"},
-		{name: "signed out", current: alicePassword, new: newPassword, want: db.ErrOver, prepare: func(c *cast) {
+		{name: "signed out", current: alicePassword, new: newPassword, want: db.ErrSessionEnded, prepare: func(c *cast) {
 			if err := c.SignOut(c.ctx(), c.laptop.Session); err != nil {
 				c.t.Fatal(err)
 			}
 		}},
-		{name: "expired", current: alicePassword, new: newPassword, want: db.ErrOver, prepare: func(c *cast) {
+		{name: "expired", current: alicePassword, new: newPassword, want: db.ErrSessionEnded, prepare: func(c *cast) {
 			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 		}},
-		{name: "deleted account", current: alicePassword, new: newPassword, want: db.ErrOver, prepare: func(c *cast) {
+		{name: "deleted account", current: alicePassword, new: newPassword, want: db.ErrSessionEnded, prepare: func(c *cast) {
 			c.exec(`DELETE FROM users WHERE username = 'alice'`)
 		}},
 	} {

@@ -18,8 +18,8 @@ import (
 var (
 	// ErrNotFound says that there is no such row, or none that the caller may touch.
 	ErrNotFound = errors.New("not found")
-	// ErrOver says that the session that asks has ended since the request came in; nothing was changed.
-	ErrOver = errors.New("the session is over")
+	// ErrSessionEnded says that the session that asks has ended since the request came in; nothing was changed.
+	ErrSessionEnded = errors.New("the session is over")
 	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
 	ErrUnavailable = errors.New("the database does not answer")
 	// ErrUncertain says that the database could not confirm a change: it may be saved or not.
@@ -32,7 +32,7 @@ const readers = 2
 // The questions that the lookups named tokens answer.
 const (
 	askResume = iota
-	askVerify
+	askAuthorize
 	askExpired
 )
 
@@ -87,7 +87,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if err = s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
 		return err
 	}
-	if s.tokens, err = openLookups(s.files, readerSettings, readers, resumeSession, verifySession, expiredSession); err != nil {
+	if s.tokens, err = openLookups(s.files, readerSettings, readers, resumeSession, authorizeSession, expiredSession); err != nil {
 		return err
 	}
 	if s.devices, err = openLookups(s.files, readerSettings, readers, sessionsOfUser); err != nil {

@@ -17,8 +17,8 @@ var seesAlive = map[string]func(*cast) bool{
 		_, err := c.Resume(c.phone.token)
 		return err == nil
 	},
-	"Verify": func(c *cast) bool {
-		_, err := c.Verify(c.phone.token, notes)
+	"Authorize": func(c *cast) bool {
+		_, err := c.Authorize(c.phone.token, notes)
 		return err == nil
 	},
 	"Sessions": func(c *cast) bool {

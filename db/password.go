@@ -60,9 +60,9 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, h.cost.Memory, h.cost.Time, encode(salt), encode(key)), err
 }
 
-// verify reports whether password made the hash, and whether the hash is cheaper than today's cost. An empty hash
+// compare reports whether password made the hash, and whether the hash is cheaper than today's cost. An empty hash
 // stands for an account that does not exist: it takes as long and never matches.
-func (h *hasher) verify(ctx context.Context, hash, password string) (matches, outdated bool, err error) {
+func (h *hasher) compare(ctx context.Context, hash, password string) (matches, outdated bool, err error) {
 	cost, salt, key, parseErr := parseHash(hash)
 	if hash == "" {
 		cost, salt, key = h.cost, make([]byte, 16), make([]byte, 32)

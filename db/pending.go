@@ -19,13 +19,13 @@ type pending struct {
 	apps     map[appUse]int64               // session and host -> when it was last used there
 	appsOf   map[string]int                 // session id -> how many apps were noted since the last flush
 	refused  map[[sha256.Size]byte]struct{} // token hashes of expired sessions that were asked for
-	failures map[failure]tries              // sign-ins that failed
+	failures map[failure]failureCount       // sign-ins that failed
 }
 
 func newPending() pending {
 	return pending{
 		touches: map[string]int64{}, apps: map[appUse]int64{}, appsOf: map[string]int{},
-		refused: map[[sha256.Size]byte]struct{}{}, failures: map[failure]tries{},
+		refused: map[[sha256.Size]byte]struct{}{}, failures: map[failure]failureCount{},
 	}
 }
 
@@ -34,7 +34,7 @@ type failure struct {
 	ip, deviceName string
 }
 
-type tries struct {
+type failureCount struct {
 	count int
 	at    int64
 }
@@ -70,7 +70,7 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	defer p.mu.Unlock()
 	key := failure{userID, ip, deviceName}
 	if noted, known := p.failures[key]; userID != 0 && (known || len(p.failures) < pendingFailures) {
-		p.failures[key] = tries{noted.count + 1, s.now()}
+		p.failures[key] = failureCount{noted.count + 1, s.now()}
 	}
 }
 
@@ -123,7 +123,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	}
 	for key, written := range failures {
 		if noted := p.failures[key]; noted.count > written.count {
-			p.failures[key] = tries{noted.count - written.count, noted.at}
+			p.failures[key] = failureCount{noted.count - written.count, noted.at}
 		} else {
 			delete(p.failures, key)
 		}

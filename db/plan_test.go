@@ -127,7 +127,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	for name, want := range map[string][]string{
 		"resumeSession":  {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
 		"expiredSession": {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
-		"verifySession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH r USING PRIMARY KEY (host=?)",
+		"authorizeSession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH r USING PRIMARY KEY (host=?)",
 			"SEARCH g USING PRIMARY KEY (host=? AND user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=? AND host=?)"},
 		"sessionsOfUser":       {"SEARCH s USING INDEX sessions_by_user (user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=?)"},
 		"Sessions":             {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},

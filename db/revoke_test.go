@@ -301,11 +301,11 @@ func TestASessionThatIsOverChangesNothing(t *testing.T) {
 				c := openCast(t)
 				finish(c)
 				known := c.number(`SELECT COUNT(*) FROM activity`)
-				if err := do(c); !errors.Is(err, db.ErrOver) {
-					t.Errorf("got %v, want ErrOver", err)
+				if err := do(c); !errors.Is(err, db.ErrSessionEnded) {
+					t.Errorf("got %v, want ErrSessionEnded", err)
 				}
-				if phone := c.alive(c.phone); phone.GivenName != "" {
-					t.Errorf("the phone is called %q", phone.GivenName)
+				if phone := c.alive(c.phone); phone.CustomName != "" {
+					t.Errorf("the phone is called %q", phone.CustomName)
 				}
 				if after := c.number(`SELECT COUNT(*) FROM activity`); after != known {
 					t.Errorf("activity grew from %d to %d", known, after)
@@ -324,7 +324,7 @@ func TestRevokeOthersAtOnceLeavesOne(t *testing.T) {
 	for i, d := range []device{c.laptop, c.phone} {
 		both.Go(func() {
 			var err error
-			if counts[i], err = c.RevokeOthers(c.ctx(), d.Session); err != nil && !errors.Is(err, db.ErrOver) {
+			if counts[i], err = c.RevokeOthers(c.ctx(), d.Session); err != nil && !errors.Is(err, db.ErrSessionEnded) {
 				t.Error(err)
 			}
 		})

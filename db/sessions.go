@@ -40,9 +40,9 @@ type Session struct {
 	Username     string
 	IsAdmin      bool   // the user is an administrator
 	DeviceName   string // the name that the user gave, else the one made from the User-Agent
-	MadeName     string // made from the User-Agent
+	DetectedName string // made from the User-Agent
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
-	GivenName    string // the name that the user gave; "" is none
+	CustomName   string // the name that the user gave; "" is none
 	UserAgent    string
 	IP           string // at sign-in
 	Shared       bool   // a shared or public computer
@@ -91,7 +91,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 	token, now := newToken(), s.now()
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
-		DeviceName: new.DeviceName, MadeName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
+		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
@@ -195,14 +195,14 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 func scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
-		&session.MadeName, &session.DeviceKind, &session.GivenName, &session.UserAgent, &session.IP, &session.Shared,
+		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.UserAgent, &session.IP, &session.Shared,
 		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, ErrNotFound
 	}
-	session.DeviceName = session.GivenName
+	session.DeviceName = session.CustomName
 	if session.DeviceName == "" {
-		session.DeviceName = session.MadeName
+		session.DeviceName = session.DetectedName
 	}
 	session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	return session, unavailable(err)

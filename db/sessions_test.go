@@ -45,7 +45,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10", shared, func(n *db.NewSession) { n.DeviceKind = "tablet" })
 	now := h.clock.Now().Local()
 	want := db.Session{
-		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, MadeName: firefoxOnLinux, DeviceKind: "tablet",
+		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux, DeviceKind: "tablet",
 		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute),
 	}
 	if d.Session != want {
@@ -355,15 +355,15 @@ func TestRenameGivesANameAndForgetsIt(t *testing.T) {
 		if err := c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, name); err != nil {
 			t.Fatal(err)
 		}
-		if got := c.alive(c.laptop); got.DeviceName != wantName || got.GivenName != wantGiven {
-			t.Errorf("renamed %q: the device is %q, the given name %q", name, got.DeviceName, got.GivenName)
+		if got := c.alive(c.laptop); got.DeviceName != wantName || got.CustomName != wantGiven {
+			t.Errorf("renamed %q: the device is %q, the given name %q", name, got.DeviceName, got.CustomName)
 		}
 		c.wantLatest(c.alice, happening{db.Renamed, "192.0.2.10", wantName, c.laptop.ID, safariOnIPhone, 1})
 	}
 	rename("Kitchen <tablet>", "Kitchen <tablet>", "Kitchen <tablet>")
 	rename("", firefoxOnLinux, "")
-	if got := c.alive(c.phone); got.GivenName != "" {
-		t.Errorf("the phone was named %q too", got.GivenName)
+	if got := c.alive(c.phone); got.CustomName != "" {
+		t.Errorf("the phone was named %q too", got.CustomName)
 	}
 }
 

@@ -38,7 +38,7 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, n
 			return err
 		}
 		if !alive {
-			return ErrOver
+			return ErrSessionEnded
 		}
 		return work(tx, now)
 	})

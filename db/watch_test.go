@@ -165,7 +165,7 @@ func (c *cast) refuseReads() {
 	c.t.Helper()
 	for name, read := range map[string]func() error{
 		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },
-		"Verify":      func() error { _, err := c.Verify(c.phone.token, "notes.example.com"); return err },
+		"Authorize":   func() error { _, err := c.Authorize(c.phone.token, "notes.example.com"); return err },
 		"Sessions":    func() error { _, _, err := c.Sessions(c.ctx(), c.alice.ID, 20); return err },
 		"Session":     func() error { _, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID); return err },
 		"AllSessions": func() error { _, err := c.AllSessions(c.ctx(), ""); return err },

@@ -58,7 +58,7 @@ func (h *handler) apiShowCurrent(c *fiber.Ctx) error {
 	current := currentSession(c)
 	session, err := h.Store.Session(c.UserContext(), current.UserID, current.ID)
 	if errors.Is(err, db.ErrNotFound) {
-		return db.ErrOver
+		return db.ErrSessionEnded
 	}
 	if err != nil {
 		return err

@@ -97,7 +97,7 @@ type errorPage struct {
 // the security headers too, since what is too large never meets the middleware.
 func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	h.writeSecurityHeaders(c)
-	if errors.Is(err, db.ErrOver) {
+	if errors.Is(err, db.ErrSessionEnded) {
 		if err = answerNotSignedIn(c); err == nil {
 			return nil
 		}

@@ -36,10 +36,10 @@ type exportedAccount struct {
 
 type exportedSession struct {
 	apiSession
-	MadeName   string `json:"madeName"` // from the User-Agent, where the user gave another
-	DeviceKind string `json:"deviceKind"`
-	UserAgent  string `json:"userAgent"`
-	Shared     bool   `json:"shared"`
+	DetectedName string `json:"detectedName"` // from the User-Agent, where the user gave another
+	DeviceKind   string `json:"deviceKind"`
+	UserAgent    string `json:"userAgent"`
+	Shared       bool   `json:"shared"`
 }
 
 // apiExport returns everything that is kept about the user. The activity can be long, so it is written as it is read.
@@ -66,7 +66,7 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	}
 	kept := []exportedSession{}
 	for _, session := range sessions {
-		kept = append(kept, exportedSession{newAPISession(session, current), session.MadeName, session.DeviceKind, session.UserAgent, session.Shared})
+		kept = append(kept, exportedSession{newAPISession(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared})
 	}
 	ctx, log := c.UserContext(), h.Log // the request is gone when the body is written
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)

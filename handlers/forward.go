@@ -16,10 +16,10 @@ import (
 // This file owns forward auth: a reverse proxy asks about every request to an app whether its session is alive, and passes
 // the request on only when it is. The proxy's question carries the headers of the client's request.
 
-// verifyForward answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
-func (h *handler) verifyForward(c *fiber.Ctx) error {
+// answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
+func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
 	cookie := otherCookies(c) // before they are parsed, which changes them
-	err := h.verify(c, readForwarded, func(asked appRequest, location string) error {
+	err := h.answerAuthCheck(c, readForwarded, func(asked appRequest, location string) error {
 		status := fiber.StatusFound
 		if asked.method != fiber.MethodGet && asked.method != fiber.MethodHead {
 			status = fiber.StatusSeeOther
@@ -32,13 +32,13 @@ func (h *handler) verifyForward(c *fiber.Ctx) error {
 	return err
 }
 
-// verifyNginx answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
-func (h *handler) verifyNginx(c *fiber.Ctx) error {
+// answerNginxAuth answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
+func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 	if h.trusts(peerAddress(c)) && hasUnknownRemote(c) {
 		return problem{fiber.StatusForbidden,
 			"A header of this request has a name that begins with Remote. Only Porchlight sends such headers to an app."}
 	}
-	return h.verify(c, readOriginal, func(_ appRequest, location string) error {
+	return h.answerAuthCheck(c, readOriginal, func(_ appRequest, location string) error {
 		c.Set(fiber.HeaderLocation, location)
 		return answerSignedOut(c)
 	})
@@ -59,42 +59,42 @@ func hasUnknownRemote(c *fiber.Ctx) bool {
 }
 
 // verify answers a proxy's question. Whatever is in doubt is refused, and a client without a session leaves no trace.
-func (h *handler) verify(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error) error {
+func (h *handler) answerAuthCheck(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error) error {
 	if !h.trusts(peerAddress(c)) {
-		return h.refuseQuestion(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
+		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
 	}
 	asked, unclear := read(c)
-	verified, err := h.findVerified(c, asked.host)
+	access, err := h.findAppAccess(c, asked.host)
 	if err == nil && h.logsRequests {
-		c.Locals(sessionIDKey, verified.ID)
+		c.Locals(sessionIDKey, access.ID)
 	}
 	signedOut := errors.Is(err, db.ErrNotFound)
 	switch {
 	case err != nil && !signedOut:
 		return err
 	case unclear != "":
-		return h.refuseQuestion(c, "The reverse proxy does not say clearly what is asked for: "+unclear+" is missing or malformed.")
+		return h.rejectAuthCheck(c, "The reverse proxy does not say clearly what is asked for: "+unclear+" is missing or malformed.")
 	case !h.guards(asked.host) && h.CookieDomain == "":
-		return h.refuseQuestion(c, "Porchlight guards no other host than its own: --cookie-domain is not set.")
+		return h.rejectAuthCheck(c, "Porchlight guards no other host than its own: --cookie-domain is not set.")
 	case !h.guards(asked.host): // not logged: a client can make up hosts
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
 	case signedOut && h.isOwnSignIn(asked):
-		return h.refuseQuestion(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy ask about the apps alone.")
+		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy ask about the apps alone.")
 	case signedOut && navigates(c, asked):
 		return signIn(asked, h.signInFor(asked))
 	case signedOut:
 		return answerSignedOut(c)
-	case !verified.Allowed:
-		return h.deny(c, verified, asked)
+	case !access.Allowed:
+		return h.deny(c, access, asked)
 	}
-	h.Store.UseApp(verified, isActivity(c, asked))
-	writeIdentity(c, verified)
+	h.Store.UseApp(access, isActivity(c, asked))
+	writeIdentity(c, access)
 	return nil
 }
 
-// refuseQuestion answers a question that shows a mistake in how the proxy, or this server, is set up. The log tells it once a
+// rejectAuthCheck answers a question that shows a mistake in how the proxy, or this server, is set up. The log tells it once a
 // minute: a proxy may not show the answer.
-func (h *handler) refuseQuestion(c *fiber.Ctx, reason string) error {
+func (h *handler) rejectAuthCheck(c *fiber.Ctx, reason string) error {
 	h.logLimited(slog.LevelWarn, "refused an auth check", reason, "reason", reason, "path", c.Path(), "peer", peerAddress(c).String())
 	return problem{fiber.StatusForbidden, reason}
 }
@@ -105,18 +105,18 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 	return path == "/login" && asked.site() == h.origin
 }
 
-// findVerified is findSession for an app.
-func (h *handler) findVerified(c *fiber.Ctx, host string) (db.Verified, error) {
+// findAppAccess is findSession for an app.
+func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
 	tokens, crowded := h.tokens(c)
 	if crowded || len(tokens) == 0 { // nothing to look up, and yet a stranger is not sent to sign in where nobody can
 		if err := h.Store.Ping(); err != nil {
-			return db.Verified{}, err
+			return db.AppAccess{}, err
 		}
-		return db.Verified{}, db.ErrNotFound
+		return db.AppAccess{}, db.ErrNotFound
 	}
-	verify := func(token string) (db.Verified, error) { return h.Store.Verify(token, host) }
-	verified, _, err := findOfOneUser(h, c, tokens, verify, func(v db.Verified) string { return v.Username })
-	return verified, err
+	verify := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
+	access, _, err := findOfOneUser(h, c, tokens, verify, func(v db.AppAccess) string { return v.Username })
+	return access, err
 }
 
 func answerSignedOut(c *fiber.Ctx) error {
@@ -150,7 +150,7 @@ var (
 )
 
 // writeIdentity tells who it is. Every header is there, if only empty, so that the proxy overwrites one that the client forged.
-func writeIdentity(c *fiber.Ctx, who db.Verified) {
+func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 	groups := ""
 	if who.IsAdmin {
 		groups = "admins"
@@ -197,16 +197,16 @@ type refusalPage struct {
 }
 
 // deny answers somebody who is signed in and not let in at this host.
-func (h *handler) deny(c *fiber.Ctx, verified db.Verified, asked appRequest) error {
-	h.logLimited(slog.LevelWarn, "denied", verified.ID+" "+asked.host,
-		"user", verified.Username, "session", verified.ID, "host", asked.host, "ip", h.clientIP(c))
+func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
+	h.logLimited(slog.LevelWarn, "denied", access.ID+" "+asked.host,
+		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.clientIP(c))
 	p := refusalPage{
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",
-		User:    verified.Username,
+		User:    access.Username,
 		SignOut: h.origin + "/logout",
 	}
-	if !verified.Approved {
+	if !access.Approved {
 		p.Title = "Your account is waiting for approval"
 		p.Text = "You can open " + asked.host + " once an administrator has approved your account. Ask whoever runs this server."
 	}

@@ -18,7 +18,7 @@ import (
 
 // This file owns that questions fill no memory: anybody can have a proxy ask as many as they like, for any host below a wildcard.
 
-func TestVerifyGrowsNothing(t *testing.T) {
+func TestAuthorizeGrowsNothing(t *testing.T) {
 	ctx := context.Background()
 	store, err := db.Open(ctx, db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})
 	if err != nil {

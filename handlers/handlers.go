@@ -7,14 +7,12 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
-	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
 )
@@ -72,13 +70,13 @@ func New(options Options) *fiber.App {
 	if h.logsRequests {
 		app.Use(h.logRequest)
 	}
-	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), refuseTwoLengths, h.warnOfProxy)
+	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), rejectAmbiguousLength, h.warnOfProxy)
 
 	// Asked by reverse proxies, about requests to apps. What other sites may not do here, they may do there.
-	app.All("/auth/forward", h.verifyForward)
-	app.All("/auth/nginx", h.verifyNginx)
+	app.All("/auth/forward", h.answerForwardAuth)
+	app.All("/auth/nginx", h.answerNginxAuth)
 	app.All("/auth/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
-	app.Use(h.refuseCrossOrigin, refusePackedBody)
+	app.Use(h.refuseCrossOrigin, rejectCompressedBody)
 
 	// Public.
 	app.Get("/public/*", showAsset)
@@ -155,29 +153,6 @@ func newHandler(options Options) *handler {
 
 // secure reports whether people reach this server by https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
-
-// routeEveryMethod lets a method that the router does not know pass as TRACE, which is refused everywhere but at /auth/*, where
-// the question's own method does not matter. The router itself would answer it before any middleware, without the headers that go
-// with every answer; a list of methods would never be whole.
-func routeEveryMethod(app *fiber.App) {
-	route := app.Handler()
-	app.Server().Handler = func(ctx *fasthttp.RequestCtx) {
-		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
-			ctx.Request.Header.SetMethod(fiber.MethodTrace)
-		}
-		route(ctx)
-	}
-}
-
-// renderOnce renders something before anybody asks: the first time, Fiber fills a list of its own without a lock, and two first
-// requests at once would race for it.
-func renderOnce(app *fiber.App) {
-	c := app.AcquireCtx(new(fasthttp.RequestCtx))
-	defer app.ReleaseCtx(c)
-	if err := c.Render("layouts/_status", ""); err != nil {
-		panic(err) // the templates are built in
-	}
-}
 
 // allowOnly answers a method that a public path does not have; the others are answered by the router.
 func allowOnly(allowed string) fiber.Handler {

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -50,34 +49,6 @@ func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
 	if h.secure() {
 		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
 	}
-}
-
-// refuseTwoLengths ends the connection after a request whose length is told in two ways (RFC 9112, 6.3): a proxy in front may
-// have read another request in it.
-func refuseTwoLengths(c *fiber.Ctx) error {
-	told := 0
-	for line := range bytes.SplitSeq(c.Request().Header.RawHeaders(), []byte("\n")) {
-		if startsWith(line, "transfer-encoding") || startsWith(line, "content-length") {
-			told++
-		}
-	}
-	if told > 1 {
-		c.Context().SetConnectionClose()
-		return fiber.ErrBadRequest
-	}
-	return c.Next()
-}
-
-func startsWith(line []byte, name string) bool {
-	return len(line) > len(name) && line[0]|0x20 == name[0] && bytes.EqualFold(line[:len(name)], []byte(name))
-}
-
-// refusePackedBody keeps bodies as small as they look: Fiber would unpack 64 KB to any size, before anybody signed in.
-func refusePackedBody(c *fiber.Ctx) error {
-	if len(c.Request().Header.Peek(fiber.HeaderContentEncoding)) > 0 {
-		return problem{fiber.StatusUnsupportedMediaType, "Send the body as it is, not compressed."}
-	}
-	return c.Next()
 }
 
 // refuseCrossOrigin keeps other sites from acting in a signed-in browser. It reads what browsers send by themselves:

@@ -49,8 +49,8 @@ func (l *sessionList) find(id string) *sessionRow {
 type sessionRow struct {
 	ID         string
 	DeviceName string
-	GivenName  string
-	NameError  string // what is wrong with the name that was typed, which GivenName then is
+	CustomName string
+	NameError  string // what is wrong with the name that was typed, which CustomName then is
 	Kind       string
 	IP         string
 	UserAgent  string
@@ -69,7 +69,7 @@ const activeNow = 3 * time.Minute
 
 func (h *handler) newRow(session db.Session, current bool) sessionRow {
 	row := sessionRow{
-		ID: session.ID, DeviceName: session.DeviceName, GivenName: session.GivenName, Kind: session.DeviceKind,
+		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, Kind: session.DeviceKind,
 		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.CreatedAt.Add(h.Store.Lifetime(session.Shared))),
@@ -122,8 +122,8 @@ type sessionsPage struct {
 	List sessionList
 }
 
-// done are the messages that a page shows after a redirect, by their code: never text from the address.
-var done = map[string]string{
+// flashMessages are the messages that a page shows after a redirect, by their code: never text from the address.
+var flashMessages = map[string]string{
 	"revoked":  "Signed out that device.",
 	"gone":     "That device was already signed out. The list is up to date.",
 	"others":   "Signed out of your other devices.",
@@ -137,7 +137,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 		return err
 	}
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
-	p.Section, p.Message = "devices", done[c.Query("done")]
+	p.Section, p.Message = "devices", flashMessages[c.Query("done")]
 	return c.Render("sessions/index", p)
 }
 
@@ -194,7 +194,7 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	case errors.Is(err, errOwnSession):
 		return problemOwnSession
 	case errors.Is(err, db.ErrNotFound):
-		return h.answerList(c, done["gone"])
+		return h.answerList(c, flashMessages["gone"])
 	case err != nil:
 		return err
 	}
@@ -325,9 +325,9 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 	case err != nil && !gone:
 		return err
 	case isHTMX(c) && gone:
-		return h.answerList(c, done["gone"])
+		return h.answerList(c, flashMessages["gone"])
 	case isHTMX(c):
-		return h.answerList(c, done["named"])
+		return h.answerList(c, flashMessages["named"])
 	case gone:
 		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
 	}
@@ -348,7 +348,7 @@ func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error
 	if row == nil {
 		return reason
 	}
-	row.GivenName, row.NameError = typed, told.message
+	row.CustomName, row.NameError = typed, told.message
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
 	p.Section = "devices"
 	return refuse(c, "sessions/index", p)

@@ -94,11 +94,11 @@ func serve(folder string) (token, address string, err error) {
 			return "", "", err
 		}
 		for _, app := range device.apps {
-			verified, err := store.Verify(token, app)
+			access, err := store.Authorize(token, app)
 			if err != nil {
 				return "", "", err
 			}
-			store.UseApp(verified, true)
+			store.UseApp(access, true)
 		}
 	}
 	if err := store.Flush(context.Background()); err != nil {

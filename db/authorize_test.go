@@ -16,13 +16,13 @@ const notes = "notes.example.com"
 
 func denyApps(o *db.Options) { o.DenyApps = true }
 
-func (h *house) verify(d device, host string) db.Verified {
+func (h *house) verify(d device, host string) db.AppAccess {
 	h.t.Helper()
-	verified, err := h.Verify(d.token, host)
+	access, err := h.Authorize(d.token, host)
 	if err != nil {
 		h.t.Fatalf("verify the session on %s for %s: %v", d.DeviceName, host, err)
 	}
-	return verified
+	return access
 }
 
 // use lets the session through to the hosts, as a proxy that asks would.
@@ -70,7 +70,7 @@ func (h *house) beside() *db.Store {
 	return store
 }
 
-func TestVerifyFindsWhatResumeFinds(t *testing.T) {
+func TestAuthorizeFindsWhatResumeFinds(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
@@ -95,7 +95,7 @@ func TestVerifyFindsWhatResumeFinds(t *testing.T) {
 }
 
 // A session that Resume refuses, Verify refuses: a proxy lets nobody in whom the pages would not.
-func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
+func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(c *cast) error{
 		"revoked": func(c *cast) error {
@@ -136,7 +136,7 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if got, err := c.Verify(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
+				if got, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
 					t.Errorf("Verify: %+v, %v", got, err)
 				}
 			}
@@ -146,11 +146,11 @@ func TestVerifyRefusesWhatResumeRefuses(t *testing.T) {
 	}
 }
 
-func TestVerifyRefusesWhatIsNotAToken(t *testing.T) {
+func TestAuthorizeRefusesWhatIsNotAToken(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "with a space": c.laptop.token + " "} {
-		if got, err := c.Verify(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
+		if got, err := c.Authorize(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -161,7 +161,7 @@ func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T
 	t.Parallel()
 	for name, refuse := range map[string]func(c *cast) error{
 		"by Verify": func(c *cast) error {
-			_, err := c.Verify(c.laptop.token, notes)
+			_, err := c.Authorize(c.laptop.token, notes)
 			return err
 		},
 		"by Resume": func(c *cast) error {
@@ -177,7 +177,7 @@ func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T
 			}
 			c.clock.Advance(-time.Hour)
 			for range 2 {
-				if _, err := c.Verify(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
+				if _, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
 					t.Errorf("Verify: %v", err)
 				}
 				c.over(c.laptop)
@@ -421,7 +421,7 @@ func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
 }
 
 // The rules are read where the session is: without them the door is shut, also where the default would open it.
-func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
+func TestAuthorizeShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T, c *cast){
 		"closed": func(t *testing.T, c *cast) {
@@ -442,8 +442,8 @@ func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 			c.verify(c.laptop, notes)
 			fault(t, c)
 			for _, token := range []string{c.laptop.token, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
-				got, err := c.Verify(token, notes)
-				if err == nil || errors.Is(err, db.ErrNotFound) || got != (db.Verified{}) {
+				got, err := c.Authorize(token, notes)
+				if err == nil || errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
 					t.Errorf("%+v, %v", got, err)
 				}
 				if name != "no tables" && !errors.Is(err, db.ErrUnavailable) {
@@ -455,7 +455,7 @@ func TestVerifyShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 }
 
 // Reading goes on while another process writes, and noting waits for nothing.
-func TestVerifyWhileAnotherProcessWrites(t *testing.T) {
+func TestAuthorizeWhileAnotherProcessWrites(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.allow(notes, true)

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Verified is what a reverse proxy is told about a request to an app: whose live session it is, and whether the rules let
+// AppAccess is what a reverse proxy is told about a request to an app: whose live session it is, and whether the rules let
 // that user reach the host. It has no more of the session than that takes: an app's pages ask dozens of times.
-type Verified struct {
+type AppAccess struct {
 	ID       string // of the session; public
 	Username string
 	Email    string // "" when not set
@@ -21,9 +21,9 @@ type Verified struct {
 	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
 
-// verifySession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
+// authorizeSession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
 // the very host comes before the one for its siblings. An unapproved user needs a rule that names them.
-const verifySession = `
+const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at,
 	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
@@ -35,15 +35,15 @@ const ruleLetsIn = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
-// Verify finds the live session that a token names, or returns ErrNotFound, and reports whether its user may reach the
+// Authorize finds the live session that a token names, or returns ErrNotFound, and reports whether its user may reach the
 // host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
-func (s *Store) Verify(token, host string) (Verified, error) {
-	return find(s, token, func(hash []byte, now int64) (Verified, error) {
-		verified, err := ask(s.tokens, askVerify, scanVerified, host, siblings(host), !s.options.DenyApps, hash, now)
+func (s *Store) Authorize(token, host string) (AppAccess, error) {
+	return find(s, token, func(hash []byte, now int64) (AppAccess, error) {
+		access, err := ask(s.tokens, askAuthorize, scanAppAccess, host, siblings(host), !s.options.DenyApps, hash, now)
 		if err == nil {
-			verified.host = host
+			access.host = host
 		}
-		return verified, err
+		return access, err
 	})
 }
 
@@ -55,7 +55,7 @@ func siblings(host string) string {
 	return ""
 }
 
-func scanVerified(row scanner) (v Verified, err error) {
+func scanAppAccess(row scanner) (v AppAccess, err error) {
 	var lastActiveAt, lastUsedAt int64
 	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.Approved, &v.shared, &lastActiveAt, &v.Allowed, &lastUsedAt)
 	v.lastActiveAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(lastUsedAt)
@@ -64,7 +64,7 @@ func scanVerified(row scanner) (v Verified, err error) {
 
 // UseApp notes that the session was let through to the host just now and, where that was its user's doing and not the app's,
 // that it is active. It waits for nothing: Flush writes the notes.
-func (s *Store) UseApp(v Verified, active bool) {
+func (s *Store) UseApp(v AppAccess, active bool) {
 	now := s.options.Now()
 	if s.worthNoting(v.shared, v.lastUsedAt, now) {
 		s.pending.useApp(appUse{v.ID, v.host}, now.UnixMilli())
