@@ -102,5 +102,5 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	h.Log.Info("account deleted", "user", current.Username, "session", current.ID)
 	h.clearCookie(c)
 	c.Set("Clear-Site-Data", clearSiteData)
-	return c.Redirect("/login", fiber.StatusSeeOther)
+	return c.Redirect(signInPath, fiber.StatusSeeOther)
 }

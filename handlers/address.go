@@ -94,7 +94,7 @@ func (h *handler) trusts(peer netip.Addr) bool {
 
 // warnOfProxy tells once of forwarded headers from a peer that is not trusted: most likely a proxy nobody named.
 func (h *handler) warnOfProxy(c *fiber.Ctx) error {
-	if !h.toldOfProxy.Load() && hasForwarded(c) && !h.trusts(peerAddress(c)) && h.toldOfProxy.CompareAndSwap(false, true) {
+	if !h.warnedOfProxy.Load() && hasForwarded(c) && !h.trusts(peerAddress(c)) && h.warnedOfProxy.CompareAndSwap(false, true) {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
 	}
 	return c.Next()

@@ -68,6 +68,12 @@ func TestProxyPageIsForAdministrators(t *testing.T) {
 	c.bob.page("/admin/proxy").has(t, "Only an administrator can see this")
 	c.newClient(firefoxOnLinux).page("/admin/proxy").is(t, 303, "/login?next=%2Fadmin%2Fproxy")
 	c.alice.do("POST", "/admin/proxy", "").is(t, 405)
+	// A path that does not exist tells others nothing, and a route that is added is shut to them from the start.
+	for _, method := range []string{"GET", "POST"} {
+		c.alice.do(method, "/admin/nowhere", "").is(t, 404)
+		c.bob.do(method, "/admin/nowhere", "").is(t, 403)
+	}
+	c.bob.do("POST", "/admin/proxy", "").is(t, 403)
 	// From the moment on at which that changes.
 	c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`)
 	c.bob.page("/admin/proxy").is(t, 200)

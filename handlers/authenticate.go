@@ -116,7 +116,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	if next = safePath(next); next == "" {
 		next = "/sessions"
 	}
-	signIn := "/login?next=" + url.QueryEscape(next)
+	signIn := signInPath + "?next=" + url.QueryEscape(next)
 	if isHTMX(c) {
 		c.Set("HX-Redirect", signIn)
 		return c.SendStatus(fiber.StatusUnauthorized)

@@ -133,9 +133,9 @@ func isHTMX(c *fiber.Ctx) bool { return c.Get("HX-Request") == "true" }
 // isAPI reports whether the answer is JSON, errors included.
 func isAPI(c *fiber.Ctx) bool {
 	switch path := c.Path(); {
-	case path == "/healthz", path == "/me", strings.HasPrefix(path, "/me/"):
+	case path == healthPath, path == apiPath, strings.HasPrefix(path, apiPath+"/"):
 		return true
-	case path == "/login", path == "/logout":
+	case path == signInPath, path == signOutPath:
 		return c.Method() == fiber.MethodPost && !isHTMX(c) && !acceptsHTML(c)
 	}
 	return false

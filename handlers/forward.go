@@ -102,7 +102,7 @@ func (h *handler) rejectAuthCheck(c *fiber.Ctx, reason string) error {
 // isOwnSignIn reports whether somebody is on the way to sign in: to be sent there would lead in a circle.
 func (h *handler) isOwnSignIn(asked appRequest) bool {
 	path, _, _ := strings.Cut(asked.path, "?")
-	return path == "/login" && asked.site() == h.origin
+	return path == signInPath && asked.site() == h.origin
 }
 
 // findAppAccess is findSession for an app.
@@ -135,7 +135,7 @@ func (h *handler) signInFor(asked appRequest) string {
 	if len(address) > nextMax || len(next) > nextEscapedMax {
 		next = url.QueryEscape(asked.site() + "/")
 	}
-	return h.origin + "/login?next=" + next
+	return h.origin + signInPath + "?next=" + next
 }
 
 // Names of the headers that tell the app who is there, in the form in which they are sent.
@@ -204,7 +204,7 @@ func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) erro
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",
 		User:    access.Username,
-		SignOut: h.origin + "/logout",
+		SignOut: h.origin + signOutPath,
 	}
 	if !access.Approved {
 		p.Title = "Your account is waiting for approval"

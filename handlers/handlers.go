@@ -1,4 +1,4 @@
-// Package handlers turns requests into verbs of the Store, and what comes back into pages, fragments and JSON.
+// Package handlers answers HTTP requests: it calls the Store, and renders pages, fragments and JSON.
 package handlers
 
 import (
@@ -17,14 +17,14 @@ import (
 	"porchlight/db"
 )
 
-// Options are what the app stands on and how it is set.
+// Options are the app's dependencies and settings.
 type Options struct {
 	Store          *db.Store
 	URL            *url.URL       // the public address: scheme and host; every absolute link is built from it
-	CookieDomain   string         // parent domain shared with the guarded apps, as db.CanonicalHost gives it; "" shares with none
-	TrustedProxies []netip.Prefix // whose forwarded headers are believed
-	Signup         bool           // anyone may make an account
-	SetupToken     string         // lets its bearer make the first account; "" lets nobody
+	CookieDomain   string         // parent domain shared with the guarded apps, in db.CanonicalHost's form; "" for none
+	TrustedProxies []netip.Prefix // proxies whose forwarded headers are believed
+	Signup         bool           // anyone can create an account
+	SetupToken     string         // needed to create the first account; "" if one exists
 	Log            *slog.Logger
 	Now            func() time.Time // nil means time.Now
 }
@@ -32,11 +32,11 @@ type Options struct {
 type handler struct {
 	Options
 	origin        string // of URL
-	ownHost       string // of URL, as db.CanonicalHost gives it
+	ownHost       string // of URL, in db.CanonicalHost's form
 	cookieName    string
-	cookieDomains []string // see cookieDomains
-	signInPolicy  string   // Content-Security-Policy of the page from which a form may lead to an app
-	toldOfProxy   atomic.Bool
+	cookieDomains []string    // see cookieDomains
+	signInPolicy  string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
+	warnedOfProxy atomic.Bool // see warnOfProxy
 	logLimiter    logLimiter
 	logsRequests  bool
 	devices       func() deviceNamer
@@ -44,64 +44,43 @@ type handler struct {
 
 const (
 	bodyLimit   = 64 << 10
-	headerLimit = 16 << 10 // apps behind the same domain can fill 5 KB with their cookies
+	headerLimit = 16 << 10 // apps under the same domain can fill 5 KB with their cookies
 )
 
-// New makes the app. All its middleware and every route are in this function, in the order in which they apply.
+// New returns the app. All middleware and every route are in this function, in the order in which they run.
 func New(options Options) *fiber.App {
 	h := newHandler(options)
-	app := fiber.New(fiber.Config{
-		Views:                   newViews(),
-		ErrorHandler:            h.answerError,
-		CaseSensitive:           true,
-		StrictRouting:           true,
-		Immutable:               true, // strings from a request outlive it
-		EnableTrustedProxyCheck: true, // with no proxies named, Fiber believes no forwarded header; address.go does
-		BodyLimit:               bodyLimit,
-		ReadBufferSize:          headerLimit,
-		ReadTimeout:             15 * time.Second,
-		WriteTimeout:            30 * time.Second,
-		IdleTimeout:             2 * time.Minute,
-		ReduceMemoryUsage:       true, // an idle connection holds no buffers
-		DisableStartupMessage:   true,
-		// No route takes multipart, and a broken one would be answered before any of our checks.
-		DisablePreParseMultipartForm: true,
-	})
+	app := fiber.New(h.config())
 	if h.logsRequests {
 		app.Use(h.logRequest)
 	}
-	app.Use(h.setSecurityHeaders, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}), rejectAmbiguousLength, h.warnOfProxy)
+	app.Use(
+		h.setSecurityHeaders,
+		recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: h.logPanic}),
+		rejectAmbiguousLength,
+		h.warnOfProxy,
+	)
 
-	// Asked by reverse proxies, about requests to apps. What other sites may not do here, they may do there.
+	// Auth checks by reverse proxies. They carry the headers of a request to an app, which other sites may send and whose body
+	// may be compressed, so they stand above the checks that refuse both.
 	app.All("/auth/forward", h.answerForwardAuth)
 	app.All("/auth/nginx", h.answerNginxAuth)
 	app.All("/auth/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	app.Use(h.refuseCrossOrigin, rejectCompressedBody)
 
 	// Public.
-	app.Get("/public/*", showAsset)
-	app.Get("/favicon.ico", showIcon)
-	app.Get("/healthz", h.checkHealth)
-	app.Get("/login", h.showSignIn)
-	app.Post("/login", h.signIn)
-	app.Get("/logout", h.showSignOut)
-	app.Post("/logout", h.signOut)
-	app.Get("/signup", h.showSignUp)
-	app.Post("/signup", h.signUp)
-	app.Get("/setup", h.showSetUp)
-	app.Post("/setup", h.setUp)
-	app.Get("/invite", h.showInvite)
-	app.Post("/invite", h.acceptInvite)
-	app.All("/public/*", allowOnly("GET, HEAD"))
-	app.All("/favicon.ico", allowOnly("GET, HEAD"))
-	app.All("/healthz", allowOnly("GET, HEAD"))
-	for _, path := range []string{"/login", "/logout", "/signup", "/setup", "/invite"} {
-		app.All(path, allowOnly("GET, HEAD, POST"))
-	}
+	publicRoute(app, "/public/*", showAsset)
+	publicRoute(app, "/favicon.ico", showIcon)
+	publicRoute(app, healthPath, h.checkHealth)
+	publicRoute(app, signInPath, h.showSignIn, h.signIn)
+	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
+	publicRoute(app, "/signup", h.showSignUp, h.signUp)
+	publicRoute(app, "/setup", h.showSetUp, h.setUp)
+	publicRoute(app, "/invite", h.showInvite, h.acceptInvite)
 
-	// Signed in. Whatever stands below this line has a session: a route that is forgotten is shut, not open.
+	// Signed in. Every route below this line needs a session: a route that is forgotten is shut, not open.
 	app.Use(h.requireSession)
-	app.Get("/sessions/list", h.listSessions) // above the next line: refreshing the list is no activity
+	app.Get("/sessions/list", h.listSessions) // above noteActivity: the page refreshes its list by itself
 	app.Use(h.noteActivity)
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
 	app.Get("/sessions", h.showSessions)
@@ -112,19 +91,66 @@ func New(options Options) *fiber.App {
 	app.Get("/account", h.showAccount)
 	app.Post("/account/password", h.changePassword)
 	app.Post("/account/delete", h.deleteAccount)
-	app.Get("/admin/proxy", requireAdmin, h.showProxy)
 
-	app.Use("/me", requireJSON)
-	app.Get("/me/sessions", h.apiListSessions)
-	app.Post("/me/sessions/revoke-all", h.apiRevokeOthers)
-	app.Get("/me/sessions/current", h.apiShowCurrent)
-	app.Delete("/me/sessions/current", h.apiEndCurrent)
-	app.Delete("/me/sessions/:id", h.apiRevokeSession)
-	app.Patch("/me/sessions/:id", h.apiNameSession)
-	app.Get("/me/export", h.apiExport)
+	// Administrators.
+	admin := app.Group("/admin", requireAdmin)
+	admin.Get("/proxy", h.showProxy)
+
+	// JSON.
+	api := app.Group(apiPath, requireJSON)
+	api.Get("/sessions", h.apiListSessions)
+	api.Post("/sessions/revoke-all", h.apiRevokeOthers)
+	api.Get("/sessions/current", h.apiShowCurrent)
+	api.Delete("/sessions/current", h.apiEndCurrent)
+	api.Delete("/sessions/:id", h.apiRevokeSession)
+	api.Patch("/sessions/:id", h.apiNameSession)
+	api.Get("/export", h.apiExport)
+
 	routeEveryMethod(app)
 	renderOnce(app)
 	return app
+}
+
+// The paths that isAPI has to know: a request can fail before it reaches its route, and the error is JSON all the same.
+const (
+	apiPath     = "/me" // and everything below it
+	healthPath  = "/healthz"
+	signInPath  = "/login"
+	signOutPath = "/logout"
+)
+
+func (h *handler) config() fiber.Config {
+	return fiber.Config{
+		Views:                   newViews(),
+		ErrorHandler:            h.answerError,
+		CaseSensitive:           true,
+		StrictRouting:           true,
+		Immutable:               true, // strings from a request outlive it
+		EnableTrustedProxyCheck: true, // Fiber itself believes no forwarded header; address.go decides
+		BodyLimit:               bodyLimit,
+		ReadBufferSize:          headerLimit,
+		ReadTimeout:             15 * time.Second,
+		WriteTimeout:            30 * time.Second,
+		IdleTimeout:             2 * time.Minute,
+		ReduceMemoryUsage:       true, // an idle connection holds no buffers
+		DisableStartupMessage:   true,
+		// No route takes multipart, and Fiber would answer a malformed one before any of our checks.
+		DisablePreParseMultipartForm: true,
+	}
+}
+
+// publicRoute registers a path that needs no session. It answers 405 itself: the router would do so only after requireSession.
+func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.Handler) {
+	allowed := "GET, HEAD"
+	app.Get(path, get)
+	if len(post) > 0 {
+		allowed += ", POST"
+		app.Post(path, post...)
+	}
+	app.All(path, func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderAllow, allowed)
+		return fiber.ErrMethodNotAllowed
+	})
 }
 
 func newHandler(options Options) *handler {
@@ -143,31 +169,23 @@ func newHandler(options Options) *handler {
 	h.cookieDomains = cookieDomains(h.ownHost)
 	switch {
 	case h.secure() && h.CookieDomain != "":
-		h.cookieName = "__Secure-porchlight" // the browser takes it only with Secure
+		h.cookieName = "__Secure-porchlight" // browsers accept it only with Secure
 	case h.secure():
-		h.cookieName = "__Host-porchlight" // the browser takes it only with Secure, Path=/ and no Domain
+		h.cookieName = "__Host-porchlight" // browsers accept it only with Secure, Path=/ and no Domain
 	}
-	go h.devices() // it takes some 60 ms to build, and the first page needs none of it
+	go h.devices() // takes about 60 ms, and the first page does not need it
 	return h
 }
 
-// secure reports whether people reach this server by https.
+// secure reports whether the public address is https.
 func (h *handler) secure() bool { return h.URL.Scheme == "https" }
 
-// allowOnly answers a method that a public path does not have; the others are answered by the router.
-func allowOnly(allowed string) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		c.Set(fiber.HeaderAllow, allowed)
-		return fiber.ErrMethodNotAllowed
-	}
-}
-
-// logPanic keeps what the answer does not tell.
+// logPanic logs a panic. The client gets a 500 without its text.
 func (h *handler) logPanic(c *fiber.Ctx, e any) {
 	h.Log.Error("panic", "path", c.Path(), "panic", e, "stack", string(debug.Stack()))
 }
 
-// checkHealth answers whether the database answers.
+// checkHealth returns 200 if the database answers.
 func (h *handler) checkHealth(c *fiber.Ctx) error {
 	if err := h.Store.Ping(); err != nil {
 		return err

@@ -89,7 +89,7 @@ func (h *handler) rightPlace(c *fiber.Ctx, next string) string {
 	if h.requestOrigin(c) == h.origin {
 		return ""
 	}
-	link := h.URL.JoinPath("/login")
+	link := h.URL.JoinPath(signInPath)
 	if next != "" {
 		link.RawQuery = url.Values{"next": {next}}.Encode()
 	}
@@ -198,7 +198,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"message": "Logged out"})
 	}
-	return c.Redirect("/login", fiber.StatusSeeOther)
+	return c.Redirect(signInPath, fiber.StatusSeeOther)
 }
 
 func (h *handler) endSession(c *fiber.Ctx, session db.Session) error {
