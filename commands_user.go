@@ -10,7 +10,7 @@ import (
 
 type userCommand struct {
 	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
-	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for 72 hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
+	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
 	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
 	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"porchlight/db"
 )
 
 // This file owns the command line and the environment: it reads them, and says in plain words what is wrong with them. kong's
@@ -27,20 +29,16 @@ var errAnswered = errors.New("answered")
 func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) {
 	answered := false
 	fromVariable := map[string]bool{} // the settings that a variable has set, by flag
-	parser, err := kong.New(c, kong.Name("porchlight"), kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { answered = true }),
-		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag), kong.Vars{"version": versionText()},
-		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),
-		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),
-		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			value := os.Getenv(variableOf(flag.Name))
-			if !isSetting(flag) || value == "" {
-				return nil, nil
-			}
-			fromVariable[flag.Name] = true
-			return value, nil
-		})))
+	variables := func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		value := os.Getenv(variableOf(flag.Name))
+		if !isSetting(flag) || value == "" {
+			return nil, nil
+		}
+		fromVariable[flag.Name] = true
+		return value, nil
+	}
+	parser, err := newParser(c, kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { answered = true }),
+		kong.Resolvers(kong.ResolverFunc(variables)))
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +56,29 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 		err = c.check()
 	}
 	return parsed, explain(err, fromVariable)
+}
+
+func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
+	return kong.New(c, append(options, kong.Name("porchlight"),
+		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
+		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),
+		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),
+		kong.Vars{
+			"version":             versionText(),
+			"idle_timeout":        shortDuration(db.DefaultLimits.IdleTimeout),
+			"max_lifetime":        shortDuration(db.DefaultLimits.MaxLifetime),
+			"shared_idle_timeout": shortDuration(db.DefaultLimits.SharedIdleTimeout),
+			"shared_max_lifetime": shortDuration(db.DefaultLimits.SharedMaxLifetime),
+			"max_sessions":        strconv.Itoa(db.DefaultMaxSessions),
+			"invitation_lasts":    strconv.Itoa(int(db.InvitationLasts.Hours())),
+		})...)
+}
+
+// shortDuration writes 336h instead of 336h0m0s.
+func shortDuration(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
 
 // explain words an error of parse for the person who wrote the command line or set the variables.

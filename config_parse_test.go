@@ -115,7 +115,7 @@ func TestWrongCommandLines(t *testing.T) {
 // Every command, with every wrong form, is answered in our words. kong's are about its parser.
 func TestNoParserSpeaks(t *testing.T) {
 	t.Parallel()
-	parser, err := kong.New(&commands{})
+	parser, err := newParser(&commands{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/alecthomas/kong"
 )
 
 // setting is a row of the table of settings, with a value that is right and is not the default.
@@ -52,7 +50,7 @@ func TestEverySettingIsTested(t *testing.T) {
 	for _, s := range everySetting {
 		tested = append(tested, s.variable)
 	}
-	parser, err := kong.New(&commands{})
+	parser, err := newParser(&commands{})
 	if err != nil {
 		t.Fatal(err)
 	}

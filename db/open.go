@@ -19,7 +19,7 @@ type Options struct {
 	Create      bool                 // create the database, and its folder, when there is none; else Open fails
 	Serve       bool                 // this is the server: one per database, and nobody migrates the database until Close
 	Limits      Limits               // the zero value takes DefaultLimits
-	MaxSessions int                  // live sessions a user may have; 0 means 100
+	MaxSessions int                  // live sessions a user may have; 0 means DefaultMaxSessions
 	Site        string               // the host of the public address: no password may be made of it
 	HashCost    HashCost             // the zero value takes DefaultHashCost
 	DenyApps    bool                 // a guarded host without a rule is open to nobody, instead of every approved user
@@ -40,7 +40,7 @@ func (o Options) withDefaults() Options {
 		o.Limits = DefaultLimits
 	}
 	if o.MaxSessions == 0 {
-		o.MaxSessions = 100
+		o.MaxSessions = DefaultMaxSessions
 	}
 	if o.HashCost == (HashCost{}) {
 		o.HashCost = DefaultHashCost

@@ -14,8 +14,10 @@ import (
 
 // This file owns which new passwords are accepted.
 
+// PasswordMin is the length of the shortest new password, in code points: NIST SP 800-63B-4 for a password that is the only factor.
+const PasswordMin = 15
+
 const (
-	passwordMin = 15  // code points: NIST SP 800-63B-4 for a password that is the only factor
 	passwordMax = 256 // code points
 	scoredMax   = 64  // code points that zxcvbn sees: its time grows much faster than the length
 	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
@@ -41,8 +43,8 @@ func lengthReason(password string) (reason string) {
 	switch {
 	case !utf8.ValidString(password):
 		return "This password is not valid text."
-	case length < passwordMin:
-		return fmt.Sprintf("Use at least %d characters. This password has %d.", passwordMin, length)
+	case length < PasswordMin:
+		return fmt.Sprintf("Use at least %d characters. This password has %d.", PasswordMin, length)
 	case length > passwordMax:
 		return fmt.Sprintf("Use at most %d characters. This password has %d.", passwordMax, length)
 	}
@@ -162,5 +164,5 @@ func madeOf(password string, words []string) bool {
 			letters++
 		}
 	}
-	return found && letters < passwordMin/2
+	return found && letters < PasswordMin/2
 }

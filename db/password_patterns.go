@@ -11,7 +11,7 @@ import (
 // and repeats.
 
 // unpredictableMin is how many letters must be left beside a pattern, for it to be harmless.
-const unpredictableMin = passwordMin / 2
+const unpredictableMin = PasswordMin / 2
 
 // letters is the text in lower case without spaces and signs, and without the digits around it: what people add to a pattern
 // to make it look different. Where that would take more than half, it stays as it is.
@@ -51,7 +51,7 @@ func isRepeat(text string) bool {
 func isShortRepeat(text string) bool {
 	runes := []rune(text)
 	length, times := repeatAt(runes)
-	return times > 1 && length < passwordMin && length*times >= len(runes)
+	return times > 1 && length < PasswordMin && length*times >= len(runes)
 }
 
 // collapse writes everything that is said twice or more in a row once: "dragondragon" is "dragon". A double letter stays. What

@@ -25,6 +25,9 @@ var DefaultLimits = Limits{
 	SharedMaxLifetime: 24 * time.Hour,
 }
 
+// DefaultMaxSessions is how many live sessions a user may have. Signing in beyond that ends the one unused longest.
+const DefaultMaxSessions = 100
+
 func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	if shared {
 		return l.SharedIdleTimeout, l.SharedMaxLifetime

@@ -61,7 +61,9 @@ type NewUser struct {
 	Reuse    bool   // allow the name of a deleted account
 }
 
-var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
+const usernameMax = 32 // characters
+
+var usernamePattern = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{0,%d}$`, usernameMax-1))
 
 // canonical is how names and addresses are kept and compared.
 func canonical(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
@@ -149,7 +151,8 @@ func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 func checkNames(new NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(new.Username) {
-		invalid["username"] = "A username has 1 to 32 letters (a to z), digits, dots, dashes or underscores, and begins with a letter or a digit."
+		invalid["username"] = fmt.Sprintf("A username has 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
+			"and begins with a letter or a digit.", usernameMax)
 	} else if new.SignUp && isReserved(new.Username) {
 		invalid["username"] = usernameReserved
 	}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"mime"
 	"strings"
 	"unicode"
@@ -9,6 +10,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/text/unicode/rangetable"
+
+	"porchlight/db"
 )
 
 // form is what a page tells above its fields.
@@ -32,7 +35,7 @@ type field struct {
 
 func newPasswordField(name, label string) field {
 	return field{Name: name, Label: label, Type: "password", Autocomplete: "new-password", Required: true,
-		Hint: "At least 15 characters. Four or five words that do not belong together are easy to keep and hard to guess."}
+		Hint: fmt.Sprintf("At least %d characters. Four or five words that do not belong together are easy to keep and hard to guess.", db.PasswordMin)}
 }
 
 // mark puts each reason beside its field.
@@ -85,7 +88,7 @@ func checkName(name string) (string, error) {
 	}, strings.ToValidUTF8(name, "\ufffd")))
 	switch {
 	case utf8.RuneCountInString(name) > nameMax:
-		return "", problem{fiber.StatusUnprocessableEntity, "A name has at most 60 characters."}
+		return "", problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("A name has at most %d characters.", nameMax)}
 	case name != "" && !strings.ContainsFunc(name, isVisible):
 		return "", problem{fiber.StatusUnprocessableEntity, "A name needs at least one character that can be seen."}
 	}
