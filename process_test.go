@@ -241,6 +241,28 @@ func TestTheWALVanishes(t *testing.T) {
 	}
 }
 
+// A WAL that is emptied in place keeps its inode. What the server acknowledged into it would be gone after a crash.
+func TestTheWALIsEmptied(t *testing.T) {
+	t.Parallel()
+	h := openHousehold(t, nil)
+	p := startProcess(t, "--data", h.data)
+	ada := p.signIn("ada", adaPassword)
+	for range 10 { // every reader has the pages in its cache
+		ada.want(http.StatusOK, "/me/sessions/current")
+	}
+	if err := os.Truncate(h.path()+"-wal", 0); err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodDelete, p.url+"/me/sessions/current", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := ada.read(ada.http.Do(request)); status != http.StatusServiceUnavailable {
+		t.Errorf("sign out: %d %s", status, body)
+	}
+	ada.want(http.StatusServiceUnavailable, "/me/sessions")
+}
+
 // BenchmarkStart is how long it takes from the start of the process to its first answer, on a database with 10,000
 // sessions, and how much memory it holds: right then, and at rest after somebody has signed in.
 func BenchmarkStart(b *testing.B) {

@@ -110,7 +110,7 @@ func (s *Store) meetServer(ctx context.Context) error {
 	}
 	note, err := s.files.agree(ctx)
 	if note == shutNote {
-		s.options.Warn("the server that runs has shut itself, because its files were removed or replaced; restart it")
+		s.options.Warn("the server that runs has shut itself, because its files were removed, replaced or truncated; restart it")
 	}
 	return err
 }
@@ -119,7 +119,7 @@ func (s *Store) warnOfFiles(err error) {
 	if s.options.Serve {
 		err = errors.Join(err, s.files.note(shutNote))
 	}
-	s.options.Warn(fmt.Sprintf("the files of the database %s were removed or replaced while it was open (%s); "+
+	s.options.Warn(fmt.Sprintf("the files of the database %s were removed, replaced or truncated while it was open (%s); "+
 		"nothing is read or written until a restart", s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 }
 
@@ -182,15 +182,15 @@ func (c watchedConn) QueryContext(ctx context.Context, query string, args []driv
 func (s *Store) Close() error {
 	var errs []error
 	if s.stop != nil { // everything is open
-		if s.files.err() == nil {
+		if s.files.check() == nil {
 			errs = append(errs, s.Flush(context.Background()))
 		}
 		s.stop()
 		s.background.Wait()
 	}
-	if s.files == nil || s.files.err() == nil {
+	if s.files != nil && s.files.err() == nil {
 		errs = append(errs, s.tokens.close(), s.devices.close())
-		for _, pool := range []*sql.DB{s.reader, s.writer} {
+		for _, pool := range []*sql.DB{s.files.index, s.reader, s.writer} {
 			if pool != nil {
 				errs = append(errs, pool.Close())
 			}

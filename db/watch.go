@@ -1,9 +1,13 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -15,14 +19,15 @@ import (
 // watchEvery is how often the files are checked beside the requests.
 const watchEvery = 200 * time.Millisecond
 
-// fileWatch knows whether the files on disk are the ones that SQLite has open. SQLite goes on with files that were removed
-// or replaced under it: without its -wal, what it acknowledges is lost with the process; without its -shm, it does not see
-// what other processes write. So once another file, or none, is found, the store stays shut until the next start.
+// fileWatch checks that the files on disk are the ones that SQLite has open. SQLite goes on with files that were removed,
+// replaced or truncated under it: without its -wal, what it acknowledges is lost with the process; without its -shm, it does
+// not see what other processes write. Once fileWatch finds such a file, the store stays shut until the next start.
 //
-// The files are only ever looked at with stat: closing any descriptor of them would drop all of SQLite's locks.
+// The database and -shm are only ever looked at with stat: closing any descriptor of them would drop all of SQLite's locks.
 type fileWatch struct {
 	path  string
 	files [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
+	index *sql.DB        // a connection that reads the WAL's index, and nothing else
 	shut  atomic.Pointer[error]
 	onErr func(error) // is called once, when the store is shut
 }
@@ -38,11 +43,14 @@ func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
 
 // remember takes the identity of the files. All three exist once every connection has read something.
 func (w *fileWatch) remember() (err error) {
+	if w.index, err = openPool(w.path, "mode=rw", 1); err != nil {
+		return err
+	}
 	w.files, err = w.stat()
 	return err
 }
 
-// check looks at the files, and shuts the store if they are not the ones that were opened.
+// check looks at the files, and shuts the store if they are not the ones that were opened, or if the WAL was overwritten.
 func (w *fileWatch) check() error {
 	if err := w.err(); err != nil {
 		return err
@@ -53,14 +61,54 @@ func (w *fileWatch) check() error {
 			err = fmt.Errorf("another file has taken the place of %s", files[i].Name())
 		}
 	}
+	if err == nil && !w.walIntact() {
+		err = fmt.Errorf("%s-wal was truncated or overwritten, and recent changes may be lost", w.path)
+	}
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%w: its files are not the ones that were opened: %w", ErrUnavailable, err)
+	err = fmt.Errorf("%w: its files are not as they were opened: %w", ErrUnavailable, err)
 	if w.shut.CompareAndSwap(nil, &err) && w.onErr != nil {
 		w.onErr(err)
 	}
 	return w.err()
+}
+
+// walIntact reports whether the WAL holds the frames that its index in shared memory counts. A WAL that was truncated in place
+// looks fine to SQLite, which appends where its index ends, but after a crash the recovery starts at the first byte. An index
+// that counts frames is enough to tell: SQLite resets it before it truncates or restarts the WAL.
+func (w *fileWatch) walIntact() bool {
+	wal, err := os.Open(w.path + "-wal") // nobody locks this file, so closing it drops no locks
+	if err != nil {
+		return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	}
+	defer wal.Close()
+	for range 3 { // the WAL may be restarted between the looks at its index and at the file
+		var busy, frames, done int64
+		err := w.index.QueryRow(`PRAGMA wal_checkpoint(NOOP)`).Scan(&busy, &frames, &done)
+		if err != nil || frames <= 0 || hasFrame(wal, frames) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasFrame reports whether the WAL starts with its header, and whether its nth frame bears the header's salts.
+// The format is described at https://sqlite.org/fileformat2.html#walformat.
+func hasFrame(wal io.ReaderAt, n int64) bool {
+	const magic, headerSize, frameHeaderSize = 0x377f0682, 32, 24 // the last bit of magic is the byte order of checksums
+	var header [headerSize]byte
+	var frame [frameHeaderSize]byte
+	if _, err := wal.ReadAt(header[:], 0); err != nil || binary.BigEndian.Uint32(header[:])&^1 != magic {
+		return false
+	}
+	frameSize := frameHeaderSize + int64(binary.BigEndian.Uint32(header[8:]))
+	start := headerSize + (n-1)*frameSize
+	if _, err := wal.ReadAt(frame[:], start); err != nil || !bytes.Equal(frame[8:16], header[16:24]) {
+		return false
+	}
+	_, err := wal.ReadAt(frame[:1], start+frameSize-1) // its last byte
+	return err == nil
 }
 
 // err returns ErrUnavailable once the store is shut. Every read asks, so it touches no file.

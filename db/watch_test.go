@@ -143,6 +143,101 @@ func TestFilesVanishDuringAWrite(t *testing.T) {
 	c.refuseReads()
 }
 
+// The WAL keeps its inode, and SQLite would append to what is left of it.
+func TestTheWALIsOverwrittenInPlace(t *testing.T) {
+	t.Parallel()
+	for name, overwrite := range map[string]func(file *os.File, size int64) error{
+		"emptied":         func(file *os.File, size int64) error { return file.Truncate(0) },
+		"without its end": func(file *os.File, size int64) error { return file.Truncate(size - 1) },
+		"only its header": func(file *os.File, size int64) error { return file.Truncate(32) },
+		"magic":           func(file *os.File, size int64) error { _, err := file.WriteAt([]byte("SQLite"), 0); return err },
+		"salts":           func(file *os.File, size int64) error { _, err := file.WriteAt(make([]byte, 8), 16); return err },
+		"zeros": func(file *os.File, size int64) error {
+			return errors.Join(file.Truncate(0), file.Truncate(size))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openCast(t)
+			c.clock.Advance(time.Hour)
+			c.Touch(c.alive(c.phone))
+			spoil := func() error {
+				file, err := os.OpenFile(c.options.Path+"-wal", os.O_RDWR, 0)
+				if err != nil {
+					return err
+				}
+				info, err := file.Stat()
+				if err != nil {
+					return err
+				}
+				return errors.Join(overwrite(file, info.Size()), file.Close())
+			}
+			if err := c.CheckFiles(); err != nil {
+				t.Fatal("as it was opened:", err)
+			}
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			c.refuseWrites()
+			c.refuseReads()
+		})
+	}
+}
+
+// The WAL is emptied after the look at the files that comes before each write.
+func TestTheWALIsEmptiedDuringAWrite(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	err := c.Write(c.ctx(), func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`DELETE FROM sessions`); err != nil {
+			return err
+		}
+		return os.Truncate(c.options.Path+"-wal", 0)
+	})
+	if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUncertain", err)
+	}
+	c.refuseReads()
+}
+
+// SQLite itself empties and restarts the WAL, too: that is no fault.
+func TestCheckpointsKeepTheStoreOpen(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	done := make(chan error, 1)
+	go func() {
+		for range 300 {
+			for _, mode := range []string{"TRUNCATE", "RESTART"} {
+				if _, err := c.disk.Exec(`PRAGMA wal_checkpoint(` + mode + `)`); err != nil {
+					done <- err
+					return
+				}
+			}
+			if _, err := c.disk.Exec(`UPDATE limits SET id = id`); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for looks := 0; ; looks++ {
+		select {
+		case err := <-done:
+			if err != nil || looks == 0 {
+				t.Errorf("%d looks, %v", looks, err)
+			}
+			if info, err := os.Stat(c.options.Path + "-wal"); err != nil || info.Size() == 0 {
+				t.Errorf("the WAL: %v, %v", info, err)
+			}
+			return
+		default:
+		}
+		c.Overwrite(c.ctx()) // may find the database locked
+		if err := c.CheckFiles(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // snapshot is what the data folder holds: name, number, size and time of each file, but for the lock.
 func (c *cast) snapshot() (text string) {
 	c.t.Helper()
