@@ -51,7 +51,7 @@ func hasUnknownRemote(c *fiber.Ctx) bool {
 		if len(name) < len("Remote") || !strings.EqualFold(string(name[:len("Remote")]), "Remote") {
 			continue
 		}
-		if !slices.ContainsFunc(identityHeaders, func(known []byte) bool { return bytes.EqualFold(name, known) }) {
+		if !slices.ContainsFunc(identityHeaders, func(known string) bool { return strings.EqualFold(string(name), known) }) {
 			return true
 		}
 	}
@@ -138,29 +138,18 @@ func (h *handler) signInFor(asked appRequest) string {
 	return h.origin + signInPath + "?next=" + next
 }
 
-// Names of the headers that tell the app who is there, in the form in which they are sent.
-var (
-	remoteUser    = []byte("Remote-User")
-	remoteName    = []byte("Remote-Name")
-	remoteEmail   = []byte("Remote-Email")
-	remoteGroups  = []byte("Remote-Groups")
-	remoteSession = []byte("Remote-Session")
+// identityHeaders tell an app who is signed in.
+var identityHeaders = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"}
 
-	identityHeaders = [][]byte{remoteUser, remoteName, remoteEmail, remoteGroups, remoteSession}
-)
-
-// writeIdentity tells who it is. Every header is there, if only empty, so that the proxy overwrites one that the client forged.
+// writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
 func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 	groups := ""
 	if who.IsAdmin {
 		groups = "admins"
 	}
-	header := &c.Response().Header
-	header.SetCanonical(remoteUser, []byte(who.Username))
-	header.SetCanonical(remoteName, []byte(who.Username))
-	header.SetCanonical(remoteEmail, []byte(who.Email))
-	header.SetCanonical(remoteGroups, []byte(groups))
-	header.SetCanonical(remoteSession, []byte(who.ID))
+	for i, value := range []string{who.Username, who.Username, who.Email, groups, who.ID} {
+		c.Set(identityHeaders[i], value)
+	}
 }
 
 // otherCookies are the request's cookies without ours. A proxy that copies them to the app keeps the token from it, which
