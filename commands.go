@@ -19,6 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"porchlight/db"
+	"porchlight/handlers"
 )
 
 // commands are the words of the command line.
@@ -68,27 +69,11 @@ func (l *sessionListCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		type app struct {
-			Host       string `json:"host"`
-			LastUsedAt string `json:"lastUsedAt"`
-		}
-		type row struct {
-			ID           string `json:"id"`
-			Username     string `json:"username"`
-			DeviceName   string `json:"deviceName"`
-			IP           string `json:"ip"`
-			LastActiveAt string `json:"lastActiveAt"`
-			CreatedAt    string `json:"createdAt"`
-			ExpiresAt    string `json:"expiresAt"`
-			Apps         []app  `json:"apps"`
-		}
-		rows := []row{}
-		for _, s := range sessions {
-			apps := []app{}
-			for _, use := range s.Apps.All() {
-				apps = append(apps, app{use.Host, rfc3339(use.LastUsedAt)})
-			}
-			rows = append(rows, row{s.ID, s.Username, s.DeviceName, s.IP, rfc3339(s.LastActiveAt), rfc3339(s.CreatedAt), rfc3339(s.ExpiresAt), apps})
+		rows := []handlers.SessionJSON{}
+		for _, session := range sessions {
+			row := handlers.NewSessionJSON(session)
+			row.Username = session.Username
+			rows = append(rows, row)
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
@@ -265,8 +250,6 @@ func (e *environment) withOptions(options db.Options, do func(*db.Store) error) 
 	}
 	return errors.Join(do(store), store.Close())
 }
-
-func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func printJSON(out io.Writer, what any) error {
 	encoder := json.NewEncoder(out)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"porchlight/db"
+	"porchlight/handlers"
 )
 
 type userCommand struct {
@@ -83,7 +84,7 @@ func (l *userListCommand) Run(e *environment) error {
 		}
 		rows := []row{}
 		for _, user := range users {
-			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, rfc3339(user.CreatedAt)})
+			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, handlers.RFC3339(user.CreatedAt)})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)

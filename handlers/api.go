@@ -9,37 +9,46 @@ import (
 	"porchlight/db"
 )
 
-// apiSession is a session as the API tells it. Times are RFC 3339 in UTC.
-type apiSession struct {
-	ID           string   `json:"id"`
-	DeviceName   string   `json:"deviceName"`
-	IP           string   `json:"ip"`
-	LastActiveAt string   `json:"lastActiveAt"`
-	CreatedAt    string   `json:"createdAt"`
-	ExpiresAt    string   `json:"expiresAt"`
-	IsCurrent    bool     `json:"isCurrent"`
-	Apps         []apiApp `json:"apps"` // last used first
+// SessionJSON is a session in the API, and in what the commands print. Times are RFC 3339 in UTC.
+type SessionJSON struct {
+	ID           string       `json:"id"`
+	Username     string       `json:"username,omitempty"` // for commands, which list everybody's sessions
+	DeviceName   string       `json:"deviceName"`
+	IP           string       `json:"ip"`
+	LastActiveAt string       `json:"lastActiveAt"`
+	CreatedAt    string       `json:"createdAt"`
+	ExpiresAt    string       `json:"expiresAt"`
+	IsCurrent    *bool        `json:"isCurrent,omitempty"` // for the API, which has a caller
+	Apps         []AppUseJSON `json:"apps"`                // last used first
 }
 
-// apiApp is an app that a session was used for.
-type apiApp struct {
+// AppUseJSON is an app that a session was used for.
+type AppUseJSON struct {
 	Host       string `json:"host"`
 	LastUsedAt string `json:"lastUsedAt"`
 }
 
-func newAPISession(session, current db.Session) apiSession {
-	apps := []apiApp{}
+// NewSessionJSON leaves Username and IsCurrent to the caller.
+func NewSessionJSON(session db.Session) SessionJSON {
+	apps := []AppUseJSON{}
 	for _, use := range session.Apps.All() {
-		apps = append(apps, apiApp{use.Host, rfc3339(use.LastUsedAt)})
+		apps = append(apps, AppUseJSON{use.Host, RFC3339(use.LastUsedAt)})
 	}
-	return apiSession{
+	return SessionJSON{
 		ID: session.ID, DeviceName: session.DeviceName, IP: session.IP,
-		LastActiveAt: rfc3339(session.LastActiveAt), CreatedAt: rfc3339(session.CreatedAt), ExpiresAt: rfc3339(session.ExpiresAt),
-		IsCurrent: session.ID == current.ID, Apps: apps,
+		LastActiveAt: RFC3339(session.LastActiveAt), CreatedAt: RFC3339(session.CreatedAt), ExpiresAt: RFC3339(session.ExpiresAt),
+		Apps: apps,
 	}
 }
 
-func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+func sessionForCaller(session, caller db.Session) SessionJSON {
+	shown := NewSessionJSON(session)
+	shown.IsCurrent = new(session.ID == caller.ID)
+	return shown
+}
+
+// RFC3339 is a time as JSON has it: in UTC, to the second.
+func RFC3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func (h *handler) apiListSessions(c *fiber.Ctx) error {
 	current := currentSession(c)
@@ -47,9 +56,9 @@ func (h *handler) apiListSessions(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	list := make([]apiSession, 0, len(sessions))
+	list := make([]SessionJSON, 0, len(sessions))
 	for _, session := range sessions {
-		list = append(list, newAPISession(session, current))
+		list = append(list, sessionForCaller(session, current))
 	}
 	return c.JSON(list)
 }
@@ -63,7 +72,7 @@ func (h *handler) apiShowCurrent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(newAPISession(session, current))
+	return c.JSON(sessionForCaller(session, current))
 }
 
 func (h *handler) apiEndCurrent(c *fiber.Ctx) error {
@@ -120,5 +129,5 @@ func (h *handler) apiNameSession(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(newAPISession(renamed, current))
+	return c.JSON(sessionForCaller(renamed, current))
 }

@@ -22,7 +22,7 @@ type apiActivity struct {
 }
 
 func newAPIActivity(a db.Activity) apiActivity {
-	return apiActivity{ID: a.ID, Kind: a.Kind, At: rfc3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count}
+	return apiActivity{ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count}
 }
 
 // exportedAccount and exportedSession are what is kept about a user, but for the secrets: no hash, no token.
@@ -35,7 +35,7 @@ type exportedAccount struct {
 }
 
 type exportedSession struct {
-	apiSession
+	SessionJSON
 	DetectedName string `json:"detectedName"` // from the User-Agent, where the user gave another
 	DeviceKind   string `json:"deviceKind"`
 	UserAgent    string `json:"userAgent"`
@@ -66,12 +66,12 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	}
 	kept := []exportedSession{}
 	for _, session := range sessions {
-		kept = append(kept, exportedSession{newAPISession(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared})
+		kept = append(kept, exportedSession{sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared})
 	}
 	ctx, log := c.UserContext(), h.Log // the request is gone when the body is written
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
-	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, rfc3339(account.CreatedAt)}
+	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)}
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		err := writeExport(w, exported, kept, func(before int64) ([]db.Activity, error) {
 			return h.Store.Activity(ctx, current.UserID, before, exportBatch)
