@@ -21,9 +21,6 @@ var ErrWrongPassword = errors.New("username or password is incorrect")
 // ErrDisabled says that the account is disabled, to the person on the command line.
 var ErrDisabled = errors.New("the account is disabled")
 
-// ErrNotFirst says that an account exists, or has existed since the store was opened, so that nobody can create the first one.
-var ErrNotFirst = errors.New("an account already exists")
-
 // Invalid says what is wrong with what was given, by field: username, email, password, name.
 type Invalid map[string]string
 
@@ -55,7 +52,7 @@ type NewUser struct {
 	Email    string // likewise; "" is none
 	Password string
 	IsAdmin  bool   // the very first account is an administrator whatever this says, unless somebody signs up
-	First    bool   // create it only while the store is fresh (see IsFresh), else ErrNotFirst
+	First    bool   // create it only while the store is fresh (see IsFresh), else ErrNotFound
 	SignUp   bool   // somebody creates it for themselves: it waits for approval, and some names are reserved
 	IP       string // of the browser that signs up
 	Reuse    bool   // allow the name of a deleted account
@@ -125,7 +122,7 @@ func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 		return User{}, err
 	}
 	if new.First && !fresh {
-		return User{}, ErrNotFirst
+		return User{}, ErrNotFound
 	}
 	if err := s.checkAvailable(tx, new); err != nil {
 		return User{}, err

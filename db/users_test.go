@@ -154,7 +154,7 @@ func TestOnlyOneIsFirst(t *testing.T) {
 			switch {
 			case err == nil:
 				made.Add(1)
-			case errors.Is(err, db.ErrNotFirst):
+			case errors.Is(err, db.ErrNotFound):
 				refused.Add(1)
 			default:
 				t.Error(err)
@@ -215,7 +215,7 @@ func TestFirstIsOnceAStart(t *testing.T) {
 	fresh(false)
 	h.exec(`DELETE FROM users`)
 	fresh(false)
-	if err := first("eve"); !errors.Is(err, db.ErrNotFirst) {
+	if err := first("eve"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a second first account: %v", err)
 	}
 	h.reopen()
@@ -225,7 +225,7 @@ func TestFirstIsOnceAStart(t *testing.T) {
 	}
 	h.reopen()
 	fresh(false)
-	if err := first("eve"); !errors.Is(err, db.ErrNotFirst) {
+	if err := first("eve"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a first account beside another: %v", err)
 	}
 }

@@ -109,8 +109,6 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAcco
 	user, err := h.Store.CreateUser(c.UserContext(), new)
 	var invalid db.Invalid
 	switch {
-	case errors.Is(err, db.ErrNotFirst):
-		return fiber.ErrNotFound
 	case errors.As(err, &invalid):
 		p.Username.Value, p.Email.Value = new.Username, new.Email
 		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
