@@ -17,23 +17,24 @@ const (
 	memoryPerConnection = 16 << 10 // bytes, some 10 KB in use and room for garbage
 	limitEvery          = time.Second
 
-	// After a flood of connections nothing makes garbage, so nothing would collect what they left for two minutes.
-	returnEvery = 15 * time.Second
-	returnAbove = 40 << 20 // bytes; a quiet server holds half of it
+	// After a burst of sign-ins or connections nothing makes garbage, so the collector would leave what they left for two minutes.
+	returnEvery = 2 * time.Second
+	returnAbove = 16 << 20 // bytes that are free, or perhaps garbage
 )
 
-// limitMemory leaves GOMEMLIMIT alone when the operator has set it.
+// limitMemory sets the soft limit, unless the operator has set GOMEMLIMIT.
 func limitMemory(connections int) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit + int64(connections)*memoryPerConnection)
 	}
 }
 
-// returnMemory collects garbage and gives free memory back to the system, unless the process holds little anyway.
+// returnMemory collects garbage and returns free memory to the system, unless there is little of both. What was allocated since the
+// last collection counts as garbage; if it is in use, it no longer counts the next time.
 func returnMemory(context.Context) error {
-	held := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(held)
-	if held[0].Value.Uint64()-held[1].Value.Uint64() > returnAbove {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(heap)
+	if heap[0].Value.Uint64()+heap[1].Value.Uint64() > heap[2].Value.Uint64()+returnAbove {
 		debug.FreeOSMemory()
 	}
 	return nil

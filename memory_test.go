@@ -32,23 +32,21 @@ func TestMemoryLimit(t *testing.T) {
 	eventually(t, "the limit has grown with the connection", func() bool { return debug.SetMemoryLimit(-1) == 100<<20+memoryPerConnection })
 }
 
+// A single hash leaves 19 MiB of garbage on a server that does nothing else. Not parallel: the memory is the whole process's.
 func TestReturnMemory(t *testing.T) {
-	const size = 64 << 20
+	const size = 19 << 20
 	held := func() uint64 {
 		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 		metrics.Read(samples)
 		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or the collector may be faster
+	s := start(t, t.TempDir())
+	defer s.stop()
 	garbage = make([]byte, size)
 	garbage = nil
 	before := held()
-	if err := returnMemory(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if after := held(); after+size/2 > before {
-		t.Errorf("%d bytes were held, and %d are", before, after)
-	}
+	eventually(t, "the memory is returned", func() bool { return held()+size/2 < before })
 }
 
 var garbage []byte

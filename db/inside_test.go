@@ -54,7 +54,7 @@ func (s *Store) CheckFiles() error { return s.files.check() }
 func (s *Store) SetWALLimit(bytes int64) { s.walLimit = bytes }
 
 // Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
-func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.run(ctx, work) }
+func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.queue.run(ctx, work) }
 func (s *Store) Hashing() int                                { return int(s.hasher.queue.count.Load()) }
 
 // CheckPassword gives work a slot of the password checker, and Checking is how many have one or wait for one.
@@ -67,9 +67,6 @@ func (s *Store) Checking() int { return int(s.checker.queue.count.Load()) }
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
 	s.noteFailure(userID, ip, deviceName)
 }
-
-// Resting tells whether the timer runs that gives the memory of hashing back.
-func (s *Store) Resting() bool { return s.hasher.rest.Stop() }
 
 // Weakness is the work of one check.
 func Weakness(password string) string { return weakness(password, nil) }

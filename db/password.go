@@ -7,9 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
-	"time"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -27,27 +25,16 @@ var DefaultHashCost = HashCost{Memory: 19 * 1024, Time: 2}
 const (
 	hashingAtOnce  = 2  // each takes HashCost.Memory
 	hashingWaiting = 64 // about a second's worth
-	hashingRest    = time.Second
 )
 
 // hasher hashes passwords. It bounds how many are hashed at once, and how many wait for that.
 type hasher struct {
 	cost  HashCost
 	queue *workQueue
-	rest  *time.Timer // gives the memory back once nothing was hashed for a while
 }
 
 func newHasher(cost HashCost) *hasher {
-	h := &hasher{cost: cost, queue: newWorkQueue(hashingAtOnce, hashingWaiting), rest: time.AfterFunc(time.Hour, debug.FreeOSMemory)}
-	h.rest.Stop()
-	return h
-}
-
-func (h *hasher) run(ctx context.Context, work func()) error {
-	return h.queue.run(ctx, func() {
-		defer h.rest.Reset(hashingRest)
-		work()
-	})
+	return &hasher{cost: cost, queue: newWorkQueue(hashingAtOnce, hashingWaiting)}
 }
 
 // hash makes a PHC string: $argon2id$v=19$m=…,t=…,p=1$salt$key.
@@ -55,7 +42,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	var key []byte
-	err := h.run(ctx, func() { key = h.cost.key(password, salt) })
+	err := h.queue.run(ctx, func() { key = h.cost.key(password, salt) })
 	encode := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, h.cost.Memory, h.cost.Time, encode(salt), encode(key)), err
 }
@@ -69,7 +56,7 @@ func (h *hasher) compare(ctx context.Context, hash, password string) (matches, o
 	} else if parseErr != nil {
 		return false, false, parseErr
 	}
-	err = h.run(ctx, func() {
+	err = h.queue.run(ctx, func() {
 		matches = subtle.ConstantTimeCompare(cost.key(password, salt), key) == 1 && hash != ""
 	})
 	return matches, cost.Memory < h.cost.Memory || cost.Time < h.cost.Time, err

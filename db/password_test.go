@@ -398,16 +398,3 @@ func TestPasswordsWithSignsForLetters(t *testing.T) {
 		}
 	}
 }
-
-// Hashing takes 19 MiB each time. Once nothing was hashed for a second, that is given back.
-func TestHashingGivesItsMemoryBack(t *testing.T) {
-	t.Parallel()
-	h := openHouse(t)
-	if h.Resting() {
-		t.Error("the memory is about to be given back before anything was hashed")
-	}
-	h.addUser("alice", alicePassword)
-	if !h.Resting() {
-		t.Error("nothing will give the memory back")
-	}
-}
