@@ -8,18 +8,19 @@ import (
 	"time"
 )
 
-// logLimiter keeps what happens again and again from filling the log: an event about one subject is logged once a minute.
+// logLimiter keeps repeated events from filling the log: an event about one subject is logged once a minute.
 // The zero value is ready to use.
 type logLimiter struct {
-	mu     sync.Mutex
-	events map[loggedEvent]*lastLine
+	mu      sync.Mutex
+	events  map[loggedEvent]*lastLine
+	cleaned time.Time // when outdated events were last removed
 }
 
 type loggedEvent struct{ message, subject string }
 
 type lastLine struct {
 	at      time.Time
-	skipped int // since then
+	skipped int // events since then
 }
 
 const (
@@ -27,17 +28,13 @@ const (
 	logSubjectsMax = 1000 // within one logPause; beyond, all further subjects of a message share one line
 )
 
-// allow reports whether to log an event now, and how many like it were left out since the last line about the subject.
+// allow reports whether to log an event now, and how many like it were skipped since the last line about the subject.
 func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	event := loggedEvent{message, subject}
 	if l.events[event] == nil && len(l.events) >= logSubjectsMax {
-		for old, last := range l.events {
-			if now.Sub(last.at).Abs() >= logPause {
-				delete(l.events, old)
-			}
-		}
+		l.clean(now)
 		if len(l.events) >= logSubjectsMax {
 			event.subject = ""
 		}
@@ -59,7 +56,20 @@ func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int,
 	return skipped, true
 }
 
-// logLimited logs a message about a subject at most once a minute, with how many like it were left out since the last time.
+// clean removes outdated events, at most once a second: a flood of new subjects must not go through all of them each time.
+func (l *logLimiter) clean(now time.Time) {
+	if now.Sub(l.cleaned).Abs() < time.Second {
+		return
+	}
+	l.cleaned = now
+	for event, last := range l.events {
+		if now.Sub(last.at).Abs() >= logPause {
+			delete(l.events, event)
+		}
+	}
+}
+
+// logLimited logs a message about a subject at most once a minute, with the number of those that were skipped since the last time.
 // The message must be a constant: only subjects are bounded.
 func (h *handler) logLimited(level slog.Level, message, subject string, attributes ...any) {
 	skipped, ok := h.logLimiter.allow(message, subject, h.Now())
@@ -72,8 +82,7 @@ func (h *handler) logLimited(level slog.Level, message, subject string, attribut
 	h.Log.Log(context.Background(), level, message, attributes...)
 }
 
-// networkOf is the subject of what one client can repeat: its address, or of IPv6 the /64 network, which a single customer has
-// all of.
+// networkOf returns the log subject for a client: its address or, for IPv6, its /64 network, all of which a single customer has.
 func networkOf(ip string) string {
 	address, err := netip.ParseAddr(ip)
 	if err != nil || address.Unmap().Is4() {

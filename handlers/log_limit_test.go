@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -31,6 +32,18 @@ func TestLogLimiter(t *testing.T) {
 	}
 	now = now.Add(-time.Hour) // the clock was set back
 	want("a", 1, true)
+}
+
+// A subject that comes when all places are taken costs no search through them.
+func BenchmarkLogLimiterFull(b *testing.B) {
+	now := time.Date(2026, 11, 18, 10, 0, 0, 0, time.UTC)
+	var l logLimiter
+	for i := range 2 * logSubjectsMax {
+		l.allow("sign-in failed", strconv.Itoa(i), now)
+	}
+	for b.Loop() {
+		l.allow("sign-in failed", "another", now)
+	}
 }
 
 // An attacker with a million networks gets a bounded number of lines and bytes.
