@@ -39,6 +39,8 @@ func TestOtherSitesCannotAct(t *testing.T) {
 		{"Origin", "http://127.0.0.1"}, // another port
 		{"Origin", c.url + ".evil.example"},
 		{"Origin", "garbage"},
+		{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"},
+		{"Sec-Fetch-Site", "none", "Origin", "https://evil.example"},
 	}
 	check := c.unchanged()
 	for _, r := range unsafe {
@@ -101,6 +103,8 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"https://AUTH.example", "auth.example", "", 403, "This page is out of date."},
 		{"null", "auth.example", "", 403, "This page is out of date."},
 		{"null", "null", "", 403, "This page is out of date."},
+		{"https://evil.example", "auth.example", "same-origin", 403, "This page is out of date."},
+		{"http://evil.example", "evil.example", "same-origin", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
 		{"https://auth.example", "auth.example", "cross-site", 403, "This page is out of date."},
 		{"https://auth.example", "auth.example", "same-site", 403, "This page is out of date."},
 	} {

@@ -53,7 +53,7 @@ func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
 }
 
 // refuseCrossOrigin keeps other sites from acting in a signed-in browser. It reads what browsers send by themselves:
-// Sec-Fetch-Site, or Origin where that is missing (plain http, old browsers). A client that sends neither is not a browser.
+// Sec-Fetch-Site (missing over plain http and in old browsers) and Origin. A client that sends neither is not a browser.
 //
 // Origin is compared with --url and never with Host, which names the attacker's own domain after DNS rebinding.
 func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
@@ -66,12 +66,14 @@ func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
 	}
 	origin := c.Get(fiber.HeaderOrigin)
 	switch {
-	case c.Get("Sec-Fetch-Site") != "", origin == "", origin == h.origin:
+	case origin == "", origin == h.origin:
+		return c.Next()
+	case origin == "null" && c.Get("Sec-Fetch-Site") != "": // a page of ours without a referrer
 		return c.Next()
 	case origin == h.requestOrigin(c): // a page of ours, at another address than the public one
 		return problem{fiber.StatusForbidden, "This does not work at this address. Porchlight's own is " + h.origin + "."}
 	}
-	return fiber.ErrForbidden // "null" too: a sandboxed frame of any site sends it
+	return fiber.ErrForbidden // a bare "null" too: a sandboxed frame of any site sends it
 }
 
 // fetchedFromElsewhere reports whether the browser says that another site, or another host of this site, made the request.
