@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ type backupCommand struct {
 }
 
 func (b *backupCommand) Run(e *environment) error {
+	if blank(&b.File) {
+		return usageError{errors.New("backup: name the file to write")}
+	}
 	contents, err := db.Backup(e.ctx, e.databaseOptions(), b.File)
 	if err != nil {
 		return err
@@ -30,6 +34,9 @@ type restoreCommand struct {
 }
 
 func (r *restoreCommand) Run(e *environment) error {
+	if blank(&r.File) {
+		return usageError{errors.New("restore: name the backup")}
+	}
 	restored, err := db.Restore(e.ctx, e.databaseOptions(), r.File)
 	if err != nil {
 		return err

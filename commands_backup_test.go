@@ -23,6 +23,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := command(t, "", h.with("restore", file)...); true {
 		refused(t, err, 1, h.path(), "--data")
 	}
+	for _, words := range []string{"backup", "restore"} {
+		_, err := command(t, "", h.with(words, " ")...)
+		refused(t, err, 2, words+": name the")
+	}
 	ada.want(http.StatusOK, "/me/sessions") // the server goes on
 
 	restored := &household{t: t, data: filepath.Join(t.TempDir(), "new")}

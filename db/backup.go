@@ -9,7 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
+
+	"github.com/mattn/go-sqlite3"
 
 	"porchlight/migrations"
 )
@@ -30,6 +34,9 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 		return contents, err
 	} else if !found {
 		return contents, fmt.Errorf("there is no database %s; name the server's data folder with --data", path)
+	}
+	if isOwnName(path, to) {
+		return contents, fmt.Errorf("%s is a name that Porchlight uses itself; choose another name", to)
 	}
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return contents, fmt.Errorf("%s already exists; choose another name", to)
@@ -82,7 +89,15 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 	if err := wantNoDatabase(path); err != nil {
 		return restored, err
 	}
-	if info, err := os.Stat(from); err != nil {
+	real, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return restored, fmt.Errorf("cannot read the backup: %w", err)
+	}
+	aside := path + ".restoring"
+	if sameFolder(real, aside) && filepath.Base(real) == filepath.Base(aside) {
+		return restored, fmt.Errorf("%s is what a restore that was interrupted left; restore from the backup itself", from)
+	}
+	if info, err := os.Stat(real); err != nil {
 		return restored, fmt.Errorf("cannot read the backup: %w", err)
 	} else if !info.Mode().IsRegular() || info.Size() == 0 {
 		return restored, fmt.Errorf("%s is not a backup: it is empty, or not a file", from)
@@ -98,7 +113,6 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 	if err := wantNoDatabase(path); err != nil { // whoever held the lock may have made one
 		return restored, err
 	}
-	aside := path + ".restoring"
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} { // of a restore that was killed
 		os.Remove(aside + suffix)
 		defer os.Remove(aside + suffix)
@@ -123,7 +137,25 @@ func wantNoDatabase(path string) error {
 	} else if found {
 		return fmt.Errorf("there is a database %s already; move it away with its -wal and -shm, or choose another folder with --data", path)
 	}
+	// SQLite would roll a journal back into the restored database.
+	if journal, err := os.Stat(path + "-journal"); err == nil && journal.Size() > 0 {
+		return fmt.Errorf("%s belongs to a database that is missing; move it away, then restore again", path+"-journal")
+	}
 	return nil
+}
+
+var ownSuffix = regexp.MustCompile(`^(|\.lock|(\.restoring)?(|-wal|-shm|-journal)|\.(version|before)-[0-9].*)$`)
+
+// isOwnName reports whether SQLite or Porchlight uses the name beside the database.
+func isOwnName(path, name string) bool {
+	suffix, ours := strings.CutPrefix(filepath.Base(name), filepath.Base(path))
+	return sameFolder(path, name) && (ours && ownSuffix.MatchString(suffix) || filepath.Base(name) == keyName)
+}
+
+func sameFolder(a, b string) bool {
+	folder, err := os.Stat(filepath.Dir(a))
+	other, otherErr := os.Stat(filepath.Dir(b))
+	return err == nil && otherErr == nil && os.SameFile(folder, other)
 }
 
 // copyFiles copies a backup, and the WAL beside it where somebody copied the files of a database by hand. The originals are
@@ -169,6 +201,9 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	}
 	if err == nil {
 		err = checkPages(ctx, pool, `PRAGMA integrity_check(1)`)
+	}
+	if sqliteErr := (sqlite3.Error{}); errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
+		return fmt.Errorf("%s is not a SQLite database; give a file that porchlight backup wrote", from)
 	}
 	if err != nil {
 		return fmt.Errorf("%s is damaged (%w); take an older backup", from, err)

@@ -75,6 +75,7 @@ func TestBackupRefuses(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	empty := filepath.Join(t.TempDir(), "porchlight.db")
+	copied := c.backup()
 	taken := filepath.Join(t.TempDir(), "taken.db")
 	if err := os.WriteFile(taken, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
@@ -85,6 +86,13 @@ func TestBackupRefuses(t *testing.T) {
 	}{
 		"a file that exists":       {c.options.Path, taken, []string{taken, "exists"}},
 		"a folder that is missing": {c.options.Path, filepath.Join(taken+"s", "backup.db"), []string{taken + "s"}},
+		"the WAL's name":           {copied, copied + "-wal", []string{"uses itself"}},
+		"the index's name":         {copied, copied + "-shm", []string{"uses itself"}},
+		"the journal's name":       {copied, copied + "-journal", []string{"uses itself"}},
+		"the lock's name":          {copied, copied + ".lock", []string{"uses itself"}},
+		"a restore's name":         {copied, copied + ".restoring", []string{"uses itself"}},
+		"a migration's name":       {copied, copied + ".version-7", []string{"uses itself"}},
+		"the key's name":           {copied, filepath.Join(filepath.Dir(copied), "porchlight.key"), []string{"uses itself"}},
 		"no database":              {empty, filepath.Join(t.TempDir(), "backup.db"), []string{empty, "--data"}},
 	} {
 		if _, err := db.Backup(t.Context(), db.Options{Path: test.path}, test.to); err == nil {
@@ -96,6 +104,9 @@ func TestBackupRefuses(t *testing.T) {
 				}
 			}
 		}
+	}
+	if beside := folder(t, copied); len(beside) != 1 {
+		t.Errorf("beside the database lie %q", beside)
 	}
 	if string(read(t, taken)) != "mine" {
 		t.Error("the file was overwritten")
@@ -233,7 +244,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"missing":         {filepath.Join(t.TempDir(), "none.db"), "none.db"},
 		"empty":           {file(nil), "not a backup"},
 		"a folder":        {t.TempDir(), "not a backup"},
-		"garbage":         {file(bytes.Repeat([]byte("dear diary, "), 1000)), "damaged"},
+		"garbage":         {file(bytes.Repeat([]byte("dear diary, "), 1000)), "not a SQLite database"},
 		"cut short":       {file(read(t, good)[:20000]), "damaged"},
 		"holed":           {file(holed), "damaged"},
 		"fails the check": {unchecked, "damaged"},
@@ -249,6 +260,22 @@ func TestRestoreRefuses(t *testing.T) {
 			if left != options.Path+".lock" {
 				t.Errorf("%s: it left %s", name, left)
 			}
+		}
+	}
+	// Nor beside the journal of another database, nor from the file that a restore writes itself.
+	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db")}
+	for path, from := range map[string]string{options.Path + "-journal": good, options.Path + ".restoring": options.Path + ".restoring"} {
+		if err := os.WriteFile(path, read(t, good), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Restore(t.Context(), options, from); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if left := folder(t, options.Path); len(left) != 1 || left[0] != path {
+			t.Errorf("%s: the folder holds %q", path, left)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
 		}
 	}
 	// Never over a database.

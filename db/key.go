@@ -29,10 +29,12 @@ func (k serverKey) derive(purpose string) []byte {
 	return key
 }
 
+const keyName = "porchlight.key"
+
 // openServerKey reads the key file of the folder, and makes it first if it is missing. It never replaces one: what
 // was encrypted or signed under the old key would be lost.
 func openServerKey(folder string) (serverKey, error) {
-	path := filepath.Join(folder, "porchlight.key")
+	path := filepath.Join(folder, keyName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeServerKey(path); err != nil {
