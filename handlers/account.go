@@ -17,7 +17,7 @@ type accountPage struct {
 	EndOthers  bool
 	DeleteForm form
 	Delete     field
-	Confirming bool // the person asked to delete the account and is asked once more
+	Confirming bool // the page asks to confirm the deletion
 }
 
 func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
@@ -38,7 +38,7 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	return c.Render("account/index", p)
 }
 
-// changePassword keeps this browser signed in, under a new token.
+// changePassword keeps this browser signed in, with a new token.
 func (h *handler) changePassword(c *fiber.Ctx) error {
 	body, err := readForm(c)
 	if err != nil {
@@ -67,14 +67,15 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 	return c.Redirect("/account?done=password", fiber.StatusSeeOther)
 }
 
-// logFailedCheck logs that somebody who is signed in gave a wrong password: a stranger at an unattended browser, perhaps.
+// logFailedCheck logs a wrong password from a live session. Somebody else may be using an unattended browser.
 func (h *handler) logFailedCheck(c *fiber.Ctx) {
 	session, ip := currentSession(c), h.clientIP(c)
 	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip),
 		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 
-// deleteAccount asks once more where no script did. It asks for the password again then, since a page keeps none.
+// deleteAccount asks for confirmation if the page's script has not. It then asks for the password again, because pages never contain
+// one.
 func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	body, err := readForm(c)
 	if err != nil {
@@ -94,7 +95,8 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
 		return refuse(c, "account/delete", p)
 	case errors.Is(err, db.ErrLastAdmin):
-		p.DeleteForm.Error = "You are the last administrator. Whoever runs this server can make another one, or delete this account, with the porchlight command."
+		p.DeleteForm.Error = "You are the last administrator. Whoever runs this server can make another one, or delete this account, " +
+			"with the porchlight command."
 		return refuse(c, "account/delete", p)
 	case err != nil:
 		return err

@@ -8,14 +8,14 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// clientIP is the client's address: the peer's, or what trusted proxies say of it.
+// clientIP returns the client's address: the peer's or, behind trusted proxies, the one they report.
 func (h *handler) clientIP(c *fiber.Ctx) string {
 	client, _ := h.client(c)
 	return client.String()
 }
 
-// client is the client's address, and how many addresses of X-Forwarded-For were believed for it. They are read from the
-// right, past the trusted proxies, since everything left of that is the client's own writing.
+// client returns the client's address, and how many addresses of X-Forwarded-For were believed. They are read from the right, past
+// the trusted proxies, because the client can write everything further left.
 func (h *handler) client(c *fiber.Ctx) (address netip.Addr, believed int) {
 	address = peerAddress(c)
 	if !h.trusts(address) {
@@ -35,7 +35,7 @@ func (h *handler) client(c *fiber.Ctx) (address netip.Addr, believed int) {
 	return address, believed
 }
 
-// forwardedFor are the addresses in X-Forwarded-For, as they stand there.
+// forwardedFor returns the addresses in X-Forwarded-For, in their order there.
 func forwardedFor(c *fiber.Ctx) []string {
 	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
 	for i, hop := range hops {
@@ -44,7 +44,7 @@ func forwardedFor(c *fiber.Ctx) []string {
 	return hops
 }
 
-// requestOrigin is the scheme and host that the client asked for, as far as a trusted proxy can tell.
+// requestOrigin returns the scheme and host of the request, as reported by a trusted proxy if there is one.
 func (h *handler) requestOrigin(c *fiber.Ctx) string {
 	scheme, host := strings.ToLower(h.scheme(c).value), strings.ToLower(h.host(c).value)
 	switch scheme {
@@ -56,33 +56,33 @@ func (h *handler) requestOrigin(c *fiber.Ctx) string {
 	return scheme + "://" + host
 }
 
-// told is something about a request, and the header that told it; "" is the connection itself.
-type told struct{ value, header string }
+// reported is a fact about a request, and the header that it comes from; "" for the connection itself.
+type reported struct{ value, header string }
 
-func (h *handler) scheme(c *fiber.Ctx) told {
+func (h *handler) scheme(c *fiber.Ctx) reported {
 	if forwarded := h.forwarded(c, fiber.HeaderXForwardedProto); forwarded.value != "" {
 		return forwarded
 	}
-	return told{"http", ""}
+	return reported{"http", ""}
 }
 
-func (h *handler) host(c *fiber.Ctx) told {
+func (h *handler) host(c *fiber.Ctx) reported {
 	if forwarded := h.forwarded(c, fiber.HeaderXForwardedHost); forwarded.value != "" {
 		return forwarded
 	}
-	return told{string(c.Request().Host()), fiber.HeaderHost}
+	return reported{string(c.Request().Host()), fiber.HeaderHost}
 }
 
-// forwarded is what a trusted proxy says in a header; of several proxies, what the outermost saw.
-func (h *handler) forwarded(c *fiber.Ctx, name string) told {
+// forwarded returns a forwarded header from a trusted proxy. If there are several proxies, the outermost counts.
+func (h *handler) forwarded(c *fiber.Ctx, name string) reported {
 	if !h.trusts(peerAddress(c)) {
-		return told{}
+		return reported{}
 	}
 	first, _, _ := strings.Cut(c.Get(name), ",")
-	return told{strings.TrimSpace(first), name}
+	return reported{strings.TrimSpace(first), name}
 }
 
-// trusts reports whether an address is a proxy's whose forwarded headers are believed.
+// trusts reports whether the peer is a proxy whose forwarded headers are believed.
 func (h *handler) trusts(peer netip.Addr) bool {
 	for _, proxies := range h.TrustedProxies {
 		if proxies.Contains(peer) {
@@ -92,7 +92,7 @@ func (h *handler) trusts(peer netip.Addr) bool {
 	return false
 }
 
-// warnOfProxy tells once of forwarded headers from a peer that is not trusted: most likely a proxy nobody named.
+// warnOfProxy logs, once, that a peer that is not trusted sent forwarded headers: most likely --trusted-proxies is not set.
 func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 	if !h.warnedOfProxy.Load() && hasForwarded(c) && !h.trusts(peerAddress(c)) && h.warnedOfProxy.CompareAndSwap(false, true) {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
@@ -102,7 +102,8 @@ func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 
 func hasForwarded(c *fiber.Ctx) bool {
 	header := &c.Request().Header
-	return len(header.Peek(fiber.HeaderXForwardedFor))+len(header.Peek(fiber.HeaderXForwardedHost))+len(header.Peek(fiber.HeaderXForwardedProto)) > 0
+	return len(header.Peek(fiber.HeaderXForwardedFor)) > 0 || len(header.Peek(fiber.HeaderXForwardedHost)) > 0 ||
+		len(header.Peek(fiber.HeaderXForwardedProto)) > 0
 }
 
 func peerAddress(c *fiber.Ctx) netip.Addr {
@@ -122,7 +123,7 @@ func parseAddress(text string) (netip.Addr, error) {
 	return at.Unmap().WithZone(""), err
 }
 
-// headerValues are all values of a header that may come more than once.
+// headerValues returns all values of a header that may be repeated.
 func headerValues(c *fiber.Ctx, name string) (values []string) {
 	for _, value := range c.Request().Header.PeekAll(name) {
 		values = append(values, string(value))

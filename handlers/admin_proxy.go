@@ -8,11 +8,11 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// proxyPage tells an administrator what is believed about the very request that asks for it.
+// proxyPage shows an administrator what Porchlight believes about the request for the page itself.
 type proxyPage struct {
 	page
 	Peer      string // who connected
-	Told      bool   // it is trusted, and told the client's address
+	Told      bool   // it is trusted, and reported the client's address
 	Trusted   bool   // by --trusted-proxies
 	Ignored   bool   // it sent forwarded headers, and is not trusted
 	Elsewhere bool   // the request came to another address than the public one
@@ -22,10 +22,10 @@ type proxyPage struct {
 	Settings  []fact
 }
 
-// fact is a value with its name, and what is to be said of it.
+// fact is a value with its name and a note.
 type fact struct{ Name, Value, Note string }
 
-// requireAdmin lets only administrators pass.
+// requireAdmin rejects everyone but administrators.
 func requireAdmin(c *fiber.Ctx) error {
 	if !currentSession(c).IsAdmin {
 		return problem{fiber.StatusForbidden, "Only an administrator can see this."}
@@ -46,16 +46,22 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 		page: h.pageFor(c, "Your reverse proxy"), Peer: peer.String(), Trusted: h.trusts(peer), OnlyIP: onlyIP,
 		Ignored:   hasForwarded(c) && !h.trusts(peer),
 		Elsewhere: h.requestOrigin(c) != h.origin,
-		Settings:  []fact{{Name: "--url", Value: h.origin}, {Name: "--cookie-domain", Value: h.CookieDomain}, {Name: "--trusted-proxies", Value: joinPrefixes(h.TrustedProxies)}},
+		Settings: []fact{
+			{Name: "--url", Value: h.origin},
+			{Name: "--cookie-domain", Value: h.CookieDomain},
+			{Name: "--trusted-proxies", Value: joinPrefixes(h.TrustedProxies)},
+		},
 	}
 	client, hops := h.client(c)
 	p.Told = hops > 0
-	from := told{client.String(), ""}
+	from := reported{client.String(), ""}
 	if hops > 0 {
 		from.header = fiber.HeaderXForwardedFor
 	}
 	p.Beliefs = []fact{p.belief("Client address", from), p.belief("Scheme", h.scheme(c)), p.belief("Host", h.host(c))}
-	for _, name := range []string{fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-IP", "Forwarded"} {
+	for _, name := range []string{
+		fiber.HeaderHost, fiber.HeaderXForwardedFor, fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Real-IP", "Forwarded",
+	} {
 		if value := strings.Join(headerValues(c, name), ", "); value != "" {
 			p.Headers = append(p.Headers, fact{name, value, p.verdict(c, name, hops)})
 		}
@@ -63,14 +69,14 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 	return c.Render("admin/proxy", p)
 }
 
-func (p proxyPage) belief(name string, t told) fact {
+func (p proxyPage) belief(name string, t reported) fact {
 	if t.header == "" {
 		return fact{name, t.value, "from the connection itself"}
 	}
 	return fact{name, t.value, "from " + t.header + ", which " + p.Peer + " sent"}
 }
 
-// verdict says what was made of a header.
+// verdict describes how a header was used.
 func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 	switch {
 	case name == fiber.HeaderHost:

@@ -15,7 +15,7 @@ import (
 	"porchlight/public"
 )
 
-// asset is a static file: built in, named by its content, compressed once.
+// asset is a static file. It is built in, and compressed once.
 type asset struct {
 	kind    string
 	body    []byte
@@ -40,7 +40,7 @@ var assets = sync.OnceValue(func() map[string]asset {
 	return all
 })
 
-// kindOf names the types itself: what the system's tables say differs from machine to machine.
+// kindOf returns the Content-Type. It does not use package mime, whose tables differ from machine to machine.
 func kindOf(name string) string {
 	switch path.Ext(name) {
 	case ".css":
@@ -63,12 +63,12 @@ func compress(body []byte) []byte {
 	return out.Bytes()
 }
 
-// assetURL is where a page finds a static file; the address changes with the content, so browsers may keep it.
+// assetURL returns the address of a static file. It changes with the content, so browsers may cache the file forever.
 func assetURL(name string) string { return "/public/" + name + "?v=" + assets()[name].version }
 
 func showAsset(c *fiber.Ctx) error { return sendAsset(c, c.Params("*")) }
 
-// showIcon serves the icon where browsers look by themselves.
+// showIcon serves the icon where browsers look for it by default.
 func showIcon(c *fiber.Ctx) error { return sendAsset(c, "favicon.ico") }
 
 func sendAsset(c *fiber.Ctx, name string) error {

@@ -14,7 +14,7 @@ import (
 	"porchlight/db"
 )
 
-// maxTokens bounds how many tokens of one request are looked up. A browser holds one of ours; the rest are planted.
+// maxTokens is how many tokens of one request are looked up. A browser has one of ours; the rest are planted.
 const maxTokens = 16
 
 // tokens returns the values of our cookie that could be tokens, each once and at most maxTokens of them. crowded reports whether
@@ -32,7 +32,7 @@ func (h *handler) tokens(c *fiber.Ctx) (tokens []string, crowded bool) {
 	return tokens, false
 }
 
-// errPlantedCookie is a db.ErrNotFound: some of the cookies must come from another site, and nobody can say which.
+// errPlantedCookie is a db.ErrNotFound: some of the cookies come from another site, and it is unknown which.
 var errPlantedCookie = fmt.Errorf("planted cookies: %w", db.ErrNotFound)
 
 // findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound when there is none, and
@@ -73,8 +73,8 @@ func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(s
 
 const sessionKey = "session"
 
-// requireSession lets only signed-in requests pass. It deletes planted cookies right here: one for this path alone never reaches
-// the sign-in page, which would send the person back and forth.
+// requireSession rejects requests without a session. It deletes planted cookies here rather than on the sign-in page: a cookie that
+// is limited to this path is not sent there, and the two would redirect to each other forever.
 func (h *handler) requireSession(c *fiber.Ctx) error {
 	session, _, err := h.findSession(c)
 	if errors.Is(err, errPlantedCookie) {
@@ -90,7 +90,7 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// currentSession is the session that requireSession found.
+// currentSession returns the session that requireSession found.
 func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
 
 func (h *handler) noteActivity(c *fiber.Ctx) error {
@@ -98,8 +98,8 @@ func (h *handler) noteActivity(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// answerNotSignedIn sends a person to the sign-in page and from there back, and gives a script 401. It leaves our cookie alone:
-// the sign-in page clears it and says why.
+// answerNotSignedIn redirects a person to the sign-in page, which leads back here, and answers a script 401. It does not clear our
+// cookie: the sign-in page does so and says why.
 func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return problem{fiber.StatusUnauthorized, "Not signed in."}
@@ -124,8 +124,8 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	return c.Redirect(signIn, fiber.StatusSeeOther)
 }
 
-// startSession signs the user in on this client under a new token. Whatever live sessions the client's cookies named end, so
-// planted ones are dead from here on.
+// startSession signs the user in with a new token. Every live session that the client's cookies name ends, including those of
+// planted cookies.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	brought, _ := h.tokens(c)
 	device := h.deviceOf(c)
@@ -140,8 +140,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	return nil
 }
 
-// setCookie hands the token over; this is the only way in which it ever leaves. On a shared computer the cookie
-// ends with the browser.
+// setCookie sends the token to the client. Nothing else ever sends it. On a shared computer the cookie ends with the browser.
 func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	cookie := h.cookie(token)
 	if !session.Shared {
@@ -151,7 +150,7 @@ func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	c.Cookie(cookie)
 }
 
-// clearCookie deletes the session cookie and, where the client sent several of its name, the others too.
+// clearCookie deletes the session cookie and, if the client sent several of that name, the others too.
 func (h *handler) clearCookie(c *fiber.Ctx) {
 	cookie := h.cookie("")
 	cookie.Expires = time.Unix(0, 0)
@@ -160,12 +159,12 @@ func (h *handler) clearCookie(c *fiber.Ctx) {
 	switch {
 	case h.sentSeveral(c):
 		h.clearForeignCookies(c, h.ownHost, requestPath(c))
-	case h.CookieDomain != "" && !h.secure(): // one from before there was a cookie domain has the same name
+	case h.CookieDomain != "" && !h.secure(): // a cookie set before --cookie-domain was has the same name
 		h.clearCookieAt(c, "", "/")
 	}
 }
 
-// sentSeveral reports whether the client sent two different values of our cookie, whatever they are.
+// sentSeveral reports whether the client sent two different values of our cookie, valid or not.
 func (h *handler) sentSeveral(c *fiber.Ctx) bool {
 	var first []byte
 	for name, value := range c.Request().Header.Cookies() {
@@ -181,5 +180,8 @@ func (h *handler) sentSeveral(c *fiber.Ctx) bool {
 }
 
 func (h *handler) cookie(value string) *fiber.Cookie {
-	return &fiber.Cookie{Name: h.cookieName, Value: value, Path: "/", Domain: h.CookieDomain, HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure()}
+	return &fiber.Cookie{
+		Name: h.cookieName, Value: value, Path: "/", Domain: h.CookieDomain,
+		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure(),
+	}
 }

@@ -16,7 +16,7 @@ const userAgentMax = 512
 
 func userAgentOf(c *fiber.Ctx) string { return cutUserAgent(c.Get(fiber.HeaderUserAgent)) }
 
-// deviceOf is what the User-Agent of somebody who signs in tells of the device.
+// deviceOf describes the device of a client that signs in.
 func (h *handler) deviceOf(c *fiber.Ctx) device { return h.devices().name(userAgentOf(c)) }
 
 // signInClient is where the request comes from. The User-Agent is parsed when the name of the device is first asked for, and not
@@ -30,14 +30,14 @@ func cutUserAgent(userAgent string) string {
 	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")
 }
 
-// device is what a User-Agent tells of a device.
+// device describes the device behind a User-Agent.
 type device struct {
 	Name string // "Firefox on Windows", "curl", "Unknown device"
 	Kind string // desktop, phone, tablet, terminal or unknown
 }
 
-// deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms for one that is made for it;
-// more of those at once would slow down everybody's requests.
+// deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms if the User-Agent is crafted for
+// it. Several of those at once would slow down everybody's requests.
 type deviceNamer struct {
 	parse   func(userAgent string) *uaparser.Client
 	parsing chan struct{}
@@ -47,12 +47,12 @@ func newDeviceNamer() deviceNamer {
 	return deviceNamer{userAgentParser().Parse, make(chan struct{}, 1)}
 }
 
-// userAgentParser takes some 50 ms and 10 MB, so the process has only one. The patterns for makes and models of devices, which
-// are most of them, are left out: no name needs them.
+// userAgentParser takes about 50 ms and 10 MB, so the process has only one. It omits the patterns for makes and models of devices,
+// which are most of them, because no name uses them.
 var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 	var patterns uaparser.RegexDefinitions
 	if err := yaml.Unmarshal(uaparser.DefinitionYaml, &patterns); err != nil {
-		panic(err) // they are built in
+		panic(err) // the patterns are built in
 	}
 	patterns.Device = nil
 	parser, err := uaparser.New(
@@ -67,7 +67,7 @@ var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 
 var unknownDevice = device{"Unknown device", "unknown"}
 
-// nameUnlessBusy is name for a sign-in that failed. Those can come in any number, so they do not wait for a parse.
+// nameUnlessBusy is name for failed sign-ins. There can be any number of them, so they do not wait for a parse.
 func (n deviceNamer) nameUnlessBusy(userAgent string) device {
 	select {
 	case n.parsing <- struct{}{}:
@@ -78,14 +78,14 @@ func (n deviceNamer) nameUnlessBusy(userAgent string) device {
 	}
 }
 
-// name waits for its turn to parse. Only those who gave a right password wait here.
+// name waits for its turn to parse. Only sign-ins with the right password wait here.
 func (n deviceNamer) name(userAgent string) device {
 	n.parsing <- struct{}{}
 	defer func() { <-n.parsing }()
 	return n.describe(userAgent)
 }
 
-// describe makes a name that a person recognises. Versions are left out: browsers freeze or forge them (Windows 11 says 10,
+// describe returns a name that a person recognises. It omits versions, because browsers freeze or forge them (Windows 11 says 10,
 // macOS 10.15.7, Android "10; K").
 func (n deviceNamer) describe(userAgent string) device {
 	if userAgent == "" {
@@ -94,7 +94,7 @@ func (n deviceNamer) describe(userAgent string) device {
 	client := n.parse(userAgent)
 	browser, system := browserName(client.UserAgent.Family), systemName(client.Os.Family, userAgent)
 	kind := kindOfDevice(system, userAgent)
-	// Browsers all claim to be Mozilla. What does not is a tool, or an app, where the parser can only guess the browser.
+	// Every browser claims to be Mozilla. Anything else is a tool or an app, whose browser the parser can only guess.
 	if browser != "" && !strings.HasPrefix(userAgent, "Mozilla/") && !strings.HasPrefix(userAgent, "Opera/") {
 		if kind != "phone" && kind != "tablet" {
 			return device{browser, "terminal"}
@@ -112,7 +112,7 @@ func (n deviceNamer) describe(userAgent string) device {
 	return unknownDevice
 }
 
-// browserNames are the families that people know under another name.
+// browserNames are the names of families that people know by another one.
 var browserNames = map[string]string{
 	"Other":                      "",
 	"Android":                    "Android Browser",
@@ -162,7 +162,7 @@ func kindOfDevice(system, userAgent string) string {
 	case "iPad":
 		return "tablet"
 	case "Android":
-		if strings.Contains(userAgent, "Mobile") { // Google's rule: a tablet leaves it out
+		if strings.Contains(userAgent, "Mobile") { // Google's rule: tablets omit it
 			return "phone"
 		}
 		return "tablet"
@@ -172,7 +172,7 @@ func kindOfDevice(system, userAgent string) string {
 	return "desktop"
 }
 
-// plain keeps what a name needs. Some families are cut out of the User-Agent itself, so they can hold anything.
+// plain removes everything that a name does not need. Some families are parts of the User-Agent, so they can contain anything.
 func plain(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {

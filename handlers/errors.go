@@ -13,7 +13,7 @@ import (
 	"porchlight/db"
 )
 
-// problem is an error whose message is meant for the person, or script, that asked.
+// problem is an error whose message is shown to the client.
 type problem struct {
 	status  int
 	message string
@@ -21,8 +21,8 @@ type problem struct {
 
 func (p problem) Error() string { return fmt.Sprintf("%d %s", p.status, p.message) }
 
-// generic are the messages of those errors that have none of their own. What the router or the server says of a
-// request is never shown: it can hold the request's headers, and the token with them.
+// generic are the messages for errors without one of their own. The text of an error from the router or the server is never
+// shown: it can contain the request's headers, and with them the token.
 var generic = map[int]string{
 	fiber.StatusBadRequest:                  "This request cannot be understood.",
 	fiber.StatusForbidden:                   "This page is out of date. Reload it and try again.",
@@ -37,12 +37,12 @@ var generic = map[int]string{
 
 // describe turns an error into a status and a message.
 func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string) {
-	var told problem
+	var known problem
 	var routed *fiber.Error
 	var throttled db.Throttled
 	switch {
-	case errors.As(err, &told):
-		return told.status, told.message
+	case errors.As(err, &known):
+		return known.status, known.message
 	case errors.As(err, &throttled):
 		ip := h.clientIP(c)
 		h.logLimited(slog.LevelWarn, "too many attempts", networkOf(ip), "path", c.Path(), "ip", ip)
@@ -50,7 +50,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusTooManyRequests, tooManyAttempts(throttled)
 	case errors.Is(err, db.ErrNotFound):
 		status = fiber.StatusNotFound
-	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted while it signed in
+	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted during the request
 		return fiber.StatusUnprocessableEntity, wrongPassword
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")
@@ -61,7 +61,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 			"The server can't write its data. Your change may or may not have been saved. Check again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
-		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // proxies ask again and again
+		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // proxies ask many times a second
 		status = fiber.StatusServiceUnavailable
 	case errors.As(err, &routed):
 		status = routed.Code
@@ -76,7 +76,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	return status, message
 }
 
-// tooManyAttempts is "Too many attempts. Try again in 4 minutes.", unless time alone does not help.
+// tooManyAttempts returns the message for a throttled request, such as "Too many attempts. Try again in 4 minutes."
 func tooManyAttempts(throttled db.Throttled) string {
 	if throttled.Locked {
 		return "Too many wrong passwords in a row. Ask whoever runs this server for an invitation link."
@@ -87,14 +87,14 @@ func tooManyAttempts(throttled db.Throttled) string {
 	return "Too many attempts. Try again in 1 minute."
 }
 
-// errorPage has the message as its title; of a long one, the first sentence.
+// errorPage has the message as its title, or only its first sentence if it is long.
 type errorPage struct {
 	page
 	Text string
 }
 
-// answerError is the one place where errors become answers: JSON for scripts, a line for htmx, else a page. It sets
-// the security headers too, since what is too large never meets the middleware.
+// answerError is the one place where errors become responses: JSON for scripts, a line for htmx, else a page. It also sets the
+// security headers, because a request that is too large never reaches the middleware.
 func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	h.writeSecurityHeaders(c)
 	if errors.Is(err, db.ErrSessionEnded) {
@@ -105,7 +105,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	status, message := h.describe(c, err)
 	c.Status(status)
 	switch {
-	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // of that, the path is not known
+	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // its path is unknown
 		title := "You cannot be let in just now"
 		if status == fiber.StatusForbidden || status == fiber.StatusNotFound {
 			title = "The way in is not set up right"
@@ -127,10 +127,10 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	return c.Render("errors/index", p)
 }
 
-// isHTMX reports whether htmx asks, for a fragment.
+// isHTMX reports whether the request comes from htmx, which wants a fragment.
 func isHTMX(c *fiber.Ctx) bool { return c.Get("HX-Request") == "true" }
 
-// isAPI reports whether the answer is JSON, errors included.
+// isAPI reports whether the response is JSON, errors included.
 func isAPI(c *fiber.Ctx) bool {
 	switch path := c.Path(); {
 	case path == healthPath, path == apiPath, strings.HasPrefix(path, apiPath+"/"):
@@ -141,7 +141,7 @@ func isAPI(c *fiber.Ctx) bool {
 	return false
 }
 
-// acceptsHTML reports whether the client names text/html, as browsers do; */* is what scripts send.
+// acceptsHTML reports whether the client accepts text/html by name, as browsers do. Scripts send */*.
 func acceptsHTML(c *fiber.Ctx) bool {
 	for _, accepted := range strings.Split(c.Get(fiber.HeaderAccept), ",") {
 		kind, _, _ := strings.Cut(accepted, ";")

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// apiActivity is what happened to an account, as the API tells it.
+// apiActivity is an event of an account's activity in JSON.
 type apiActivity struct {
 	ID         int64  `json:"id"`
 	Kind       string `json:"kind"`
@@ -22,10 +22,12 @@ type apiActivity struct {
 }
 
 func newAPIActivity(a db.Activity) apiActivity {
-	return apiActivity{ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count}
+	return apiActivity{
+		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
+	}
 }
 
-// exportedAccount and exportedSession are what is kept about a user, but for the secrets: no hash, no token.
+// exportedAccount and exportedSession are all that is stored about a user, except secrets: no hash, no token.
 type exportedAccount struct {
 	Username  string `json:"username"`
 	Email     string `json:"email"`
@@ -36,22 +38,22 @@ type exportedAccount struct {
 
 type exportedSession struct {
 	SessionJSON
-	DetectedName string `json:"detectedName"` // from the User-Agent, where the user gave another
+	DetectedName string `json:"detectedName"` // from the User-Agent, even if the user chose another name
 	DeviceKind   string `json:"deviceKind"`
 	UserAgent    string `json:"userAgent"`
 	Shared       bool   `json:"shared"`
 }
 
-// apiExport returns everything that is kept about the user. The activity can be long, so it is written as it is read.
+// apiExport returns everything that is stored about the user. The activity can be long, so it is written while it is read.
 //
-// Other sites may not cause it, though it is a GET: a sibling app's request carries the cookie, would put everything about the
-// person into their downloads, and leaves a line in their activity.
+// Although it is a GET, other sites may not request it: a sibling app's request carries the cookie, and would save the file among
+// the person's downloads and add to their activity.
 func (h *handler) apiExport(c *fiber.Ctx) error {
 	if fetchedFromElsewhere(c) {
 		return problem{fiber.StatusForbidden, "Another site asked for this download. Open your account page and download it there."}
 	}
 	current := currentSession(c)
-	if c.Method() == fiber.MethodGet { // HEAD hands nothing out
+	if c.Method() == fiber.MethodGet { // HEAD sends nothing
 		if err := h.Store.RecordExport(c.UserContext(), current); err != nil {
 			return err
 		}
@@ -66,9 +68,11 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	}
 	kept := []exportedSession{}
 	for _, session := range sessions {
-		kept = append(kept, exportedSession{sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared})
+		kept = append(kept, exportedSession{
+			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared,
+		})
 	}
-	ctx, log := c.UserContext(), h.Log // the request is gone when the body is written
+	ctx, log := c.UserContext(), h.Log // c is invalid when the body is written
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)}
@@ -83,12 +87,14 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	return nil
 }
 
-// exportBatch is how much activity is read at a time: a client that reads slowly must not hold the database meanwhile.
+// exportBatch is how many events are read at a time. A slow client must not keep a query open.
 const exportBatch = 500
 
-// writeExport writes one JSON object, its last list batch by batch. When that breaks off the object has no end, so nobody
-// takes half for all.
-func writeExport(w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(before int64) ([]db.Activity, error)) error {
+// writeExport writes one JSON object, its last list in batches. If that fails halfway, the object is incomplete, so it cannot be
+// mistaken for the whole.
+func writeExport(
+	w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(before int64) ([]db.Activity, error),
+) error {
 	head, err := json.Marshal(struct {
 		Account  exportedAccount   `json:"account"`
 		Sessions []exportedSession `json:"sessions"`
@@ -97,7 +103,7 @@ func writeExport(w *bufio.Writer, account exportedAccount, sessions []exportedSe
 	if err != nil {
 		return err
 	}
-	w.Write(head[:len(head)-1]) // the object goes on; bufio keeps the first error for Flush
+	w.Write(head[:len(head)-1]) // without the closing brace; bufio keeps the first error for Flush
 	w.WriteString(`,"activity":[`)
 	for before, separator := int64(0), ""; ; {
 		batch, err := activity(before)

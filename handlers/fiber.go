@@ -8,11 +8,11 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// This file holds what works around Fiber and fasthttp.
+// This file works around Fiber and fasthttp.
 
-// routeEveryMethod lets a method that the router does not know pass as TRACE, which is refused everywhere but at /auth/*, where
-// the question's own method does not matter. The router itself would answer it before any middleware, without the headers that go
-// with every answer; a list of methods would never be whole.
+// routeEveryMethod routes a method that the router does not know as TRACE, which is refused everywhere but at /auth/*, where the
+// method of the auth check itself does not matter. The router would answer it before any middleware, and so without the security
+// headers. A longer list of methods would never be complete.
 func routeEveryMethod(app *fiber.App) {
 	route := app.Handler()
 	app.Server().Handler = func(ctx *fasthttp.RequestCtx) {
@@ -23,8 +23,8 @@ func routeEveryMethod(app *fiber.App) {
 	}
 }
 
-// renderOnce renders something before anybody asks: the first time, Fiber fills a list of its own without a lock, and two first
-// requests at once would race for it.
+// renderOnce renders something before the first request. The first Render fills a list without a lock, so two first requests at the
+// same time would race.
 func renderOnce(app *fiber.App) {
 	c := app.AcquireCtx(new(fasthttp.RequestCtx))
 	defer app.ReleaseCtx(c)
@@ -33,16 +33,16 @@ func renderOnce(app *fiber.App) {
 	}
 }
 
-// rejectAmbiguousLength ends the connection after a request whose length is told in two ways (RFC 9112, 6.3): a proxy in front may
-// have read another request in it.
+// rejectAmbiguousLength closes the connection after a request that states its length twice (RFC 9112, 6.3): a proxy in front may
+// have seen two requests in it.
 func rejectAmbiguousLength(c *fiber.Ctx) error {
-	told := 0
+	lengths := 0
 	for line := range bytes.SplitSeq(c.Request().Header.RawHeaders(), []byte("\n")) {
 		if startsWith(line, "transfer-encoding") || startsWith(line, "content-length") {
-			told++
+			lengths++
 		}
 	}
-	if told > 1 {
+	if lengths > 1 {
 		c.Context().SetConnectionClose()
 		return fiber.ErrBadRequest
 	}
@@ -53,7 +53,7 @@ func startsWith(line []byte, name string) bool {
 	return len(line) > len(name) && line[0]|0x20 == name[0] && bytes.EqualFold(line[:len(name)], []byte(name))
 }
 
-// rejectCompressedBody keeps bodies as small as they look: Fiber would unpack 64 KB to any size, before anybody signed in.
+// rejectCompressedBody keeps Fiber from unpacking a body of 64 KB to any size, for anyone.
 func rejectCompressedBody(c *fiber.Ctx) error {
 	if len(c.Request().Header.Peek(fiber.HeaderContentEncoding)) > 0 {
 		return problem{fiber.StatusUnsupportedMediaType, "Send the body as it is, not compressed."}

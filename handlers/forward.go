@@ -13,12 +13,12 @@ import (
 	"porchlight/db"
 )
 
-// This file owns forward auth: a reverse proxy asks about every request to an app whether its session is alive, and passes
-// the request on only when it is. The proxy's question carries the headers of the client's request.
+// This file owns forward auth: for every request to an app, a reverse proxy asks whether it may pass. Such an auth check carries the
+// headers of the client's request.
 
-// answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which hand a refusal to the client as it is.
+// answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which pass a refusal to the client unchanged.
 func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
-	cookie := otherCookies(c) // before they are parsed, which changes them
+	cookie := otherCookies(c) // before they are parsed, because parsing changes them
 	err := h.answerAuthCheck(c, readForwarded, func(asked appRequest, location string) error {
 		status := fiber.StatusFound
 		if asked.method != fiber.MethodGet && asked.method != fiber.MethodHead {
@@ -32,7 +32,7 @@ func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
 	return err
 }
 
-// answerNginxAuth answers nginx, which knows 401 and 403 alone and leaves it to its configuration to follow the Location.
+// answerNginxAuth answers nginx, which accepts only 401 and 403 as refusals. Its configuration redirects to the Location.
 func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 	if h.trusts(peerAddress(c)) && hasUnknownRemote(c) {
 		return problem{fiber.StatusForbidden,
@@ -44,7 +44,7 @@ func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 	})
 }
 
-// hasUnknownRemote reports whether the client sent a header that an app may take for one of Porchlight's. nginx passes on each
+// hasUnknownRemote reports whether the client sent a header that an app may take for one of Porchlight's. nginx passes on every
 // header that its configuration does not name, and it cannot name all that begin with Remote.
 func hasUnknownRemote(c *fiber.Ctx) bool {
 	for name := range c.Request().Header.All() {
@@ -58,8 +58,11 @@ func hasUnknownRemote(c *fiber.Ctx) bool {
 	return false
 }
 
-// verify answers a proxy's question. Whatever is in doubt is refused, and a client without a session leaves no trace.
-func (h *handler) answerAuthCheck(c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error) error {
+// answerAuthCheck refuses whatever is in doubt. A client without a session leaves no trace. read reads the request to the app from
+// the headers, and signIn sends the client to the sign-in page.
+func (h *handler) answerAuthCheck(
+	c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error,
+) error {
 	if !h.trusts(peerAddress(c)) {
 		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
 	}
@@ -92,14 +95,14 @@ func (h *handler) answerAuthCheck(c *fiber.Ctx, read func(*fiber.Ctx) (asked app
 	return nil
 }
 
-// rejectAuthCheck answers a question that shows a mistake in how the proxy, or this server, is set up. The log tells it once a
-// minute: a proxy may not show the answer.
+// rejectAuthCheck refuses an auth check because the proxy, or this server, is set up wrong. It also logs the reason, once a minute,
+// because a proxy may not show the response.
 func (h *handler) rejectAuthCheck(c *fiber.Ctx, reason string) error {
 	h.logLimited(slog.LevelWarn, "refused an auth check", reason, "reason", reason, "path", c.Path(), "peer", peerAddress(c).String())
 	return problem{fiber.StatusForbidden, reason}
 }
 
-// isOwnSignIn reports whether somebody is on the way to sign in: to be sent there would lead in a circle.
+// isOwnSignIn reports whether the request is for Porchlight's own sign-in page. A redirect to that page would be a loop.
 func (h *handler) isOwnSignIn(asked appRequest) bool {
 	path, _, _ := strings.Cut(asked.path, "?")
 	return path == signInPath && asked.site() == h.origin
@@ -108,7 +111,7 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 // findAppAccess is findSession for an app.
 func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
 	tokens, crowded := h.tokens(c)
-	if crowded || len(tokens) == 0 { // nothing to look up, and yet a stranger is not sent to sign in where nobody can
+	if crowded || len(tokens) == 0 { // nothing to look up, but nobody is sent to sign in while the database does not answer
 		if err := h.Store.Ping(); err != nil {
 			return db.AppAccess{}, err
 		}
@@ -123,8 +126,8 @@ func answerSignedOut(c *fiber.Ctx) error {
 	return c.Status(fiber.StatusUnauthorized).SendString("Not signed in.")
 }
 
-// signInFor is the sign-in page, and from there back. Where the address is too long for that, it leads back to the front page
-// of the app.
+// signInFor returns the address of the sign-in page, which leads back to the request or, if its address is too long, to the front
+// page of the app.
 func (h *handler) signInFor(asked appRequest) string {
 	if asked.scheme != h.URL.Scheme && h.secure() {
 		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "",
@@ -152,8 +155,8 @@ func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 	}
 }
 
-// otherCookies are the request's cookies without ours. A proxy that copies them to the app keeps the token from it, which
-// one bad app could use at all others.
+// otherCookies returns the request's cookies without ours. A proxy that copies them to the app thereby hides the token from it. With
+// the token, one bad app could act as the user in all others.
 func otherCookies(c *fiber.Ctx) (others []byte) {
 	for _, line := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
 		for pair := range bytes.SplitSeq(line, []byte(";")) {
@@ -170,22 +173,22 @@ func otherCookies(c *fiber.Ctx) (others []byte) {
 	return others
 }
 
-// isOurCookie knows the cookies of every setting: after a change of settings, the old ones are alive for a while.
+// isOurCookie reports whether a cookie has one of our names under any settings: browsers still have the old ones after a change.
 func isOurCookie(pair []byte) bool {
 	name, _, _ := bytes.Cut(bytes.ToLower(pair), []byte("="))
 	name = bytes.TrimPrefix(bytes.TrimPrefix(bytes.TrimSpace(name), []byte("__host-")), []byte("__secure-"))
 	return string(name) == "porchlight" || string(name) == "porchlight-device"
 }
 
-// refusalPage is shown under an app's own address, or a proxy's: no style sheet of ours is there.
+// refusalPage is shown under an app's address, where our style sheet is not available.
 type refusalPage struct {
 	Title   string
 	Text    string
-	User    string // who is signed in; "" is nobody, or it does not matter
-	SignOut string // the address of the page to sign out on
+	User    string // who is signed in; "" if nobody is, or if it does not matter
+	SignOut string // the address of the sign-out page
 }
 
-// deny answers somebody who is signed in and not let in at this host.
+// deny refuses a user who is signed in but may not open this host.
 func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.ID+" "+asked.host,
 		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.clientIP(c))

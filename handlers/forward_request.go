@@ -8,21 +8,21 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what a proxy's question says: which request to an app it is about, and who is behind it, a person or a script.
+// This file reads auth checks: which request to an app a check is about, and whether a person or a script sent it.
 
-// appRequest is the request to an app that a proxy asks about.
+// appRequest is the request to an app that an auth check is about.
 type appRequest struct {
 	method string
 	scheme string
-	host   string // as db.CanonicalHost gives it
-	port   string // "" where none is named
+	host   string // in db.CanonicalHost's form
+	port   string // "" if there is none
 	path   string // with the query
 }
 
-// opensSocket reports whether a WebSocket is to be opened.
+// opensSocket reports whether the request opens a WebSocket.
 func (r appRequest) opensSocket() bool { return r.scheme == "ws" || r.scheme == "wss" }
 
-// site is the app's scheme and host.
+// site returns the app's scheme and host.
 func (r appRequest) site() string {
 	host := r.host
 	if strings.Contains(host, ":") {
@@ -34,13 +34,13 @@ func (r appRequest) site() string {
 	return r.scheme + "://" + host
 }
 
-// The headers that tell of a request to an app: its method, scheme, host, and path with query.
+// The headers that describe the request to an app: its method, scheme, host, and path with query.
 var (
 	forwardedHeaders = [4]string{"X-Forwarded-Method", fiber.HeaderXForwardedProto, fiber.HeaderXForwardedHost, "X-Forwarded-Uri"}
 	originalHeaders  = [4]string{"X-Original-Method", "X-Original-URL", "X-Original-URL", "X-Original-URL"}
 )
 
-// readForwarded reads what Caddy and Traefik tell by themselves, and others when they are told to.
+// readForwarded reads the headers that Caddy and Traefik send by themselves, and that others can be configured to send.
 func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
 	var parts [4]string
 	for i, name := range forwardedHeaders {
@@ -49,7 +49,7 @@ func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
 	return newAppRequest(parts, forwardedHeaders)
 }
 
-// readOriginal reads what the sample for nginx has it tell.
+// readOriginal reads the headers that the sample configuration for nginx sends.
 func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
 	scheme, rest, _ := strings.Cut(onlyValue(c, "X-Original-URL"), "://")
 	authority, path := splitAuthority(rest)
@@ -59,7 +59,7 @@ func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
 	return newAppRequest([4]string{onlyValue(c, "X-Original-Method"), scheme, authority, path}, originalHeaders)
 }
 
-// newAppRequest checks the parts of a request. unclear names the header of the first that is missing or malformed.
+// newAppRequest checks the parts of a request. unclear is the first header that is missing or malformed.
 func newAppRequest(parts, headers [4]string) (asked appRequest, unclear string) {
 	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
 	isHost := false
@@ -77,7 +77,7 @@ func newAppRequest(parts, headers [4]string) (asked appRequest, unclear string) 
 	return r, ""
 }
 
-// onlyValue is the value of a header that comes once; "" where it is missing, or several could be meant.
+// onlyValue returns the value of a header, or "" unless there is exactly one.
 func onlyValue(c *fiber.Ctx, name string) string {
 	values := c.Request().Header.PeekAll(name)
 	if len(values) != 1 {
@@ -86,14 +86,14 @@ func onlyValue(c *fiber.Ctx, name string) string {
 	return string(values[0])
 }
 
-// isToken reports whether a text can be a method (RFC 9110, 5.6.2).
+// isToken reports whether a text is a valid method (RFC 9110, 5.6.2) of sensible length.
 func isToken(method string) bool {
 	return method != "" && len(method) <= 64 && !strings.ContainsFunc(method, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 	})
 }
 
-// navigates reports whether a person is looking at what comes back, so that the sign-in page can be shown.
+// navigates reports whether the response is shown to a person, so that it can be the sign-in page.
 func navigates(c *fiber.Ctx, asked appRequest) bool {
 	if asked.opensSocket() || asked.method == fiber.MethodOptions {
 		return false
@@ -104,14 +104,14 @@ func navigates(c *fiber.Ctx, asked appRequest) bool {
 	return acceptsHTML(c)
 }
 
-// isActivity reports whether the session's user did something. An app's polling is not, or a browser that was left open would never
-// fall idle; a client that does not say how it fetches is taken at its best.
+// isActivity reports whether the request counts as activity of the user. An app's polling does not, or an open tab would keep the
+// session from becoming idle. If the client does not send Sec-Fetch-Mode, the request counts.
 func isActivity(c *fiber.Ctx, asked appRequest) bool {
 	mode := c.Request().Header.Peek("Sec-Fetch-Mode")
 	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(asked.method)
 }
 
-// isSafe reports whether a method only reads, as IANA's registry of methods has it.
+// isSafe reports whether a method is safe according to IANA's registry of HTTP methods.
 func isSafe(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI":

@@ -14,12 +14,15 @@ type invitePage struct {
 	Form     form
 	Token    string
 	Username string
-	New      bool // a new account; else a new password for one that exists
+	New      bool // for a new account; otherwise for a new password of an existing one
 	Password field
 }
 
 func makeInvitePage(token string, invitation db.Invitation) invitePage {
-	p := invitePage{page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New, Password: newPasswordField("password", "Password")}
+	p := invitePage{
+		page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New,
+		Password: newPasswordField("password", "Password"),
+	}
 	if invitation.New {
 		p.Title = "Welcome"
 	}
@@ -27,8 +30,9 @@ func makeInvitePage(token string, invitation db.Invitation) invitePage {
 	return p
 }
 
-// errInvitation is one answer for a used, an old and a wrong link.
-var errInvitation = problem{fiber.StatusNotFound, "This invitation is not valid. It was used, or it is too old. Ask whoever runs this server for a new one."}
+// errInvitation is the same for used, expired and unknown links.
+var errInvitation = problem{fiber.StatusNotFound,
+	"This invitation is not valid. It was used, or it is too old. Ask whoever runs this server for a new one."}
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")
@@ -42,8 +46,8 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 	return c.Render("invite/index", makeInvitePage(token, invitation))
 }
 
-// refuseInvitation logs the attempt, because a token cannot be mistyped by accident. The token itself stays out of the log: it
-// may be good at another server, or be an old one of this user.
+// refuseInvitation logs the attempt, because nobody mistypes a token. It does not log the token, which may be valid on another
+// server.
 func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 	ip := h.clientIP(c)
 	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)
@@ -66,7 +70,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 	case errors.As(err, &invalid):
 		p := makeInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)
-		p.Form.Error = invalid["username"] + invalid["email"] // never both
+		p.Form.Error = invalid["username"] + invalid["email"] // at most one of them is set
 		return refuse(c, "invite/index", p)
 	case err != nil:
 		return err

@@ -8,14 +8,13 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// isJSON reports whether the body says that it is JSON.
+// isJSON reports whether the Content-Type is JSON.
 func isJSON(c *fiber.Ctx) bool {
 	kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	return kind == fiber.MIMEApplicationJSON
 }
 
-// requireJSON lets only requests pass whose body is empty or JSON. A form on another site can send neither without
-// the browser asking first.
+// requireJSON rejects bodies that are neither empty nor JSON. A form on another site cannot send JSON without a preflight request.
 func requireJSON(c *fiber.Ctx) error {
 	if err := requireJSONBody(c); err != nil {
 		return err
@@ -30,7 +29,7 @@ func requireJSONBody(c *fiber.Ctx) error {
 	return nil
 }
 
-// readJSON reads the body into to. Malformed is 400, another type than asked for 422; unknown keys are ignored.
+// readJSON reads the body into to. Malformed JSON is 400, and a value of the wrong type 422. Unknown keys are ignored.
 func readJSON(c *fiber.Ctx, to any) error {
 	if len(c.Body()) == 0 {
 		return nil

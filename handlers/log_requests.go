@@ -6,15 +6,15 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the line that a log at level debug has for each request.
+// This file logs each request at level debug.
 
-// loggedPathMax is how many bytes of a path are logged: a client can send 16 KB.
+// loggedPathMax is how many bytes of a path are logged. A client can send 16 KB.
 const loggedPathMax = 256
 
-// sessionIDKey is where an auth check leaves the id of the session, for logRequest only.
+// sessionIDKey is where an auth check stores the id of the session for logRequest.
 const sessionIDKey = "session id"
 
-// logRequest logs a request once it has its answer. Queries and headers can hold tokens, so neither is logged.
+// logRequest logs a request after it was answered. Queries and headers can contain tokens, so neither is logged.
 func (h *handler) logRequest(c *fiber.Ctx) error {
 	start := h.Now()
 	if err := c.Next(); err != nil {

@@ -20,10 +20,10 @@ type signInPage struct {
 	Password   field
 	Shared     bool
 	Next       string
-	App        string // the host that Next leads to; "" is this one
-	RightPlace string // where to sign in instead; "" where signing in works
+	App        string // the host that Next leads to; "" for this one
+	RightPlace string // the sign-in page at the public address; "" if this is it
 	NoUsers    bool   // nobody can sign in yet
-	SignUp     bool   // there is a page to make an account
+	SignUp     bool   // sign-up is open
 }
 
 func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
@@ -43,9 +43,8 @@ func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
 	}, err
 }
 
-// showSignIn sends those who are signed in where they wanted to go. An app that sent them here did not get the cookie: with
-// plain http, it may be from before there was a cookie domain, so they get it once more. Who was signed out is told so,
-// once: the cookie goes with that.
+// showSignIn redirects to next if the client is signed in. If its cookie names no live session, the page says that the device was
+// signed out, and clears the cookie, so that it says so once.
 func (h *handler) showSignIn(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
 	session, token, err := h.findSession(c)
@@ -67,8 +66,8 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	return c.Render("login/index", p)
 }
 
-// handCookieToApp mends what can have kept the app in next from seeing the session: a cookie from before there was a cookie domain,
-// with plain http, or a planted one that only the app's path carries.
+// handCookieToApp repairs what can hide the session from the app in next: with plain http, a cookie that was set before
+// --cookie-domain was, or a planted one that is limited to the app's path.
 func (h *handler) handCookieToApp(c *fiber.Ctx, next, token string, session db.Session) {
 	authority := appOf(next)
 	if authority == "" {
@@ -83,8 +82,8 @@ func (h *handler) handCookieToApp(c *fiber.Ctx, next, token string, session db.S
 	h.clearForeignCookies(c, host, path)
 }
 
-// rightPlace is the sign-in page at the public address when the request came to another one: there the browser would
-// not keep the cookie, or not send it.
+// rightPlace returns the sign-in page at the public address, or "" if the request came to that address. At another one, the browser
+// would not store the cookie, or not send it.
 func (h *handler) rightPlace(c *fiber.Ctx, next string) string {
 	if h.requestOrigin(c) == h.origin {
 		return ""
@@ -103,7 +102,7 @@ func orSessions(next string) string {
 	return next
 }
 
-// credentials are the body of POST /login; a pointer is nil where JSON lacks the key.
+// credentials are the body of POST /login. A pointer is nil if JSON lacks the key.
 type credentials struct {
 	Username *string `json:"username"`
 	Password *string `json:"password"`
@@ -169,11 +168,11 @@ func (h *handler) showSignOut(c *fiber.Ctx) error {
 	return c.Render("logout/index", h.pageFor(c, "Sign out"))
 }
 
-// clearSiteData has the browser forget what it kept. Not "cookies", which would clear those of sibling apps too.
+// clearSiteData clears what the browser has stored. It does not name "cookies", which would clear those of sibling apps too.
 const clearSiteData = `"cache", "storage"`
 
-// signOut ends every live session that the client's cookies name, of two users as well: after it, this browser opens nothing.
-// Whoever planted the other cookie can only lose a session of their own by that.
+// signOut ends every live session that the client's cookies name, even sessions of two users, so that this browser is signed out
+// whatever else was planted in it. An attacker who planted a cookie loses only a session of their own.
 func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		if err := requireJSONBody(c); err != nil {

@@ -8,15 +8,15 @@ import (
 	"porchlight/db"
 )
 
-// The address to go back to after signing in is bounded, in bytes: a proxy takes some 8 KB of it in a request line, where it stands
-// escaped in the address of the sign-in page.
+// Limits of the address to return to after signing in, in bytes. It is escaped in the query of the sign-in page, and proxies accept
+// request lines of about 8 KB.
 const (
 	nextMax        = 4096
 	nextEscapedMax = 7 << 10
 )
 
-// safeNext is where to go after signing in: a path of this site, or an address below the cookie domain, with its query;
-// "" for anything that a browser might read as another place.
+// safeNext returns next if it is a path of this site or an address under the cookie domain, and "" if a browser might take it for
+// anything else.
 func (h *handler) safeNext(next string) string {
 	if strings.HasPrefix(next, "/") {
 		return safePath(next)
@@ -34,7 +34,7 @@ func (h *handler) safeNext(next string) string {
 	return next
 }
 
-// guards reports whether a host, as db.CanonicalHost gives it, is one whose apps share the session.
+// guards reports whether apps at a host, in db.CanonicalHost's form, share the session.
 func (h *handler) guards(host string) bool {
 	if h.CookieDomain == "" {
 		return host == h.ownHost
@@ -42,7 +42,7 @@ func (h *handler) guards(host string) bool {
 	return host == h.CookieDomain || strings.HasSuffix(host, "."+h.CookieDomain)
 }
 
-// appOf is the host that an address leads to; "" for a path of this site.
+// appOf returns the host and port of an address, or "" for a path of this site.
 func appOf(next string) string {
 	_, rest, absolute := strings.Cut(next, "://")
 	if !absolute || strings.HasPrefix(next, "/") {
@@ -52,7 +52,7 @@ func appOf(next string) string {
 	return authority
 }
 
-// splitAuthority parts what stands behind the "://" of an address.
+// splitAuthority splits what follows "://" in an address.
 func splitAuthority(rest string) (authority, path string) {
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		return rest[:i], rest[i:]
@@ -60,7 +60,7 @@ func splitAuthority(rest string) (authority, path string) {
 	return rest, ""
 }
 
-// safePath is a path of this site with its query, or "" for anything that a browser might read as another place.
+// safePath returns next if it is a path of this site, with its query, and "" if a browser might take it for anything else.
 func safePath(next string) string {
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.Contains(next, `\`) || !isClean(next) {
 		return ""
@@ -69,7 +69,7 @@ func safePath(next string) string {
 	if err != nil {
 		return ""
 	}
-	// Decoded twice, because what stands behind may decode once more: /%2f/x and /%255c/x are //x and /\x there.
+	// Decoded twice, because an app may decode once more: there, /%2f/x and /%255c/x are //x and /\x.
 	decoded := at.Path
 	for range 2 {
 		if strings.HasPrefix(decoded, "//") || strings.ContainsFunc(decoded, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }) {
@@ -82,7 +82,7 @@ func safePath(next string) string {
 	return next
 }
 
-// isClean reports whether an address has a fair length, and nothing in it that browsers take out.
+// isClean reports whether an address is short enough and contains nothing that browsers remove.
 func isClean(next string) bool {
 	return len(next) <= nextMax && !strings.ContainsFunc(next, func(r rune) bool {
 		return r == ' ' || r == '\ufffd' || unicode.IsControl(r)

@@ -9,10 +9,10 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the deletion of cookies of our name that are not ours. Every host under a domain can set a cookie for all of that
-// domain, and for any path. A browser deletes one only when its name, domain and path are all named again.
+// This file deletes planted cookies: those that have our name but were set by another host. Every host under a domain can set a
+// cookie for the whole domain, and for any path. To delete one, a response must name its name, domain and path.
 
-// foreignPathMax bounds the paths that are named, in bytes and in number: a proxy takes some 4 KB of headers.
+// Limits of the paths for which cookies are deleted, in bytes and in number: proxies accept about 4 KB of response headers.
 const (
 	foreignPathMax  = 64
 	foreignPathsMax = 8
@@ -22,7 +22,7 @@ const (
 // as far as a browser lets this server delete it. Call it after our own cookie is set: Fiber overwrites the first of a name.
 func (h *handler) clearForeignCookies(c *fiber.Ctx, host, path string) {
 	if strings.HasPrefix(h.cookieName, "__Host-") {
-		return // browsers take no such cookie from a sibling, nor for another path
+		return // no other host can set such a cookie, and it has no other path
 	}
 	for _, domain := range h.cookieDomains {
 		covers := host == domain || strings.HasSuffix(host, "."+domain)
@@ -66,7 +66,7 @@ func cookieDomains(host string) []string {
 	return domains
 }
 
-// cookiePaths returns the Path attributes of cookies that a browser sends for a path (RFC 6265, 5.1.4), the longest left out.
+// cookiePaths returns the Path attributes that a browser matches with a path (RFC 6265, 5.1.4), without the longest ones.
 func cookiePaths(path string) []string {
 	paths := []string{"/"}
 	for i := 1; i <= min(len(path), foreignPathMax) && len(paths) < foreignPathsMax; i++ {
@@ -84,7 +84,7 @@ func cookiePaths(path string) []string {
 	return paths
 }
 
-// requestPath returns the path as the browser sent it: cookies are matched with that.
+// requestPath returns the path as the browser sent it, because browsers match cookies with that form.
 func requestPath(c *fiber.Ctx) string {
 	path, _, _ := strings.Cut(c.OriginalURL(), "?")
 	return path

@@ -8,16 +8,17 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// policyLeadingTo lets a form's answer redirect to the apps below a domain: Chromium holds form-action against redirects, too.
+// policyLeadingTo allows the response to a form to redirect to apps under a domain. Chromium applies form-action to redirects, too.
 func policyLeadingTo(scheme, domain string) string {
 	apps := fmt.Sprintf("form-action 'self' %[1]s://%[2]s:* %[1]s://*.%[2]s:*", scheme, domain)
 	return strings.Replace(contentSecurityPolicy, "form-action 'self'", apps, 1)
 }
 
-// securityHeaders go with every answer, errors included. Nothing is loaded from elsewhere, nothing is inline.
-// Referrer-Policy is not no-referrer: that would have forms send Origin: null.
+// securityHeaders are part of every response, errors included. Pages load nothing from other sites and have nothing inline.
+// Referrer-Policy is not no-referrer, because forms would then send Origin: null.
 var securityHeaders = headerBytes([][2]string{
 	{"Content-Security-Policy", contentSecurityPolicy},
 	{"X-Content-Type-Options", "nosniff"},
@@ -25,7 +26,7 @@ var securityHeaders = headerBytes([][2]string{
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
 	{"Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
-	{"Cache-Control", "no-store"}, // only the static files say otherwise
+	{"Cache-Control", "no-store"}, // static files replace it
 })
 
 // headerBytes converts names and values once. Setting these seven headers takes 0.35 µs that way, and 0.95 µs as strings, which

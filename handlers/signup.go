@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// newAccountPage is the page of set-up and of sign-up; set-up asks for the e-mail too and carries its token.
+// newAccountPage is the page of set-up and of sign-up. Only set-up uses Token and Email.
 type newAccountPage struct {
 	page
 	Form     form
@@ -35,8 +35,7 @@ func (h *handler) showSignUp(c *fiber.Ctx) error {
 	return c.Render("signup/index", makeNewAccountPage("Create an account"))
 }
 
-// checkSignUp answers 404 unless sign-up is open. Before the first account it is not: whoever came first would be
-// the administrator.
+// checkSignUp returns 404 unless sign-up is open and an account exists: the first account is the administrator's.
 func (h *handler) checkSignUp(c *fiber.Ctx) error {
 	if !h.Signup {
 		return fiber.ErrNotFound
@@ -68,8 +67,8 @@ func (h *handler) showSetUp(c *fiber.Ctx) error {
 	return c.Render("setup/index", p)
 }
 
-// checkSetUp returns 404 once an account has existed since the start, and 403 for a token that this server did not print. The token
-// was for the first account: whoever saw it in a log must not get the server when that account is deleted.
+// checkSetUp returns 404 if an account exists or has existed since the server started, and 403 for a wrong token. After the first
+// account was deleted, the token must not work again for somebody who finds it in a log.
 func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 	fresh, err := h.Store.IsFresh(c.UserContext())
 	if err != nil {
@@ -103,7 +102,7 @@ func (h *handler) setUp(c *fiber.Ctx) error {
 	return h.createUser(c, body, "setup/index", p, db.NewUser{Email: body.get("email"), First: true})
 }
 
-// createUser makes the account and signs it in, or shows the page again with what is wrong.
+// createUser creates the account and signs it in, or shows the page again with the reasons.
 func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, new db.NewUser) error {
 	new.Username, new.Password = body.get("username"), body.secret("password")
 	user, err := h.Store.CreateUser(c.UserContext(), new)
