@@ -474,7 +474,7 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		check("AllSessions", session)
 	}
 	for _, d := range []device{c.laptop, c.phone} {
-		session, err := c.Session(c.ctx(), c.alice.ID, d.ID)
+		session, err := c.Session(c.alice.ID, d.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -504,7 +504,7 @@ func TestNoAppsAreNoList(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	c := openCast(t)
-	if session, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); err != nil || session.Apps != "" {
+	if session, err := c.Session(c.alice.ID, c.laptop.ID); err != nil || session.Apps != "" {
 		t.Errorf("a session that was used for nothing has %q, %v", session.Apps, err)
 	}
 }

@@ -16,6 +16,7 @@ type AppAccess struct {
 	Allowed  bool
 
 	host         string
+	expiresAt    time.Time
 	shared       bool
 	lastActiveAt time.Time
 	lastUsedAt   time.Time // when the session was last noted to have used the host
@@ -24,12 +25,12 @@ type AppAccess struct {
 // authorizeSession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
 // the very host comes before the one for its siblings. An unapproved user needs a rule that names them.
 const authorizeSession = `
-	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at,
+	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at, s.expires_at,
 	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.token_hash = $4 AND s.expires_at > $5 AND u.disabled = 0`
+	WHERE s.token_hash = $4 AND u.disabled = 0`
 
 const ruleLetsIn = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
@@ -38,14 +39,14 @@ const ruleLetsIn = `
 // Authorize finds the live session that a token names, or returns ErrNotFound, and reports whether its user may reach the
 // host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
 func (s *Store) Authorize(token, host string) (AppAccess, error) {
-	return find(s, token, func(hash []byte, now int64) (AppAccess, error) {
-		access, err := ask(s.tokens, askAuthorize, scanAppAccess, host, siblings(host), !s.options.DenyApps, hash, now)
-		if err == nil {
-			access.host = host
-		}
+	return find(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
+		access, err := queryOne(&s.authorize, scanAppAccess, host, siblings(host), !s.options.DenyApps, hash)
+		access.host = host
 		return access, err
 	})
 }
+
+func (a AppAccess) expiry() time.Time { return a.expiresAt }
 
 // siblings is the rule that matches any one label in the place of the host's first; "" where there can be none.
 func siblings(host string) string {
@@ -56,9 +57,9 @@ func siblings(host string) string {
 }
 
 func scanAppAccess(row scanner) (v AppAccess, err error) {
-	var lastActiveAt, lastUsedAt int64
-	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.Approved, &v.shared, &lastActiveAt, &v.Allowed, &lastUsedAt)
-	v.lastActiveAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(lastUsedAt)
+	var lastActiveAt, expiresAt, lastUsedAt int64
+	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.Approved, &v.shared, &lastActiveAt, &expiresAt, &v.Allowed, &lastUsedAt)
+	v.lastActiveAt, v.expiresAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt), time.UnixMilli(lastUsedAt)
 	return v, err
 }
 

@@ -29,21 +29,20 @@ var (
 // readers is how many connections read at once. Reads are short and never wait for a write.
 const readers = 2
 
-// The questions that the lookups named tokens answer.
-const (
-	askResume = iota
-	askAuthorize
-	askExpired
-)
-
 // Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
 type Store struct {
 	options Options
 	writer  *sql.DB // one connection, for whoever has the queue's turn
 	queue   writeQueue
 	reader  *sql.DB
-	tokens  *lookups // what tokens name: every request asks, and for a request to an app its proxy
-	devices *lookups // the sessions of a user: every device list asks
+	tokens  *sql.DB // for the statements
+
+	resume, authorize, byID, list statement // what nearly every request asks
+
+	changes  changes
+	sessions cache[Session]   // by token, without apps; by id, with them
+	access   cache[AppAccess] // by token and host
+
 	hasher  *hasher
 	checker *passwordChecker
 	files   *fileWatch
@@ -87,15 +86,16 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if err = s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
 		return err
 	}
-	if s.tokens, err = openLookups(s.files, readerSettings, readers, resumeSession, authorizeSession, expiredSession); err != nil {
-		return err
-	}
-	if s.devices, err = openLookups(s.files, readerSettings, readers, sessionsOfUser); err != nil {
+	if err = s.openStatements(map[*statement]string{
+		&s.resume: resumeSession, &s.authorize: authorizeSession, &s.byID: sessionByID, &s.list: sessionsOfUser,
+	}); err != nil {
 		return err
 	}
 	if err = s.files.remember(); err != nil {
 		return err
 	}
+	s.sessions.changes, s.access.changes = &s.changes, &s.changes
+	s.changes.open(s.options.Path+"-shm", s.files.files[2])
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.background.Go(func() { s.files.checkEvery(running, watchEvery) })
@@ -189,8 +189,8 @@ func (s *Store) Close() error {
 		s.background.Wait()
 	}
 	if s.files != nil && s.files.err() == nil {
-		errs = append(errs, s.tokens.close(), s.devices.close())
-		for _, pool := range []*sql.DB{s.files.index, s.reader, s.writer} {
+		s.changes.close()
+		for _, pool := range []*sql.DB{s.files.index, s.tokens, s.reader, s.writer} {
 			if pool != nil {
 				errs = append(errs, pool.Close())
 			}
@@ -204,8 +204,7 @@ func (s *Store) Ping() error {
 	if err := s.files.check(); err != nil {
 		return err
 	}
-	_, err := askAll(s.tokens, askResume, scanSession, []byte{}, s.now())
-	return err
+	return s.resume.query(func(scanner) error { return nil }, []byte{})
 }
 
 // now is the clock as the database keeps it: milliseconds since 1970.

@@ -30,7 +30,7 @@ var seesAlive = map[string]func(*cast) bool{
 		return err == nil && total == 2
 	},
 	"Session": func(c *cast) bool {
-		_, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID)
+		_, err := c.Session(c.alice.ID, c.phone.ID)
 		return err == nil
 	},
 	"AllSessions": func(c *cast) bool {

@@ -77,7 +77,7 @@ func (c *cast) readOn() {
 	if _, total, err := c.Sessions(c.ctx(), c.alice.ID, 20); err != nil || total != 2 {
 		c.t.Errorf("Sessions: %d, %v", total, err)
 	}
-	if _, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); err != nil {
+	if _, err := c.Session(c.alice.ID, c.laptop.ID); err != nil {
 		c.t.Error("Session:", err)
 	}
 	if err := c.Ping(); err != nil {

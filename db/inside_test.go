@@ -10,6 +10,7 @@ import (
 const (
 	BatchSize       = batchSize
 	FlushBatch      = flushBatch
+	CachePlaces     = cachePlaces
 	PendingFailures = pendingFailures
 	HashingInAll    = hashingAtOnce + hashingWaiting
 	CheckingInAll   = checkingAtOnce + checkingWaiting
@@ -76,4 +77,32 @@ func (s *Store) AttemptsThatWait() int {
 	s.attempts.mu.Lock()
 	defer s.attempts.mu.Unlock()
 	return s.attempts.waiting
+}
+
+// HoldReads keeps every connection of the statements busy until release is called.
+func (s *Store) HoldReads() (release func()) {
+	for range readers {
+		s.resume.turns <- struct{}{}
+	}
+	return func() {
+		for range readers {
+			<-s.resume.turns
+		}
+	}
+}
+
+// StopCaching is what a platform without shared memory maps has.
+func (s *Store) StopCaching() { s.changes.close() }
+
+// Cached is how many entries the caches hold.
+func (s *Store) Cached() (sessions, access int) {
+	for i := range cachePlaces {
+		if s.sessions.places[i].Load() != nil {
+			sessions++
+		}
+		if s.access.places[i].Load() != nil {
+			access++
+		}
+	}
+	return sessions, access
 }

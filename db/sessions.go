@@ -141,43 +141,38 @@ const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.device_name, 
 const resumeSession = `
 	SELECT ` + sessionColumns + `''
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.token_hash = $1 AND s.expires_at > $2 AND u.disabled = 0`
+	WHERE s.token_hash = $1 AND u.disabled = 0`
 
 // Resume finds the live session that a token names, or returns ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
-	return find(s, token, func(hash []byte, now int64) (Session, error) { return ask(s.tokens, askResume, scanSession, hash, now) })
+	return find(s, &s.sessions, token, "", func(hash []byte) (Session, error) { return queryOne(&s.resume, scanSession, hash) })
 }
 
-// find is the one way from a token to a session, so that every way in refuses alike.
-func find[T any](s *Store, token string, look func(hash []byte, now int64) (T, error)) (found T, err error) {
+// expiring is what a token names. It does not count once it has expired.
+type expiring interface{ expiry() time.Time }
+
+func (s Session) expiry() time.Time { return s.ExpiresAt }
+
+// find is the one way from a token to a session, so that every way in refuses alike. A session that was refused because it had
+// expired stays refused, even when the clock is set back: it is remembered until the next flush has deleted it.
+func find[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (found T, err error) {
 	if err := s.files.err(); err != nil {
 		return found, err
 	}
-	hash := sha256.Sum256([]byte(token))
-	if s.pending.isRefused(hash) {
+	key := cacheKey{sha256.Sum256([]byte(token)), name}
+	if s.pending.isRefused(key.hash) {
 		return found, ErrNotFound
 	}
-	now := s.now()
-	found, err = look(hash[:], now)
-	if errors.Is(err, ErrNotFound) {
-		err = s.refuseExpired(hash, now)
+	found, err = c.get(key, func() (T, error) { return read(key.hash[:]) })
+	if err == nil && !found.expiry().After(s.options.Now()) {
+		s.pending.refuse(key.hash)
+		err = ErrNotFound
 	}
-	return found, err
-}
-
-const expiredSession = `SELECT 1 FROM sessions WHERE token_hash = $1 AND expires_at <= $2`
-
-// refuseExpired returns ErrNotFound. A session that was refused because it had expired stays refused, even when
-// the clock is set back: it is remembered until the next flush has deleted it.
-func (s *Store) refuseExpired(hash [sha256.Size]byte, now int64) error {
-	expired, err := askAll(s.tokens, askExpired, func(scanner) (bool, error) { return true, nil }, hash[:], now)
 	if err != nil {
-		return err
+		var none T
+		return none, err
 	}
-	if len(expired) > 0 {
-		s.pending.refuse(hash)
-	}
-	return ErrNotFound
+	return found, nil
 }
 
 // Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes.
@@ -193,6 +188,9 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	idle, _ := s.options.Limits.of(shared)
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs: a clock that was set back must not silence it
 }
+
+// scanner is a row that is to be scanned.
+type scanner interface{ Scan(dest ...any) error }
 
 // scanSession reads sessionColumns and what the session was used for.
 func scanSession(row scanner) (session Session, err error) {
@@ -225,7 +223,11 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 		limit = -1
 	}
 	now := s.now()
-	sessions, err = askAll(s.devices, 0, scanSession, userID, now, int64(limit))
+	err = s.list.query(func(row scanner) error {
+		session, err := scanSession(row)
+		sessions = append(sessions, session)
+		return err
+	}, userID, now, limit)
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}
@@ -278,12 +280,21 @@ func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 	return sessions, unavailable(rows.Err())
 }
 
+const sessionByID = `
+	SELECT ` + sessionColumns + appsOfSession + `
+	FROM sessions s JOIN users u ON u.id = s.user_id
+	WHERE s.id = $1 AND u.disabled = 0`
+
 // Session finds one of a user's live sessions, or returns ErrNotFound.
-func (s *Store) Session(ctx context.Context, userID int64, id string) (Session, error) {
-	return scanSession(s.reader.QueryRowContext(ctx, `
-		SELECT `+sessionColumns+appsOfSession+`
-		FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.id = $1 AND s.user_id = $2 AND s.expires_at > $3 AND u.disabled = 0`, id, userID, s.now()))
+func (s *Store) Session(userID int64, id string) (Session, error) {
+	if err := s.files.err(); err != nil {
+		return Session{}, err
+	}
+	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(&s.byID, scanSession, id) })
+	if err == nil && (session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now()) {
+		return Session{}, ErrNotFound
+	}
+	return session, err
 }
 
 // Rename gives a session of the same user a name, or with "" takes it away again; ErrNotFound when there is no such

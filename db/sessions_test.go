@@ -54,7 +54,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	if got := h.alive(d); got != want {
 		t.Errorf("Resume:\n got %+v\nwant %+v", got, want)
 	}
-	if got, err := h.Session(h.ctx(), alice.ID, d.ID); err != nil || got != want {
+	if got, err := h.Session(alice.ID, d.ID); err != nil || got != want {
 		t.Errorf("Session:\n got %+v, %v\nwant %+v", got, err, want)
 	}
 }
@@ -183,7 +183,7 @@ func TestResumeRefusesADisabledUser(t *testing.T) {
 	if sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, 0); len(sessions) != 0 || total != 0 || err != nil {
 		t.Errorf("a disabled user has %d of %d sessions, %v", len(sessions), total, err)
 	}
-	if _, err := c.Session(c.ctx(), c.alice.ID, c.laptop.ID); !errors.Is(err, db.ErrNotFound) {
+	if _, err := c.Session(c.alice.ID, c.laptop.ID); !errors.Is(err, db.ErrNotFound) {
 		t.Error("Session:", err)
 	}
 	if all, err := c.AllSessions(c.ctx(), ""); err != nil || len(all) != 1 {
@@ -341,7 +341,7 @@ func TestSessionIsTheOwnersAlone(t *testing.T) {
 	}{
 		"somebody else's": {c.bob, c.laptop.ID}, "unknown": {c.alice, "nothing"}, "expired": {c.alice, library.ID}, "a token": {c.alice, c.laptop.token},
 	} {
-		if session, err := c.Session(c.ctx(), ask.user.ID, ask.id); !errors.Is(err, db.ErrNotFound) || session != (db.Session{}) {
+		if session, err := c.Session(ask.user.ID, ask.id); !errors.Is(err, db.ErrNotFound) || session != (db.Session{}) {
 			t.Errorf("%s: %+v, %v", name, session, err)
 		}
 	}

@@ -262,7 +262,7 @@ func (c *cast) refuseReads() {
 		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },
 		"Authorize":   func() error { _, err := c.Authorize(c.phone.token, "notes.example.com"); return err },
 		"Sessions":    func() error { _, _, err := c.Sessions(c.ctx(), c.alice.ID, 20); return err },
-		"Session":     func() error { _, err := c.Session(c.ctx(), c.alice.ID, c.phone.ID); return err },
+		"Session":     func() error { _, err := c.Session(c.alice.ID, c.phone.ID); return err },
 		"AllSessions": func() error { _, err := c.AllSessions(c.ctx(), ""); return err },
 		"Activity":    func() error { _, err := c.Activity(c.ctx(), c.alice.ID, 0, 20); return err },
 		"Users":       func() error { _, err := c.Users(c.ctx()); return err },

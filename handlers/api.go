@@ -65,7 +65,7 @@ func (h *handler) apiListSessions(c *fiber.Ctx) error {
 
 func (h *handler) apiShowCurrent(c *fiber.Ctx) error {
 	current := currentSession(c)
-	session, err := h.Store.Session(c.UserContext(), current.UserID, current.ID)
+	session, err := h.Store.Session(current.UserID, current.ID)
 	if errors.Is(err, db.ErrNotFound) {
 		return db.ErrSessionEnded
 	}
@@ -121,7 +121,7 @@ func (h *handler) apiNameSession(c *fiber.Ctx) error {
 	current, id := currentSession(c), c.Params("id")
 	var renamed db.Session
 	if err = h.Store.Rename(c.UserContext(), current, id, name); err == nil {
-		renamed, err = h.Store.Session(c.UserContext(), current.UserID, id)
+		renamed, err = h.Store.Session(current.UserID, id)
 	}
 	if errors.Is(err, db.ErrNotFound) {
 		return problem{fiber.StatusNotFound, "Session not found"}

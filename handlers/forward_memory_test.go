@@ -88,9 +88,10 @@ func TestAuthorizeGrowsNothing(t *testing.T) {
 		if status := send(&request); status != fasthttp.StatusUnauthorized {
 			t.Fatal("sign in:", status)
 		}
-		ask(0, 500, cookie)
+		const first = 60_000 // fills the cache of what a token may open, whose size is fixed
+		ask(0, first, cookie)
 		before := inUse()
-		passed := ask(500, 500+questions, cookie)
+		passed := ask(first, first+questions, cookie)
 		if (passed > 0) != (name == "alice") {
 			t.Errorf("%s passed %d times", name, passed)
 		}

@@ -109,7 +109,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 		return list, nil
 	}
 	// More than a page of others were active since, or it ended in this moment: then the list is the last that it sees.
-	fresh, err := h.Store.Session(c.UserContext(), current.UserID, current.ID)
+	fresh, err := h.Store.Session(current.UserID, current.ID)
 	if errors.Is(err, db.ErrNotFound) {
 		fresh, err = current, nil
 	}
@@ -237,7 +237,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	if id == current.ID {
 		return problemOwnSession
 	}
-	session, err := h.Store.Session(c.UserContext(), current.UserID, id)
+	session, err := h.Store.Session(current.UserID, id)
 	if errors.Is(err, db.ErrNotFound) {
 		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
 	}
@@ -317,7 +317,7 @@ func (h *handler) nameSession(c *fiber.Ctx) error {
 	}
 	err = h.Store.Rename(c.UserContext(), current, id, name)
 	if err == nil && id == current.ID && isHTMX(c) {
-		current, err = h.Store.Session(c.UserContext(), current.UserID, id) // the list shows it under its new name
+		current, err = h.Store.Session(current.UserID, id) // the list shows it under its new name
 		c.Locals(sessionKey, current)
 	}
 	gone := errors.Is(err, db.ErrNotFound)

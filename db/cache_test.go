@@ -1,0 +1,379 @@
+package db_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight/db"
+	"porchlight/db/dbtest"
+)
+
+// What is cached is checked against the clock each time.
+func TestACachedSessionExpires(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	for range 2 { // the second time from the cache
+		c.alive(c.phone)
+		if _, err := c.Authorize(c.phone.token, "notes.example.com"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Session(c.alice.ID, c.phone.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.clock.Advance(db.DefaultLimits.IdleTimeout)
+	if _, err := c.Session(c.alice.ID, c.phone.ID); !errors.Is(err, db.ErrNotFound) {
+		t.Error("by its id:", err)
+	}
+	if _, err := c.Authorize(c.phone.token, "notes.example.com"); !errors.Is(err, db.ErrNotFound) {
+		t.Error("for an app:", err)
+	}
+	c.over(c.phone)
+	c.clock.Advance(-time.Hour)
+	c.over(c.phone) // a session that was refused stays refused
+}
+
+// A session that is cached by its id is still shown to its user only.
+func TestACachedSessionBelongsToItsUser(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	for range 2 {
+		if _, err := c.Session(c.alice.ID, c.phone.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Session(c.bob.ID, c.phone.ID); !errors.Is(err, db.ErrNotFound) {
+			t.Error("bob sees alice's phone:", err)
+		}
+	}
+}
+
+// The cache answers while no connection is free to read, until the next commit, whoever makes it. Then a request waits for a
+// connection, but not for ever.
+func TestCachedAnswersNeedNoConnection(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.alive(c.phone)
+	release := c.HoldReads()
+	c.alive(c.phone)
+	c.exec(`UPDATE users SET email = 'bob@example.com' WHERE id = $1`, c.bob.ID)
+	if _, err := c.Resume(c.phone.token); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("after a commit, without a connection: %v, want ErrUnavailable", err)
+	}
+	release()
+	c.alive(c.phone)
+}
+
+// Tokens that name nothing leave nothing behind, and hosts that a client makes up do not fill the memory.
+func TestTheCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	for i := range 2 * db.CachePlaces {
+		c.Resume(fmt.Sprintf("MADEUP%020d", i))
+	}
+	if sessions, _ := c.Cached(); sessions != 0 {
+		t.Errorf("%d entries for tokens that name nothing", sessions)
+	}
+	for i := range 2 * db.CachePlaces {
+		if _, err := c.Authorize(c.phone.token, fmt.Sprintf("h%d.example.com", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, access := c.Cached(); access < db.CachePlaces/2 || access > db.CachePlaces {
+		t.Errorf("%d entries after %d hosts, want at most %d", access, 2*db.CachePlaces, db.CachePlaces)
+	}
+}
+
+// Where the counter of commits cannot be mapped, every answer is read.
+func TestWithoutTheCounter(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.StopCaching()
+	c.alive(c.phone)
+	c.exec(`DELETE FROM sessions WHERE id = $1`, c.phone.ID)
+	c.over(c.phone)
+	if sessions, access := c.Cached(); sessions != 0 || access != 0 {
+		t.Errorf("%d and %d entries without a counter", sessions, access)
+	}
+}
+
+// subject is something that the readers ask about again and again. A reader notes which change was acknowledged before it asks, and
+// which was begun when it has the answer. If they are the same, the answer has to show that change.
+type subject struct {
+	device
+	user         db.User
+	host         string // asked for an app where it is set
+	begun, acked atomic.Int64
+	truth        atomic.Pointer[truth] // of the last change that was acknowledged
+}
+
+type truth struct {
+	change       int64
+	token, state string
+}
+
+// change commits something and notes what is true from then on.
+func (s *subject) change(state string, commit func()) {
+	n := s.begun.Add(1)
+	commit()
+	s.truth.Store(&truth{n, s.token, state})
+}
+
+// check asks, and reports whether the answer could be judged.
+func (s *subject) check(h *house) bool {
+	before := s.truth.Load()
+	got, err := h.state(before.token, s.host)
+	if s.begun.Load() != before.change {
+		return false
+	}
+	if err != nil || got != before.state {
+		h.t.Errorf("%s after change %d: got %q, %v, want %q", s.user.Username, before.change, got, err, before.state)
+	}
+	return true
+}
+
+// state is what a token is good for: the name of its device, whether it opens the app, or nothing.
+func (h *house) state(token, host string) (string, error) {
+	var state string
+	var err error
+	if host == "" {
+		var session db.Session
+		session, err = h.Resume(token)
+		state = session.DeviceName
+	} else {
+		var access db.AppAccess
+		access, err = h.Authorize(token, host)
+		state = fmt.Sprint(access.Allowed)
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		return "ended", nil
+	}
+	return state, err
+}
+
+// Readers ask about 200 tokens while this process, commands in other processes and another program change what they name, with
+// checkpoints, restarts of the WAL and processes that are killed in between. No answer may show what was true before the last
+// acknowledged change.
+func TestNoStaleAnswer(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	subjects := make([]*subject, 200)
+	for i := range subjects {
+		s := &subject{user: h.addUser(fmt.Sprint("user", i), alicePassword)}
+		s.device = h.signIn(s.user, firefoxOnLinux, "192.0.2.1")
+		s.truth.Store(&truth{token: s.token, state: firefoxOnLinux})
+		if i%4 == 0 {
+			s.host = fmt.Sprintf("app%d.example.com", i)
+			s.truth.Store(&truth{token: s.token, state: "true"})
+		}
+		subjects[i] = s
+	}
+	enough, leastChanges := int64(1_000_000), 1000
+	if testing.Short() {
+		enough, leastChanges = 50_000, 100
+	}
+
+	var judged, current atomic.Int64 // current is the subject that changes
+	var readers sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		readers.Go(func() {
+			for !t.Failed() {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				for range 100 {
+					i := current.Load()
+					if rand.IntN(2) == 0 {
+						i = rand.Int64N(int64(len(subjects)))
+					}
+					if subjects[i].check(h) {
+						judged.Add(1)
+					}
+				}
+			}
+		})
+	}
+	other := startOther(t, h.options.Path)
+	for i := 0; (i < leastChanges || judged.Load() < enough) && !t.Failed(); i++ {
+		current.Store(int64(i % len(subjects)))
+		s := subjects[i%len(subjects)]
+		if s.host != "" {
+			h.changeRule(s, other, i)
+		} else {
+			h.changeSession(s, other, i)
+		}
+		s.check(h)
+		switch i % 50 {
+		case 10:
+			h.must(h.Checkpoint(h.ctx()))
+		case 20:
+			h.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+		case 30:
+			other.do("sql", `PRAGMA wal_checkpoint(RESTART)`)
+		case 40:
+			other.kill()
+			other = startOther(t, h.options.Path)
+		}
+	}
+	close(done)
+	readers.Wait()
+	t.Logf("%d answers judged", judged.Load())
+}
+
+func (h *house) changeSession(s *subject, other *other, i int) {
+	name := fmt.Sprint("name ", i)
+	signIn := func() { s.device = h.signIn(s.user, firefoxOnLinux, "192.0.2.1") }
+	switch i / 4 % 7 {
+	case 0:
+		s.change(name, func() { h.must(h.Rename(h.ctx(), s.Session, s.ID, name)) })
+	case 1:
+		s.change(name, func() {
+			other.do("sql", fmt.Sprintf(`UPDATE sessions SET given_name = '%s' WHERE id = '%s'`, name, s.ID))
+		})
+	case 2:
+		s.change("ended", func() { h.must(h.SignOut(h.ctx(), s.Session)) })
+		s.change(firefoxOnLinux, signIn)
+	case 3:
+		s.change("ended", func() { other.do("revoke", s.ID) })
+		s.change(firefoxOnLinux, signIn)
+	case 4:
+		s.change("ended", func() { h.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, s.user.ID) })
+		s.change(s.DeviceName, func() { h.exec(`UPDATE users SET disabled = 0 WHERE id = $1`, s.user.ID) })
+	case 5:
+		s.change("ended", func() { h.exec(`UPDATE sessions SET expires_at = 1 WHERE id = $1`, s.ID) })
+		s.change(firefoxOnLinux, signIn)
+	case 6:
+		s.change("ended", func() { h.exec(`DELETE FROM sessions WHERE id = $1`, s.ID) })
+		s.change(firefoxOnLinux, signIn)
+	}
+}
+
+func (h *house) changeRule(s *subject, other *other, i int) {
+	switch i / 4 % 3 {
+	case 0:
+		s.change("false", func() { _, err := h.AllowApp(h.ctx(), s.host, true); h.must(err) })
+		s.change("true", func() { _, err := h.AllowApp(h.ctx(), s.host, false, s.user.Username); h.must(err) })
+	case 1:
+		s.change("false", func() { other.do("admins", s.host) })
+		s.change("true", func() { _, err := h.RemoveAppRule(h.ctx(), s.host); h.must(err) })
+	case 2:
+		s.change("false", func() { h.exec(`UPDATE users SET approved = 0 WHERE id = $1`, s.user.ID) })
+		s.change("true", func() { h.exec(`UPDATE users SET approved = 1 WHERE id = $1`, s.user.ID) })
+	}
+}
+
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// other is another process that has the database open, as a command does.
+type other struct {
+	t       *testing.T
+	command *exec.Cmd
+	stdin   io.Writer
+	answers *bufio.Scanner
+}
+
+const otherEnv = "PORCHLIGHT_TEST_OTHER"
+
+func startOther(t *testing.T, path string) *other {
+	t.Helper()
+	o := &other{t: t, command: exec.Command(os.Args[0], "-test.run=^TestBeTheOtherProcess$")}
+	o.command.Env = append(os.Environ(), otherEnv+"="+path)
+	o.command.Stderr = os.Stderr
+	stdin, err := o.command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := o.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o.stdin, o.answers = stdin, bufio.NewScanner(stdout)
+	t.Cleanup(func() { stdin.Close(); o.command.Wait() })
+	o.want("ready")
+	return o
+}
+
+// do has the process do something, and returns when it has.
+func (o *other) do(verb, argument string) {
+	o.t.Helper()
+	if _, err := fmt.Fprintln(o.stdin, verb, argument); err != nil {
+		o.t.Fatal(err)
+	}
+	o.want("done")
+}
+
+func (o *other) want(answer string) {
+	o.t.Helper()
+	if !o.answers.Scan() || o.answers.Text() != answer {
+		o.t.Fatalf("the other process said %q, want %q", o.answers.Text(), answer)
+	}
+}
+
+// kill ends the process in the middle of its commits.
+func (o *other) kill() {
+	o.t.Helper()
+	o.do("commit", "for ever")
+	for range rand.IntN(5) {
+		o.want("done")
+	}
+	o.command.Process.Kill()
+	o.command.Wait()
+}
+
+// This is no test but the process that startOther starts.
+func TestBeTheOtherProcess(t *testing.T) {
+	path := os.Getenv(otherEnv)
+	if path == "" {
+		t.Skip("for TestNoStaleAnswer")
+	}
+	store, err := db.Open(context.Background(), db.Options{Path: path, HashCost: dbtest.HashCost, Now: dbtest.NewClock().Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := openDisk(t, path)
+	exec := func(statement string) error { _, err := disk.Exec(statement); return err }
+	fmt.Println("ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); fmt.Println("done") {
+		verb, argument, _ := strings.Cut(lines.Text(), " ")
+		switch verb {
+		case "sql":
+			err = exec(argument)
+		case "revoke":
+			_, err = store.RevokeByCommand(context.Background(), argument)
+		case "admins":
+			_, err = store.AllowApp(context.Background(), argument, true)
+		case "commit":
+			for err == nil {
+				fmt.Println("done")
+				err = exec(`UPDATE users SET created_at = created_at + 1`)
+			}
+		}
+		if err != nil {
+			t.Fatal(verb, argument, err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,81 @@
+package db
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// stamp names one state of the database: the header of the WAL index, as SQLite keeps it at the start of porchlight.db-shm
+// (https://www.sqlite.org/walformat.html, 2.1 "The WAL-Index Header"). It holds a count of the commits, the number of valid frames
+// in the WAL, a checksum over them, and the salts, which are new whenever the WAL starts again.
+type stamp [6]uint64
+
+// walIndexVersion is the only layout of the header that we know.
+const walIndexVersion = 3007000
+
+// changes reads the stamp. A row that was read stays true as long as the stamp is the one from before it was read:
+//
+// A commit, of any process, writes its frames into the WAL, then both copies of the header, this one last, and only then returns
+// (walIndexWriteHdr in SQLite's wal.c). So a stamp that is loaded after a commit returned differs from every earlier one. A statement
+// reads the state in the header, or a later one, so a row that is read after its stamp was loaded is at least as new as its stamp.
+// A stamp that was loaded while the header was half written is harmless, because its commit has not returned yet.
+type changes struct{ header atomic.Pointer[stamp] }
+
+// loadStamp returns the stamp of the database as it is now. ok is false where there is none: nothing may be cached then.
+func (c *changes) loadStamp() (now stamp, ok bool) {
+	header := c.header.Load()
+	if header == nil {
+		return stamp{}, false
+	}
+	for i := range now {
+		now[i] = atomic.LoadUint64(&header[i])
+	}
+	return now, uint32(now[0]) == walIndexVersion || now[0]>>32 == walIndexVersion // of either byte order
+}
+
+// open maps the header of the file that SQLite has mapped, too. Without a map there are no stamps.
+func (c *changes) open(path string, file os.FileInfo) { c.header.Store(mapHeader(path, file)) }
+
+// close ends the use of the map. It comes before the last connection is closed, because the next process to open the database
+// shortens the file.
+func (c *changes) close() { c.header.Store(nil) }
+
+// headers are the maps of this process, one for each file.
+var headers struct {
+	sync.Mutex
+	files []mappedHeader
+}
+
+type mappedHeader struct {
+	file   os.FileInfo
+	header *stamp
+}
+
+// mapHeader maps the start of a file for as long as the process lives. The file is never closed: closing any descriptor of it drops
+// the POSIX locks that the process has on it, SQLite's among them. While it is open, its number is not used for another file.
+func mapHeader(path string, info os.FileInfo) *stamp {
+	headers.Lock()
+	defer headers.Unlock()
+	for _, mapped := range headers.files {
+		if os.SameFile(mapped.file, info) {
+			return mapped.header
+		}
+	}
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // an os.File would close itself when it is collected
+	if err != nil {
+		return nil
+	}
+	mapped := mappedHeader{file: info}
+	var opened syscall.Stat_t
+	stat, known := info.Sys().(*syscall.Stat_t)
+	if known && syscall.Fstat(fd, &opened) == nil && opened.Dev == stat.Dev && opened.Ino == stat.Ino {
+		if page, err := syscall.Mmap(fd, 0, os.Getpagesize(), syscall.PROT_READ, syscall.MAP_SHARED); err == nil {
+			mapped.header = (*stamp)(unsafe.Pointer(unsafe.SliceData(page)))
+		}
+	}
+	headers.files = append(headers.files, mapped)
+	return mapped.header
+}

@@ -1,0 +1,81 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// statement is a prepared query for what nearly every request asks. It runs without a context: the driver would start a goroutine to
+// watch it, which costs as much as the answer.
+type statement struct {
+	*sql.Stmt
+	files *fileWatch
+	turns chan struct{} // as many as there are connections, and shared by all statements of their pool
+}
+
+// openStatements prepares queries on a pool of their own, so that no long list is in their way.
+func (s *Store) openStatements(queries map[*statement]string) (err error) {
+	if s.tokens, err = s.openWatchedPool(readerSettings, readers); err != nil {
+		return err
+	}
+	turns := make(chan struct{}, readers)
+	for q, text := range queries {
+		q.files, q.turns = s.files, turns
+		if q.Stmt, err = s.tokens.Prepare(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// query scans every row. It waits for a connection no longer than a write waits for its turn.
+func (q *statement) query(scan func(scanner) error, args ...any) error {
+	if err := q.files.err(); err != nil {
+		return err
+	}
+	if err := q.enter(); err != nil {
+		return err
+	}
+	defer func() { <-q.turns }()
+	rows, err := q.QueryContext(context.Background(), args...)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return unavailable(err)
+		}
+	}
+	return unavailable(rows.Err())
+}
+
+func (q *statement) enter() error {
+	select {
+	case q.turns <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case q.turns <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%w: waiting to read", ErrUnavailable)
+	}
+}
+
+// queryOne is query for the only row, or ErrNotFound.
+func queryOne[T any](q *statement, scan func(scanner) (T, error), args ...any) (found T, err error) {
+	err = ErrNotFound
+	if failed := q.query(func(row scanner) error {
+		found, err = scan(row)
+		return err
+	}, args...); failed != nil {
+		err = failed
+	}
+	return found, err
+}
