@@ -31,11 +31,34 @@ func wordSet(text string) map[string]bool {
 	return set
 }
 
+var fillerWords = wordSet("the real our my official")
+
 // isReserved reports whether nobody can sign up with the username. Variants that people would not tell apart count too: with
-// separators ("web-master"), or with digits around ("admin1").
+// separators ("web-master"), with digits around ("admin1") or for letters ("r0ot"), and several words ("the-admin-team").
 func isReserved(username string) bool {
 	username = strings.NewReplacer(".", "", "_", "", "-", "").Replace(username)
-	return reservedUsernames[username] || reservedUsernames[strings.Trim(username, "0123456789")]
+	for _, name := range []string{username, strings.Trim(username, "0123456789")} {
+		for _, text := range readings(name) {
+			if madeOfReserved(text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// madeOfReserved reports whether the text is a reserved word, perhaps between others and fillers.
+func madeOfReserved(text string) bool {
+	if reservedUsernames[text] {
+		return true
+	}
+	for i := range text {
+		first, rest := text[:i], text[i:]
+		if fillerWords[first] && madeOfReserved(rest) || reservedUsernames[first] && (fillerWords[rest] || madeOfReserved(rest)) {
+			return true
+		}
+	}
+	return false
 }
 
 const (

@@ -19,6 +19,7 @@ func TestReservedUsernames(t *testing.T) {
 		"admin", "Administrator", "root", "system", "support", "postmaster", "webmaster", "hostmaster", "abuse", "security", "daemon",
 		"nobody", "guest", "www", "www-data", "mail", "noreply", "no-reply", "porchlight",
 		"admin1", "1admin", "admin-2026", "a.d.m.i.n", "root_", "mailer-daemon",
+		"adm1n", "r0ot", "5upp0rt", "adm1n7", "theadmin", "admin-team", "support-team", "the.real.admin", "adminteam",
 	} {
 		invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true})
 		if len(invalid) != 1 || !strings.Contains(invalid["username"], "reserved") {
@@ -28,7 +29,7 @@ func TestReservedUsernames(t *testing.T) {
 			t.Errorf("user add %s: %v", username, err)
 		}
 	}
-	for _, username := range []string{"adminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "user1", "7"} {
+	for _, username := range []string{"theadminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "user1", "7", "theo"} {
 		if invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true}); len(invalid) != 0 {
 			t.Errorf("sign up as %s: %q", username, invalid)
 		}
