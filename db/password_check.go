@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/ccojocar/zxcvbn-go"
@@ -98,8 +99,17 @@ func weakness(password string, words []string) (reason string) {
 	return ""
 }
 
-// readings are the password as it is and, where it has signs that stand for letters, as it reads then.
+// readings are the password, without the sign between its letters if most stand alone as in "p a s s", and, where it has signs
+// that stand for letters, as it reads then.
 func readings(password string) []string {
+	isSign := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
+	if i := strings.IndexFunc(password, isSign); i >= 0 {
+		sign, size := utf8.DecodeRuneInString(password[i:])
+		joined := strings.ReplaceAll(password, string(sign), "")
+		if signs := (len(password) - len(joined)) / size; joined != "" && signs*2 >= utf8.RuneCountInString(joined) {
+			password = joined
+		}
+	}
 	texts := []string{password}
 	for _, replace := range leet {
 		if text := replace.Replace(password); text != password {

@@ -27,6 +27,7 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 			"qwertzuiopasdfghjkl", "yxcvbnmasdfghjkl", "azertyuiopqsdfghjklm", "aoeuidhtnsaoeuid",
 			"1й2ц3у4к5е6н7г8ш", "ячсмитьбюфывапролд", "ασδφγηξκλζχψωβνμ", "שדגכעיחלךזסבהנמ",
 			"абвгдежзийклмноп", "abcdefghijklmnop2024",
+			"q1w2e3r4t5!Q1w2e3", "一二三四五六七八九十一二三四五", "あいうえおかきくけこさしすせそ", "가나다라마바사아자차카타파하1",
 		},
 		"repeats": {
 			"йцукенйцукенйцукен", "ytrewqytrewqytrewq", "ааааааааааааааааа", "aaaabbbbccccdddd", "паролпаролпарол",
@@ -39,12 +40,13 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 			"Correct-Horse-Battery-Staple!", "c0rrect h0rse b@ttery st@ple",
 			"elpats yrettab esroh tcerroc", "horse battery staple", "to be or not to be", "May the Force be with you!",
 			"Съешь ещё этих мягких французских булок", "thequickbrownfox123",
+			"contraseña123456", "motdepasse123456", "Motdepasse2024!!",
 		},
 		"common": {
 			"passwordpassword1", "drowssapdrowssap1", "password password password", "P@ssw0rdP@ssw0rd!", "password2024password",
 			"liverpoolliverpool1987", "nataliyanataliya",
 			"drowssap nogard yeknom", "Winter2023!Winter2023!", "welcome123welcome123", "manchesterunited1", "passwordstandard",
-			"lhbjkjubz2957704", "Nemvxyheqdd5oqxyxyzi!", "23176djivanfros", "1adgjmptw1adgjmptw",
+			"p a s s w o r d 1 2 3", "l-e-t-m-e-i-n-1-2-3", "lhbjkjubz2957704", "Nemvxyheqdd5oqxyxyzi!", "23176djivanfros", "1adgjmptw1adgjmptw",
 		},
 	} {
 		for _, password := range passwords {

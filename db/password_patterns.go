@@ -96,6 +96,11 @@ var keyboards = [...]string{
 	"1234567890 йцукенгшщзхї фівапролджє ячсмитьбю",
 	"1234567890 .ςερτυθιοπ ασδφγηξκλ ζχψωβνμ",
 	"1234567890 ..קראטוןםפ שדגכעיחלךף זסבהנמצתץ",
+	// What people count in, where the signs do not follow each other in Unicode.
+	"一二三四五六七八九十 甲乙丙丁戊己庚辛壬癸",
+	"あいうえおかきくけこさしすせそたちつてとなにぬねの",
+	"いろはにほへとちりぬるをわかよたれそつねならむ",
+	"가나다라마바사아자차카타파하",
 }
 
 type key struct{ row, column int }
@@ -131,7 +136,7 @@ func isWalk(text string) bool {
 			return true
 		}
 		// A random password may hold two short walks by chance, so these must be nearly all of it.
-		if notWalked(even, keys)+notWalked(odd, keys) <= len(runes)/8 {
+		if notWalked(even, keys)+notWalked(odd, keys) <= len(runes)/6 {
 			return true
 		}
 	}
