@@ -50,7 +50,7 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	other.at("/sessions")
 	b.visit("/sessions")
 	b.at("/login")
-	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(statusText, "You've been signed out on this device.")
 }
 
 func deletesAnAccount(t *testing.T, c *chromiumProcess) {

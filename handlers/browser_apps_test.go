@@ -48,7 +48,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	s.photos.take()
 	goTo(library, photos+"/albums")
 	library.at("/login")
-	library.same(`document.querySelector('#status').textContent`, "You were signed out on this device. Sign in again to continue.")
+	library.same(`document.querySelector('#status').textContent`, "You've been signed out on this device.")
 	goTo(library, notes+deep)
 	library.at("/login")
 	s.untouched(t)

@@ -124,7 +124,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	}
 	back()
 	nothingPrivate()
-	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(statusText, "You've been signed out on this device.")
 
 	// The address, typed: no answer was kept either.
 	b.signIn("alice", alicePassword)
@@ -143,7 +143,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	}
 	b.eval(`setTimeout(() => dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true})))`)
 	nothingPrivate()
-	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(statusText, "You've been signed out on this device.")
 }
 
 func showsAPassword(t *testing.T, c *chromiumProcess) {

@@ -89,8 +89,8 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	// The other browser finds out at its next click, and gets to where it was going after signing in again.
 	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
 	b.at("/login")
-	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
-	b.same(`document.title`, "You were signed out on this device. Sign in again to continue. – Sign in – Porchlight")
+	b.same(statusText, "You've been signed out on this device.")
+	b.same(`document.title`, "You've been signed out on this device. – Sign in – Porchlight")
 	b.fill("username", "alice@example.com", "password", alicePassword)
 	b.press(kb.Enter)
 	b.at("/account")
@@ -460,7 +460,7 @@ func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b.until(armedCount + ` === 1`)
 	b.press(kb.Enter)
 	b.at("/login")
-	b.same(statusText, "You were signed out on this device. Sign in again to continue.")
+	b.same(statusText, "You've been signed out on this device.")
 	b.same(`new URLSearchParams(location.search).get('next')`, "/sessions")
 	if got := b.house.sessionsOf("alice"); len(got) != 1 {
 		t.Errorf("%d sessions: the other device must be left", len(got))

@@ -114,7 +114,7 @@ func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
 		stranger.do("DELETE", "/me/sessions/"+c.alicePhone.id, "", "Cookie", cookies).isJSON(t, 401, `{"error":"Not signed in."}`)
 		got := stranger.page("/login", "Cookie", cookies)
 		got.is(t, 200)
-		got.has(t, "You were signed out on this device.")
+		got.has(t, "You&#39;ve been signed out on this device.")
 		if !cleared(got, "porchlight") {
 			t.Errorf("Set-Cookie %q", got.header.Values("Set-Cookie"))
 		}

@@ -419,6 +419,6 @@ func TestCookieFromBeforeTheDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser.http.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Path: "/"}})
-	browser.page("/login").has(t, "You were signed out on this device.")
-	browser.page("/login").lacks(t, "You were signed out on this device.")
+	browser.page("/login").has(t, "You&#39;ve been signed out on this device.")
+	browser.page("/login").lacks(t, "You&#39;ve been signed out on this device.")
 }

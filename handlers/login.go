@@ -60,7 +60,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 		return err
 	}
 	if c.Request().Header.Cookie(h.cookieName) != nil {
-		p.Message = "You were signed out on this device. Sign in again to continue."
+		p.Message = "You've been signed out on this device."
 		h.clearCookie(c)
 	}
 	return c.Render("login/index", p)

@@ -332,7 +332,7 @@ func TestCookieWithHTTPS(t *testing.T) {
 	browser.do("GET", "/me/sessions", "", "Cookie", pair).is(t, 401)
 }
 
-const signedOutHere = "You were signed out on this device. Sign in again to continue."
+const signedOutHere = "You&#39;ve been signed out on this device."
 
 func TestSignInPage(t *testing.T) {
 	t.Parallel()

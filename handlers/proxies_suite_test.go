@@ -120,7 +120,7 @@ func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
 	got := library.page(notesSite + "/next?click=1")
 	got.is(t, 302, signInPlace(notesSite+"/next?click=1"))
 	s.untouched(t)
-	library.page(got.header.Get("Location")).has(t, "You were signed out on this device. Sign in again to continue.")
+	library.page(got.header.Get("Location")).has(t, "You&#39;ve been signed out on this device.")
 	s.reaches(t, phone.page(notesSite+"/"))
 }
 
