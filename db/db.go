@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -40,8 +41,9 @@ type Store struct {
 	resume, authorize, byID, list statement // what nearly every request asks
 
 	changes  changes
-	sessions cache[Session]   // by token, without apps; by id, with them
-	access   cache[AppAccess] // by token and host
+	answered atomic.Pointer[stamp] // Ping has succeeded since
+	sessions cache[Session]        // by token, without apps; by id, with them
+	access   cache[AppAccess]      // by token and host
 
 	hasher  *hasher
 	checker *passwordChecker
@@ -205,6 +207,19 @@ func (s *Store) Ping() error {
 		return err
 	}
 	return s.resume.query(func(scanner) error { return nil }, []byte{})
+}
+
+// Reachable is Ping, or nil if the database has answered since its last change.
+func (s *Store) Reachable() error {
+	now, ok := s.changes.loadStamp()
+	if answered := s.answered.Load(); ok && answered != nil && *answered == now {
+		return s.files.err()
+	}
+	err := s.Ping()
+	if err == nil && ok {
+		s.answered.Store(&now)
+	}
+	return err
 }
 
 // now is the clock as the database keeps it: milliseconds since 1970.

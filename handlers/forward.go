@@ -112,7 +112,7 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
 	tokens, crowded := h.tokens(c)
 	if crowded || len(tokens) == 0 { // nothing to look up, but nobody is sent to sign in while the database does not answer
-		if err := h.Store.Ping(); err != nil {
+		if err := h.Store.Reachable(); err != nil {
 			return db.AppAccess{}, err
 		}
 		return db.AppAccess{}, db.ErrNotFound
