@@ -124,13 +124,12 @@ func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
 }
 
-// whoMay describes whom a rule lets in.
+// whoMay describes whom a rule lets in. Users who are named need no approval, so their names count beside everyone.
 func whoMay(rule db.AppRule) string {
-	if rule.Everyone {
-		return "every approved user"
-	}
 	who := rule.Users
-	if rule.Admins {
+	if rule.Everyone {
+		who = append([]string{"every approved user"}, who...)
+	} else if rule.Admins {
 		who = append([]string{"administrators"}, who...)
 	}
 	if len(who) == 0 {

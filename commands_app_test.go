@@ -48,7 +48,7 @@ func TestAppAllow(t *testing.T) {
 		// What was allowed before stays allowed, and is told.
 		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
 		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
-		{[]string{"c.example.com"}, "c.example.com is open to every approved user.\n", "c.example.com 11 ada,bo"},
+		{[]string{"c.example.com"}, "c.example.com is open to every approved user, ada, bo.\n", "c.example.com 11 ada,bo"},
 		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every approved user.\n", "a.example.com 11 "},
 	} {
 		if out := must(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {

@@ -51,12 +51,8 @@ func (e *environment) readPassword() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askToDelete asks the person to type the name again. Without a terminal it refuses.
-func (e *environment) askToDelete(name string) error {
-	t, ok := e.terminal()
-	if !ok {
-		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
-	}
+// askToDelete asks the person to type the name again.
+func (t *terminal) askToDelete(name string) error {
 	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good.\n", printable(name))
 	line, err := t.ask("Type the name to go on: ", func(question string) (string, error) {
 		t.SetPrompt(question)

@@ -135,7 +135,7 @@ func (p *person) wantEnd(code int, lastLine string) {
 	if got := p.command.ProcessState.ExitCode(); got != code {
 		p.t.Errorf("exit status %d, want %d", got, code)
 	}
-	eventually(p.t, "the output was read", func() bool { return strings.HasSuffix(p.sees(), "\n"+lastLine+"\r\n") })
+	eventually(p.t, "the output was read", func() bool { return strings.HasSuffix("\n"+p.sees(), "\n"+lastLine+"\r\n") })
 	if got := p.termios(); got.Lflag != p.before.Lflag || got.Iflag != p.before.Iflag || got.Oflag != p.before.Oflag {
 		p.t.Errorf("the terminal was left in another state: %+v, want %+v", got, p.before)
 	}
@@ -173,6 +173,9 @@ func TestQuestions(t *testing.T) {
 		{"a key that does not end", add, []step{{password, "\x1b[" + strings.Repeat("0", 300)}}, 1, none, "ada bo"},
 		{"Ctrl-D", add, []step{{password, ctrlD}}, 1, none, "ada bo"},
 		{"Ctrl-D at the second", passwd, []step{{password, boPassword + "\r"}, {again, ctrlD}}, 1, none, "ada bo"},
+		{"add a name that is taken", []string{"user", "add", "Bo"}, nil, 1, "porchlight: This username is taken.", "ada bo"},
+		{"passwd of nobody", []string{"user", "passwd", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
+		{"delete nobody", []string{"user", "delete", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
 		{"delete", remove, []step{{name, "bo\r"}}, 0, "Deleted bo, with its sessions and its activity.", "ada"},
 		{"delete another", remove, []step{{name, "ada\r"}}, 1, kept + ": that is not the name", "ada bo"},
 		{"delete, Ctrl-C", remove, []step{{name, "b" + ctrlC}}, 130, interrupted, "ada bo"},

@@ -29,11 +29,15 @@ type userAddCommand struct {
 
 func (a *userAddCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		password, err := e.askPassword()
+		new := db.NewUser{Username: a.Name, Email: a.Email, IsAdmin: a.Admin, Reuse: a.Reuse}
+		err := store.CheckNewUser(e.ctx, new)
+		if err == nil {
+			new.Password, err = e.askPassword()
+		}
 		if err != nil {
 			return err
 		}
-		user, err := store.CreateUser(e.ctx, db.NewUser{Username: a.Name, Email: a.Email, Password: password, IsAdmin: a.Admin, Reuse: a.Reuse})
+		user, err := store.CreateUser(e.ctx, new)
 		if err != nil {
 			return err
 		}
@@ -165,19 +169,28 @@ type userDeleteCommand struct {
 }
 
 func (d *userDeleteCommand) Run(e *environment) error {
-	if !d.Yes {
-		if err := e.askToDelete(d.Name); err != nil {
-			return err
-		}
+	terminal, ok := e.terminal()
+	if !d.Yes && !ok {
+		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
 	}
 	return e.withUser(d.Name, "Deleted %s, with its sessions and its activity.", func(store *db.Store) error {
+		if !d.Yes {
+			if err := terminal.askToDelete(d.Name); err != nil {
+				return err
+			}
+		}
 		return store.DeleteUser(e.ctx, d.Name, d.Force)
 	})
 }
 
-// withUser does something to one account and says so.
+// withUser does something to one account and says so. It looks for the account first: do may ask questions.
 func (e *environment) withUser(name, said string, do func(*db.Store) error) error {
-	err := e.withStore(do)
+	err := e.withStore(func(store *db.Store) error {
+		if _, err := store.UserByName(e.ctx, name); err != nil {
+			return err
+		}
+		return do(store)
+	})
 	if errors.Is(err, db.ErrNotFound) {
 		return fmt.Errorf("there is no user %s", printable(name))
 	}

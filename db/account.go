@@ -48,7 +48,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 // SetPassword sets a password from the command line; every session of the user ends, and failed
 // attempts are forgotten. It returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, username, password string) error {
-	user, err := s.findUsername(ctx, username)
+	user, err := s.UserByName(ctx, username)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 // DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
 // ErrLastAdmin unless force is set. Disabling twice is no error and changes nothing.
 func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
-	user, err := s.findUsername(ctx, username)
+	user, err := s.UserByName(ctx, username)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 
 // EnableUser enables a disabled account; ErrNotFound for an unknown name. Enabling twice is no error and changes nothing.
 func (s *Store) EnableUser(ctx context.Context, username string) error {
-	user, err := s.findUsername(ctx, username)
+	user, err := s.UserByName(ctx, username)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ type UserChange struct {
 // ChangeUser changes an account from the command line, all of it or nothing. It returns ErrNotFound, ErrLastAdmin, or
 // Invalid (field "email"). What already holds is neither changed nor recorded.
 func (s *Store) ChangeUser(ctx context.Context, username string, change UserChange) error {
-	user, err := s.findUsername(ctx, username)
+	user, err := s.UserByName(ctx, username)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func ignoreNotFound(err error) error {
 // unknown name, and ErrLastAdmin unless force is set. When it fails half-way, the account is disabled and DeleteUser can be
 // repeated.
 func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
-	user, err := s.findUsername(ctx, username)
+	user, err := s.UserByName(ctx, username)
 	if err != nil {
 		return err
 	}

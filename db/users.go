@@ -116,6 +116,25 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 	return user, err
 }
 
+// CheckNewUser returns Invalid for names that CreateUser would refuse, so that nobody is asked for a password in vain.
+func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
+	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
+	if invalid := checkNames(new); len(invalid) > 0 {
+		return invalid
+	}
+	fits := errors.New("nothing is kept")
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		if _, err := s.insertUser(tx, new, ""); err != nil {
+			return err
+		}
+		return fits
+	})
+	if errors.Is(err, fits) {
+		return nil
+	}
+	return err
+}
+
 func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
 	var others, fresh bool
 	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users), (`+isFresh+`)`, s.openedAfter).Scan(&others, &fresh); err != nil {
@@ -210,8 +229,8 @@ func (s *Store) Account(ctx context.Context, by Session) (User, error) {
 	return s.findUser(ctx, by.Username)
 }
 
-// findUsername finds an account by its username alone, as commands name it.
-func (s *Store) findUsername(ctx context.Context, username string) (User, error) {
+// UserByName finds an account by its username only, as commands name it. It returns ErrNotFound if there is none.
+func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
 	user, err := s.findUser(ctx, username)
 	if err == nil && user.Username != canonical(username) {
 		err = ErrNotFound
