@@ -125,10 +125,10 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 	})
 }
 
-// blank reports whether a name was given but is empty, such as an unset variable in a script. That must not mean everybody.
+// blank reports whether a name was given but is empty, like an unset variable in a script. It must not mean everybody.
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
 
-// revokeEach ends the sessions that it knows, then tells of those that it does not.
+// revokeEach ends every session that exists, and then reports the ids that do not.
 func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error {
 	var unknown []string
 	for _, id := range r.IDs {
@@ -150,7 +150,7 @@ func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error
 
 type healthcheckCommand struct{}
 
-// healthcheckWait is how long a server may take to say that it is well.
+// healthcheckWait is how long a server may take to answer.
 const healthcheckWait = 3 * time.Second
 
 func (*healthcheckCommand) Run(e *environment) error {
@@ -158,7 +158,7 @@ func (*healthcheckCommand) Run(e *environment) error {
 	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() && address.Is6() {
 		host = "::1"
 	} else if host == "" || (err == nil && address.IsUnspecified()) {
-		host = "127.0.0.1" // it listens everywhere, so here too; localhost would want a file with names, which containers may lack
+		host = "127.0.0.1" // it listens on every address; localhost needs /etc/hosts, which containers may lack
 	}
 	client := &http.Client{Timeout: healthcheckWait}
 	response, err := client.Get("http://" + net.JoinHostPort(host, port) + "/healthz")
@@ -179,10 +179,10 @@ func (*versionCommand) Run(e *environment) error {
 	return err
 }
 
-// version is set by whoever builds a release: -ldflags "-X main.version=1.2.3".
+// version is set when a release is built: -ldflags "-X main.version=1.2.3".
 var version = ""
 
-// versionText says which program this is. The commit is known when Go built the program inside the repository.
+// versionText returns the versions. The commit is known if the program was built inside the repository.
 func versionText() string {
 	name, commit, changed := version, "unknown", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -203,7 +203,8 @@ type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command, such as user add."`
 }
 
-// BeforeReset prints what --help prints. Like --help, it runs before the settings are read: a wrong one may be why help is needed.
+// BeforeReset prints what --help prints. Like --help, it runs before the settings are read, because an invalid one may be why help is
+// needed.
 func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	if ctx.Model.HelpFlag.Set { // help --help
 		return nil
@@ -225,7 +226,7 @@ func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	return asked.PrintUsage(false)
 }
 
-// withStore opens an existing database for do.
+// withStore opens the database, which must exist, and calls do.
 func (e *environment) withStore(do func(*db.Store) error) error {
 	return e.withOptions(e.databaseOptions(), do)
 }
@@ -271,7 +272,7 @@ func printTable(out io.Writer, heads string, rows int, row func(int) []any) erro
 	return table.Flush()
 }
 
-// printable takes out what could play tricks with a terminal: a name is somebody else's text.
+// printable removes control characters and marks of writing direction, with which a name could manipulate the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {

@@ -26,7 +26,7 @@ func (a *appAllowCommand) Run(e *environment) error {
 			return usageError{errors.New("app allow: --user needs a name")}
 		}
 	}
-	if a.Admins != nil && !*a.Admins { // that must not mean everybody
+	if a.Admins != nil && !*a.Admins { // it must not mean everybody
 		return usageError{errors.New("app allow: --admins lets administrators in, and takes nobody away; leave it out")}
 	}
 	if err := e.settings.checkGuarded(a.Host); err != nil {
@@ -46,7 +46,7 @@ func (a *appAllowCommand) Run(e *environment) error {
 	})
 }
 
-// checkGuarded refuses a rule for hosts that forward auth always refuses: the rule would be listed and never hold.
+// checkGuarded rejects a rule for a host that forward auth always refuses: the rule would be listed but have no effect.
 func (s *settings) checkGuarded(text string) error {
 	host, ok := db.RuleHost(text)
 	if !ok {
@@ -124,7 +124,7 @@ func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
 }
 
-// whoMay describes whom a rule lets in. Users who are named need no approval, so their names count beside everyone.
+// whoMay describes the people whom a rule allows. Users who are named need no approval, so they are listed beside everyone.
 func whoMay(rule db.AppRule) string {
 	who := rule.Users
 	if rule.Everyone {

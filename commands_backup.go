@@ -41,7 +41,8 @@ func (r *restoreCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "Restored %d %s to %s. Ended %d %s and voided %d %s.\n", restored.Users, plural(restored.Users, "user"), printable(e.database()),
+	fmt.Fprintf(e.stdout, "Restored %d %s to %s. Ended %d %s and voided %d %s.\n",
+		restored.Users, plural(restored.Users, "user"), printable(e.database()),
 		restored.Ended, plural(restored.Ended, "session"), restored.Invitations, plural(restored.Invitations, "invitation"))
 	fmt.Fprintln(e.stdout, "Accounts and passwords are as they were when the backup was made.")
 	if key := e.key(); !exists(key) {
@@ -50,7 +51,7 @@ func (r *restoreCommand) Run(e *environment) error {
 	return nil
 }
 
-// key is the file with the server's secret, which is not part of the database.
+// key returns the path of the server's secret, which is not in the database.
 func (e *environment) key() string { return filepath.Join(e.settings.Data, "porchlight.key") }
 
 func exists(path string) bool {

@@ -15,12 +15,12 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what commands ask the person at the terminal.
+// This file asks questions on the terminal.
 
-// errInterrupted means that Ctrl-C, or a signal, came instead of an answer: exit status 130.
+// errInterrupted means that Ctrl-C or a signal came instead of an answer. The exit status is 130.
 var errInterrupted = errors.New("interrupted; nothing was changed")
 
-// askPassword asks twice on a terminal. Elsewhere it reads one line from standard input.
+// askPassword asks twice on a terminal. Without one, it reads a line from standard input.
 func (e *environment) askPassword() (string, error) {
 	t, ok := e.terminal()
 	if !ok {
@@ -75,8 +75,8 @@ func noAnswer(err error, message string) error {
 	return errors.New(message)
 }
 
-// terminal reads the keys of the person who started the command. It is raw while it does. With term.ReadPassword, which only hides
-// what is typed, Ctrl-C is a signal that the read does not notice, and Ctrl-D does nothing.
+// terminal reads keys in raw mode. With term.ReadPassword, which only turns off echo, Ctrl-C would be a signal that does not interrupt
+// the read, and Ctrl-D would do nothing.
 type terminal struct {
 	*term.Terminal
 	ctx context.Context
@@ -100,11 +100,11 @@ func (t *terminal) ask(question string, read func(question string) (string, erro
 	}
 	line, err := await(t.ctx, func() (string, error) { return read(question) })
 	term.Restore(t.fd, before)
-	if errors.Is(err, term.ErrPasteIndicator) { // it only says that the line was pasted
+	if errors.Is(err, term.ErrPasteIndicator) { // the line was pasted, which is fine
 		err = nil
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr) // the cursor still stands behind the question
+		fmt.Fprintln(os.Stderr) // the cursor is still behind the question
 	}
 	return line, err
 }
@@ -128,11 +128,11 @@ func await(ctx context.Context, read func() (string, error)) (string, error) {
 	}
 }
 
-// keyboard is the terminal as term.Terminal reads it, for which Ctrl-C would be the end of input. Questions go to standard error.
+// keyboard returns errInterrupted for Ctrl-C, which term.Terminal would take for the end of input. Questions go to standard error.
 type keyboard struct{ *os.File }
 
 func (k keyboard) Read(keys []byte) (int, error) {
-	if len(keys) == 0 { // term.Terminal would read for ever: its buffer is full of one key that does not end
+	if len(keys) == 0 { // the buffer of term.Terminal is full of one incomplete key, and it would read forever
 		return 0, errors.New("unreadable input")
 	}
 	const ctrlC = 3

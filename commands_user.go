@@ -88,7 +88,8 @@ func (l *userListCommand) Run(e *environment) error {
 		}
 		rows := []row{}
 		for _, user := range users {
-			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, handlers.RFC3339(user.CreatedAt)})
+			created := handlers.RFC3339(user.CreatedAt)
+			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, created})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
@@ -183,7 +184,7 @@ func (d *userDeleteCommand) Run(e *environment) error {
 	})
 }
 
-// withUser does something to one account and says so. It looks for the account first: do may ask questions.
+// withUser calls do, which changes one account, and prints what was done. It looks for the account first, because do may ask questions.
 func (e *environment) withUser(name, said string, do func(*db.Store) error) error {
 	err := e.withStore(func(store *db.Store) error {
 		if _, err := store.UserByName(e.ctx, name); err != nil {

@@ -16,7 +16,7 @@ import (
 	"porchlight/db"
 )
 
-// settings are the flags that every command takes. Each is an environment variable, too, which variableOf names.
+// settings are the flags that every command accepts. Each is also an environment variable, see variableOf.
 type settings struct {
 	Listen            string        `default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
 	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db."`
@@ -39,12 +39,12 @@ type settings struct {
 	proxies []netip.Prefix
 }
 
-// badSetting is a setting whose value cannot be right. The flag or the variable that it came from is for parse to name.
+// badSetting is the error for an invalid value. parse adds whether it came from the flag or the variable.
 type badSetting struct{ flag, value, right string }
 
 func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.right }
 
-// check completes the settings and refuses those that cannot be right.
+// check fills in the remaining fields and returns an error for an invalid setting.
 func (s *settings) check() error {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *settings) checkURL(port string) (err error) {
 	return nil
 }
 
-// punycode returns the address with its host in ASCII, or "" when that would be no address either.
+// punycode returns the address with its host in ASCII, or "" if that is not valid either.
 func punycode(u *url.URL) string {
 	host, err := idna.Lookup.ToASCII(u.Hostname())
 	if err != nil || host == u.Hostname() {
@@ -102,7 +102,8 @@ func punycode(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// checkCookieDomain refuses domains for which no browser would keep the cookie, and those that would share it with strangers.
+// checkCookieDomain rejects domains for which no browser would store the cookie, and those that would share it with other people's
+// sites.
 func (s *settings) checkCookieDomain() error {
 	if s.CookieDomain == "" {
 		return nil
@@ -121,7 +122,7 @@ func (s *settings) checkCookieDomain() error {
 	return nil
 }
 
-// browserHost joins a canonical host and its port as browsers do in Origin: without the port that the scheme has anyway.
+// browserHost joins a canonical host and its port as browsers do in Origin: without the default port of the scheme.
 func browserHost(scheme, host, port string) string {
 	if (scheme == "https" && port == "443") || (scheme == "http" && port == "80") {
 		port = ""
@@ -154,7 +155,7 @@ func (s *settings) checkProxies() error {
 	return nil
 }
 
-// useRealPort puts the port that was found into the address where :0 asked for any.
+// useRealPort replaces port 0 in the default --url by the port that the system chose.
 func (s *settings) useRealPort(address net.Addr) {
 	if tcp, ok := address.(*net.TCPAddr); ok && s.URL == "" {
 		s.url.Host = browserHost(s.url.Scheme, "localhost", strconv.Itoa(tcp.Port))
@@ -162,10 +163,13 @@ func (s *settings) useRealPort(address net.Addr) {
 }
 
 func (s *settings) limits() db.Limits {
-	return db.Limits{IdleTimeout: s.IdleTimeout, MaxLifetime: s.MaxLifetime, SharedIdleTimeout: s.SharedIdleTimeout, SharedMaxLifetime: s.SharedMaxLifetime}
+	return db.Limits{
+		IdleTimeout: s.IdleTimeout, MaxLifetime: s.MaxLifetime,
+		SharedIdleTimeout: s.SharedIdleTimeout, SharedMaxLifetime: s.SharedMaxLifetime,
+	}
 }
 
-// logger writes the log, in UTC.
+// logger returns a logger with times in UTC.
 func (s *settings) logger(to io.Writer) *slog.Logger {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn} // else info
 	options := &slog.HandlerOptions{Level: levels[s.LogLevel], ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -16,19 +16,19 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the command line and the environment: it reads them, and says in plain words what is wrong with them. kong's
-// own words are about its parser, and are never shown.
+// This file reads the command line and the environment, and words their errors. kong's own messages are about its parser, so they
+// are never shown.
 
 // usageError is a mistake on the command line or in a setting: exit status 2.
 type usageError struct{ error }
 
-// errAnswered means that the help or the version was printed and nothing else is to be done.
+// errAnswered means that the help or the version was printed and there is nothing left to do.
 var errAnswered = errors.New("answered")
 
 // parse reads the command line and the environment into c, and checks the settings. The error is a usageError or errAnswered.
 func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) {
 	answered := false
-	fromVariable := map[string]bool{} // the settings that a variable has set, by flag
+	fromVariable := map[string]bool{} // whether a variable set this flag
 	variables := func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		value := os.Getenv(variableOf(flag.Name))
 		if !isSetting(flag) || value == "" {
@@ -81,7 +81,7 @@ func shortDuration(d time.Duration) string {
 	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
 
-// explain words an error of parse for the person who wrote the command line or set the variables.
+// explain turns an error of parse into a message for the user.
 func explain(err error, fromVariable map[string]bool) error {
 	var failed *kong.ParseError
 	var bad badSetting
@@ -101,12 +101,12 @@ func explain(err error, fromVariable map[string]bool) error {
 	return err
 }
 
-// usageErrorf makes one line of text out of what may be somebody else's bytes.
+// usageErrorf removes line breaks and control characters, because the arguments may come from somebody else.
 func usageErrorf(format string, args ...any) error {
 	return usageError{errors.New(printable(fmt.Sprintf(format, args...)))}
 }
 
-// orQuotes makes an empty value visible.
+// orQuotes returns "" in quotes if the text is empty.
 func orQuotes(text string) string {
 	if text == "" {
 		return `""`
@@ -123,8 +123,8 @@ func variableOf(flag string) string {
 
 const variablePrefix = "PORCHLIGHT_"
 
-// checkVariables refuses variables that look like settings and are none. A misspelt one would leave its setting at a default
-// that may be more open. An empty one counts as unset.
+// checkVariables rejects variables that look like settings but are not. A misspelt one would leave its setting at the default, which
+// may be less strict. An empty one counts as unset.
 func checkVariables(environment []string, flags []*kong.Flag) error {
 	var known []string
 	for _, flag := range flags {
@@ -147,8 +147,8 @@ func checkVariables(environment []string, flags []*kong.Flag) error {
 	return nil
 }
 
-// checkRepeated refuses a flag of a command that was given twice, since the first would be ignored: "session revoke --user a
-// --user b" would leave a's sessions alive. Of a setting given twice the last counts, for scripts that wrap the program.
+// checkRepeated rejects a command's flag that was given twice, because kong ignores the first: "session revoke --user a --user b"
+// would not end a's sessions. A setting may be given twice, and the last counts, for scripts that wrap the program.
 func checkRepeated(parsed *kong.Context) error {
 	seen := map[string]bool{}
 	for _, path := range parsed.Path {
@@ -196,7 +196,7 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// explainWord says what is wrong with the first of the words at which kong stopped.
+// explainWord says what is wrong with the word at which kong stopped, the first of words.
 func explainWord(node *kong.Node, command string, words []string) error {
 	word := words[0]
 	if word == "--" && len(words) > 1 {
@@ -224,7 +224,7 @@ func explainFlag(node *kong.Node, command, word string, following []string) erro
 			case given != "--"+flag.Name:
 			case flag.IsBool():
 				return usageErrorf("%s: give true or false, or leave the value out", word)
-			case !hasValue && len(following) > 0: // it looks like a flag
+			case !hasValue && len(following) > 0: // the value looks like a flag
 				return usageErrorf("%s needs a value; if %s is the value, write %s=%s", given, following[0], given, following[0])
 			default:
 				return usageErrorf("%s needs a value", given)
@@ -245,8 +245,8 @@ func childNames(node *kong.Node) (names []string) {
 	return names
 }
 
-// nearest returns the name that has most letters in common with the word, in the same order and for the length of both; "" when
-// no name is much like it.
+// nearest returns the name that is most similar to the word, or "" if none is similar enough. It counts the letters that both have in
+// the same order, relative to their lengths.
 func nearest(word string, names []string) (best string) {
 	most := 0.6
 	for _, name := range names {
@@ -287,7 +287,7 @@ func describeFlag(value *kong.Value) string {
 	return text + " [" + variableOf(value.Name) + "]"
 }
 
-// readDuration reads what time.ParseDuration reads, and days before it: 14d, 1d12h.
+// readDuration accepts what time.ParseDuration does, optionally with days before it: 14d, 1d12h.
 func readDuration(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
@@ -316,7 +316,7 @@ func parseDuration(text string) (time.Duration, error) {
 		return d, nil
 	}
 	more, err := time.ParseDuration(rest)
-	return d + more, err // negative where the sum is too large
+	return d + more, err // negative if the sum overflows
 }
 
 func readCount(ctx *kong.DecodeContext, target reflect.Value) error {

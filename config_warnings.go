@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what a server warns of when it starts: settings that are valid and most likely not what was meant.
+// This file warns, at the start, of settings that are valid but most likely wrong.
 
 func (s *settings) warn(log *slog.Logger) {
 	if s.CookieDomain != "" && len(s.proxies) == 0 {
@@ -37,14 +37,14 @@ func (s *settings) warn(log *slog.Logger) {
 	}
 }
 
-// isLoopback reports whether a host leads to the machine that asks, as browsers take it.
+// isLoopback reports whether browsers take a host for their own machine.
 func isLoopback(host string) bool {
 	host = strings.ToLower(host)
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || (err == nil && address.IsLoopback())
 }
 
-// warnOfNoAdministrator warns when there are accounts, and none of an administrator who can sign in.
+// warnOfNoAdministrator warns if there are accounts but no administrator who can sign in.
 func warnOfNoAdministrator(ctx context.Context, store *db.Store, log *slog.Logger) error {
 	hasUsers, err := store.HasUsers(ctx)
 	if err != nil || !hasUsers {

@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// This file owns accepting connections: how many may be open, which one makes room for a new one, and what happens when
-// the system has no descriptors left.
+// This file accepts connections: how many may be open, which one makes room for a new one, and what happens when the system has no
+// descriptors left.
 
 const (
-	// reservedDescriptors is how many files stay free for everything but clients: standard streams, poller and listener,
-	// the database, its log and its lock, and the occasional temporary file. TestDescriptors counts them.
+	// reservedDescriptors are for everything but clients: standard streams, poller and listener, the database, its log and its
+	// lock, and the occasional temporary file. TestDescriptors counts them.
 	reservedDescriptors = 36
 	minConnections      = 8
-	maxConnections      = 16384 // bounds memory, to some 300 MB, where the limit of open files does not
+	maxConnections      = 16384 // bounds memory, to about 300 MB, if the limit of open files is higher
 )
 
 // listener accepts connections up to a limit. At the limit, the connection that has gone longest without an answer makes
 // room for the new one, unless the server is working on its request.
 //
-// The alternative is to let new clients wait until a timeout ends an old connection. Then a stranger who keeps the
-// listener full with idle or slow connections keeps out the person who wants to revoke a session: she would queue behind
-// the stranger's next connections, 15 seconds a turn. This way she gets in at once, and keeps her connection as long as
-// fewer than limit connections arrive between two of her requests. A browser whose idle connection was closed opens
-// another. A slow client does not stay by sending a byte now and then: only an answer counts.
+// If new clients had to wait until a timeout ends an old connection, an attacker who keeps the listener full with idle or slow
+// connections would keep out the person who wants to revoke a session: she would wait behind the attacker's next connections, for 15
+// seconds each. This way she connects at once, and stays connected as long as fewer than limit connections arrive between two of her
+// requests. A browser whose idle connection was closed opens another. Sending a byte now and then does not help a slow client,
+// because only responses count.
 type listener struct {
 	net.Listener
 	limit int
@@ -40,7 +40,7 @@ type listener struct {
 	mu      sync.Mutex
 	changed *sync.Cond // a connection was closed or has begun to wait for its client
 	open    list.List  // of *conn, longest without an answer first
-	evicted int        // connections that were told to close and have not yet
+	evicted int        // connections that are being closed to make room
 	closed  bool
 	done    chan struct{}
 }
@@ -124,7 +124,7 @@ func isShortage(err error) bool {
 	return false
 }
 
-// warn logs at most once a minute: a stranger can make these things happen all the time.
+// warn logs at most once a minute, because clients can cause these warnings at will.
 func (l *listener) warn(last *time.Time, message string, args ...any) {
 	if now := time.Now(); now.Sub(*last) >= time.Minute {
 		*last = now
@@ -132,8 +132,8 @@ func (l *listener) warn(last *time.Time, message string, args ...any) {
 	}
 }
 
-// admit waits until the connection fits below the limit, making room if it must. A slot is free once the server has
-// closed its connection, so the descriptors never exceed the limit by more than the one that waits here.
+// admit waits until the connection fits below the limit, and makes room if necessary. A slot is free once the server has closed its
+// connection, so the descriptors never exceed the limit by more than the one that waits here.
 func (l *listener) admit(inner net.Conn) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +148,7 @@ func (l *listener) admit(inner net.Conn) (net.Conn, error) {
 		oldest.evicted = true
 		l.evicted++
 		l.mu.Unlock()
-		oldest.Conn.Close() // returns once no read or write uses it, so not under the lock
+		oldest.Conn.Close() // without the lock, because it waits for reads and writes to return
 		l.mu.Lock()
 	}
 	if l.closed {
@@ -160,7 +160,7 @@ func (l *listener) admit(inner net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// longestWaiting returns the connection to close, or nil while the server works on every one of them.
+// longestWaiting returns the connection to close, or nil if the server is working on every one of them.
 func (l *listener) longestWaiting() *conn {
 	for e := l.open.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*conn); c.waiting {
@@ -206,7 +206,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write counts as waiting, too: a client that does not read its answers must not hold the connection.
+// Write counts as waiting, too: a client that does not read its responses must not hold the connection.
 func (c *conn) Write(p []byte) (int, error) {
 	c.listener.mu.Lock()
 	c.listener.open.MoveToBack(c.place)

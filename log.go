@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// This file keeps the server's output from stopping the server: a write to a pipe that nobody reads blocks forever.
+// This file keeps the log from blocking the server: a write to a pipe that nobody reads never returns.
 
 const (
 	queuedBytes    = 256 << 10   // some 1,500 lines
 	queueCloseWait = time.Second // for the last lines at shutdown
 )
 
-// lineQueue is a bounded buffer in front of a writer that may block. Write never blocks: lines that do not fit are
-// dropped, and once the writer takes lines again, one line says how many.
+// lineQueue is a bounded buffer in front of a writer that may block. Write never blocks. Lines that do not fit are dropped, and once
+// the writer works again, one line says how many.
 type lineQueue struct {
 	to     io.Writer
 	report func(to io.Writer, dropped int) error
 
 	mu      sync.Mutex
 	changed *sync.Cond
-	lines   []byte // not yet given to the writer
+	lines   []byte // not yet written
 	dropped int    // lines since the last report
 	closing bool
 	drained chan struct{}
@@ -48,7 +48,7 @@ func (q *lineQueue) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// close writes what is queued, for at most queueCloseWait: the process must end even if nobody reads its output.
+// close writes the queued lines, for at most queueCloseWait: the process must end even if nobody reads its output.
 func (q *lineQueue) close() {
 	q.mu.Lock()
 	q.closing = true
@@ -60,7 +60,7 @@ func (q *lineQueue) close() {
 	}
 }
 
-// run gives the lines to the writer. While that blocks, new lines gather in a second buffer.
+// run writes the lines. While that blocks, new lines gather in a second buffer.
 func (q *lineQueue) run() {
 	defer close(q.drained)
 	var batch []byte

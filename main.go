@@ -1,5 +1,5 @@
-// Porchlight is the front door of a self-hosted server: people sign in, see every device that is signed in as
-// them, and sign any of them out, at once.
+// Porchlight is the front door of a self-hosted server: people sign in, see every device that is signed in as them, and sign out
+// any of them at once.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	os.Exit(status(err))
 }
 
-// printError gives up after a while: if nobody reads standard error, the process must end all the same.
+// printError gives up after a while: the process must end even if nobody reads standard error.
 func printError(err error) {
 	printed := make(chan struct{})
 	go func() {
@@ -46,7 +46,7 @@ func printError(err error) {
 	}
 }
 
-// status is 0 for done, 1 for failed, 2 for a wrong command line or setting, 130 for interrupted.
+// status returns the exit status: 0 for success, 1 for failure, 2 for a wrong command line or setting, 130 if interrupted.
 func status(err error) int {
 	switch {
 	case err == nil:
@@ -59,8 +59,7 @@ func status(err error) int {
 	return 1
 }
 
-// run is the program: main without the process around it. It returns when the command is done or, for the server,
-// when ctx is.
+// run is main without the process around it, for tests. It returns when the command is done. The server runs until ctx ends.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	var c commands
 	parsed, err := parse(&c, args, stdout)
@@ -73,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 	return parsed.Run(&environment{ctx: ctx, settings: &c.settings, stdin: stdin, stdout: stdout})
 }
 
-// environment is what a command runs in.
+// environment is what every command gets.
 type environment struct {
 	ctx      context.Context
 	settings *settings
@@ -95,7 +94,7 @@ func (e *environment) databaseOptions() db.Options {
 	}
 }
 
-// shutdownWait is how long requests that are under way may take when the server is told to stop.
+// shutdownWait is how long requests may take to finish when the server stops.
 const shutdownWait = 5 * time.Second
 
 // serve runs the server until the context ends.
@@ -107,7 +106,7 @@ func serve(e *environment) (err error) {
 	limitMemory(0)
 	addProcessors()
 	ignored := make(chan os.Signal, 1)
-	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // a closed terminal, or a log that was closed, is no reason to end
+	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // the server goes on when the terminal or the log's reader has gone
 	defer signal.Stop(ignored)
 	lines := e.settings.openQueue(os.Stderr)
 	defer lines.close()
@@ -133,8 +132,7 @@ func serve(e *environment) (err error) {
 	return serveUntilDone(e.ctx, app, listener, log)
 }
 
-// newApp wires the app together once the port is the server's own: a start that fails must change nothing for the server
-// that runs.
+// newApp is called once the server has its port: a start that fails must not change anything for a server that runs already.
 func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger) (*fiber.App, error) {
 	if err := store.ApplyLimits(e.ctx); err != nil {
 		return nil, fmt.Errorf("cannot write to the database: %w", err)
@@ -159,7 +157,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 	}), nil
 }
 
-// startBackground starts the work beside the requests. It goes on after the context of e has ended, until stop is called.
+// startBackground starts the periodic work. It goes on after the context of e has ended, until stop is called.
 func startBackground(e *environment, store *db.Store, listener *listener, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(e.ctx))
 	var running sync.WaitGroup
@@ -187,7 +185,7 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 	}
 }
 
-// serveUntilDone answers requests until the context ends, then lets those that are under way finish.
+// serveUntilDone answers requests until the context ends, then waits for those that have not finished.
 func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
@@ -197,7 +195,7 @@ func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, 
 	case <-ctx.Done():
 	}
 	log.Info("stopping")
-	// Browsers keep idle connections open. Cutting them off is not a failure.
+	// Browsers keep idle connections open. Closing them is not a failure.
 	err := app.ShutdownWithTimeout(shutdownWait)
 	if errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("cut off the connections that were still open", "after", shutdownWait)
@@ -206,7 +204,7 @@ func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, 
 	return err
 }
 
-// announce says where the server listens and, while no account exists, how to make the first one.
+// announce prints where the server listens and, if there is no account, the link to create the first one.
 func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) (setupToken string, err error) {
 	hasUsers, err := store.HasUsers(e.ctx)
 	if err != nil {
@@ -221,7 +219,7 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// runEvery does something at an interval until the context ends. It logs a failure, and tries again the next time.
+// runEvery does something at an interval until the context ends. It logs failures and goes on.
 func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

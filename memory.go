@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// memoryLimit is soft: near it the garbage collector runs more often. Without it, garbage may grow as large as the
-	// memory in use before it is collected, and each sign-in makes 19 MiB of it.
+	// memoryLimit is soft: near it the garbage collector runs more often. Without a limit, garbage could grow as large as the
+	// memory in use before it is collected, and each sign-in creates 19 MiB of it.
 	memoryLimit = 100 << 20 // bytes
 
-	// What is in use cannot be collected: if open connections alone filled the limit, the collector would run all the time.
-	memoryPerConnection = 16 << 10 // bytes, some 10 KB in use and room for garbage
+	// Memory in use cannot be collected: if open connections filled the limit, the collector would run all the time.
+	memoryPerConnection = 16 << 10 // bytes: about 10 KB in use, and room for garbage
 	limitEvery          = time.Second
 
-	// After a burst of sign-ins or connections nothing makes garbage, so the collector would leave what they left for two minutes.
+	// After a burst of sign-ins or connections nothing allocates, so the collector would not run for two minutes.
 	returnEvery = 2 * time.Second
-	returnAbove = 16 << 20 // bytes that are free, or perhaps garbage
+	returnAbove = 16 << 20 // bytes that are free or may be garbage
 )
 
 // limitMemory sets the soft limit, unless the operator has set GOMEMLIMIT.
@@ -32,7 +32,11 @@ func limitMemory(connections int) {
 // returnMemory collects garbage and returns free memory to the system, unless there is little of both. What was allocated since the
 // last collection counts as garbage; if it is in use, it no longer counts the next time.
 func returnMemory(context.Context) error {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/live:bytes"}, // at the end of the last collection
+	}
 	metrics.Read(heap)
 	if heap[0].Value.Uint64()+heap[1].Value.Uint64() > heap[2].Value.Uint64()+returnAbove {
 		debug.FreeOSMemory()
