@@ -28,7 +28,8 @@ func smallBlocks(t *testing.T) (folder string) {
 			t.Skipf("cannot make a file system: %s: %v: %s", words[0], err, out)
 		}
 	}
-	t.Cleanup(func() { syscall.Unmount(folder, 0) })
+	// Detached, because the store maps the -shm file until the process ends.
+	t.Cleanup(func() { syscall.Unmount(folder, syscall.MNT_DETACH) })
 	return folder
 }
 
