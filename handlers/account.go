@@ -45,7 +45,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	token, err := h.Store.ChangePassword(c.UserContext(), current, h.clientIP(c), body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
+	token, err := h.Store.ChangePassword(c.UserContext(), current, h.client(c).IP, body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
@@ -69,7 +69,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 
 // logFailedCheck logs a wrong password from a live session. Somebody else may be using an unattended browser.
 func (h *handler) logFailedCheck(c *fiber.Ctx) {
-	session, ip := currentSession(c), h.clientIP(c)
+	session, ip := currentSession(c), h.client(c).IP
 	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip),
 		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
@@ -88,7 +88,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	}
 	p.Confirming = true
 	current := currentSession(c)
-	err = h.Store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.clientIP(c))
+	err = h.Store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.client(c).IP)
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		h.logFailedCheck(c)

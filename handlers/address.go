@@ -8,15 +8,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// clientIP returns the client's address: the peer's or, behind trusted proxies, the one they report.
-func (h *handler) clientIP(c *fiber.Ctx) string {
-	client, _ := h.client(c)
-	return client.String()
-}
-
-// client returns the client's address, and how many addresses of X-Forwarded-For were believed. They are read from the right, past
+// clientAddress returns the client's address, and how many addresses of X-Forwarded-For were believed. They are read from the right, past
 // the trusted proxies, because the client can write everything further left.
-func (h *handler) client(c *fiber.Ctx) (address netip.Addr, believed int) {
+func (h *handler) clientAddress(c *fiber.Ctx) (address netip.Addr, believed int) {
 	address = peerAddress(c)
 	if !h.trusts(address) {
 		return address, 0

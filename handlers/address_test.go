@@ -14,7 +14,7 @@ import (
 
 // This file owns whose address a request is taken to come from.
 
-// clientIPOf is what clientIP says of a request from peer with these X-Forwarded-For headers.
+// clientIPOf returns the client address of a request from peer with these X-Forwarded-For headers.
 func clientIPOf(app *fiber.App, h *handler, peer string, forwarded ...string) string {
 	var request fasthttp.Request
 	for _, value := range forwarded {
@@ -24,7 +24,7 @@ func clientIPOf(app *fiber.App, h *handler, peer string, forwarded ...string) st
 	context.Init(&request, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(peer), 4711)), nil)
 	c := app.AcquireCtx(&context)
 	defer app.ReleaseCtx(c)
-	return h.clientIP(c)
+	return h.client(c).IP
 }
 
 func trusting(proxies ...string) (*fiber.App, *handler) {

@@ -52,7 +52,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 			{Name: "--trusted-proxies", Value: joinPrefixes(h.TrustedProxies)},
 		},
 	}
-	client, hops := h.client(c)
+	client, hops := h.clientAddress(c)
 	p.Told = hops > 0
 	from := reported{client.String(), ""}
 	if hops > 0 {

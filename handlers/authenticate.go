@@ -61,7 +61,7 @@ func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(s
 			first, token = found, t
 		case username(found) != username(first):
 			h.logLimited(slog.LevelWarn, "refused session cookies of two users: a site under the cookie domain may have planted one", "",
-				"user", username(first), "other", username(found), "ip", h.clientIP(c))
+				"user", username(first), "other", username(found), "ip", h.client(c).IP)
 			return none, "", errPlantedCookie
 		}
 	}
@@ -130,7 +130,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	brought, _ := h.tokens(c)
 	device := h.deviceOf(c)
 	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{
-		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.clientIP(c), Shared: shared, Replaces: brought,
+		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.client(c).IP, Shared: shared, Replaces: brought,
 	})
 	if err != nil {
 		return err

@@ -19,11 +19,22 @@ func userAgentOf(c *fiber.Ctx) string { return cutUserAgent(c.Get(fiber.HeaderUs
 // deviceOf describes the device of a client that signs in.
 func (h *handler) deviceOf(c *fiber.Ctx) device { return h.devices().name(userAgentOf(c)) }
 
-// signInClient is where the request comes from. The User-Agent is parsed when the name of the device is first asked for, and not
-// at all for an attempt that the throttle refuses.
-func (h *handler) signInClient(c *fiber.Ctx) db.Client {
+const clientKey = "client"
+
+// client describes who sent the request. It is built once per request. The User-Agent is parsed when the device name is first asked
+// for, and so not at all for an attempt that the throttle refuses.
+func (h *handler) client(c *fiber.Ctx) db.Client {
+	if client, ok := c.Locals(clientKey).(db.Client); ok {
+		return client
+	}
+	address, _ := h.clientAddress(c)
 	userAgent := userAgentOf(c)
-	return db.Client{IP: h.clientIP(c), DeviceName: sync.OnceValue(func() string { return h.devices().nameUnlessBusy(userAgent).Name })}
+	client := db.Client{
+		IP:         address.String(),
+		DeviceName: sync.OnceValue(func() string { return h.devices().nameUnlessBusy(userAgent).Name }),
+	}
+	c.Locals(clientKey, client)
+	return client
 }
 
 func cutUserAgent(userAgent string) string {

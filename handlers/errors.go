@@ -44,7 +44,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 	case errors.As(err, &known):
 		return known.status, known.message
 	case errors.As(err, &throttled):
-		ip := h.clientIP(c)
+		ip := h.client(c).IP
 		h.logLimited(slog.LevelWarn, "too many attempts", networkOf(ip), "path", c.Path(), "ip", ip)
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fiber.StatusTooManyRequests, tooManyAttempts(throttled)

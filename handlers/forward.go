@@ -191,7 +191,7 @@ type refusalPage struct {
 // deny refuses a user who is signed in but may not open this host.
 func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.ID+" "+asked.host,
-		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.clientIP(c))
+		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.client(c).IP)
 	p := refusalPage{
 		Title:   "This app is not open to you",
 		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",

@@ -36,7 +36,7 @@ var errInvitation = problem{fiber.StatusNotFound,
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")
-	invitation, err := h.Store.Invitation(c.UserContext(), token, h.clientIP(c))
+	invitation, err := h.Store.Invitation(c.UserContext(), token, h.client(c).IP)
 	if errors.Is(err, db.ErrNotFound) {
 		return h.refuseInvitation(c)
 	}
@@ -49,7 +49,7 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 // refuseInvitation logs the attempt, because nobody mistypes a token. It does not log the token, which may be valid on another
 // server.
 func (h *handler) refuseInvitation(c *fiber.Ctx) error {
-	ip := h.clientIP(c)
+	ip := h.client(c).IP
 	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)
 	return errInvitation
 }
@@ -60,9 +60,9 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), db.Client{
-		IP: h.clientIP(c), DeviceName: func() string { return h.deviceOf(c).Name },
-	})
+	client := h.client(c)
+	client.DeviceName = func() string { return h.deviceOf(c).Name } // the token is right, so this one waits for its turn to parse
+	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), client)
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):

@@ -25,7 +25,7 @@ func (h *handler) logRequest(c *fiber.Ctx) error {
 	path := c.Path()
 	attributes := []any{
 		"method", c.Method(), "path", path[:min(len(path), loggedPathMax)], "status", c.Response().StatusCode(),
-		"duration", h.Now().Sub(start), "ip", h.clientIP(c),
+		"duration", h.Now().Sub(start), "ip", h.client(c).IP,
 	}
 	if session, ok := c.Locals(sessionKey).(db.Session); ok {
 		attributes = append(attributes, "session", session.ID)

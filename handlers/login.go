@@ -132,7 +132,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	client := h.signInClient(c)
+	client := h.client(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
 	if err == nil {
 		err = h.startSession(c, user, given.Shared)

@@ -55,7 +55,7 @@ func (h *handler) signUp(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true, IP: h.clientIP(c)})
+	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true, IP: h.client(c).IP})
 }
 
 func (h *handler) showSetUp(c *fiber.Ctx) error {
@@ -77,7 +77,7 @@ func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 	if !fresh {
 		return fiber.ErrNotFound
 	}
-	err = h.Store.CheckSecret(c.UserContext(), h.clientIP(c), func() error {
+	err = h.Store.CheckSecret(c.UserContext(), h.client(c).IP, func() error {
 		if h.SetupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.SetupToken)) != 1 {
 			return db.ErrWrongPassword
 		}
