@@ -18,28 +18,28 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		return "", err
 	}
 	token = newToken()
-	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
+	err = s.writeAs(ctx, by, func(tx *tx) error {
 		// The old hash in the condition: of two changes at once, the second does not overwrite the first.
-		err := changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
+		err := tx.changeOne(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
 		}
 		if err != nil {
 			return err
 		}
-		if err := changeOne(tx, `UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID); err != nil {
+		if err := tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID); err != nil {
 			return err
 		}
-		if err := voidInvitation(tx, by.UserID); err != nil {
+		if err := tx.voidInvitation(by.UserID); err != nil {
 			return err
 		}
-		if err := record(tx, event{userID: by.UserID, kind: PasswordChanged, at: now, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}); err != nil {
+		if err := tx.record(eventOf(by, PasswordChanged)); err != nil {
 			return err
 		}
 		if !endOthers {
 			return nil
 		}
-		_, err = end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
+		_, err = tx.end(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
 	})
 	return token, err
@@ -56,14 +56,14 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 	if err != nil {
 		return err
 	}
-	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
+	return s.writeUrgent(ctx, func(tx *tx) error {
 		_, err := s.setPassword(tx, user.Username, hash, ByCommand)
 		return err
 	})
 }
 
 // setPassword is the part that SetPassword and AcceptInvitation share.
-func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, err error) {
+func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
 		UPDATE users SET password_hash = $1 WHERE username = $2
@@ -75,14 +75,13 @@ func (s *Store) setPassword(tx *sql.Tx, username, hash, by string) (user User, e
 	if err != nil {
 		return user, err
 	}
-	now := s.now()
-	if err := record(tx, event{userID: user.ID, kind: PasswordChanged, at: now, by: by}); err != nil {
+	if err := tx.record(event{userID: user.ID, kind: PasswordChanged, by: by}); err != nil {
 		return user, err
 	}
-	if err := errors.Join(s.forgetAttempts(tx, user), voidInvitation(tx, user.ID)); err != nil {
+	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidInvitation(user.ID)); err != nil {
 		return user, err
 	}
-	_, err = end(tx, Revoked, by, now, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, now)
+	_, err = tx.end(Revoked, by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
 	return user, err
 }
 
@@ -93,22 +92,21 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 	if err != nil {
 		return err
 	}
-	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
-		if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
+	return s.writeUrgent(ctx, func(tx *tx) error {
+		if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 			return err
 		}
-		now := s.now()
-		err := setFlag(tx, `UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled, now)
+		err := tx.setFlag(`UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if err := voidInvitation(tx, user.ID); err != nil {
+		if err := tx.voidInvitation(user.ID); err != nil {
 			return err
 		}
-		_, err = end(tx, Revoked, ByCommand, now, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
+		_, err = tx.end(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
 		return err
 	})
 }
@@ -119,8 +117,8 @@ func (s *Store) EnableUser(ctx context.Context, username string) error {
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		return ignoreNotFound(setFlag(tx, `UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled, s.now()))
+	return s.write(ctx, func(tx *tx) error {
+		return ignoreNotFound(tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled))
 	})
 }
 
@@ -139,37 +137,36 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	return s.write(ctx, func(tx *tx) error {
 		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
-			err := setFlag(tx, `UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved, now)
+			err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved)
 			if err := ignoreNotFound(err); err != nil {
 				return err
 			}
 		}
 		if change.IsAdmin != nil {
-			if err := setAdmin(tx, user.ID, *change.IsAdmin, change.Force, now); err != nil {
+			if err := tx.setAdmin(user.ID, *change.IsAdmin, change.Force); err != nil {
 				return err
 			}
 		}
 		if change.Email != nil {
-			return s.setEmail(tx, user.ID, *change.Email, now)
+			return s.setEmail(tx, user.ID, *change.Email)
 		}
 		return nil
 	})
 }
 
-func setAdmin(tx *sql.Tx, userID int64, isAdmin, force bool, now int64) error {
+func (tx *tx) setAdmin(userID int64, isAdmin, force bool) error {
 	if isAdmin {
-		return ignoreNotFound(setFlag(tx, `UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin, now))
+		return ignoreNotFound(tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin))
 	}
-	if err := checkNotLastAdmin(tx, userID, force); err != nil {
+	if err := tx.checkNotLastAdmin(userID, force); err != nil {
 		return err
 	}
-	return ignoreNotFound(setFlag(tx, `UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin, now))
+	return ignoreNotFound(tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin))
 }
 
-func (s *Store) setEmail(tx *sql.Tx, userID int64, email string, now int64) error {
+func (s *Store) setEmail(tx *tx, userID int64, email string) error {
 	email = canonical(email)
 	if reason := checkEmail(email); reason != "" {
 		return Invalid{"email": reason}
@@ -184,15 +181,15 @@ func (s *Store) setEmail(tx *sql.Tx, userID int64, email string, now int64) erro
 	if err := s.forgetAttempts(tx, User{ID: userID, Email: email}); err != nil {
 		return err
 	}
-	return record(tx, event{userID: userID, kind: EmailChanged, at: now, by: ByCommand})
+	return tx.record(event{userID: userID, kind: EmailChanged, by: ByCommand})
 }
 
 // setFlag runs a statement that changes one user and records the change; ErrNotFound when there was nothing to change.
-func setFlag(tx *sql.Tx, statement string, userID int64, kind string, now int64) error {
-	if err := changeOne(tx, statement, userID); err != nil {
+func (tx *tx) setFlag(statement string, userID int64, kind string) error {
+	if err := tx.changeOne(statement, userID); err != nil {
 		return err
 	}
-	return record(tx, event{userID: userID, kind: kind, at: now, by: ByCommand})
+	return tx.record(event{userID: userID, kind: kind, by: ByCommand})
 }
 
 func ignoreNotFound(err error) error {
@@ -210,7 +207,7 @@ func (s *Store) DeleteUser(ctx context.Context, username string, force bool) err
 	if err != nil {
 		return err
 	}
-	_, err = s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) { return s.deleteSome(tx, user, force) })
+	_, err = s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) { return s.deleteSome(tx, user, force) })
 	return err
 }
 
@@ -218,7 +215,7 @@ func (s *Store) DeleteUser(ctx context.Context, username string, force bool) err
 var ErrLastAdmin = errors.New("this is the last administrator who can sign in")
 
 // checkNotLastAdmin returns ErrLastAdmin for the only administrator who is not disabled.
-func checkNotLastAdmin(tx *sql.Tx, userID int64, force bool) error {
+func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 	if force {
 		return nil
 	}
@@ -240,40 +237,40 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip stri
 		return err
 	}
 	deleted := 0
-	err = s.writeAs(ctx, by, func(tx *sql.Tx, _ int64) error {
+	err = s.writeAs(ctx, by, func(tx *tx) error {
 		deleted, err = s.deleteSome(tx, user, false)
 		return err
 	})
 	if err != nil || deleted < batchSize {
 		return err
 	}
-	_, err = s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) { return s.deleteSome(tx, user, false) })
+	_, err = s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) { return s.deleteSome(tx, user, false) })
 	return err
 }
 
 // deleteSome deletes as much of an account as goes into one batch. The first batch shuts the user out. The last one, for most
 // accounts the same, deletes the account and what is kept by its name: attempts, and an invitation that would create it again.
 // Its name is not given out again.
-func (s *Store) deleteSome(tx *sql.Tx, user User, force bool) (deleted int, err error) {
-	if err := checkNotLastAdmin(tx, user.ID, force); err != nil {
+func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err error) {
+	if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 		return 0, err
 	}
-	if err := changeOne(tx, `UPDATE users SET disabled = 1 WHERE id = $1`, user.ID); err != nil {
+	if err := tx.changeOne(`UPDATE users SET disabled = 1 WHERE id = $1`, user.ID); err != nil {
 		return 0, err
 	}
-	if err := voidInvitation(tx, user.ID); err != nil {
+	if err := tx.voidInvitation(user.ID); err != nil {
 		return 0, err
 	}
 	for _, statement := range []string{
 		`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)`,
 		`DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE user_id = $1 LIMIT $2)`,
 	} {
-		n, err := changeRows(tx, statement, user.ID, batchSize-deleted)
+		n, err := tx.changeRows(statement, user.ID, batchSize-deleted)
 		if deleted += n; err != nil || deleted == batchSize {
 			return deleted, err
 		}
 	}
-	if err := changeOne(tx, `DELETE FROM users WHERE id = $1`, user.ID); err != nil {
+	if err := tx.changeOne(`DELETE FROM users WHERE id = $1`, user.ID); err != nil {
 		return 0, err
 	}
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, user.Username); err != nil {

@@ -1,8 +1,8 @@
 package db
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"math"
 	"time"
@@ -37,7 +37,7 @@ const ByCommand = "command"
 type event struct {
 	userID     int64
 	kind       string
-	at         int64  // milliseconds since 1970
+	at         int64  // milliseconds since 1970; 0 is the time of the transaction
 	ip         string // of the session that it happened to, or of the attempt that failed
 	deviceName string // likewise
 	sessionID  string // "" for a sign-in that failed
@@ -45,26 +45,31 @@ type event struct {
 	count      int    // 0 means 1
 }
 
+// eventOf is something that the user of a session did, or failed to do.
+func eventOf(by Session, kind string) event {
+	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}
+}
+
 // record writes an event within the transaction of what happened, so that neither is ever there without the other.
-func record(tx *sql.Tx, e event) error {
+func (tx *tx) record(e event) error {
 	_, err := tx.Exec(`
 		INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8
 		WHERE EXISTS (SELECT 1 FROM users WHERE id = $1)`, // a failure noted in memory may outlive its account
-		e.userID, e.kind, e.at, e.ip, e.deviceName, e.sessionID, e.by, max(e.count, 1))
+		e.userID, e.kind, cmp.Or(e.at, tx.now), e.ip, e.deviceName, e.sessionID, e.by, max(e.count, 1))
 	return err
 }
 
 // recordRepeat adds to the user's newest event when that is the same again, so that somebody who guesses
 // passwords all night does not fill the disk.
-func recordRepeat(tx *sql.Tx, e event) error {
-	err := changeOne(tx, `
+func (tx *tx) recordRepeat(e event) error {
+	err := tx.changeOne(`
 		UPDATE activity SET count = count + $1, happened_at = $2
 		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
 		  AND kind = $4 AND ip = $5 AND device_name = $6 AND session_id = $7`,
-		e.count, e.at, e.userID, e.kind, e.ip, e.deviceName, e.sessionID)
+		max(e.count, 1), cmp.Or(e.at, tx.now), e.userID, e.kind, e.ip, e.deviceName, e.sessionID)
 	if errors.Is(err, ErrNotFound) {
-		return record(tx, e)
+		return tx.record(e)
 	}
 	return err
 }
@@ -110,7 +115,7 @@ func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) (
 
 // RecordExport records that a user took a copy of the data, before it is handed out.
 func (s *Store) RecordExport(ctx context.Context, by Session) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		return record(tx, event{userID: by.UserID, kind: Exported, at: s.now(), ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName})
+	return s.write(ctx, func(tx *tx) error {
+		return tx.record(eventOf(by, Exported))
 	})
 }

@@ -2,8 +2,6 @@ package db
 
 import (
 	"cmp"
-	"context"
-	"database/sql"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,44 +53,42 @@ func (p *pending) useApp(use appUse, at int64) {
 		}
 		p.appsOf[use.sessionID]++
 	}
-	p.apps[use] = at
+	p.apps[use] = note{at: at}
 }
 
-// flushApps writes which apps were used. A session that has ended meanwhile has none.
-func (s *Store) flushApps(ctx context.Context) error {
-	err := flushNotes(ctx, s, s.pending.apps, func(tx *sql.Tx, batch map[appUse]int64) error {
-		sessions := map[string]bool{}
-		for use, at := range batch {
-			sessions[use.sessionID] = true
-			if _, err := tx.Exec(`
-				INSERT INTO session_apps (session_id, host, last_used_at)
-				SELECT id, $1, $2
-				FROM sessions
-				WHERE id = $3
-				ON CONFLICT (session_id, host) DO UPDATE SET last_used_at = excluded.last_used_at`, use.host, at, use.sessionID); err != nil {
-				return err
-			}
-		}
-		for id := range sessions {
-			if _, err := tx.Exec(`
-				DELETE FROM session_apps
-				WHERE session_id = $1 AND host IN (SELECT host FROM session_apps
-				                                   WHERE session_id = $1
-				                                   ORDER BY last_used_at DESC, host
-				                                   LIMIT -1 OFFSET $2)`, id, appsKept); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+// recountApps counts after a flush what was noted meanwhile.
+func (p *pending) recountApps() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.appsOf)
+	for use := range p.apps {
+		p.appsOf[use.sessionID]++
 	}
-	s.pending.mu.Lock()
-	defer s.pending.mu.Unlock()
-	clear(s.pending.appsOf)
-	for use := range s.pending.apps { // noted meanwhile
-		s.pending.appsOf[use.sessionID]++
+}
+
+// writeApps writes which apps were used. A session that has ended meanwhile has none.
+func (s *Store) writeApps(tx *tx, batch map[appUse]note) error {
+	sessions := map[string]bool{}
+	for use, n := range batch {
+		sessions[use.sessionID] = true
+		if _, err := tx.Exec(`
+			INSERT INTO session_apps (session_id, host, last_used_at)
+			SELECT id, $1, $2
+			FROM sessions
+			WHERE id = $3
+			ON CONFLICT (session_id, host) DO UPDATE SET last_used_at = excluded.last_used_at`, use.host, n.at, use.sessionID); err != nil {
+			return err
+		}
+	}
+	for id := range sessions {
+		if _, err := tx.Exec(`
+			DELETE FROM session_apps
+			WHERE session_id = $1 AND host IN (SELECT host FROM session_apps
+			                                   WHERE session_id = $1
+			                                   ORDER BY last_used_at DESC, host
+			                                   LIMIT -1 OFFSET $2)`, id, appsKept); err != nil {
+			return err
+		}
 	}
 	return nil
 }

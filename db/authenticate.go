@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 )
 
@@ -51,13 +50,12 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip str
 	if err != nil {
 		return user, err
 	}
+	failed := eventOf(by, ConfirmFailed)
+	failed.ip = ip
 	return user, s.attempt(ctx, s.sessionCounters(by.ID), func(bool) error {
 		return s.checkPassword(ctx, &user, password)
-	}, func(tx *sql.Tx) error {
-		return recordRepeat(tx, event{
-			userID: by.UserID, kind: ConfirmFailed, at: s.now(), ip: ip,
-			deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName, count: 1,
-		})
+	}, func(tx *tx) error {
+		return tx.recordRepeat(failed)
 	})
 }
 
@@ -92,8 +90,8 @@ func (s *Store) rehash(ctx context.Context, user *User, password string) error {
 	if err != nil {
 		return err
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		return changeOne(tx, `UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
+	err = s.write(ctx, func(tx *tx) error {
+		return tx.changeOne(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, user.ID, user.passwordHash)
 	})
 	user.passwordHash = hash
 	return err

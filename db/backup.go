@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -230,7 +229,7 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 	if err := s.Sweep(ctx, time.Time{}); err != nil {
 		return restored, err
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx *tx) error {
 		result, err := tx.Exec(`DELETE FROM invitations`)
 		if err != nil {
 			return err

@@ -90,3 +90,28 @@ func TestDeleteUserInBatches(t *testing.T) {
 		})
 	}
 }
+
+// What follows the changes of this process wakes after a commit, and not after a write that was refused.
+func TestChangedFollowsCommits(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	first, again := c.Changed(), c.Changed()
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, "nobody"); !errors.Is(err, db.ErrNotFound) {
+		t.Fatal(err)
+	}
+	select {
+	case <-first:
+		t.Fatal("woken by a write that changed nothing")
+	default:
+	}
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+		t.Fatal(err)
+	}
+	<-first
+	<-again
+	select {
+	case <-c.Changed():
+		t.Error("woken before the next commit")
+	default:
+	}
+}

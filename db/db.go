@@ -57,6 +57,7 @@ type Store struct {
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
 
+	committed  bell          // rings after each commit
 	uncertain  chan struct{} // a COMMIT has failed
 	walLimit   int64         // walWarnSize, but in tests
 	walWarned  time.Time

@@ -42,8 +42,10 @@ func (s *Store) Waiting() (n int) {
 }
 
 // Write runs work in one transaction, and Overwrite is the small write that follows a COMMIT that failed.
-func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error { return s.write(ctx, work) }
-func (s *Store) Overwrite(ctx context.Context) error                       { return s.overwrite(ctx) }
+func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error {
+	return s.write(ctx, func(tx *tx) error { return work(tx.Tx) })
+}
+func (s *Store) Overwrite(ctx context.Context) error { return s.overwrite(ctx) }
 
 // Agree asks the server that has the lock which files it has open, as commands do.
 func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.agree(ctx) }

@@ -30,8 +30,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	}
 	token = newToken()
 	invitation = Invitation{Username: new.Username, New: true}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	err = s.write(ctx, func(tx *tx) error {
 		var disabled, emailTaken bool
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, new.Email).Scan(&emailTaken); err != nil {
 			return err
@@ -52,7 +51,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 			return Invalid{"username": "This account already exists: --admin, --email and --reuse are for new ones."}
 		default:
 			invitation.New = false
-			if err := record(tx, event{userID: invitation.userID, kind: Invited, at: now, by: ByCommand}); err != nil {
+			if err := tx.record(event{userID: invitation.userID, kind: Invited, by: ByCommand}); err != nil {
 				return err
 			}
 		}
@@ -61,7 +60,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6)
 			ON CONFLICT (username) DO UPDATE
 			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, expires_at = $6`,
-			new.Username, hashToken(token), invitation.userID, new.Email, new.IsAdmin, now+InvitationLasts.Milliseconds())
+			new.Username, hashToken(token), invitation.userID, new.Email, new.IsAdmin, tx.now+InvitationLasts.Milliseconds())
 		return err
 	})
 	return token, invitation, err
@@ -103,10 +102,9 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		return user, invitation, err
 	}
 	deviceName := client.deviceName()
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+	err = s.write(ctx, func(tx *tx) error {
 		// Found again, because of two posts of one link only one may pass.
-		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), now))
+		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))
 		if err != nil {
 			return err
 		}
@@ -121,13 +119,13 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, hash); err != nil {
 			return err
 		}
-		return record(tx, event{userID: user.ID, kind: Invited, at: now, by: ByCommand})
+		return tx.record(event{userID: user.ID, kind: Invited, by: ByCommand})
 	})
 	return user, invitation, err
 }
 
 // voidInvitation makes a link useless that could still set the account's password.
-func voidInvitation(tx *sql.Tx, userID int64) error {
+func (tx *tx) voidInvitation(userID int64) error {
 	_, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID)
 	return err
 }

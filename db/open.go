@@ -151,7 +151,7 @@ func (s *Store) prepareFolder() error {
 // tryWriting finds out at start, when there is somebody to tell, whether the database can be written. The first write to the
 // WAL also fills the holes of -shm (see roomNeeded) while there is room for that.
 func (s *Store) tryWriting(ctx context.Context) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, func(tx *tx) error {
 		_, err := tx.Exec(`UPDATE limits SET id = id`)
 		return err
 	})

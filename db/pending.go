@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"maps"
 	"sync"
 	"time"
@@ -15,17 +14,17 @@ type pending struct {
 	flushing sync.Mutex // one flush at a time: what was noted once is written once
 
 	mu       sync.Mutex
-	touches  map[string]int64               // session id -> when it was last active
-	apps     map[appUse]int64               // session and host -> when it was last used there
-	appsOf   map[string]int                 // session id -> how many apps were noted since the last flush
-	refused  map[[sha256.Size]byte]struct{} // token hashes of expired sessions that were asked for
-	failures map[failure]failureCount       // sign-ins that failed
+	touches  map[string]note            // by session id: when it was last active
+	apps     map[appUse]note            // by session and host: when it was last used there
+	appsOf   map[string]int             // by session id: how many apps were noted since the last flush
+	refused  map[[sha256.Size]byte]note // by token hash: expired sessions that were asked for
+	failures map[failure]note           // sign-ins that failed
 }
 
 func newPending() pending {
 	return pending{
-		touches: map[string]int64{}, apps: map[appUse]int64{}, appsOf: map[string]int{},
-		refused: map[[sha256.Size]byte]struct{}{}, failures: map[failure]failureCount{},
+		touches: map[string]note{}, apps: map[appUse]note{}, appsOf: map[string]int{},
+		refused: map[[sha256.Size]byte]note{}, failures: map[failure]note{},
 	}
 }
 
@@ -34,9 +33,10 @@ type failure struct {
 	ip, deviceName string
 }
 
-type failureCount struct {
-	count int
+// note is when something happened last, in milliseconds since 1970, and how often where that is counted.
+type note struct {
 	at    int64
+	count int
 }
 
 const (
@@ -47,13 +47,13 @@ const (
 func (p *pending) touch(id string, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.touches[id] = at
+	p.touches[id] = note{at: at}
 }
 
 func (p *pending) refuse(hash [sha256.Size]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refused[hash] = struct{}{}
+	p.refused[hash] = note{}
 }
 
 func (p *pending) isRefused(hash [sha256.Size]byte) bool {
@@ -70,7 +70,7 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	defer p.mu.Unlock()
 	key := failure{userID, ip, deviceName}
 	if noted, known := p.failures[key]; userID != 0 && (known || len(p.failures) < pendingFailures) {
-		p.failures[key] = failureCount{noted.count + 1, s.now()}
+		p.failures[key] = note{s.now(), noted.count + 1}
 	}
 }
 
@@ -86,100 +86,91 @@ func (s *Store) Flush(ctx context.Context) error {
 	p := &s.pending
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
-	if err := s.flushTouches(ctx); err != nil {
+	if err := flushNotes(ctx, s, p.touches, s.writeTouches); err != nil {
 		return err
 	}
-	if err := s.flushApps(ctx); err != nil {
+	if err := flushNotes(ctx, s, p.apps, s.writeApps); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	refused, failures := maps.Clone(p.refused), maps.Clone(p.failures)
-	p.mu.Unlock()
-	if len(refused) == 0 && len(failures) == 0 {
-		return nil
+	p.recountApps()
+	if err := flushNotes(ctx, s, p.refused, s.deleteRefused); err != nil {
+		return err
 	}
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		for hash := range refused {
-			if _, err := end(tx, Expired, "", s.now(), `
-				DELETE FROM sessions
-				WHERE token_hash = $1`, hash[:]); err != nil {
-				return err
+	return flushNotes(ctx, s, p.failures, s.recordFailures)
+}
+
+// flushNotes writes notes batch by batch, and keeps of them what was noted meanwhile.
+func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, write func(*tx, map[K]note) error) error {
+	s.pending.mu.Lock()
+	left := maps.Clone(noted)
+	s.pending.mu.Unlock()
+	for len(left) > 0 {
+		batch := map[K]note{}
+		for key, n := range left {
+			if len(batch) == flushBatch {
+				break
+			}
+			batch[key] = n
+		}
+		if err := s.write(ctx, func(tx *tx) error { return write(tx, batch) }); err != nil {
+			return err
+		}
+		s.pending.mu.Lock()
+		for key, written := range batch {
+			delete(left, key)
+			if now := noted[key]; now == written {
+				delete(noted, key)
+			} else {
+				noted[key] = note{now.at, now.count - written.count}
 			}
 		}
-		for key, noted := range failures {
-			if err := recordRepeat(tx, event{userID: key.userID, kind: SignInFailed, at: noted.at, ip: key.ip, deviceName: key.deviceName, by: key.deviceName, count: noted.count}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+		s.pending.mu.Unlock()
+	}
+	return nil
+}
+
+// writeTouches writes when sessions were last active. A touch is an UPDATE with the expiry in it, so it cannot bring back a
+// session that has ended meanwhile.
+func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
+	limits := s.options.Limits
+	touch, err := tx.Prepare(`
+		UPDATE sessions
+		SET last_active_at = $1,
+		    created_at = MIN(created_at, $1), -- a clock that was ahead at sign-in must not lengthen its lifetime
+		    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3) ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
+		WHERE id = $6 AND expires_at > $7`)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for hash := range refused {
-		delete(p.refused, hash)
-	}
-	for key, written := range failures {
-		if noted := p.failures[key]; noted.count > written.count {
-			p.failures[key] = failureCount{noted.count - written.count, noted.at}
-		} else {
-			delete(p.failures, key)
+	defer touch.Close()
+	for id, n := range batch {
+		if _, err := touch.Exec(min(n.at, tx.now), limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(),
+			limits.IdleTimeout.Milliseconds(), limits.MaxLifetime.Milliseconds(), id, tx.now); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// flushTouches writes when sessions were last active. A touch is an UPDATE with the expiry in it, so it cannot bring back a
-// session that has ended meanwhile.
-func (s *Store) flushTouches(ctx context.Context) error {
-	limits, now := s.options.Limits, s.now()
-	return flushNotes(ctx, s, s.pending.touches, func(tx *sql.Tx, batch map[string]int64) error {
-		touch, err := tx.Prepare(`
-			UPDATE sessions
-			SET last_active_at = $1,
-			    created_at = MIN(created_at, $1), -- a clock that was ahead when it was made must not lengthen its lifetime
-			    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3) ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
-			WHERE id = $6 AND expires_at > $7`)
-		if err != nil {
+func (s *Store) deleteRefused(tx *tx, batch map[[sha256.Size]byte]note) error {
+	for hash := range batch {
+		if _, err := tx.end(Expired, "", `
+			DELETE FROM sessions
+			WHERE token_hash = $1`, hash[:]); err != nil {
 			return err
 		}
-		defer touch.Close()
-		for id, at := range batch {
-			if _, err := touch.Exec(min(at, now), limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(),
-				limits.IdleTimeout.Milliseconds(), limits.MaxLifetime.Milliseconds(), id, now); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
-// flushNotes writes notes batch by batch, and forgets those that were not noted again meanwhile.
-func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]int64, write func(tx *sql.Tx, batch map[K]int64) error) error {
-	s.pending.mu.Lock()
-	left := maps.Clone(noted)
-	s.pending.mu.Unlock()
-	for len(left) > 0 {
-		batch := map[K]int64{}
-		for key, at := range left {
-			if len(batch) == flushBatch {
-				break
-			}
-			batch[key] = at
-		}
-		if err := s.write(ctx, func(tx *sql.Tx) error { return write(tx, batch) }); err != nil {
+func (s *Store) recordFailures(tx *tx, batch map[failure]note) error {
+	for key, n := range batch {
+		if err := tx.recordRepeat(event{
+			userID: key.userID, kind: SignInFailed, at: n.at,
+			ip: key.ip, deviceName: key.deviceName, by: key.deviceName, count: n.count,
+		}); err != nil {
 			return err
 		}
-		s.pending.mu.Lock()
-		for key, at := range batch {
-			delete(left, key)
-			if noted[key] == at {
-				delete(noted, key)
-			}
-		}
-		s.pending.mu.Unlock()
 	}
 	return nil
 }

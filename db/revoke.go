@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 )
 
 // Ended is a session that has ended.
@@ -15,7 +14,7 @@ type Ended struct {
 
 // end runs a DELETE FROM sessions and records each session that it deleted. No session ends in another way, but
 // with its user.
-func end(tx *sql.Tx, kind, by string, at int64, statement string, args ...any) (ended []Ended, err error) {
+func (tx *tx) end(kind, by, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(given_name, ''), device_name), ip`, args...)
 	if err != nil {
 		return nil, err
@@ -32,7 +31,7 @@ func end(tx *sql.Tx, kind, by string, at int64, statement string, args ...any) (
 		return nil, err
 	}
 	for _, e := range ended {
-		if err := record(tx, event{userID: e.UserID, kind: kind, at: at, ip: e.IP, deviceName: e.DeviceName, sessionID: e.ID, by: by}); err != nil {
+		if err := tx.record(event{userID: e.UserID, kind: kind, ip: e.IP, deviceName: e.DeviceName, sessionID: e.ID, by: by}); err != nil {
 			return nil, err
 		}
 	}
@@ -41,10 +40,10 @@ func end(tx *sql.Tx, kind, by string, at int64, statement string, args ...any) (
 
 // Revoke ends another session of the same user. Unknown, already over or somebody else's: ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
-	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
-		all, err := end(tx, Revoked, by.DeviceName, now, `
+	err = s.writeAs(ctx, by, func(tx *tx) error {
+		all, err := tx.end(Revoked, by.DeviceName, `
 			DELETE FROM sessions
-			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, now)
+			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, tx.now)
 		if err != nil {
 			return err
 		}
@@ -64,8 +63,8 @@ const endOtherSessions = `
 
 // RevokeOthers ends every session of the user except the one that asks, and returns how many it ended.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
-	err = s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
-		ended, err := end(tx, Revoked, by.DeviceName, now, endOtherSessions, by.UserID, by.ID, now)
+	err = s.writeAs(ctx, by, func(tx *tx) error {
+		ended, err := tx.end(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
 		count = len(ended)
 		return err
 	})
@@ -74,8 +73,8 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 
 // SignOut ends a session at its own wish. That it was over already is no error.
 func (s *Store) SignOut(ctx context.Context, session Session) error {
-	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
-		_, err := end(tx, SignedOut, session.DeviceName, s.now(), `
+	return s.writeUrgent(ctx, func(tx *tx) error {
+		_, err := tx.end(SignedOut, session.DeviceName, `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2`, session.ID, session.UserID)
 		return err
@@ -84,11 +83,10 @@ func (s *Store) SignOut(ctx context.Context, session Session) error {
 
 // RevokeByCommand ends one session by its id, for the person with a shell on the server; ErrNotFound when there is none.
 func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
-	err = s.writeUrgent(ctx, func(tx *sql.Tx) error {
-		now := s.now()
-		all, err := end(tx, Revoked, ByCommand, now, `
+	err = s.writeUrgent(ctx, func(tx *tx) error {
+		all, err := tx.end(Revoked, ByCommand, `
 			DELETE FROM sessions
-			WHERE id = $1 AND expires_at > $2`, id, now)
+			WHERE id = $1 AND expires_at > $2`, id, tx.now)
 		if err == nil && len(all) == 0 {
 			err = ErrNotFound
 		}
@@ -121,8 +119,8 @@ func (s *Store) RevokeAllByCommand(ctx context.Context) (count int, err error) {
 
 // revokeByCommand runs a DELETE of live sessions in batches. When one fails, count is how many sessions the others ended.
 func (s *Store) revokeByCommand(ctx context.Context, statement string, args ...any) (count int, err error) {
-	return s.writeInBatches(ctx, urgent, func(tx *sql.Tx) (int, error) {
-		ended, err := end(tx, Revoked, ByCommand, s.now(), statement, args...)
+	return s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) {
+		ended, err := tx.end(Revoked, ByCommand, statement, args...)
 		return len(ended), err
 	})
 }

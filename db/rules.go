@@ -32,7 +32,7 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 	if !ok {
 		return rule, ErrNotAHost
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx *tx) error {
 		ids, err := userIDs(tx, usernames)
 		if err != nil {
 			return err
@@ -62,7 +62,7 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 }
 
 // userIDs returns the ids of the accounts with these names, or UnknownUsers with the names that no account has.
-func userIDs(tx *sql.Tx, usernames []string) (ids []int64, err error) {
+func userIDs(tx *tx, usernames []string) (ids []int64, err error) {
 	var unknown UnknownUsers
 	for _, name := range usernames {
 		var id int64
@@ -105,8 +105,8 @@ func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, e
 	if !ok {
 		return next, ErrNotAHost
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		if err := changeOne(tx, `DELETE FROM app_rules WHERE host = $1`, host); err != nil {
+	err = s.write(ctx, func(tx *tx) error {
+		if err := tx.changeOne(`DELETE FROM app_rules WHERE host = $1`, host); err != nil {
 			return err
 		}
 		next, err = ruleByHost(tx, siblings(host))
@@ -121,7 +121,7 @@ func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, e
 	return next, nil
 }
 
-func ruleByHost(tx *sql.Tx, host string) (AppRule, error) {
+func ruleByHost(tx *tx, host string) (AppRule, error) {
 	return scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
 }
 

@@ -91,26 +91,26 @@ func (s *Store) firstExpiry(now int64, shared bool) int64 {
 // SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It answers
 // ErrWrongPassword when the password was changed, or the account disabled or deleted, in between.
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
-	token, now := newToken(), s.now()
+	token = newToken()
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
-		CreatedAt: time.UnixMilli(now), LastActiveAt: time.UnixMilli(now), ExpiresAt: time.UnixMilli(s.firstExpiry(now, new.Shared)),
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx *tx) error {
+		session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now), time.UnixMilli(s.firstExpiry(tx.now, new.Shared))
 		for _, brought := range new.Replaces {
-			if _, err := end(tx, Replaced, new.DeviceName, now, `
+			if _, err := tx.end(Replaced, new.DeviceName, `
 				DELETE FROM sessions
-				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), now); err != nil {
+				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
 				return err
 			}
 		}
-		err := changeOne(tx, `
+		err := tx.changeOne(`
 			INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $8, $9
 			FROM users
 			WHERE id = $10 AND disabled = 0 AND password_hash = $11`,
-			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared, now, session.ExpiresAt.UnixMilli(),
+			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared, tx.now, session.ExpiresAt.UnixMilli(),
 			user.ID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
@@ -118,18 +118,18 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 		if err != nil {
 			return err
 		}
-		if _, err := end(tx, Evicted, new.DeviceName, now, `
+		if _, err := tx.end(Evicted, new.DeviceName, `
 			DELETE FROM sessions
 			WHERE id IN (SELECT id FROM sessions
 			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
 			             ORDER BY last_active_at DESC
-			             LIMIT -1 OFFSET $4)`, user.ID, session.ID, now, s.options.MaxSessions-1); err != nil {
+			             LIMIT -1 OFFSET $4)`, user.ID, session.ID, tx.now, s.options.MaxSessions-1); err != nil {
 			return err
 		}
 		if err := s.forgetConsecutiveFailures(tx, user); err != nil {
 			return err
 		}
-		return record(tx, event{userID: user.ID, kind: SignedIn, at: now, ip: session.IP, deviceName: session.DeviceName, sessionID: session.ID, by: session.DeviceName})
+		return tx.record(eventOf(session, SignedIn))
 	})
 	return token, session, err
 }
@@ -300,18 +300,18 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 // Rename gives a session of the same user a name, or with "" takes it away again; ErrNotFound when there is no such
 // session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
-	return s.writeAs(ctx, by, func(tx *sql.Tx, now int64) error {
-		renamed := event{userID: by.UserID, kind: Renamed, at: now, sessionID: id, by: by.DeviceName}
+	return s.writeAs(ctx, by, func(tx *tx) error {
+		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}
 		err := tx.QueryRow(`
 			UPDATE sessions SET given_name = $1
 			WHERE id = $2 AND user_id = $3 AND expires_at > $4
-			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, now).Scan(&renamed.deviceName, &renamed.ip)
+			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNotFound
 		}
 		if err != nil {
 			return err
 		}
-		return record(tx, renamed)
+		return tx.record(renamed)
 	})
 }

@@ -44,11 +44,11 @@ func (s *Store) checkSignUps(ctx context.Context, queryRow func(context.Context,
 }
 
 // recordSignUp counts an account in the transaction that creates it, so twenty at once are ten.
-func (s *Store) recordSignUp(ctx context.Context, tx *sql.Tx, ip string) error {
+func (s *Store) recordSignUp(ctx context.Context, tx *tx, ip string) error {
 	if err := s.checkSignUps(ctx, tx.QueryRowContext, ip); err != nil {
 		return err
 	}
 	key := s.signUpKey(ip)
-	_, err := tx.ExecContext(ctx, `INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, key[:], s.now())
+	_, err := tx.ExecContext(ctx, `INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, key[:], tx.now)
 	return err
 }

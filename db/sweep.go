@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 )
@@ -10,36 +9,36 @@ import (
 // Sweep deletes in small batches what has ended: sessions and invitations that have expired, activity from before keepSince,
 // and attempts that no longer count. It first brings back what lies in the future because the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
-	for _, sweep := range []func(*sql.Tx) (int, error){
-		func(tx *sql.Tx) (int, error) { return s.bringBackSessions(tx, false, batchSize) },
-		func(tx *sql.Tx) (int, error) { return s.bringBackSessions(tx, true, batchSize) },
-		func(tx *sql.Tx) (int, error) { return s.bringBackActivity(tx, batchSize) },
-		func(tx *sql.Tx) (int, error) { return 0, s.bringBackInvitations(tx) },
+	for _, sweep := range []func(*tx) (int, error){
+		func(tx *tx) (int, error) { return s.bringBackSessions(tx, false, batchSize) },
+		func(tx *tx) (int, error) { return s.bringBackSessions(tx, true, batchSize) },
+		func(tx *tx) (int, error) { return s.bringBackActivity(tx, batchSize) },
+		func(tx *tx) (int, error) { return 0, s.bringBackInvitations(tx) },
 		s.sweepSessions,
-		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
 				DELETE FROM activity
 				WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`,
 				keepSince.UnixMilli(), batchSize)
 		},
-		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
 				DELETE FROM attempts
 				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
-				s.now()-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
+				tx.now-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
 		},
-		func(tx *sql.Tx) (int, error) { // a full row stays: time alone must not open the account again
-			return changeRows(tx, `
+		func(tx *tx) (int, error) { // a full row stays: time alone must not open the account again
+			return tx.changeRows(`
 				DELETE FROM consecutive_failures
 				WHERE key IN (SELECT key FROM consecutive_failures
 				              WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`,
-				s.now()-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
+				tx.now-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
-		func(tx *sql.Tx) (int, error) {
-			return changeRows(tx, `
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
 				DELETE FROM invitations
 				WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
-				s.now(), batchSize)
+				tx.now, batchSize)
 		},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -52,11 +51,10 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	return nil
 }
 
-func (s *Store) sweepSessions(tx *sql.Tx) (int, error) {
-	now := s.now()
-	swept, err := end(tx, Expired, "", now, `
+func (s *Store) sweepSessions(tx *tx) (int, error) {
+	swept, err := tx.end(Expired, "", `
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now, batchSize)
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
 	return len(swept), err
 }
 
@@ -67,8 +65,8 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
 	idle, lifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds()
 	sharedIdle, sharedLifetime := l.SharedIdleTimeout.Milliseconds(), l.SharedMaxLifetime.Milliseconds()
-	return s.write(ctx, func(tx *sql.Tx) error {
-		err := changeOne(tx, `
+	return s.write(ctx, func(tx *tx) error {
+		err := tx.changeOne(`
 			UPDATE limits
 			SET idle = $1, lifetime = $2, shared_idle = $3, shared_lifetime = $4
 			WHERE (idle, lifetime, shared_idle, shared_lifetime) <> ($1, $2, $3, $4)`, idle, lifetime, sharedIdle, sharedLifetime)

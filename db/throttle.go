@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -48,7 +47,7 @@ func (s *Store) CheckSecret(ctx context.Context, ip string, check func() error) 
 // Reservations are kept in memory. So a success or a refusal writes nothing, and a crash leaves nothing reserved. A second
 // process on the same database could let as many more attempts through as are being checked at that moment; the
 // failures themselves are in the database, and count for both and after a restart.
-func (s *Store) attempt(ctx context.Context, counters []counter, check func(blocked bool) error, failed func(*sql.Tx) error) error {
+func (s *Store) attempt(ctx context.Context, counters []counter, check func(blocked bool) error, failed func(*tx) error) error {
 	blocked, err := s.reserve(ctx, counters)
 	if err != nil {
 		return err
@@ -59,8 +58,8 @@ func (s *Store) attempt(ctx context.Context, counters []counter, check func(bloc
 		return checked
 	}
 	// Before the place is given up. If the write fails, the answer is 503 and tells nothing about the guess.
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		if err := recordFailure(tx, counters, s.now()); err != nil || failed == nil {
+	err = s.write(ctx, func(tx *tx) error {
+		if err := tx.recordFailure(counters); err != nil || failed == nil {
 			return err
 		}
 		return failed(tx)
@@ -198,9 +197,9 @@ func (r *reservations) release(counters []counter) {
 	}
 }
 
-func recordFailure(tx *sql.Tx, counters []counter, now int64) error {
+func (tx *tx) recordFailure(counters []counter) error {
 	for _, c := range counters {
-		if _, err := tx.Exec(`INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, c.key[:], now); err != nil {
+		if _, err := tx.Exec(`INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, c.key[:], tx.now); err != nil {
 			return err
 		}
 		if !c.consecutive {
@@ -208,7 +207,7 @@ func recordFailure(tx *sql.Tx, counters []counter, now int64) error {
 		}
 		_, err := tx.Exec(`
 			INSERT INTO consecutive_failures (key, failures, last_failed_at) VALUES ($1, 1, $2)
-			ON CONFLICT (key) DO UPDATE SET failures = failures + 1, last_failed_at = $2`, c.key[:], now)
+			ON CONFLICT (key) DO UPDATE SET failures = failures + 1, last_failed_at = $2`, c.key[:], tx.now)
 		if err != nil {
 			return err
 		}
@@ -217,19 +216,19 @@ func recordFailure(tx *sql.Tx, counters []counter, now int64) error {
 }
 
 // forgetConsecutiveFailures ends the row of failures of an account, by whichever of its names they came.
-func (s *Store) forgetConsecutiveFailures(tx *sql.Tx, user User) error {
+func (s *Store) forgetConsecutiveFailures(tx *tx, user User) error {
 	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)
 }
 
 // forgetAttempts starts an account clean: after it is created or renamed, or when an administrator restores access.
-func (s *Store) forgetAttempts(tx *sql.Tx, user User) error {
+func (s *Store) forgetAttempts(tx *tx, user User) error {
 	if err := s.forgetCounters(tx, user, `DELETE FROM attempts WHERE key = $1`); err != nil {
 		return err
 	}
 	return s.forgetConsecutiveFailures(tx, user)
 }
 
-func (s *Store) forgetCounters(tx *sql.Tx, user User, statement string) error {
+func (s *Store) forgetCounters(tx *tx, user User, statement string) error {
 	for _, name := range []string{user.Username, user.Email} {
 		if name == "" {
 			continue

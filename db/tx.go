@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -15,43 +16,48 @@ import (
 // 1 s) comes on top, so a write answers within 3 seconds.
 const writeWait = 1500 * time.Millisecond
 
+// tx is a transaction that writes, and the time at which all that it does happens.
+type tx struct {
+	*sql.Tx
+	now int64 // milliseconds since 1970
+}
+
 // write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut. It returns
 // ErrUnavailable when nothing was changed, and ErrUncertain when that is not known.
-func (s *Store) write(ctx context.Context, work func(*sql.Tx) error) error {
+func (s *Store) write(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, normal, work)
 }
 
 // writeUrgent is write before everything that waits: for revocations.
-func (s *Store) writeUrgent(ctx context.Context, work func(*sql.Tx) error) error {
+func (s *Store) writeUrgent(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, urgent, work)
 }
 
 // writeAs is writeUrgent on behalf of a session, which must still be alive when it happens, not only when the request came in.
-func (s *Store) writeAs(ctx context.Context, by Session, work func(tx *sql.Tx, now int64) error) error {
-	return s.writeUrgent(ctx, func(tx *sql.Tx) error {
-		now := s.now()
+func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) error {
+	return s.writeUrgent(ctx, func(tx *tx) error {
 		var alive bool
 		err := tx.QueryRow(`
 			SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3)`,
-			by.ID, by.UserID, now).Scan(&alive)
+			by.ID, by.UserID, tx.now).Scan(&alive)
 		if err != nil {
 			return err
 		}
 		if !alive {
 			return ErrSessionEnded
 		}
-		return work(tx, now)
+		return work(tx)
 	})
 }
 
 // writeInBatches runs work in one transaction after another until it has changed fewer rows than batchSize. After each it
 // pauses for as long as that took, so that other writes, of other processes too, get half of the time. It returns how many rows
 // were changed in all; with an error, those of the batches before it.
-func (s *Store) writeInBatches(ctx context.Context, c class, work func(*sql.Tx) (changed int, err error)) (total int, err error) {
+func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (changed int, err error)) (total int, err error) {
 	for {
 		var changed int
 		var began time.Time
-		err := s.writeInTurn(ctx, c, func(tx *sql.Tx) (err error) {
+		err := s.writeInTurn(ctx, c, func(tx *tx) (err error) {
 			began = time.Now()
 			changed, err = work(tx)
 			return err
@@ -74,7 +80,7 @@ func (s *Store) writeInBatches(ctx context.Context, c class, work func(*sql.Tx) 
 // batchSize is how many rows a batch changes: a few milliseconds' worth, which is how long a revocation waits for it.
 const batchSize = 50
 
-func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) error) error {
+func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) error {
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	if err := s.queue.enter(wait, c); err != nil {
@@ -85,14 +91,14 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) err
 		return err
 	}
 	// From here on no deadline: a commit that was cut short could not be told from one that failed.
-	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
+	begun, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return unavailable(err)
 	}
-	if err := work(tx); err != nil {
-		return errors.Join(unavailable(err), ignoreDone(tx.Rollback()))
+	if err := work(&tx{begun, s.now()}); err != nil {
+		return errors.Join(unavailable(err), ignoreDone(begun.Rollback()))
 	}
-	if err := tx.Commit(); err != nil {
+	if err := begun.Commit(); err != nil {
 		select {
 		case s.uncertain <- struct{}{}:
 		default: // settle knows already
@@ -102,7 +108,35 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*sql.Tx) err
 	if err := s.files.check(); err != nil { // it may have gone into files that nobody will find
 		return fmt.Errorf("%w: %v", ErrUncertain, err)
 	}
+	s.committed.wake()
 	return nil
+}
+
+// Changed returns a channel that is closed by the next commit of this process. Take it before reading what may change.
+func (s *Store) Changed() <-chan struct{} { return s.committed.wait() }
+
+// bell wakes everybody who waits for it.
+type bell struct {
+	mu   sync.Mutex
+	rung chan struct{}
+}
+
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
+	}
 }
 
 // settleEvery is how often settle tries again.
@@ -131,15 +165,15 @@ func (s *Store) settle(ctx context.Context) {
 // overwrite commits a page without changing anything: setting user_version, which nobody uses, writes the first page even
 // when the value stays the same.
 func (s *Store) overwrite(ctx context.Context) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, func(tx *tx) error {
 		_, err := tx.Exec(`PRAGMA user_version = 0`)
 		return err
 	})
 }
 
 // changeOne runs a statement that must change one row, else it returns ErrNotFound.
-func changeOne(tx *sql.Tx, statement string, args ...any) error {
-	n, err := changeRows(tx, statement, args...)
+func (tx *tx) changeOne(statement string, args ...any) error {
+	n, err := tx.changeRows(statement, args...)
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}
@@ -147,7 +181,7 @@ func changeOne(tx *sql.Tx, statement string, args ...any) error {
 }
 
 // changeRows runs a statement and returns how many rows it changed.
-func changeRows(tx *sql.Tx, statement string, args ...any) (int, error) {
+func (tx *tx) changeRows(statement string, args ...any) (int, error) {
 	result, err := tx.Exec(statement, args...)
 	if err != nil {
 		return 0, err

@@ -3,7 +3,6 @@ package db
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"database/sql"
 	"strings"
 )
 
@@ -77,7 +76,7 @@ func (s *Store) deletedKey(username string) []byte {
 
 // checkAvailable returns Invalid for the username of a deleted account. Somebody who signs up is told the same as for a
 // taken name: which accounts there were is nobody's business.
-func (s *Store) checkAvailable(tx *sql.Tx, new NewUser) error {
+func (s *Store) checkAvailable(tx *tx, new NewUser) error {
 	var deleted bool
 	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(new.Username)).Scan(&deleted)
 	switch {
@@ -90,7 +89,7 @@ func (s *Store) checkAvailable(tx *sql.Tx, new NewUser) error {
 }
 
 // retireUsername keeps the username of an account that is being deleted from being given out again.
-func (s *Store) retireUsername(tx *sql.Tx, username string) error {
+func (s *Store) retireUsername(tx *tx, username string) error {
 	_, err := tx.Exec(`
 		INSERT INTO deleted_usernames (key)
 		VALUES ($1)

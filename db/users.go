@@ -107,7 +107,7 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 	if len(invalid) > 0 {
 		return User{}, invalid
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx *tx) error {
 		if user, err = s.insertUser(tx, new, hash); err != nil || !new.SignUp {
 			return err
 		}
@@ -123,7 +123,7 @@ func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
 		return invalid
 	}
 	fits := errors.New("nothing is kept")
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := s.write(ctx, func(tx *tx) error {
 		if _, err := s.insertUser(tx, new, ""); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
 	return err
 }
 
-func (s *Store) insertUser(tx *sql.Tx, new NewUser, hash string) (User, error) {
+func (s *Store) insertUser(tx *tx, new NewUser, hash string) (User, error) {
 	var others, fresh bool
 	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users), (`+isFresh+`)`, s.openedAfter).Scan(&others, &fresh); err != nil {
 		return User{}, err
