@@ -295,7 +295,7 @@ func readDuration(ctx *kong.DecodeContext, target reflect.Value) error {
 	}
 	d, err := parseDuration(text)
 	if err != nil || d < time.Millisecond {
-		return badSetting{ctx.Value.Name, text, "give a duration of at least 1ms, such as 30m, 12h or 14d"}
+		return badSetting{ctx.Value.Name, text, "give a duration from 1ms to 106751d, such as 30m, 12h or 14d"}
 	}
 	target.SetInt(int64(d))
 	return nil

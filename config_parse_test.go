@@ -98,7 +98,9 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"--log-format", "xml"}, "--log-format xml: give text or json"},
 		{[]string{"--max-sessions", "many"}, "--max-sessions many: give a whole number of at least 1"},
 		{[]string{"--max-sessions", "1.5"}, "--max-sessions 1.5: give a whole number of at least 1"},
-		{[]string{"--idle-timeout=soon"}, "--idle-timeout soon: give a duration of at least 1ms, such as 30m, 12h or 14d"},
+		{[]string{"--idle-timeout=soon"}, "--idle-timeout soon: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
+		{[]string{"--idle-timeout=106752d"}, "--idle-timeout 106752d: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
+		{[]string{"--idle-timeout=2562048h"}, "--idle-timeout 2562048h: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
 	} {
 		if got := refusedToStart(t, h.with(test.args...)...); got != test.want {
 			t.Errorf("%q: %q, want %q", test.args, got, test.want)

@@ -45,6 +45,8 @@ func explain(path string, err error) error {
 			path, err)
 	case is(syscall.EROFS, fs.ErrPermission), e.Code == sqlite3.ErrReadonly, e.Code == sqlite3.ErrCantOpen, e.Code == sqlite3.ErrPerm:
 		return notWritable(path, err)
+	case e.ExtendedCode == sqlite3.ErrIoErrShortRead:
+		return fmt.Errorf("%[1]s or %[1]s-wal was replaced or cut short (%[2]w); restart the server if it runs, or restore a backup", path, err)
 	case e.Code == sqlite3.ErrIoErr:
 		return fmt.Errorf("the disk fails at %s: %w; check the disk, or restore a backup on another", path, err)
 	}

@@ -15,6 +15,9 @@ import (
 // findDatabase reports whether there is a database. It refuses a WAL without one: SQLite would delete the WAL as soon as it
 // makes a new database, and with it the revocations that are only in the WAL.
 func findDatabase(path string) (found bool, err error) {
+	if target, err := os.Readlink(path); err == nil { // SQLite keeps the WAL beside the target
+		return false, fmt.Errorf("%s is a symbolic link to %s; name the folder of that file with --data", path, target)
+	}
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, explain(path, err)

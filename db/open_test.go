@@ -57,6 +57,17 @@ func TestOpenCreatesOnlyWhenTold(t *testing.T) {
 	store.Close()
 }
 
+// SQLite would keep the WAL beside the file that the link leads to.
+func TestOpenRefusesALink(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), Create: true}
+	if err := os.Symlink(h.options.Path, options.Path); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, options, options.Path+" is a symbolic link to "+h.options.Path, "--data")
+}
+
 // liveFiles copies the database and its WAL while the store has them open, as a kill would leave them.
 func (h *house) liveFiles(folder string) (path string) {
 	h.t.Helper()

@@ -199,6 +199,19 @@ func TestTheWALIsEmptiedDuringAWrite(t *testing.T) {
 	c.refuseReads()
 }
 
+// The end of a file is missing. That is no fault of the disk.
+func TestACommandBesideAWALThatWasCutShort(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	if err := h.Overwrite(h.ctx()); err != nil { // the first page is in the WAL
+		t.Fatal(err)
+	}
+	if err := os.Truncate(h.options.Path+"-wal", 0); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, h.options, "cut short", "restart the server")
+}
+
 // SQLite itself empties and restarts the WAL, too: that is no fault.
 func TestCheckpointsKeepTheStoreOpen(t *testing.T) {
 	t.Parallel()
