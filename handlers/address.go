@@ -3,6 +3,7 @@ package handlers
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -41,13 +42,8 @@ func forwardedFor(c *fiber.Ctx) []string {
 // requestOrigin returns the scheme and host of the request, as reported by a trusted proxy if there is one.
 func (h *handler) requestOrigin(c *fiber.Ctx) string {
 	scheme, host := strings.ToLower(h.scheme(c).value), strings.ToLower(h.host(c).value)
-	switch scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return scheme + "://" + host
+	defaultPort := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return scheme + "://" + strings.TrimSuffix(host, defaultPort)
 }
 
 // reported is a fact about a request, and the header that it comes from; "" for the connection itself.
@@ -78,12 +74,7 @@ func (h *handler) forwarded(c *fiber.Ctx, name string) reported {
 
 // trusts reports whether the peer is a proxy whose forwarded headers are believed.
 func (h *handler) trusts(peer netip.Addr) bool {
-	for _, proxies := range h.TrustedProxies {
-		if proxies.Contains(peer) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(h.TrustedProxies, func(proxies netip.Prefix) bool { return proxies.Contains(peer) })
 }
 
 // warnOfProxy logs, once, that a peer that is not trusted sent forwarded headers: most likely --trusted-proxies is not set.

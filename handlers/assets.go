@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,17 +43,14 @@ var assets = sync.OnceValue(func() map[string]asset {
 
 // kindOf returns the Content-Type. It does not use package mime, whose tables differ from machine to machine.
 func kindOf(name string) string {
-	switch path.Ext(name) {
-	case ".css":
-		return "text/css; charset=utf-8"
-	case ".js":
-		return "text/javascript; charset=utf-8"
-	case ".svg":
-		return "image/svg+xml"
-	case ".ico":
-		return "image/x-icon"
-	}
-	return "text/plain; charset=utf-8"
+	return cmp.Or(contentTypes[path.Ext(name)], "text/plain; charset=utf-8")
+}
+
+var contentTypes = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+	".ico": "image/x-icon",
 }
 
 func compress(body []byte) []byte {

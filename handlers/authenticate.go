@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -104,7 +105,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return problem{fiber.StatusUnauthorized, "Not signed in."}
 	}
-	next := "/sessions"
+	next := ""
 	switch {
 	case isHTMX(c):
 		if at, err := url.Parse(c.Get("HX-Current-URL")); err == nil && at.Path != "" {
@@ -113,10 +114,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	case c.Method() == fiber.MethodGet:
 		next = c.OriginalURL()
 	}
-	if next = safePath(next); next == "" {
-		next = "/sessions"
-	}
-	signIn := signInPath + "?next=" + url.QueryEscape(next)
+	signIn := signInPath + "?next=" + url.QueryEscape(cmp.Or(safePath(next), sessionsPath))
 	if isHTMX(c) {
 		c.Set("HX-Redirect", signIn)
 		return c.SendStatus(fiber.StatusUnauthorized)

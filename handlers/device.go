@@ -51,11 +51,11 @@ type device struct {
 // it. Several of those at once would slow down everybody's requests.
 type deviceNamer struct {
 	parse   func(userAgent string) *uaparser.Client
-	parsing chan struct{}
+	parsing *sync.Mutex
 }
 
 func newDeviceNamer() deviceNamer {
-	return deviceNamer{userAgentParser().Parse, make(chan struct{}, 1)}
+	return deviceNamer{userAgentParser().Parse, new(sync.Mutex)}
 }
 
 // userAgentParser takes about 50 ms and 10 MB, so the process has only one. It omits the patterns for makes and models of devices,
@@ -80,19 +80,17 @@ var unknownDevice = device{"Unknown device", "unknown"}
 
 // nameUnlessBusy is name for failed sign-ins. There can be any number of them, so they do not wait for a parse.
 func (n deviceNamer) nameUnlessBusy(userAgent string) device {
-	select {
-	case n.parsing <- struct{}{}:
-		defer func() { <-n.parsing }()
-		return n.describe(userAgent)
-	default:
+	if !n.parsing.TryLock() {
 		return unknownDevice
 	}
+	defer n.parsing.Unlock()
+	return n.describe(userAgent)
 }
 
 // name waits for its turn to parse. Only sign-ins with the right password wait here.
 func (n deviceNamer) name(userAgent string) device {
-	n.parsing <- struct{}{}
-	defer func() { <-n.parsing }()
+	n.parsing.Lock()
+	defer n.parsing.Unlock()
 	return n.describe(userAgent)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -31,7 +32,7 @@ func TestRefusedAttemptParsesNothing(t *testing.T) {
 	h := newHandler(Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	var parsed atomic.Int64
 	namer := testNamer()
-	counting := deviceNamer{parsing: make(chan struct{}, 1), parse: func(userAgent string) *uaparser.Client {
+	counting := deviceNamer{parsing: new(sync.Mutex), parse: func(userAgent string) *uaparser.Client {
 		parsed.Add(1)
 		return namer.parse(userAgent)
 	}}
@@ -60,7 +61,7 @@ func TestRefusedAttemptParsesNothing(t *testing.T) {
 func TestParsesOneAtATime(t *testing.T) {
 	t.Parallel()
 	parsing, finish := make(chan bool), make(chan bool)
-	namer := deviceNamer{parsing: make(chan struct{}, 1), parse: func(string) *uaparser.Client {
+	namer := deviceNamer{parsing: new(sync.Mutex), parse: func(string) *uaparser.Client {
 		parsing <- true
 		<-finish
 		return &uaparser.Client{UserAgent: &uaparser.UserAgent{Family: "Firefox"}, Os: &uaparser.Os{Family: "Linux"}}

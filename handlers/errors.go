@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,11 +70,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		h.Log.Error("request failed", "path", c.Path(), "error", err)
 		status = fiber.StatusInternalServerError
 	}
-	message = generic[status]
-	if message == "" {
-		message = generic[fiber.StatusBadRequest]
-	}
-	return status, message
+	return status, cmp.Or(generic[status], generic[fiber.StatusBadRequest])
 }
 
 // tooManyAttempts returns the message for a throttled request, such as "Too many attempts. Try again in 4 minutes."

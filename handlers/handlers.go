@@ -82,8 +82,8 @@ func New(options Options) *fiber.App {
 	app.Use(h.requireSession)
 	app.Get("/sessions/list", h.listSessions) // above noteActivity: the page refreshes its list by itself
 	app.Use(h.noteActivity)
-	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
-	app.Get("/sessions", h.showSessions)
+	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(sessionsPath, fiber.StatusSeeOther) })
+	app.Get(sessionsPath, h.showSessions)
 	app.Post("/sessions/revoke-others", h.revokeOthers)
 	app.Delete("/sessions/:id", h.revokeSession)
 	app.Post("/sessions/:id/revoke", h.revokeSessionByForm)
@@ -111,12 +111,13 @@ func New(options Options) *fiber.App {
 	return app
 }
 
-// The paths that isAPI has to know: a request can fail before it reaches its route, and the error is JSON all the same.
+// Paths that are used in other files too. isAPI needs them because a request can fail before it reaches its route.
 const (
-	apiPath     = "/me" // and everything below it
-	healthPath  = "/healthz"
-	signInPath  = "/login"
-	signOutPath = "/logout"
+	apiPath      = "/me" // and everything below it
+	healthPath   = "/healthz"
+	signInPath   = "/login"
+	signOutPath  = "/logout"
+	sessionsPath = "/sessions" // where people go after signing in
 )
 
 func (h *handler) config() fiber.Config {

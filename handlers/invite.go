@@ -79,5 +79,5 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 	if err := h.startSession(c, user, false); err != nil {
 		return err
 	}
-	return c.Redirect("/sessions", fiber.StatusSeeOther)
+	return c.Redirect(sessionsPath, fiber.StatusSeeOther)
 }

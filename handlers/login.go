@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -50,7 +51,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	session, token, err := h.findSession(c)
 	if err == nil {
 		h.handCookieToApp(c, next, token, session)
-		return c.Redirect(orSessions(next), fiber.StatusSeeOther)
+		return c.Redirect(cmp.Or(next, sessionsPath), fiber.StatusSeeOther)
 	}
 	if !errors.Is(err, db.ErrNotFound) {
 		return err
@@ -93,13 +94,6 @@ func (h *handler) rightPlace(c *fiber.Ctx, next string) string {
 		link.RawQuery = url.Values{"next": {next}}.Encode()
 	}
 	return link.String()
-}
-
-func orSessions(next string) string {
-	if next == "" {
-		return "/sessions"
-	}
-	return next
 }
 
 // credentials are the body of POST /login. A pointer is nil if JSON lacks the key.
@@ -148,7 +142,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"username": user.Username})
 	}
-	return c.Redirect(orSessions(given.next), fiber.StatusSeeOther)
+	return c.Redirect(cmp.Or(given.next, sessionsPath), fiber.StatusSeeOther)
 }
 
 func (h *handler) refuseSignIn(c *fiber.Ctx, given credentials) error {

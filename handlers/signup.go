@@ -119,5 +119,5 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAcco
 	if err := h.startSession(c, user, false); err != nil {
 		return err
 	}
-	return c.Redirect("/sessions", fiber.StatusSeeOther)
+	return c.Redirect(sessionsPath, fiber.StatusSeeOther)
 }
