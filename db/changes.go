@@ -16,6 +16,12 @@ type stamp [6]uint64
 // walIndexVersion is the only layout of the header that we know.
 const walIndexVersion = 3007000
 
+// frames is how many frames of the WAL are valid: mxFrame, the fifth of the 32-bit numbers in the header.
+func (s *stamp) frames() int64 { return int64((*[12]uint32)(unsafe.Pointer(s))[4]) }
+
+// salts are the eight bytes that the WAL's header and its frames bear, too.
+func (s *stamp) salts() []byte { return (*[48]byte)(unsafe.Pointer(s))[32:40] }
+
 // changes reads the stamp. A row that was read stays true as long as the stamp is the one from before it was read:
 //
 // A commit, of any process, writes its frames into the WAL, then both copies of the header, this one last, and only then returns

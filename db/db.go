@@ -75,7 +75,7 @@ const (
 )
 
 func (s *Store) connect(ctx context.Context) (err error) {
-	s.files = &fileWatch{path: s.options.Path, onErr: s.warnOfFiles}
+	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
 	if s.writer, err = s.openWatchedPool(writerSettings, 1); err != nil {
 		return err
@@ -98,7 +98,6 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.sessions.changes, s.access.changes = &s.changes, &s.changes
-	s.changes.open(s.options.Path+"-shm", s.files.files[2])
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.background.Go(func() { s.files.checkEvery(running, watchEvery) })
@@ -193,7 +192,7 @@ func (s *Store) Close() error {
 	}
 	if s.files != nil && s.files.err() == nil {
 		s.changes.close()
-		for _, pool := range []*sql.DB{s.files.index, s.tokens, s.reader, s.writer} {
+		for _, pool := range []*sql.DB{s.tokens, s.reader, s.writer} {
 			if pool != nil {
 				errs = append(errs, pool.Close())
 			}

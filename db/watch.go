@@ -3,7 +3,6 @@ package db
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,11 +24,11 @@ const watchEvery = 200 * time.Millisecond
 //
 // The database and -shm are only ever looked at with stat: closing any descriptor of them would drop all of SQLite's locks.
 type fileWatch struct {
-	path  string
-	files [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
-	index *sql.DB        // a connection that reads the WAL's index, and nothing else
-	shut  atomic.Pointer[error]
-	onErr func(error) // is called once, when the store is shut
+	path    string
+	files   [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
+	changes *changes       // of the same database
+	shut    atomic.Pointer[error]
+	onErr   func(error) // is called once, when the store is shut
 }
 
 func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
@@ -43,10 +42,9 @@ func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
 
 // remember takes the identity of the files. All three exist once every connection has read something.
 func (w *fileWatch) remember() (err error) {
-	if w.index, err = openPool(w.path, "mode=rw", 1); err != nil {
-		return err
+	if w.files, err = w.stat(); err == nil {
+		w.changes.open(w.path+"-shm", w.files[2])
 	}
-	w.files, err = w.stat()
 	return err
 }
 
@@ -75,36 +73,36 @@ func (w *fileWatch) check() error {
 }
 
 // walIntact reports whether the WAL holds the frames that its index in shared memory counts. A WAL that was truncated in place
-// looks fine to SQLite, which appends where its index ends, but after a crash the recovery starts at the first byte. An index
-// that counts frames is enough to tell: SQLite resets it before it truncates or restarts the WAL.
+// looks fine to SQLite, which appends where its index ends, but after a crash the recovery starts at the first byte. SQLite resets
+// the index before it truncates or restarts the WAL, so an index that counts frames is enough to tell.
 func (w *fileWatch) walIntact() bool {
 	wal, err := os.Open(w.path + "-wal") // nobody locks this file, so closing it drops no locks
 	if err != nil {
 		return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 	}
 	defer wal.Close()
-	for range 3 { // the WAL may be restarted between the looks at its index and at the file
-		var busy, frames, done int64
-		err := w.index.QueryRow(`PRAGMA wal_checkpoint(NOOP)`).Scan(&busy, &frames, &done)
-		if err != nil || frames <= 0 || hasFrame(wal, frames) {
-			return true
+	now, ok := w.changes.loadStamp()
+	for ok && now.frames() > 0 && !hasLastFrame(wal, now) {
+		before := now
+		if now, ok = w.changes.loadStamp(); now == before {
+			return false // the WAL was not restarted meanwhile
 		}
 	}
-	return false
+	return true
 }
 
-// hasFrame reports whether the WAL starts with its header, and whether its nth frame bears the header's salts.
+// hasLastFrame reports whether the WAL starts with its header, and whether the last frame that the index counts bears the same salts.
 // The format is described at https://sqlite.org/fileformat2.html#walformat.
-func hasFrame(wal io.ReaderAt, n int64) bool {
+func hasLastFrame(wal io.ReaderAt, now stamp) bool {
 	const magic, headerSize, frameHeaderSize = 0x377f0682, 32, 24 // the last bit of magic is the byte order of checksums
 	var header [headerSize]byte
 	var frame [frameHeaderSize]byte
-	if _, err := wal.ReadAt(header[:], 0); err != nil || binary.BigEndian.Uint32(header[:])&^1 != magic {
+	if _, err := wal.ReadAt(header[:], 0); err != nil || binary.BigEndian.Uint32(header[:])&^1 != magic || !bytes.Equal(header[16:24], now.salts()) {
 		return false
 	}
 	frameSize := frameHeaderSize + int64(binary.BigEndian.Uint32(header[8:]))
-	start := headerSize + (n-1)*frameSize
-	if _, err := wal.ReadAt(frame[:], start); err != nil || !bytes.Equal(frame[8:16], header[16:24]) {
+	start := headerSize + (now.frames()-1)*frameSize
+	if _, err := wal.ReadAt(frame[:], start); err != nil || !bytes.Equal(frame[8:16], now.salts()) {
 		return false
 	}
 	_, err := wal.ReadAt(frame[:1], start+frameSize-1) // its last byte
