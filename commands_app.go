@@ -59,7 +59,7 @@ func (s *settings) checkGuarded(text string) error {
 		}
 		return nil
 	}
-	if rest := strings.TrimPrefix(host, "*."); rest != s.CookieDomain && !strings.HasSuffix(rest, "."+s.CookieDomain) {
+	if !db.IsUnder(strings.TrimPrefix(host, "*."), s.CookieDomain) {
 		return fmt.Errorf("%s cannot be guarded: it is not under --cookie-domain %s; %s", host, s.CookieDomain, advice)
 	}
 	return nil

@@ -115,7 +115,7 @@ func (s *settings) checkCookieDomain() error {
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
 		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it"}
 	}
-	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || (host != domain && !strings.HasSuffix(host, "."+domain)) {
+	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || !db.IsUnder(host, domain) {
 		return badSetting{"cookie-domain", s.CookieDomain, "the host of --url, " + host + ", must be that domain or below it"}
 	}
 	s.CookieDomain = domain

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"porchlight/db"
 	"porchlight/handlers"
 )
 
@@ -163,6 +165,9 @@ func TestReadmeHasEveryCommand(t *testing.T) {
 				t.Errorf("%s: there is no --%s", node.Path(), match[1])
 			}
 		}
+	}
+	if lasts := fmt.Sprintf("good for %d hours", int(db.InvitationLasts.Hours())); !strings.Contains(section, lasts) {
+		t.Errorf("the README does not say that an invitation is %s", lasts)
 	}
 	for command := range documented {
 		t.Errorf("there is no %q", command)

@@ -55,6 +55,9 @@ func isHostName(host string) bool {
 	return true
 }
 
+// IsUnder reports whether a canonical host is a domain or a name below it.
+func IsUnder(host, domain string) bool { return host == domain || strings.HasSuffix(host, "."+domain) }
+
 // IsAddress reports whether a canonical host is an IP address and no name.
 func IsAddress(host string) bool {
 	_, err := netip.ParseAddr(host)

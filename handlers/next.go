@@ -39,7 +39,7 @@ func (h *handler) guards(host string) bool {
 	if h.CookieDomain == "" {
 		return host == h.ownHost
 	}
-	return host == h.CookieDomain || strings.HasSuffix(host, "."+h.CookieDomain)
+	return db.IsUnder(host, h.CookieDomain)
 }
 
 // appOf returns the host and port of an address, or "" for a path of this site.

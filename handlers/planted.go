@@ -25,11 +25,7 @@ func (h *handler) clearForeignCookies(c *fiber.Ctx, host, path string) {
 		return // no other host can set such a cookie, and it has no other path
 	}
 	for _, domain := range h.cookieDomains {
-		covers := host == domain || strings.HasSuffix(host, "."+domain)
-		if domain == "" {
-			covers = host == h.ownHost
-		}
-		if !covers {
+		if domain == "" && host != h.ownHost || domain != "" && !db.IsUnder(host, domain) {
 			continue
 		}
 		for _, path := range cookiePaths(path) {
