@@ -13,7 +13,7 @@ import (
 
 // This file owns the page on which an administrator sees what is believed about the request that asks for it.
 
-// facts are what a section of the page tells: of each name the value and the note beside it.
+// facts returns the rows of a section of the page: by name, the value and the note beside it.
 func facts(t testing.TB, got answer, section string) map[string]string {
 	t.Helper()
 	got.is(t, 200)
@@ -214,9 +214,9 @@ func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	c.exec(`UPDATE sessions SET ip = '172.17.0.2' WHERE id = ?`, c.bob.id)
 	c.alice.page("/admin/proxy").warns(t) // one differs
 	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.bob.id)
-	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // that one is over
+	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // that session has ended
 	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
-	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // on a fresh server there is one session alone
+	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // a fresh server has only one session
 }
 
 func TestProxyPageShowsText(t *testing.T) {

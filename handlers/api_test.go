@@ -11,7 +11,7 @@ import (
 
 // This file owns the JSON under /me: keys, times, statuses and messages to the letter.
 
-// object is a session as the API tells it.
+// object returns the JSON of a session.
 func object(id, name, active, created, expires string, current bool) string {
 	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s","createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`, id, name, active, created, expires, current)
 }

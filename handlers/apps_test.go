@@ -58,7 +58,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 			t.Errorf("the row lacks %q: %s", want, row)
 		}
 	}
-	// The list alone, and the phone's own page, show the same; nobody else's does.
+	// The list by itself and the page on the phone show the same. Other users' pages do not.
 	for what, got := range map[string]answer{"list": c.alice.htmx("GET", "/sessions/list"), "its own page": c.alicePhone.page("/sessions"), "after naming": c.alice.htmx("POST", "/sessions/"+c.alicePhone.id+"/name", "name", "Phone")} {
 		if line := usedLine(t, got.row(t, c.alicePhone.id)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
 			t.Errorf("%s: %q", what, line)
@@ -143,7 +143,7 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 	}
 }
 
-// The API tells them in full, last used first, and in UTC.
+// The API lists all of them, last used first, with times in UTC.
 func TestAppsByAPI(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)

@@ -143,7 +143,7 @@ func plant(t testing.TB, browser *client, domain, path, token string) {
 	browser.http.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: token, Domain: domain, Path: path}})
 }
 
-// Without the deletion a browser goes from the page to the sign-in page and back for ever: there it sends the one good cookie alone.
+// Without the deletion, the page and the sign-in page redirect to each other forever: only the good cookie is sent to the latter.
 func TestPlantedCookiesAreDeleted(t *testing.T) {
 	t.Parallel()
 	for _, planted := range []struct{ domain, path string }{
@@ -188,7 +188,7 @@ func TestPlantedCookiesAreDeleted(t *testing.T) {
 	})
 }
 
-// A browser takes no __Host- cookie from a sibling; __Secure- ones go with Secure alone.
+// Browsers accept no __Host- cookie from a sibling, and __Secure- ones only with Secure.
 func TestPlantedCookiesWithHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings[2:] {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// This file owns what a question leaves behind: when its session was last active, which app it was used for, what the log tells;
-// and that a question without a session leaves nothing.
+// This file tests what an auth check records: when the session was last active, which app it was used for, and the log. Without a
+// session it records nothing.
 
 // usedFor are the rows of what a session was used for, last used first.
 const usedFor = `SELECT host || ' ' || last_used_at FROM session_apps WHERE session_id = ? ORDER BY last_used_at DESC, host`
@@ -179,7 +179,7 @@ func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 	c.sameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.alice.id)
 }
 
-// Whoever has a wildcard in the DNS can make up hosts: of a session, those used last are kept.
+// With a wildcard in the DNS, clients can invent hosts, so only the apps that a session used last are stored.
 func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
@@ -313,7 +313,7 @@ func TestForwardLogsDenials(t *testing.T) {
 	}
 }
 
-// Whoever passes is not worth a line.
+// An auth check that passes is not logged.
 func TestForwardDoesNotLogPasses(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)

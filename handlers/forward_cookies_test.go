@@ -8,7 +8,7 @@ import (
 	"porchlight/handlers"
 )
 
-// This file owns the cookies of a question: which of several counts, and which of them the app is to see.
+// This file tests the cookies of an auth check: which of several counts, and which ones the app receives.
 
 func TestForwardSeveralCookies(t *testing.T) {
 	t.Parallel()
@@ -69,7 +69,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 			})
 		}
 	}
-	// A token counts in the cookie alone.
+	// A token counts only in the cookie.
 	for _, e := range endpoints {
 		e.ask(c.newClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice", "Remote-Session", c.alice.id).stops(t, 401, "")
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// This file owns that the next question after the end of a session is refused, however it ended.
+// This file tests that the next auth check after the end of a session is refused, however it ended.
 
 func TestForwardAfterTheEnd(t *testing.T) {
 	t.Parallel()

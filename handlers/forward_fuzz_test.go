@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// This file owns fuzzing of what a proxy tells. The rules here are written anew and plainly, so that they share no mistake with the
-// app's own.
+// This file fuzzes the headers of auth checks. The rules are written a second time here, so that they share no mistake with the app.
 
 var (
 	fuzzedHost   = regexp.MustCompile(`^([A-Za-z0-9_-]{1,63}\.)*[Ee][Xx][Aa][Mm][Pp][Ll][Ee]\.[Cc][Oo][Mm]\.?(:[0-9]+)?$`)

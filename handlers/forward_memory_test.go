@@ -16,7 +16,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns that questions fill no memory: anybody can have a proxy ask as many as they like, for any host below a wildcard.
+// This file tests that auth checks do not fill the memory: anybody can cause any number, for any host under a wildcard.
 
 func TestAuthorizeGrowsNothing(t *testing.T) {
 	ctx := context.Background()
@@ -79,7 +79,7 @@ func TestAuthorizeGrowsNothing(t *testing.T) {
 		"nobody": func(i int) string { return fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i) },
 		"alice":  func(int) string { return token },
 	} {
-		// What is made once: the parser of User-Agents, which a sign-in waits for, and what the first questions bring.
+		// Allocated once: the parser of User-Agents, which a sign-in waits for, and what the first auth checks need.
 		var request fasthttp.Request
 		request.Header.SetMethod("POST")
 		request.Header.SetContentType("application/json")

@@ -12,10 +12,10 @@ import (
 	"porchlight/handlers"
 )
 
-// This file owns what is refused when a question is in doubt: headers that are missing, twice or malformed, hosts that are not
-// guarded, a peer that is not trusted, a database that does not answer; and which of them comes first.
+// This file tests which auth checks are refused: headers that are missing, repeated or malformed, hosts that are not guarded, a
+// peer that is not trusted, a database that does not answer; and which of these reasons comes first.
 
-// without is a question that lacks a header.
+// without returns the headers except one.
 func without(headers []string, name string) (left []string) {
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] != name {
@@ -25,8 +25,8 @@ func without(headers []string, name string) (left []string) {
 	return left
 }
 
-// whoever are those who may not get past a question in doubt.
-func (c *cast) whoever() map[string]*client {
+// signedInAndOut returns a client with a session and one without. Neither may pass an auth check that is in doubt.
+func (c *cast) signedInAndOut() map[string]*client {
 	return map[string]*client{"signed in": c.alice, "anybody": c.newClient(firefoxOnLinux)}
 }
 
@@ -36,7 +36,7 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 	for _, e := range endpoints {
 		told := e.tell(toNotes)
 		e.ask(c.alice, toNotes).passes(t, "alice")
-		for who, client := range c.whoever() {
+		for who, client := range c.signedInAndOut() {
 			client.do("GET", e.path, "", navigating...).stops(t, 403, "")
 			for i := 0; i < len(told); i += 2 {
 				name, value := told[i], told[i+1]
@@ -114,7 +114,7 @@ func TestForwardHostileHosts(t *testing.T) {
 	c := openCast(t, behindProxy)
 	for _, host := range hostileHosts {
 		for _, e := range endpoints {
-			for who, client := range c.whoever() {
+			for who, client := range c.signedInAndOut() {
 				if e.path == nginx.path && strings.ContainsAny(host, "/?#") {
 					continue // there an address is told: what stands behind such a character is not the host
 				}
@@ -128,7 +128,7 @@ func TestForwardHostileHosts(t *testing.T) {
 	}
 	for _, address := range []string{"http://evil.test/.example.com", "http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test#@notes.example.com", "http://evil.test/@notes.example.com",
 		"http:///notes.example.com/", "http:/notes.example.com/", "http:notes.example.com", "//notes.example.com/", "notes.example.com/", "/", "", "http", "http://", "://notes.example.com/", "http:\\\\notes.example.com/", "http://\\notes.example.com/", "http ://notes.example.com/", "http://http://notes.example.com/"} {
-		for who, client := range c.whoever() {
+		for who, client := range c.signedInAndOut() {
 			t.Run(fmt.Sprintf("%s %q", who, address), func(t *testing.T) {
 				client.do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...).stops(t, 403, "")
 			})
@@ -171,7 +171,7 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	}
 	for what, question := range questions {
 		for _, e := range endpoints {
-			for who, client := range c.whoever() {
+			for who, client := range c.signedInAndOut() {
 				t.Run(fmt.Sprintf("%s %s %q", e.path, who, what), func(t *testing.T) {
 					got := e.ask(client, question, navigating...)
 					got.stops(t, 403, "")
@@ -182,7 +182,7 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	}
 	// A path begins with a slash; what else stands there would be part of the host.
 	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/", "http://notes.example.com/", "\\x", "%2fx", " "} {
-		for who, client := range c.whoever() {
+		for who, client := range c.signedInAndOut() {
 			t.Run(fmt.Sprintf("%s %q", who, path), func(t *testing.T) {
 				forward.ask(client, toNotes.at(path), navigating...).stops(t, 403, "")
 			})
@@ -217,7 +217,7 @@ func TestForwardBytesThatNobodySends(t *testing.T) {
 	}
 }
 
-// Only a proxy that is named may ask, whoever's session it brings; and what it says is believed of nobody else.
+// Only a trusted proxy may send auth checks, with or without a session, and only its headers are believed.
 func TestForwardPeerIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*handlers.Options){
@@ -237,7 +237,7 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 			}
 			check := c.noTrace()
 			for _, e := range endpoints {
-				for who, client := range c.whoever() {
+				for who, client := range c.signedInAndOut() {
 					for what, headers := range map[string][]string{
 						"asks clearly": e.tell(toNotes), "for evil": e.tell(toNotes.of("evil.test")), "nothing": nil,
 						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1", "Remote-Addr", "127.0.0.1"),

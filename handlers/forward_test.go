@@ -52,7 +52,7 @@ func TestForwardPasses(t *testing.T) {
 	}
 }
 
-// The proxy asks with whatever method it likes, or with that of the client; what counts is the one that it tells.
+// A proxy may send the auth check with any method. Only the method in the header counts.
 func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
@@ -193,7 +193,7 @@ func TestForwardLocation(t *testing.T) {
 	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at("?x=1"), navigating...).stops(t, 401, signInFor("http://notes.example.com/?x=1"))
 }
 
-// The public address is taken from the settings, whatever the question claims.
+// The public address comes from the settings, whatever the auth check claims.
 func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
@@ -208,7 +208,7 @@ func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
 func TestForwardNotAllowed(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
-	c.allow(notes) // administrators alone
+	c.allow(notes) // only administrators
 	c.allow("photos.example.com", "bob")
 	for _, e := range endpoints {
 		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "htmx": {"HX-Request", "true"}, "JSON": {"Accept", "application/json"}, "silent": nil} {
@@ -268,7 +268,7 @@ func TestForwardWithoutCookieDomain(t *testing.T) {
 	}
 }
 
-// Nothing is read from the question's own query: with Caddy it is the client's.
+// The query of the auth check itself is ignored: with Caddy it is the client's.
 func TestForwardIgnoresTheQuery(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
@@ -343,7 +343,7 @@ func TestNginxUnknownRemoteHeader(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, name := range []string{"Remote-Role", "remote-id", "REMOTE_USER", "Remote.User", "RemoteUser", "Remote"} {
-		for _, client := range c.whoever() {
+		for _, client := range c.signedInAndOut() {
 			nginx.ask(client, toNotes, name, "alice").stops(t, 403, "")
 		}
 	}

@@ -106,7 +106,7 @@ func (h *house) noTrace() func(testing.TB) {
 	}
 }
 
-// allow makes a host open to these users alone; to administrators alone where none is named.
+// allow opens a host to these users only, or to administrators only if none is named.
 func (h *house) allow(host string, users ...string) {
 	h.t.Helper()
 	if _, err := h.store.AllowApp(context.Background(), host, len(users) == 0, users...); err != nil {
@@ -123,7 +123,7 @@ func (a answer) passes(t testing.TB, username string) {
 	}
 }
 
-// stops fails the test unless the answer is a refusal with this status that tells an app nothing of anybody.
+// stops fails the test unless the answer is a refusal with this status that says nothing about any user.
 func (a answer) stops(t testing.TB, status int, location string) {
 	t.Helper()
 	a.is(t, status, location)

@@ -137,7 +137,7 @@ func TestInviteRefusesLinks(t *testing.T) {
 	if pages = slices.Compact(pages); len(pages) != 1 {
 		t.Errorf("a used, an old and a wrong link are told apart: %q", pages)
 	}
-	// The token of a form is read from its body alone.
+	// The token of a form is read only from its body.
 	c.wantStatus(browser.form("/invite?token="+newer, "password", invitePassword), http.StatusNotFound)
 	c.wantRows(users, `SELECT * FROM users`)
 	if browser.token() != "" {

@@ -25,7 +25,7 @@ var (
 	sharedCookie = regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; path=/; HttpOnly; SameSite=Lax$`)
 )
 
-// cleared tells whether the answer takes the cookie away.
+// cleared reports whether the answer deletes the cookie.
 func cleared(got answer, name string) bool {
 	for _, cookie := range (&http.Response{Header: got.header}).Cookies() {
 		if cookie.Name == name && cookie.Value == "" && cookie.Path == "/" && cookie.HttpOnly && (cookie.MaxAge < 0 || !cookie.Expires.IsZero() && cookie.Expires.Year() < 2000) {
@@ -35,7 +35,7 @@ func cleared(got answer, name string) bool {
 	return false
 }
 
-// touched tells whether the answer says anything of cookies.
+// touched reports whether the answer sets or deletes a cookie.
 func touched(got answer) bool { return got.header.Get("Set-Cookie") != "" }
 
 func TestSignInByForm(t *testing.T) {
@@ -265,7 +265,7 @@ func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
 	check(t)
 }
 
-// One browser is one row: the session that it had ends, whoever's it was, and a token it brings is never adopted.
+// One browser is one row: its previous session ends, whichever user's it was, and a token that it sends is never adopted.
 func TestSignInReplaces(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

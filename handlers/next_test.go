@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// This file owns where one may be led after signing in.
+// This file tests where sign-in may redirect to.
 
 func TestSafePath(t *testing.T) {
 	t.Parallel()

@@ -12,8 +12,7 @@ import (
 	"porchlight/handlers"
 )
 
-// This file owns what holds for every route alike: who gets in, whose ids count, which methods there are, and that
-// other sites cannot act.
+// This file tests what holds for every route: who gets in, whose ids count, which methods exist, and that other sites cannot act.
 
 // route is one that needs a session. {id} in its path stands for another session of the caller.
 type route struct {
@@ -62,7 +61,7 @@ func (r route) isJSON() bool { return strings.HasPrefix(r.path, "/me") }
 
 func (r route) at(id string) string { return strings.ReplaceAll(r.path, "{id}", id) }
 
-// send asks as the client that the route is meant for: a script, or a browser without JavaScript.
+// send sends the request as the client that the route is for: a script, or a browser without JavaScript.
 func (r route) send(c *client, id string, headers ...string) answer {
 	c.t.Helper()
 	switch {
@@ -77,7 +76,7 @@ func (r route) send(c *client, id string, headers ...string) answer {
 	return c.do(r.method, r.at(id), encode(r.body)+r.json, headers...)
 }
 
-// A route that is added must be added here too, and so gets every test of this file.
+// A new route must be added here too, and so gets every test of this file.
 func TestEveryRouteIsInTheTable(t *testing.T) {
 	t.Parallel()
 	known := slices.Clone(publicRoutes)
@@ -117,7 +116,7 @@ func TestEveryRouteWorks(t *testing.T) {
 	}
 }
 
-// Unknown paths and methods are here too: who is not signed in learns nothing of what there is.
+// Unknown paths and methods are here too: without a session, they look like any other.
 var refusedToo = []route{
 	{method: "GET", path: "/nowhere"}, {method: "PUT", path: "/sessions"}, {method: "PROPFIND", path: "/sessions"}, {method: "GET", path: "/sessions/{id}"},
 	{method: "GET", path: "/sessions/"}, {method: "GET", path: "/Login"}, {method: "POST", path: "/login/"},
@@ -175,7 +174,7 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 	check(t)
 }
 
-// What htmx says of its page is the client's writing.
+// The client can write anything into HX-Current-URL.
 func TestNotSignedInNextOfHTMX(t *testing.T) {
 	t.Parallel()
 	c := openHouse(t)
@@ -201,7 +200,7 @@ func TestNotSignedInNextOfHTMX(t *testing.T) {
 
 func big(text string, count int) string { return strings.Repeat(text, count) }
 
-// Somebody else's session, one that is over, and one that never was answer alike, byte for byte.
+// Another user's session, one that has ended, and one that never existed get the same answer, byte for byte.
 func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -293,7 +292,7 @@ func TestUnknownPath(t *testing.T) {
 	}
 }
 
-// Methods that nobody knows must not get past the headers either.
+// Responses to unknown methods have the security headers, too.
 func TestUnknownMethod(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -55,7 +55,7 @@ func checkSecurityHeaders(t testing.TB, got answer) {
 	}
 }
 
-// answersOfEveryKind provokes each kind of answer, by a name that tells it.
+// answersOfEveryKind provokes each kind of answer, and returns them by a descriptive name.
 func answersOfEveryKind(c *cast) map[string]answer {
 	stranger := c.newClient(firefoxOnLinux)
 	cookie := "Cookie: porchlight=" + c.alice.token() + "\r\n"
@@ -243,7 +243,7 @@ func TestTokenIsNeverShown(t *testing.T) {
 	}
 }
 
-// A panic and an error of ours are told generically, and in full in the log alone.
+// The answer to a panic or an internal error is generic. Only the log has the details.
 func TestFaultsAreGeneric(t *testing.T) {
 	t.Parallel()
 	var broken atomic.Bool
@@ -308,7 +308,7 @@ var (
 func TestHostileTextStaysText(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	// Bytes that are not UTF-8, and 8 KB, come on the wire alone.
+	// Invalid UTF-8 and 8 KB can be sent only as raw bytes.
 	send := func(agent string) {
 		t.Helper()
 		body := encode([]string{"username", "alice", "password", alicePassword})

@@ -260,7 +260,7 @@ func TestRevokeOthersCountsTheLiving(t *testing.T) {
 	c.alice.htmx("POST", "/sessions/revoke-others").has(t, "Signed out of 1 other device.")
 }
 
-// What a page tells comes from a fixed code, never from the address.
+// A page chooses its message by a fixed code, and never shows text from the address.
 func TestDoneCodes(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

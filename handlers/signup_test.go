@@ -28,7 +28,7 @@ func TestSignUpClosed(t *testing.T) {
 	check(t)
 }
 
-// Before the first account, whoever came first would be the administrator.
+// Before the first account exists, the first to sign up would become the administrator.
 func TestSignUpWithoutAnAccount(t *testing.T) {
 	t.Parallel()
 	c := openHouse(t, openSignUp)
@@ -63,7 +63,7 @@ func TestSignUp(t *testing.T) {
 	browser.page("/sessions").has(t, "This is your only active session.")
 }
 
-// Whoever signed up can use Porchlight's own pages at once, and reaches no app before somebody said so.
+// A user who signed up can use Porchlight's own pages at once, but no app before approval.
 func TestSignUpWaitsForApproval(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, openSignUp, behindProxy)
@@ -239,7 +239,7 @@ func TestSetUpAtOnce(t *testing.T) {
 	}
 }
 
-// The token is for the first account of this start: whoever finds it in a log later gets nothing.
+// The token works only until the first account exists. Somebody who finds it in a log later cannot use it.
 func TestSetUpIsOverWhenEveryAccountWasDeleted(t *testing.T) {
 	t.Parallel()
 	const deleteAll = `PRAGMA foreign_keys = on; DELETE FROM users`
