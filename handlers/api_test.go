@@ -42,7 +42,8 @@ func TestListByAPI(t *testing.T) {
 	laptop := object(c.alice.id, "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
 	c.alice.api("GET", "/me/sessions", "").isJSON(t, 200, "["+phone+","+laptop+"]")
 	c.alice.api("GET", "/me/sessions/current", "").isJSON(t, 200, laptop)
-	c.bob.api("GET", "/me/sessions", "").isJSON(t, 200, "["+object(c.bob.id, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
+	c.bob.api("GET", "/me/sessions", "").isJSON(t, 200,
+		"["+object(c.bob.id, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
 
 	// Last active first, whatever the order of signing in.
 	c.exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.alice.id)
@@ -118,7 +119,8 @@ func TestRevokeAllByAPI(t *testing.T) {
 	c := openCast(t)
 	c.signIn("alice", alicePassword, firefoxOnLinux)
 	for _, count := range []int{2, 0} {
-		c.alice.api("POST", "/me/sessions/revoke-all", "").isJSON(t, 200, fmt.Sprintf(`{"message":"All other sessions have been revoked.","revoked":%d}`, count))
+		c.alice.api("POST", "/me/sessions/revoke-all", "").isJSON(t, 200,
+			fmt.Sprintf(`{"message":"All other sessions have been revoked.","revoked":%d}`, count))
 		if left := c.sessionsOf("alice"); !slices.Equal(left, []string{c.alice.id}) {
 			t.Errorf("alice's sessions are %q", left)
 		}
@@ -190,7 +192,8 @@ func TestAPITakesJSONAlone(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
-	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", "text/json", "application/json-patch+json", "*/*", ";"} {
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+		"application/jsonp", "text/json", "application/json-patch+json", "*/*", ";"} {
 		for _, r := range signedInRoutes {
 			if !r.isJSON() {
 				continue

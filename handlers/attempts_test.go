@@ -60,7 +60,8 @@ func TestThrottleLiveSession(t *testing.T) {
 	c.clock.Advance(15 * time.Minute)
 	for range 12 { // right passwords do not count
 		c.wantStatus(change(c.bob, "192.0.2.1", bobPassword), http.StatusSeeOther)
-		c.wantStatus(c.bob.formFrom("192.0.2.1", "/account/password", "current_password", "another dozen pickled lamps", "new_password", bobPassword), http.StatusSeeOther)
+		c.wantStatus(c.bob.formFrom("192.0.2.1", "/account/password", "current_password", "another dozen pickled lamps", "new_password",
+			bobPassword), http.StatusSeeOther)
 	}
 	c.wantStatus(remove(c.bob, "192.0.2.1", bobPassword), http.StatusSeeOther)
 }
@@ -74,7 +75,8 @@ func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
 		if _, err := h.store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: email, Password: alicePassword}); err != nil {
 			t.Fatal(err)
 		}
-		for i, name := range slices.Concat(slices.Repeat([]string{"alice"}, 10), slices.Repeat([]string{"ada@example.com"}, 12), []string{"alice"}) {
+		for i, name := range slices.Concat(slices.Repeat([]string{"alice"}, 10), slices.Repeat([]string{"ada@example.com"}, 12),
+			[]string{"alice"}) {
 			got := h.throttleSignIn(true, fmt.Sprintf("192.0.2.%d", i), name, throttleWrong)
 			seen[email] = append(seen[email], fmt.Sprint(name, got.status, got.header.Get("Retry-After"), got.body))
 		}

@@ -62,7 +62,8 @@ func BenchmarkForward(b *testing.B) {
 		app = handlers.New(*o)
 	})
 	user := house.addUser("alice", alicePassword)
-	token, _, err := house.store.SignIn(context.Background(), user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+	token, _, err := house.store.SignIn(context.Background(), user,
+		db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -78,8 +79,10 @@ func BenchmarkForward(b *testing.B) {
 				header := &ctx.Request.Header
 				header.SetMethod("GET")
 				ctx.Request.SetRequestURI("/auth/forward")
-				for name, value := range map[string]string{"Host": "127.0.0.1:3000", "Accept": browserAccept, "Sec-Fetch-Mode": "navigate", "X-Forwarded-For": "192.0.2.7",
-					"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "notes.example.com", "X-Forwarded-Uri": "/books/7?page=2"} {
+				for name, value := range map[string]string{"Host": "127.0.0.1:3000", "Accept": browserAccept, "Sec-Fetch-Mode": "navigate",
+					"X-Forwarded-For":    "192.0.2.7",
+					"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "notes.example.com",
+					"X-Forwarded-Uri": "/books/7?page=2"} {
 					header.Set(name, value)
 				}
 				if asked.cookie != "" {
@@ -95,7 +98,8 @@ func BenchmarkForward(b *testing.B) {
 }
 
 func BenchmarkSignIn(b *testing.B) {
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(b.TempDir(), "porchlight.db"), Create: true}) // at the real cost of a hash
+	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(b.TempDir(), "porchlight.db"),
+		Create: true}) // at the real cost of a hash
 	if err != nil {
 		b.Fatal(err)
 	}

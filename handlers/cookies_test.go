@@ -18,11 +18,12 @@ func TestTokenIsTakenFromTheCookieAlone(t *testing.T) {
 	c := openCast(t)
 	token, stranger := c.alice.token(), c.newClient(firefoxOnLinux)
 	for name, got := range map[string]answer{
-		"query":         stranger.api("GET", "/me/sessions?porchlight="+token+"&token="+token+"&session="+token, ""),
-		"body":          stranger.api("GET", "/me/sessions", `{"porchlight":"`+token+`","token":"`+token+`"}`),
-		"bearer":        stranger.do("GET", "/me/sessions", "", "Authorization", "Bearer "+token),
-		"basic":         stranger.do("GET", "/me/sessions", "", "Authorization", token),
-		"headers":       stranger.do("GET", "/me/sessions", "", "porchlight", token, "X-Session", token, "X-Auth-Token", token, "Set-Cookie", "porchlight="+token),
+		"query":  stranger.api("GET", "/me/sessions?porchlight="+token+"&token="+token+"&session="+token, ""),
+		"body":   stranger.api("GET", "/me/sessions", `{"porchlight":"`+token+`","token":"`+token+`"}`),
+		"bearer": stranger.do("GET", "/me/sessions", "", "Authorization", "Bearer "+token),
+		"basic":  stranger.do("GET", "/me/sessions", "", "Authorization", token),
+		"headers": stranger.do("GET", "/me/sessions", "", "porchlight", token, "X-Session", token, "X-Auth-Token", token, "Set-Cookie",
+			"porchlight="+token),
 		"another name":  stranger.do("GET", "/me/sessions", "", "Cookie", "session="+token+"; Porchlight="+token+"; __Host-porchlight="+token),
 		"session id":    stranger.do("GET", "/me/sessions", "", "Cookie", "porchlight="+c.alice.id),
 		"token's hash":  stranger.do("GET", "/me/sessions", "", "Cookie", "porchlight="+sha256Hex(token)),
@@ -147,7 +148,8 @@ func plant(t testing.TB, browser *client, domain, path, token string) {
 func TestPlantedCookiesAreDeleted(t *testing.T) {
 	t.Parallel()
 	for _, planted := range []struct{ domain, path string }{
-		{"example.com", "/sessions"}, {"auth.example.com", "/sessions"}, {"", "/sessions"}, {"auth.example.com", "/"}, {"", "/"}, {"example.com", "/sessions/list"},
+		{"example.com", "/sessions"}, {"auth.example.com", "/sessions"}, {"", "/sessions"}, {"auth.example.com", "/"}, {"", "/"},
+		{"example.com", "/sessions/list"},
 	} {
 		t.Run(planted.domain+planted.path, func(t *testing.T) {
 			c := openCast(t, behindProxy)
@@ -202,7 +204,8 @@ func TestPlantedCookiesWithHTTPS(t *testing.T) {
 			got.is(t, 303, "/login?next=%2Faccount")
 			var want []string
 			if s.domain != "" {
-				for _, at := range []string{"path=/", "path=/account", "domain=auth.example.com; path=/", "domain=auth.example.com; path=/account", "domain=example.com; path=/account"} {
+				for _, at := range []string{"path=/", "path=/account", "domain=auth.example.com; path=/", "domain=auth.example.com; path=/account",
+					"domain=example.com; path=/account"} {
 					want = append(want, s.name+"=; max-age=0; "+at+"; HttpOnly; secure; SameSite=Lax")
 				}
 			}
@@ -217,8 +220,10 @@ func TestPlantedCookiesWithHTTPS(t *testing.T) {
 func TestPlantedCookiesOfHostilePaths(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
-	for _, path := range []string{"/" + big("a", 2000), big("/a", 500), "/a;domain=example.com", "/a;b/c", "/%0d%0aSet-Cookie:%20x=y", "/caf\u00e9/x", "/a//b/", "/a?b/c", "//"} {
-		got := c.raw("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + withCookie(c.alice.token(), c.bob.token()) + "\r\n\r\n")
+	for _, path := range []string{"/" + big("a", 2000), big("/a", 500), "/a;domain=example.com", "/a;b/c", "/%0d%0aSet-Cookie:%20x=y",
+		"/caf\u00e9/x", "/a//b/", "/a?b/c", "//"} {
+		got := c.raw("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + withCookie(c.alice.token(), c.bob.token()) +
+			"\r\n\r\n")
 		got.is(t, 303)
 		cookies := got.header.Values("Set-Cookie")
 		if len(cookies) < 2 || len(strings.Join(cookies, "")) > 4<<10 {

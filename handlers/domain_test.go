@@ -40,7 +40,8 @@ func (s setting) String() string { return s.url + " with " + s.domain }
 // signInTo signs in from a new browser, and gives the answer and the token.
 func (h *house) signInTo(next string, values ...string) (got answer, token string) {
 	h.t.Helper()
-	got = h.newClient(firefoxOnLinux).form("/login", append([]string{"username", "alice", "password", alicePassword, "next", next}, values...)...)
+	got = h.newClient(firefoxOnLinux).form("/login",
+		append([]string{"username", "alice", "password", alicePassword, "next", next}, values...)...)
 	if got.status != 303 {
 		h.t.Fatalf("sign in: %d %s", got.status, got.body)
 	}
@@ -59,7 +60,8 @@ func TestCookieOfEverySetting(t *testing.T) {
 			is := func(what string, got answer, want *regexp.Regexp) {
 				t.Helper()
 				cookies := got.header.Values("Set-Cookie")
-				if want == gone && s.domain != "" && len(cookies) == 2 && cookies[1] == "porchlight=; max-age=0; path=/; HttpOnly; SameSite=Lax" && s.name == "porchlight" {
+				if want == gone && s.domain != "" && len(cookies) == 2 && cookies[1] == "porchlight=; max-age=0; path=/; HttpOnly; SameSite=Lax" &&
+					s.name == "porchlight" {
 					cookies = cookies[:1] // with plain http, one from before the domain has the same name
 				}
 				if len(cookies) != 1 || !want.MatchString(cookies[0]) {
@@ -78,7 +80,9 @@ func TestCookieOfEverySetting(t *testing.T) {
 					browser.do("GET", "/me/sessions/current", "", "Cookie", other.name+"="+token).is(t, 401)
 				}
 			}
-			got = browser.do("POST", "/account/password", encode([]string{"current_password", alicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type", "application/x-www-form-urlencoded")
+			got = browser.do("POST", "/account/password",
+				encode([]string{"current_password", alicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type",
+				"application/x-www-form-urlencoded")
 			got.is(t, 303)
 			is("password changed", got, new)
 			cookie = s.name + "=" + handed(t, got).Value
@@ -97,8 +101,12 @@ func TestCookieOfEverySetting(t *testing.T) {
 
 // goodAddresses are those of apps below example.com, as they come back: to the byte.
 var goodAddresses = []string{
-	"http://notes.example.com", "http://notes.example.com/", "http://example.com/", "http://auth.example.com/sessions", "http://a.b.c.example.com/x", "http://notes.example.com:8443/", "http://Notes.Example.com./x", "http://notes.example.com?x=1", "http://notes.example.com#top",
-	"http://notes.example.com/a%2fb/%2F/..//../c//d/./e", "http://notes.example.com//evil.test/", "http://notes.example.com/\u00e9/caf%C3%A9", "http://notes.example.com/%zz/%", "http://notes.example.com/?q=a+b%20c&d=%26&next=//evil.test&u=http://evil.test/",
+	"http://notes.example.com", "http://notes.example.com/", "http://example.com/", "http://auth.example.com/sessions",
+	"http://a.b.c.example.com/x", "http://notes.example.com:8443/", "http://Notes.Example.com./x", "http://notes.example.com?x=1",
+	"http://notes.example.com#top",
+	"http://notes.example.com/a%2fb/%2F/..//../c//d/./e", "http://notes.example.com//evil.test/",
+	"http://notes.example.com/\u00e9/caf%C3%A9", "http://notes.example.com/%zz/%",
+	"http://notes.example.com/?q=a+b%20c&d=%26&next=//evil.test&u=http://evil.test/",
 	"http://notes.example.com/@evil.test", "http://notes.example.com/x:y@evil.test", "http://notes.example.com/?\"<>'`{}|^[]", "http://notes.example.com/%0d%0aSet-Cookie:%20a=b", "http://notes.example.com/%00%5c%5C", "http://notes.example.com/a;b=c,d", "http://notes.example.com/x?a=1&a=2#/route?b=%2f",
 	"http://notes.example.com/" + strings.Repeat("a", 4096-len("http://notes.example.com/")),
 }

@@ -60,11 +60,13 @@ func TestExport(t *testing.T) {
 	if kind := got.header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
 		t.Errorf("Content-Type %q", kind)
 	}
-	if !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") || got.header.Get("Cache-Control") != "no-store" || got.header.Get("X-Content-Type-Options") != "nosniff" {
+	if !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") || got.header.Get("Cache-Control") != "no-store" ||
+		got.header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("headers %v", got.header)
 	}
 	e := readExport(t, got)
-	if e.Account["username"] != "alice" || e.Account["isAdmin"] != true || e.Account["email"] != "" || e.Account["createdAt"] != "2026-11-18T10:02:00Z" {
+	if e.Account["username"] != "alice" || e.Account["isAdmin"] != true || e.Account["email"] != "" ||
+		e.Account["createdAt"] != "2026-11-18T10:02:00Z" {
 		t.Errorf("account %v", e.Account)
 	}
 	ids := []string{}
@@ -151,7 +153,8 @@ func TestExportHoldsNoSecret(t *testing.T) {
 	if err := c.store.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range []string{`SELECT 'session ' || id, hex(token_hash) FROM sessions`, `SELECT 'invitation ' || username, hex(token_hash) FROM invitations`,
+	for _, query := range []string{`SELECT 'session ' || id, hex(token_hash) FROM sessions`,
+		`SELECT 'invitation ' || username, hex(token_hash) FROM invitations`,
 		`SELECT 'attempt ' || id, hex(key) FROM attempts`, `SELECT 'failures ' || failures, hex(key) FROM consecutive_failures`} {
 		rows := c.rows(query)
 		if len(rows) == 0 {
@@ -192,7 +195,8 @@ func TestExportNotSignedIn(t *testing.T) {
 	c := openCast(t)
 	before := c.everything()
 	revoked := c.newClient(chromeOnMac)
-	for _, got := range []answer{revoked.api("GET", "/me/export", ""), revoked.page("/me/export"), revoked.do("GET", "/me/export?porchlight="+c.alice.token(), "")} {
+	for _, got := range []answer{revoked.api("GET", "/me/export", ""), revoked.page("/me/export"),
+		revoked.do("GET", "/me/export?porchlight="+c.alice.token(), "")} {
 		c.wantStatus(got, http.StatusUnauthorized)
 		if strings.TrimSpace(got.body) != `{"error":"Not signed in."}` || got.header.Get("Content-Disposition") != "" {
 			t.Errorf("%v %s", got.header, got.body)

@@ -38,13 +38,15 @@ func TestDatabaseGone(t *testing.T) {
 	}
 	const credentials = `{"username":"alice","password":"` + alicePassword + `"}`
 	for name, got := range map[string]answer{
-		"page": c.alice.page("/sessions"), "sign-in page": c.alice.page("/login"), "sign in": c.alice.form("/login", "username", "alice", "password", alicePassword),
+		"page": c.alice.page("/sessions"), "sign-in page": c.alice.page("/login"),
+		"sign in":  c.alice.form("/login", "username", "alice", "password", alicePassword),
 		"sign out": c.alice.form("/logout"), "account": c.alice.page("/account"), "set-up": c.alice.page("/setup?token=x"),
 	} {
 		t.Run(name, func(t *testing.T) { checkUnavailable(t, got, false) })
 	}
 	for name, got := range map[string]answer{
-		"healthz": c.alice.api("GET", "/healthz", ""), "list": c.alice.api("GET", "/me/sessions", ""), "revoke": c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, ""),
+		"healthz": c.alice.api("GET", "/healthz", ""), "list": c.alice.api("GET", "/me/sessions", ""),
+		"revoke":            c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, ""),
 		"sign in by script": c.alice.api("POST", "/login", credentials), "sign out by script": c.alice.api("POST", "/logout", ""),
 	} {
 		t.Run(name, func(t *testing.T) { checkUnavailable(t, got, true) })
@@ -71,7 +73,8 @@ func TestCommitFails(t *testing.T) {
 	check := c.unchanged()
 	script := c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "")
 	script.isJSON(t, 503, `{"error":"The server can't write its data. Your change may or may not have been saved. Check again in a moment."}`)
-	for _, got := range []answer{script, c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id), c.alice.form("/sessions/"+c.alicePhone.id+"/revoke", "confirm", "1")} {
+	for _, got := range []answer{script, c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id),
+		c.alice.form("/sessions/"+c.alicePhone.id+"/revoke", "confirm", "1")} {
 		got.is(t, 503)
 		got.has(t, "may or may not have been saved")
 		got.lacks(t, "Nothing was changed", "SQL", "constraint")

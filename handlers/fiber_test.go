@@ -58,7 +58,8 @@ func TestTwoLengths(t *testing.T) {
 	}
 	// With one length both are answered: the connection stays open, and another header of almost that name counts for nothing.
 	last := strings.Replace(smuggled, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
-	if got := c.statuses(post("/logout", "Transfer-Encoding: chunked\r\nX-Upload-Content-Length: 5\r\n") + last); !slices.Equal(got, []int{200, 200}) {
+	if got := c.statuses(post("/logout", "Transfer-Encoding: chunked\r\nX-Upload-Content-Length: 5\r\n") + last); !slices.Equal(got,
+		[]int{200, 200}) {
 		t.Errorf("one length: statuses %v", got)
 	}
 }

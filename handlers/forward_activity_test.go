@@ -130,7 +130,8 @@ func TestForwardNotesTheApp(t *testing.T) {
 		c.sameRows(t, []string{notes + " " + at()}, usedFor, c.alicePhone.id)
 	})
 	t.Run("of the session that may", func(t *testing.T) {
-		forward.ask(c.newClient(firefoxOnLinux), toNotes.of("secret.example.com"), "Cookie", withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ", c.alice.token())).passes(t, "alice")
+		forward.ask(c.newClient(firefoxOnLinux), toNotes.of("secret.example.com"), "Cookie",
+			withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ", c.alice.token())).passes(t, "alice")
 		c.flush()
 		c.sameRows(t, want, usedFor, c.bob.id)
 		c.sameRows(t, []string{"secret.example.com " + at()}, usedFor, c.alice.id)
@@ -203,7 +204,8 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	forward.ask(c.alice, toNotes).passes(t, "alice")
 	c.flush()
 	rows := c.rows(usedFor, c.alice.id)
-	if len(rows) != 50 || !strings.HasPrefix(rows[0], notes+" ") || !strings.HasPrefix(rows[1], "app-070.example.com ") || !strings.HasPrefix(rows[49], "app-072.example.com ") {
+	if len(rows) != 50 || !strings.HasPrefix(rows[0], notes+" ") || !strings.HasPrefix(rows[1], "app-070.example.com ") ||
+		!strings.HasPrefix(rows[49], "app-072.example.com ") {
 		t.Errorf("%d rows: %q", len(rows), rows)
 	}
 	// Between two flushes no more than that are noted, however many there are.
@@ -246,7 +248,8 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	}
 	for _, e := range endpoints {
 		for _, cookie := range []string{withCookie("garbage"), withCookie(dead), withCookie("", dead, "\xff"), "a=b"} {
-			for _, question := range []asked{toNotes, toNotes.by("POST"), toNotes.by("G T"), toNotes.of("secret.example.com"), toNotes.of("evil.test"), toNotes.as("wss"), toNotes.at("x")} {
+			for _, question := range []asked{toNotes, toNotes.by("POST"), toNotes.by("G T"), toNotes.of("secret.example.com"),
+				toNotes.of("evil.test"), toNotes.as("wss"), toNotes.at("x")} {
 				e.ask(stranger, question, append([]string{"Cookie", cookie}, navigating...)...)
 			}
 			stranger.do("GET", e.path, "", "Cookie", cookie)
@@ -268,7 +271,8 @@ func TestForwardLogsDenials(t *testing.T) {
 		t.Helper()
 		for _, e := range endpoints {
 			for _, headers := range [][]string{navigating, fetching} {
-				e.ask(who, toNotes.of(host).at("/path?secret=word"), append([]string{"X-Forwarded-For", "1.2.3.4, " + address}, headers...)...).stops(t, 403, "")
+				e.ask(who, toNotes.of(host).at("/path?secret=word"),
+					append([]string{"X-Forwarded-For", "1.2.3.4, " + address}, headers...)...).stops(t, 403, "")
 			}
 		}
 	}

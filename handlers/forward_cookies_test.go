@@ -43,16 +43,17 @@ func TestForwardSeveralCookies(t *testing.T) {
 		"no space between":        {[]string{"a=b;" + withCookie(good) + ";c=d"}, "alice"},
 		"no cookie":               {nil, ""},
 		"all garbage":             {[]string{withCookie("garbage", invented, "", dead)}, ""},
-		"another name":            {[]string{"Porchlight=" + good + "; __Host-porchlight=" + good + "; __Secure-porchlight=" + good + "; xporchlight=" + good + "; porchlight-device=" + good}, ""},
-		"in another's value":      {[]string{"a=porchlight=" + good}, ""},
-		"the session's id":        {[]string{withCookie(c.alice.id)}, ""},
-		"the token's hash":        {[]string{withCookie(sha256Hex(good))}, ""},
-		"a part of the token":     {[]string{withCookie(good[:25], good[1:])}, ""},
-		"more than the token":     {[]string{withCookie(good+"A", "A"+good)}, ""},
-		"in lower case":           {[]string{withCookie(strings.ToLower(good))}, ""},
-		"bytes":                   {[]string{"porchlight=\xff\xfe\x80" + big("\xff", 23) + "; porchlight"}, ""},
-		"separators":              {[]string{";;;=;porchlight==;,"}, ""},
-		"SQL":                     {[]string{withCookie("' OR 1=1 --aaaaaaaaaaaaaa")}, ""},
+		"another name": {[]string{"Porchlight=" + good + "; __Host-porchlight=" + good + "; __Secure-porchlight=" + good +
+			"; xporchlight=" + good + "; porchlight-device=" + good}, ""},
+		"in another's value":  {[]string{"a=porchlight=" + good}, ""},
+		"the session's id":    {[]string{withCookie(c.alice.id)}, ""},
+		"the token's hash":    {[]string{withCookie(sha256Hex(good))}, ""},
+		"a part of the token": {[]string{withCookie(good[:25], good[1:])}, ""},
+		"more than the token": {[]string{withCookie(good+"A", "A"+good)}, ""},
+		"in lower case":       {[]string{withCookie(strings.ToLower(good))}, ""},
+		"bytes":               {[]string{"porchlight=\xff\xfe\x80" + big("\xff", 23) + "; porchlight"}, ""},
+		"separators":          {[]string{";;;=;porchlight==;,"}, ""},
+		"SQL":                 {[]string{withCookie("' OR 1=1 --aaaaaaaaaaaaaa")}, ""},
 	} {
 		for _, e := range endpoints {
 			t.Run(e.path+" "+name, func(t *testing.T) {
@@ -71,7 +72,8 @@ func TestForwardSeveralCookies(t *testing.T) {
 	}
 	// A token counts only in the cookie.
 	for _, e := range endpoints {
-		e.ask(c.newClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice", "Remote-Session", c.alice.id).stops(t, 401, "")
+		e.ask(c.newClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice",
+			"Remote-Session", c.alice.id).stops(t, 401, "")
 	}
 }
 
@@ -116,26 +118,30 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 		cookies []string // one header each
 		want    string   // "" is no header
 	}{
-		"ours alone":             {[]string{ours}, ""},
-		"first":                  {[]string{ours + "; a=1; b=2"}, "a=1; b=2"},
-		"last":                   {[]string{"a=1; b=2; " + ours}, "a=1; b=2"},
-		"between":                {[]string{"b=2; " + ours + "; a=1"}, "b=2; a=1"},
-		"twice":                  {[]string{ours + "; a=1; " + ours + "; porchlight=garbage"}, "a=1"},
-		"others twice":           {[]string{"a=2; a=1; " + ours + "; a=2"}, "a=2; a=1; a=2"},
-		"of every setting":       {[]string{"__Host-porchlight=" + token + "; a=1; " + ours + "; __Secure-porchlight=" + token}, "a=1"},
-		"of devices":             {[]string{"porchlight-device=x; " + ours + "; __Host-porchlight-device=y; __Secure-porchlight-device=z; a=1"}, "a=1"},
-		"in capitals":            {[]string{"Porchlight=x; PORCHLIGHT=y; __HOST-PORCHLIGHT=z; __secure-Porchlight-Device=w; a=1; " + ours}, "a=1"},
-		"of almost our name":     {[]string{"xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5; " + ours}, "xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5"},
+		"ours alone":       {[]string{ours}, ""},
+		"first":            {[]string{ours + "; a=1; b=2"}, "a=1; b=2"},
+		"last":             {[]string{"a=1; b=2; " + ours}, "a=1; b=2"},
+		"between":          {[]string{"b=2; " + ours + "; a=1"}, "b=2; a=1"},
+		"twice":            {[]string{ours + "; a=1; " + ours + "; porchlight=garbage"}, "a=1"},
+		"others twice":     {[]string{"a=2; a=1; " + ours + "; a=2"}, "a=2; a=1; a=2"},
+		"of every setting": {[]string{"__Host-porchlight=" + token + "; a=1; " + ours + "; __Secure-porchlight=" + token}, "a=1"},
+		"of devices": {[]string{"porchlight-device=x; " + ours + "; __Host-porchlight-device=y; __Secure-porchlight-device=z; a=1"},
+			"a=1"},
+		"in capitals": {[]string{"Porchlight=x; PORCHLIGHT=y; __HOST-PORCHLIGHT=z; __secure-Porchlight-Device=w; a=1; " + ours},
+			"a=1"},
+		"of almost our name": {[]string{"xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5; " +
+			ours}, "xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5"},
 		"our name as a value":    {[]string{"a=porchlight; b=porchlight=x; " + ours}, "a=porchlight; b=porchlight=x"},
 		"our name, no value":     {[]string{"porchlight; a=1; " + ours + "; porchlight="}, "a=1"},
 		"spaces round our name":  {[]string{"porchlight =x;  porchlight = y ;\tporchlight\t=z; a=1; " + ours}, "a=1"},
 		"two lines":              {[]string{"b=2; " + ours, "a=1"}, "b=2; a=1"},
 		"two lines, ours in one": {[]string{ours, "a=1; b=2"}, "a=1; b=2"},
 		"three lines":            {[]string{"c=3", ours + "; porchlight=x", "a=1"}, "c=3; a=1"},
-		"odd values":             {[]string{`q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w; ` + ours}, `q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w`},
-		"bytes":                  {[]string{"u=\u00e9\xff; " + ours}, "u=\u00e9\xff"},
-		"separators":             {[]string{";; a=1 ;;b=2;" + ours + ";"}, "a=1; b=2"},
-		"5 KB":                   {[]string{big("app=0123456789; ", 320) + ours}, strings.TrimSuffix(big("app=0123456789; ", 320), "; ")},
+		"odd values": {[]string{`q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w; ` + ours},
+			`q="a b\"c"; j={"x":[1,2]}; e=a=b==; p=%zz%20+; n=; =v; w`},
+		"bytes":      {[]string{"u=\u00e9\xff; " + ours}, "u=\u00e9\xff"},
+		"separators": {[]string{";; a=1 ;;b=2;" + ours + ";"}, "a=1; b=2"},
+		"5 KB":       {[]string{big("app=0123456789; ", 320) + ours}, strings.TrimSuffix(big("app=0123456789; ", 320), "; ")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ask := func(e endpoint) answer {
@@ -165,7 +171,8 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 	c.allow("photos.example.com", "bob")
 	forward.ask(c.alice, toNotes.of("photos.example.com"), "Cookie", "a=1").stops(t, 403, "")
 	forward.ask(c.alice, toNotes.of("evil.test"), "Cookie", "a=1").stops(t, 403, "")
-	forward.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", "a=1"}, navigating...)...).stops(t, 302, signInFor(toNotes.address()))
+	forward.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", "a=1"}, navigating...)...).stops(t, 302,
+		signInFor(toNotes.address()))
 }
 
 // With another setting the cookie has another name: that one counts, and the app sees neither.

@@ -34,7 +34,8 @@ func TestForwardAfterTheEnd(t *testing.T) {
 			target.form("/login", "username", "bob", "password", bobPassword).is(t, 303)
 		},
 		"password changed": func(t *testing.T, c *cast, target *client) {
-			c.alice.form("/account/password", "current_password", alicePassword, "new_password", "basalt umbrella crayon fjord", "end_others", "1").is(t, 303)
+			c.alice.form("/account/password", "current_password", alicePassword, "new_password", "basalt umbrella crayon fjord", "end_others",
+				"1").is(t, 303)
 		},
 		"idle": func(t *testing.T, c *cast, target *client) { c.clock.Advance(14 * 24 * time.Hour) },
 		"expired in the row": func(t *testing.T, c *cast, target *client) {

@@ -80,7 +80,8 @@ func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 		for _, forged := range [][]string{e.tell(toNotes.of("photos.example.com")), e.tell(toNotes)} {
 			for i := 0; i < len(forged); i += 2 {
 				for _, name := range []string{forged[i], strings.ToLower(forged[i]), strings.ToUpper(forged[i])} {
-					got := c.raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes), []string{"Cookie", withCookie(c.alice.token())})...))
+					got := c.raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes),
+						[]string{"Cookie", withCookie(c.alice.token())})...))
 					got.stops(t, 403, "")
 				}
 			}
@@ -95,16 +96,26 @@ func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 
 // hostileHosts are not below example.com, though they look like it, or are no hosts at all.
 var hostileHosts = []string{
-	"evil.test", "evil-example.com", "evilexample.com", "example.com.evil.test", "notes.example.com.evil.test", "example.org", "com", "example", "notes", "localhost", "127.0.0.1", "127.0.0.1:3000",
-	"user@notes.example.com", "user:pass@notes.example.com", "notes.example.com@evil.test", "evil.test@notes.example.com", "evil.test:80@notes.example.com", "notes.example.com:80@evil.test",
+	"evil.test", "evil-example.com", "evilexample.com", "example.com.evil.test", "notes.example.com.evil.test", "example.org", "com",
+	"example", "notes", "localhost", "127.0.0.1", "127.0.0.1:3000",
+	"user@notes.example.com", "user:pass@notes.example.com", "notes.example.com@evil.test", "evil.test@notes.example.com",
+	"evil.test:80@notes.example.com", "notes.example.com:80@evil.test",
 	"[::1]", "[::1]:443", "::1", "[notes.example.com]", "[::1].example.com", "[fe80::1%25eth0]", "[::ffff:127.0.0.1]", "[", "]", "[]", "[]:80",
-	"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:99999999999999999999", "notes.example.com:-1", "notes.example.com:+80", "notes.example.com:8o", "notes.example.com:80:80", "notes.example.com:80.", ":80", ":",
-	".", "..", ".example.com", "..example.com", "notes..example.com", "notes.example.com..", "example.com..", "*.example.com", "notes.example.com.:",
-	"notes.example.com, evil.test", "evil.test, notes.example.com", "evil.test,notes.example.com", "evil.test notes.example.com", "notes.example.com evil.test", "notes.example.com\tevil.test", "evil.test;notes.example.com",
-	"notes%2eexample%2ecom", "notes.example.com%00.evil.test", "evil.test%00.example.com", "evil.test%2f.example.com", "%65xample.com", "notes.example.com%0d%0a", "evil.test%23.example.com",
-	"evil.test\\.example.com", "evil.test/.example.com", "evil.test?.example.com", "evil.test#.example.com", "evil.test#@notes.example.com", "evil.test\\@notes.example.com", "notes.example.com/", "notes.example.com\\",
-	"http://notes.example.com", "//notes.example.com", "notes.example.com/../evil.test", "\"notes.example.com\"", "'notes.example.com'", "<notes.example.com>", "{notes}.example.com", "$http_host", "notes.example.com|",
-	"n\u00f6tes.example.com", "not\u0435s.example.com", "notes.ex\u0430mple.com", "notes\u3002example\u3002com", "notes.example.com\u3002", "notes\uff0eexample.com", "\uff4e\uff4f\uff54\uff45\uff53.example.com", "example.c\u043em", "\u202enotes.example.com", "notes\u200b.example.com",
+	"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:99999999999999999999", "notes.example.com:-1",
+	"notes.example.com:+80", "notes.example.com:8o", "notes.example.com:80:80", "notes.example.com:80.", ":80", ":",
+	".", "..", ".example.com", "..example.com", "notes..example.com", "notes.example.com..", "example.com..", "*.example.com",
+	"notes.example.com.:",
+	"notes.example.com, evil.test", "evil.test, notes.example.com", "evil.test,notes.example.com", "evil.test notes.example.com",
+	"notes.example.com evil.test", "notes.example.com\tevil.test", "evil.test;notes.example.com",
+	"notes%2eexample%2ecom", "notes.example.com%00.evil.test", "evil.test%00.example.com", "evil.test%2f.example.com", "%65xample.com",
+	"notes.example.com%0d%0a", "evil.test%23.example.com",
+	"evil.test\\.example.com", "evil.test/.example.com", "evil.test?.example.com", "evil.test#.example.com", "evil.test#@notes.example.com",
+	"evil.test\\@notes.example.com", "notes.example.com/", "notes.example.com\\",
+	"http://notes.example.com", "//notes.example.com", "notes.example.com/../evil.test", "\"notes.example.com\"", "'notes.example.com'",
+	"<notes.example.com>", "{notes}.example.com", "$http_host", "notes.example.com|",
+	"n\u00f6tes.example.com", "not\u0435s.example.com", "notes.ex\u0430mple.com", "notes\u3002example\u3002com", "notes.example.com\u3002",
+	"notes\uff0eexample.com", "\uff4e\uff4f\uff54\uff45\uff53.example.com", "example.c\u043em", "\u202enotes.example.com",
+	"notes\u200b.example.com",
 	"\xff.example.com", "\xc0\xae.example.com", "notes\xc2\xa0.example.com",
 	strings.Repeat("a", 64) + ".example.com", strings.Repeat("a.", 125) + "example.com",
 }
@@ -126,11 +137,15 @@ func TestForwardHostileHosts(t *testing.T) {
 			}
 		}
 	}
-	for _, address := range []string{"http://evil.test/.example.com", "http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test#@notes.example.com", "http://evil.test/@notes.example.com",
-		"http:///notes.example.com/", "http:/notes.example.com/", "http:notes.example.com", "//notes.example.com/", "notes.example.com/", "/", "", "http", "http://", "://notes.example.com/", "http:\\\\notes.example.com/", "http://\\notes.example.com/", "http ://notes.example.com/", "http://http://notes.example.com/"} {
+	for _, address := range []string{"http://evil.test/.example.com", "http://evil.test?.example.com", "http://evil.test#.example.com",
+		"http://evil.test#@notes.example.com", "http://evil.test/@notes.example.com",
+		"http:///notes.example.com/", "http:/notes.example.com/", "http:notes.example.com", "//notes.example.com/", "notes.example.com/", "/",
+		"", "http", "http://", "://notes.example.com/", "http:\\\\notes.example.com/", "http://\\notes.example.com/",
+		"http ://notes.example.com/", "http://http://notes.example.com/"} {
 		for who, client := range c.signedInAndOut() {
 			t.Run(fmt.Sprintf("%s %q", who, address), func(t *testing.T) {
-				client.do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...).stops(t, 403, "")
+				client.do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...).stops(t,
+					403, "")
 			})
 		}
 	}
@@ -141,14 +156,17 @@ func TestForwardHostsBelowTheDomain(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("secret.example.com", "bob")
-	for _, host := range []string{"example.com", "example.com.", "EXAMPLE.COM", "notes.example.com:1", "notes.example.com:65535", "notes.example.com.:00080", "a.b.c.d.example.com", "xn--ntes-5qa.example.com", "under_score.example.com", "-.example.com", "1.example.com",
+	for _, host := range []string{"example.com", "example.com.", "EXAMPLE.COM", "notes.example.com:1", "notes.example.com:65535",
+		"notes.example.com.:00080", "a.b.c.d.example.com", "xn--ntes-5qa.example.com", "under_score.example.com", "-.example.com",
+		"1.example.com",
 		strings.Repeat("a", 63) + ".example.com", strings.Repeat("a.", 120) + "example.com", "example.com.example.com", "evil.test.example.com"} {
 		for _, e := range endpoints {
 			e.ask(c.alice, toNotes.of(host)).passes(t, "alice")
 		}
 	}
 	// A rule holds however the host is written.
-	for _, host := range []string{"secret.example.com", "SECRET.example.com", "secret.example.com.", "secret.example.com:444", "Secret.Example.Com.:1"} {
+	for _, host := range []string{"secret.example.com", "SECRET.example.com", "secret.example.com.", "secret.example.com:444",
+		"Secret.Example.Com.:1"} {
 		for _, e := range endpoints {
 			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
 			e.ask(c.bob, toNotes.of(host)).passes(t, "bob")
@@ -160,13 +178,15 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	questions := map[string]asked{}
-	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2", "HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
+	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2",
+		"HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
 		questions["scheme "+scheme] = toNotes.as(scheme)
 	}
 	for _, path := range []string{"/a b", "/a\tb", "/x?a b", "/x?\ty"} {
 		questions["path "+path] = toNotes.at(path)
 	}
-	for _, method := range []string{"GE T", "GET,POST", "GET\tX", "G@T", "(GET)", "GET/1", "<GET>", "\"GET\"", "G\u00c9T", "GET:", "{}", "\xff", "[GET]", "GET;", "=", "?", "\\", big("G", 65)} {
+	for _, method := range []string{"GE T", "GET,POST", "GET\tX", "G@T", "(GET)", "GET/1", "<GET>", "\"GET\"", "G\u00c9T", "GET:", "{}",
+		"\xff", "[GET]", "GET;", "=", "?", "\\", big("G", 65)} {
 		questions["method "+method] = toNotes.by(method)
 	}
 	for what, question := range questions {
@@ -181,7 +201,8 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 		}
 	}
 	// A path begins with a slash; what else stands there would be part of the host.
-	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/", "http://notes.example.com/", "\\x", "%2fx", " "} {
+	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/",
+		"http://notes.example.com/", "\\x", "%2fx", " "} {
 		for who, client := range c.signedInAndOut() {
 			t.Run(fmt.Sprintf("%s %q", who, path), func(t *testing.T) {
 				forward.ask(client, toNotes.at(path), navigating...).stops(t, 403, "")
@@ -223,7 +244,8 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 	for name, change := range map[string]func(*handlers.Options){
 		"none named": func(o *handlers.Options) { o.TrustedProxies = nil },
 		"others named": func(o *handlers.Options) {
-			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.2/32"), netip.MustParsePrefix("::1/128")}
+			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.2/32"),
+				netip.MustParsePrefix("::1/128")}
 		},
 		"others, by it": func(o *handlers.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")} },
 	} {
@@ -240,7 +262,8 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 				for who, client := range c.signedInAndOut() {
 					for what, headers := range map[string][]string{
 						"asks clearly": e.tell(toNotes), "for evil": e.tell(toNotes.of("evil.test")), "nothing": nil,
-						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1", "Remote-Addr", "127.0.0.1"),
+						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded",
+							"for=198.51.100.1", "Remote-Addr", "127.0.0.1"),
 					} {
 						for _, method := range []string{"GET", "POST", "PROPFIND"} {
 							t.Run(fmt.Sprint(e.path, " ", who, " ", what, " ", method), func(t *testing.T) {
@@ -290,7 +313,8 @@ func TestForwardDatabaseGone(t *testing.T) {
 			c.alice.api("GET", "/healthz", "").is(t, 503) // looks at the files, as happens a few times a second anyway
 			for _, e := range endpoints {
 				for _, who := range []*client{c.alice, c.bob, c.newClient(firefoxOnLinux)} {
-					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")}, {"Cookie", withCookie(inventedTokens(17)...)}} {
+					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")},
+						{"Cookie", withCookie(inventedTokens(17)...)}} {
 						checkShut(t, e.ask(who, toNotes, headers...))
 						checkShut(t, e.ask(who, toNotes.of("photos.example.com"), headers...)) // would not be allowed
 						checkShut(t, e.ask(who, toNotes.of("evil.test"), headers...))          // would not be guarded

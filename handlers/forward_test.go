@@ -30,8 +30,10 @@ func TestForwardPasses(t *testing.T) {
 	c := openCast(t, behindProxy)
 	c.exec(`UPDATE users SET email = 'Bob@example.com' WHERE username = 'bob'`)
 	for _, e := range endpoints {
-		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "MKCOL", "REPORT", "PRI", "BREW", "get", "X-Y_Z~!", big("M", 64)} {
-			for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "silent": nil, "websocket": {"Sec-Fetch-Mode", "websocket"}} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "MKCOL",
+			"REPORT", "PRI", "BREW", "get", "X-Y_Z~!", big("M", 64)} {
+			for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "silent": nil,
+				"websocket": {"Sec-Fetch-Mode", "websocket"}} {
 				for _, scheme := range []string{"http", "https", "ws", "wss", "HTTPS", "Wss"} {
 					t.Run(fmt.Sprint(e.path, " ", method, " ", name, " ", scheme), func(t *testing.T) {
 						got := e.ask(c.bob, toNotes.by(method).as(scheme), headers...)
@@ -58,7 +60,8 @@ func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 	c := openCast(t, behindProxy)
 	cookie := withCookie(c.alice.token())
 	for _, e := range endpoints {
-		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY", "PURGE", "PRI", "get", "X"} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL",
+			"COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY", "PURGE", "PRI", "get", "X"} {
 			t.Run(e.path+" "+method, func(t *testing.T) {
 				got := c.raw(e.raw(method, append(e.tell(toNotes), "Cookie", cookie)...))
 				got.passes(t, "alice")
@@ -125,7 +128,8 @@ func TestForwardSignedOut(t *testing.T) {
 		"asks what is allowed, navigating": {toNotes.by("OPTIONS"), navigating, 401},
 	} {
 		for _, e := range endpoints {
-			for who, cookie := range map[string]string{"no cookie": "", "garbage": withCookie("garbage"), "ended": withCookie(ended.token()), "invented": withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "empty": withCookie("")} {
+			for who, cookie := range map[string]string{"no cookie": "", "garbage": withCookie("garbage"), "ended": withCookie(ended.token()),
+				"invented": withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "empty": withCookie("")} {
 				t.Run(e.path+" "+name+", "+who, func(t *testing.T) {
 					headers := test.headers
 					if cookie != "" {
@@ -160,18 +164,19 @@ func TestForwardLocation(t *testing.T) {
 		asked asked
 		want  string
 	}{
-		"query":                 {toNotes.at("/a/b?x=1&y=2&next=/z"), "http://notes.example.com/a/b?x=1&y=2&next=/z"},
-		"escapes":               {toNotes.at("/a%2fb/..//c/%C3%A9?q=%26%zz+%"), "http://notes.example.com/a%2fb/..//c/%C3%A9?q=%26%zz+%"},
-		"what would end it":     {toNotes.at("/a?b=c&d#e\"'<>"), "http://notes.example.com/a?b=c&d#e\"'<>"},
-		"bytes of a language":   {toNotes.at("/caf\u00e9"), "http://notes.example.com/caf\u00e9"},
-		"port":                  {toNotes.of("notes.example.com:8443").as("https"), "https://notes.example.com:8443/"},
-		"port and dot":          {toNotes.of("Notes.Example.COM.:8443"), "http://notes.example.com:8443/"},
-		"capitals":              {toNotes.of("NOTES.example.com"), "http://notes.example.com/"},
-		"trailing dot":          {toNotes.of("notes.example.com."), "http://notes.example.com/"},
-		"the domain itself":     {toNotes.of("example.com"), "http://example.com/"},
-		"deep below":            {toNotes.of("a.b.c_d.example.com"), "http://a.b.c_d.example.com/"},
-		"itself":                {toNotes.of("auth.example.com").at("/x"), "http://auth.example.com/x"},
-		"as long as may be":     {toNotes.at(long(4096 - 1 - len("http://notes.example.com"))), "http://notes.example.com" + long(4096-1-len("http://notes.example.com"))},
+		"query":               {toNotes.at("/a/b?x=1&y=2&next=/z"), "http://notes.example.com/a/b?x=1&y=2&next=/z"},
+		"escapes":             {toNotes.at("/a%2fb/..//c/%C3%A9?q=%26%zz+%"), "http://notes.example.com/a%2fb/..//c/%C3%A9?q=%26%zz+%"},
+		"what would end it":   {toNotes.at("/a?b=c&d#e\"'<>"), "http://notes.example.com/a?b=c&d#e\"'<>"},
+		"bytes of a language": {toNotes.at("/caf\u00e9"), "http://notes.example.com/caf\u00e9"},
+		"port":                {toNotes.of("notes.example.com:8443").as("https"), "https://notes.example.com:8443/"},
+		"port and dot":        {toNotes.of("Notes.Example.COM.:8443"), "http://notes.example.com:8443/"},
+		"capitals":            {toNotes.of("NOTES.example.com"), "http://notes.example.com/"},
+		"trailing dot":        {toNotes.of("notes.example.com."), "http://notes.example.com/"},
+		"the domain itself":   {toNotes.of("example.com"), "http://example.com/"},
+		"deep below":          {toNotes.of("a.b.c_d.example.com"), "http://a.b.c_d.example.com/"},
+		"itself":              {toNotes.of("auth.example.com").at("/x"), "http://auth.example.com/x"},
+		"as long as may be": {toNotes.at(long(4096 - 1 - len("http://notes.example.com"))),
+			"http://notes.example.com" + long(4096-1-len("http://notes.example.com"))},
 		"too long":              {toNotes.at(long(4096 - len("http://notes.example.com"))), "http://notes.example.com/"},
 		"too long, with a port": {toNotes.of("notes.example.com:81").at(long(9000)), "http://notes.example.com:81/"},
 		"too long when escaped": {toNotes.at("/" + big("%", 3000)), "http://notes.example.com/"},
@@ -198,7 +203,8 @@ func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	for _, e := range endpoints {
-		got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Host", "evil.test", "X-Forwarded-Port", "1", "Forwarded", "host=evil.test"}, navigating...)...)
+		got := e.ask(c.newClient(firefoxOnLinux), toNotes,
+			append([]string{"Host", "evil.test", "X-Forwarded-Port", "1", "Forwarded", "host=evil.test"}, navigating...)...)
 		if got.header.Get("Location") != signInFor(toNotes.address()) {
 			t.Errorf("%s: %q", e.path, got.header.Get("Location"))
 		}
@@ -211,7 +217,8 @@ func TestForwardNotAllowed(t *testing.T) {
 	c.allow(notes) // only administrators
 	c.allow("photos.example.com", "bob")
 	for _, e := range endpoints {
-		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "htmx": {"HX-Request", "true"}, "JSON": {"Accept", "application/json"}, "silent": nil} {
+		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "htmx": {"HX-Request", "true"},
+			"JSON": {"Accept", "application/json"}, "silent": nil} {
 			for _, method := range []string{"GET", "POST", "OPTIONS", "PROPFIND"} {
 				t.Run(e.path+" "+name+" "+method, func(t *testing.T) {
 					got := e.ask(c.bob, toNotes.by(method), headers...)
@@ -256,7 +263,8 @@ func TestForwardWithoutCookieDomain(t *testing.T) {
 		e.ask(c.alice, toNotes.of("127.0.0.1")).passes(t, "alice")
 		e.ask(c.alice, toNotes.of(c.at)).passes(t, "alice")
 		e.ask(c.alice, toNotes.of("127.0.0.1:1")).passes(t, "alice")
-		for _, host := range []string{notes, "example.com", "localhost", "127.0.0.2", "x.127.0.0.1", "127.0.0.1.evil.test", "127.1", "2130706433", "[::ffff:127.0.0.1]", "com"} {
+		for _, host := range []string{notes, "example.com", "localhost", "127.0.0.2", "x.127.0.0.1", "127.0.0.1.evil.test", "127.1",
+			"2130706433", "[::ffff:127.0.0.1]", "com"} {
 			got := e.ask(c.alice, toNotes.of(host))
 			got.stops(t, 403, "")
 			e.ask(c.newClient(firefoxOnLinux), toNotes.of(host), navigating...).stops(t, 403, "")
@@ -291,7 +299,8 @@ func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
 	c.allow("photos.example.com")
-	hostile := []string{"Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site", "Content-Encoding", "gzip", "HX-Request", "true", "HX-Current-URL", "https://evil.test/", "Content-Type", "application/x-www-form-urlencoded", "Access-Control-Request-Method", "PUT"}
+	hostile := []string{"Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site", "Content-Encoding", "gzip", "HX-Request", "true",
+		"HX-Current-URL", "https://evil.test/", "Content-Type", "application/x-www-form-urlencoded", "Access-Control-Request-Method", "PUT"}
 	for _, e := range endpoints {
 		for _, method := range []string{"GET", "POST", "DELETE", "PROPFIND"} {
 			for _, accept := range [][]string{navigating, fetching} {
@@ -325,7 +334,8 @@ func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 func TestForwardUnknownPaths(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, behindProxy)
-	for _, path := range []string{"/auth/", "/auth/forward/", "/auth/Forward", "/auth/nginx/x", "/auth/caddy", "/auth/traefik", "/auth/%66orward/x", "/auth//forward", "/auth/verify?x=1"} {
+	for _, path := range []string{"/auth/", "/auth/forward/", "/auth/Forward", "/auth/nginx/x", "/auth/caddy", "/auth/traefik",
+		"/auth/%66orward/x", "/auth//forward", "/auth/verify?x=1"} {
 		for _, method := range []string{"GET", "POST", "PROPFIND"} {
 			for _, who := range []*client{c.alice, c.newClient(firefoxOnLinux)} {
 				got := who.do(method, path, "", slices.Concat(toNotes.forwarded(), toNotes.original(), navigating)...)

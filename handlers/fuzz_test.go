@@ -9,7 +9,8 @@ import (
 // in requests_fuzz_test.go.
 
 func FuzzSafePath(f *testing.F) {
-	for _, next := range []string{"", "/", "/sessions?all=1", "//evil.example", "/\\evil.example", "/%2f/evil.example", "/%255cx", "https://evil.example", "/\u0085", "/..//evil.example", "/a?b#c", "/:80", "/\t//x"} {
+	for _, next := range []string{"", "/", "/sessions?all=1", "//evil.example", "/\\evil.example", "/%2f/evil.example", "/%255cx",
+		"https://evil.example", "/\u0085", "/..//evil.example", "/a?b#c", "/:80", "/\t//x"} {
 		f.Add(next)
 	}
 	f.Fuzz(func(t *testing.T, next string) { checkSafe(t, next) })
@@ -26,7 +27,8 @@ func FuzzDeviceName(f *testing.F) {
 
 func FuzzClientIP(f *testing.F) {
 	app, h := trusting("10.0.0.0/8", "fd00::/8")
-	for _, forwarded := range []string{"", "198.51.100.1", "1.2.3.4, 10.0.0.2", "[2001:db8::1]:443", "::ffff:10.0.0.1", "fe80::1%eth0", "unknown", ",,", "10.0.0.1:99999", "[", "::ffff:1.2.3.4%x"} {
+	for _, forwarded := range []string{"", "198.51.100.1", "1.2.3.4, 10.0.0.2", "[2001:db8::1]:443", "::ffff:10.0.0.1", "fe80::1%eth0",
+		"unknown", ",,", "10.0.0.1:99999", "[", "::ffff:1.2.3.4%x"} {
 		f.Add(forwarded, forwarded)
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {

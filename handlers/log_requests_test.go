@@ -36,9 +36,10 @@ func TestRequestsAreLogged(t *testing.T) {
 	c.newClient("curl/8.5.0").api("GET", "/me/sessions", "").is(t, http.StatusUnauthorized)
 	c.bob.api("DELETE", "/me/sessions/"+c.alice.id, "").is(t, http.StatusNotFound)
 	for path, words := range map[string]string{
-		"/sessions":                  "method=GET path=/sessions status=200 duration=0s ip=127.0.0.1 session=" + c.alice.id + "\n",
-		"/me/sessions":               "method=GET path=/me/sessions status=401 duration=0s ip=127.0.0.1\n",
-		"/me/sessions/" + c.alice.id: "method=DELETE path=/me/sessions/" + c.alice.id + " status=404 duration=0s ip=127.0.0.1 session=" + c.bob.id + "\n",
+		"/sessions":    "method=GET path=/sessions status=200 duration=0s ip=127.0.0.1 session=" + c.alice.id + "\n",
+		"/me/sessions": "method=GET path=/me/sessions status=401 duration=0s ip=127.0.0.1\n",
+		"/me/sessions/" + c.alice.id: "method=DELETE path=/me/sessions/" + c.alice.id + " status=404 duration=0s ip=127.0.0.1 session=" +
+			c.bob.id + "\n",
 	} {
 		if lines := requests(path); len(lines) != 1 || !strings.HasSuffix(lines[0], words) {
 			t.Errorf("%q, want one that ends in %q", lines, words)
@@ -72,7 +73,8 @@ func TestLoggedRequestsHoldNoSecrets(t *testing.T) {
 	if len(requests("/invite")) != 1 {
 		t.Error("the request is not logged")
 	}
-	for _, secret := range []string{"SECRET", c.alice.token(), c.bob.token(), alicePassword, strings.ReplaceAll(alicePassword, " ", "+"), firefoxOnLinux} {
+	for _, secret := range []string{"SECRET", c.alice.token(), c.bob.token(), alicePassword, strings.ReplaceAll(alicePassword, " ", "+"),
+		firefoxOnLinux} {
 		if strings.Contains(c.log.String(), secret) {
 			t.Errorf("the log has %q", secret)
 		}

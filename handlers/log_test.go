@@ -25,7 +25,8 @@ func TestFloodOfSignInsIsAFewLines(t *testing.T) {
 	h := openHouse(t, throttleBehindProxy)
 	script := h.newClient("curl/8.5.0")
 	attempt := func(i int) {
-		script.do("POST", "/login", `{"username":"nobody","password":"x"}`, "Content-Type", "application/json", "X-Forwarded-For", fmt.Sprintf("2001:db8:1:2::%x", i))
+		script.do("POST", "/login", `{"username":"nobody","password":"x"}`, "Content-Type", "application/json", "X-Forwarded-For",
+			fmt.Sprintf("2001:db8:1:2::%x", i))
 	}
 	for i := range 10_000 {
 		attempt(i)
@@ -49,7 +50,8 @@ func TestWrongInvitationIsLogged(t *testing.T) {
 	browser.pageFrom("192.0.2.1", "/invite?token="+token).is(t, http.StatusNotFound)
 	browser.formFrom("192.0.2.2", "/invite", "token", token, "password", bobPassword).is(t, http.StatusNotFound)
 	browser.formFrom("192.0.2.2", "/invite", "token", token, "password", bobPassword).is(t, http.StatusNotFound)
-	if lines := h.logLines("wrong invitation"); len(lines) != 2 || !strings.Contains(lines[0], "ip=192.0.2.1") || !strings.Contains(lines[1], "ip=192.0.2.2") {
+	if lines := h.logLines("wrong invitation"); len(lines) != 2 || !strings.Contains(lines[0], "ip=192.0.2.1") ||
+		!strings.Contains(lines[1], "ip=192.0.2.2") {
 		t.Errorf("lines %q", lines)
 	}
 	if strings.Contains(h.log.String(), "NOTATOKEN") {

@@ -98,7 +98,8 @@ func TestInvisibleNames(t *testing.T) {
 		})
 	}
 	check(t)
-	for _, name := range []string{"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮", "\u0e01\u0e33", "a\u202eb", "\ufffd"} {
+	for _, name := range []string{"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮",
+		"\u0e01\u0e33", "a\u202eb", "\ufffd"} {
 		c.alice.form("/sessions/"+c.alicePhone.id+"/name", "name", name).is(t, 303, "/sessions?done=named")
 		if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != name {
 			t.Errorf("%+q is kept as %+q", name, kept)

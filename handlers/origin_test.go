@@ -104,7 +104,8 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"null", "auth.example", "", 403, "This page is out of date."},
 		{"null", "null", "", 403, "This page is out of date."},
 		{"https://evil.example", "auth.example", "same-origin", 403, "This page is out of date."},
-		{"http://evil.example", "evil.example", "same-origin", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
+		{"http://evil.example", "evil.example", "same-origin", 403,
+			"This does not work at this address. Porchlight's own is https://auth.example."},
 		{"https://auth.example", "auth.example", "cross-site", 403, "This page is out of date."},
 		{"https://auth.example", "auth.example", "same-site", 403, "This page is out of date."},
 	} {
@@ -129,7 +130,8 @@ func TestSignInFormAtAnotherAddress(t *testing.T) {
 	c := openCast(t, behindProxy)
 	stranger := c.newClient(firefoxOnLinux)
 	check := c.unchanged()
-	stranger.page("/login", "Host", "192.168.1.5:3000").has(t, "Signing in will not work at this address.", `<a href="http://auth.example.com/login">`)
+	stranger.page("/login", "Host", "192.168.1.5:3000").has(t, "Signing in will not work at this address.",
+		`<a href="http://auth.example.com/login">`)
 	got := stranger.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}), "Host", "192.168.1.5:3000",
 		"Origin", "http://192.168.1.5:3000", "Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded")
 	got.is(t, 403)
@@ -145,7 +147,8 @@ func TestOtherSitesCannotExport(t *testing.T) {
 		for _, site := range []string{"cross-site", "same-site", "strange"} {
 			got := c.alice.do(method, "/me/export", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Accept", browserAccept)
 			got.is(t, 403)
-			if want := `{"error":"Another site asked for this download. Open your account page and download it there."}`; method == "GET" && got.body != want {
+			if want := `{"error":"Another site asked for this download. Open your account page and download it there."}`; method == "GET" &&
+				got.body != want {
 				t.Errorf("%s: %s", site, got.body)
 			}
 			if got.header.Get("Content-Disposition") != "" {

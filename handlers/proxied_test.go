@@ -35,9 +35,11 @@ func TestForwardedAddressOfAStrangerIsIgnored(t *testing.T) {
 			c.addUser("alice", alicePassword)
 			browser := c.newClient(firefoxOnLinux)
 			for range 3 {
-				browser.do("GET", "/login", "", header, "198.51.100.1", "X-Real-IP", "198.51.100.1", "Forwarded", "for=198.51.100.1").lacks(t, "198.51.100.1")
+				browser.do("GET", "/login", "", header, "198.51.100.1", "X-Real-IP", "198.51.100.1", "Forwarded", "for=198.51.100.1").lacks(t,
+					"198.51.100.1")
 			}
-			browser.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}), "Content-Type", "application/x-www-form-urlencoded", header, "198.51.100.1").is(t, 200)
+			browser.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}), "Content-Type",
+				"application/x-www-form-urlencoded", header, "198.51.100.1").is(t, 200)
 			c.sameRows(t, []string{"127.0.0.1"}, `SELECT ip FROM sessions`)
 			log := c.log.String()
 			if count := strings.Count(log, "--trusted-proxies"); count != 1 {

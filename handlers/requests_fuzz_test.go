@@ -12,8 +12,10 @@ import (
 func FuzzCookie(f *testing.F) {
 	c := openCast(f)
 	token := c.alice.token()
-	for _, cookie := range []string{"", "porchlight=", "porchlight=garbage", "porchlight=" + token, "porchlight=x; porchlight=" + token, "; ; =", "porchlight=ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-		"porchlight=\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "porchlight=\"" + token + "\"", big("porchlight=a;", 1400)} {
+	for _, cookie := range []string{"", "porchlight=", "porchlight=garbage", "porchlight=" + token, "porchlight=x; porchlight=" + token,
+		"; ; =", "porchlight=ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+		"porchlight=\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"porchlight=\"" + token + "\"", big("porchlight=a;", 1400)} {
 		f.Add(cookie)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
@@ -37,7 +39,8 @@ func FuzzCookie(f *testing.F) {
 
 func FuzzSignInBody(f *testing.F) {
 	c := openCast(f)
-	for _, body := range []string{"", "{}", "null", `{"username":"alice","password":"x"}`, `{"username":1}`, `{"username":"\ud800","password":"\u0000"}`, `{"shared":{}}`, "[[[[", "{\"username\":\"\xff\"}", "username=alice&password=%zz"} {
+	for _, body := range []string{"", "{}", "null", `{"username":"alice","password":"x"}`, `{"username":1}`,
+		`{"username":"\ud800","password":"\u0000"}`, `{"shared":{}}`, "[[[[", "{\"username\":\"\xff\"}", "username=alice&password=%zz"} {
 		f.Add(body, true)
 		f.Add(body, false)
 	}
@@ -64,7 +67,8 @@ func FuzzSignInBody(f *testing.F) {
 
 func FuzzNameBody(f *testing.F) {
 	c := openCast(f)
-	for _, body := range []string{"", "{}", "null", `{"name":"Kitchen tablet"}`, `{"name":"\ud800\u0000"}`, `{"name":null}`, `{"name":[]}`, "{\"name\":\"\xff\"}", `{"name":"` + big("é", 61) + `"}`} {
+	for _, body := range []string{"", "{}", "null", `{"name":"Kitchen tablet"}`, `{"name":"\ud800\u0000"}`, `{"name":null}`, `{"name":[]}`,
+		"{\"name\":\"\xff\"}", `{"name":"` + big("é", 61) + `"}`} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {

@@ -84,8 +84,10 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 		known = append(known, r.method+" "+strings.ReplaceAll(r.path, "{id}", ":id"))
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
-	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup", "/invite"} // take every method to answer 405
-	refusing = append(refusing, "/auth/forward", "/auth/nginx", "/auth/*")                                             // forward_test.go owns them, for every method
+	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup",
+		"/invite"} // take every method to answer 405
+	refusing = append(refusing, "/auth/forward", "/auth/nginx",
+		"/auth/*") // forward_test.go owns them, for every method
 	for _, r := range app.GetRoutes(true) {
 		name := r.Method + " " + r.Path
 		if r.Method == "HEAD" || slices.Contains(known, name) || slices.Contains(refusing, r.Path) {
@@ -118,9 +120,11 @@ func TestEveryRouteWorks(t *testing.T) {
 
 // Unknown paths and methods are here too: without a session, they look like any other.
 var refusedToo = []route{
-	{method: "GET", path: "/nowhere"}, {method: "PUT", path: "/sessions"}, {method: "PROPFIND", path: "/sessions"}, {method: "GET", path: "/sessions/{id}"},
+	{method: "GET", path: "/nowhere"}, {method: "PUT", path: "/sessions"}, {method: "PROPFIND", path: "/sessions"},
+	{method: "GET", path: "/sessions/{id}"},
 	{method: "GET", path: "/sessions/"}, {method: "GET", path: "/Login"}, {method: "POST", path: "/login/"},
-	{method: "GET", path: "/me"}, {method: "GET", path: "/me/nowhere"}, {method: "PUT", path: "/me/sessions"}, {method: "GET", path: "/me/sessions/{id}"},
+	{method: "GET", path: "/me"}, {method: "GET", path: "/me/nowhere"}, {method: "PUT", path: "/me/sessions"},
+	{method: "GET", path: "/me/sessions/{id}"},
 }
 
 func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
@@ -232,7 +236,8 @@ func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 				got.header.Del("Date")
 				unknown.header.Del("Date")
 				if got.status != unknown.status || got.body != unknown.body || fmt.Sprint(got.header) != fmt.Sprint(unknown.header) {
-					t.Errorf("%s answers %d %v %s, an unknown one %d %v %s", name, got.status, got.header, got.body, unknown.status, unknown.header, unknown.body)
+					t.Errorf("%s answers %d %v %s, an unknown one %d %v %s", name, got.status, got.header, got.body, unknown.status, unknown.header,
+						unknown.body)
 				}
 			}
 		})
@@ -250,8 +255,9 @@ func TestWrongMethod(t *testing.T) {
 		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE: that may be an id
 		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST",
 		"/account": "GET, HEAD", "/account/password": "POST", "/admin/proxy": "GET, HEAD",
-		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH", "/me/sessions/{id}": "DELETE, PATCH",
-		"/login": "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
+		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
+		"/me/sessions/{id}": "DELETE, PATCH",
+		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
 		"/healthz": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/public/app.css": "GET, HEAD",
 	} {
 		for _, method := range methods {
@@ -278,7 +284,8 @@ func TestWrongMethod(t *testing.T) {
 func TestUnknownPath(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	for _, path := range []string{"/nowhere", "/sessions/", "/Sessions", "/account/nowhere", "/favicon.ico/", "/public/nowhere.css", "/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
+	for _, path := range []string{"/nowhere", "/sessions/", "/Sessions", "/account/nowhere", "/favicon.ico/", "/public/nowhere.css",
+		"/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
 		got := c.alice.page(path)
 		got.is(t, 404)
 		got.has(t, "<h1>There is nothing here</h1>")
@@ -297,8 +304,10 @@ func TestUnknownMethod(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	check := c.unchanged()
-	for _, method := range []string{"ACL", "BASELINE-CONTROL", "BIND", "BREW", "COPY", "get", "LABEL", "LOCK", "M-SEARCH", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MOVE", "ORDERPATCH",
-		"PRI", "PROPFIND", "PROPPATCH", "QUERY", "REPORT", "SEARCH", "SOURCE", "UNCHECKOUT", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL", "X"} {
+	for _, method := range []string{"ACL", "BASELINE-CONTROL", "BIND", "BREW", "COPY", "get", "LABEL", "LOCK", "M-SEARCH", "MKCALENDAR",
+		"MKCOL", "MKREDIRECTREF", "MOVE", "ORDERPATCH",
+		"PRI", "PROPFIND", "PROPPATCH", "QUERY", "REPORT", "SEARCH", "SOURCE", "UNCHECKOUT", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL",
+		"X"} {
 		t.Run(method, func(t *testing.T) {
 			for _, path := range []string{"/sessions", "/login", "/me/sessions", "/public/app.css"} {
 				got := c.raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nCookie: porchlight=" + c.alice.token() + "\r\n\r\n")

@@ -60,33 +60,34 @@ func answersOfEveryKind(c *cast) map[string]answer {
 	stranger := c.newClient(firefoxOnLinux)
 	cookie := "Cookie: porchlight=" + c.alice.token() + "\r\n"
 	return map[string]answer{
-		"200 page":            c.alice.page("/sessions"),
-		"200 fragment":        c.alice.htmx("GET", "/sessions/list"),
-		"200 JSON":            c.alice.api("GET", "/me/sessions", ""),
-		"200 sign-in page":    stranger.page("/login"),
-		"200 sign-out page":   stranger.page("/logout"),
-		"200 healthz":         stranger.page("/healthz"),
-		"204":                 c.signIn("alice", alicePassword, firefoxOnLinux).api("DELETE", "/me/sessions/current", ""),
-		"303 to sign in":      stranger.page("/sessions"),
-		"303 home":            c.alice.page("/"),
-		"303 signed in":       c.newClient(firefoxOnLinux).form("/login", "username", "alice", "password", alicePassword),
-		"303 signed out":      stranger.form("/logout"),
-		"400 own":             c.alice.htmx("DELETE", "/sessions/"+c.alice.id),
-		"400 JSON":            stranger.api("POST", "/login", "{"),
-		"400 malformed":       c.raw("GET\r\n\r\n"),
-		"401 JSON":            stranger.api("GET", "/me/sessions", ""),
-		"401 htmx":            stranger.htmx("GET", "/sessions/list"),
-		"401 sign in":         stranger.api("POST", "/login", `{"username":"alice","password":"x"}`),
-		"403":                 c.alice.do("POST", "/logout", "", "Sec-Fetch-Site", "cross-site"),
-		"404 page":            c.alice.page("/nowhere"),
-		"404 public":          stranger.page("/signup"),
-		"404 file":            stranger.page("/public/nowhere.css"),
-		"404 JSON":            c.alice.api("DELETE", "/me/sessions/nowhere", ""),
-		"405 page":            c.alice.do("PUT", "/sessions", ""),
-		"405 public":          stranger.do("PUT", "/login", ""),
-		"405 file":            stranger.do("POST", "/public/app.css", ""),
-		"405 JSON":            c.alice.do("PUT", "/me/sessions", ""),
-		"413 JSON":            c.raw("PATCH /me/sessions/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + cookie + "Content-Length: 70000\r\n\r\n"),
+		"200 page":          c.alice.page("/sessions"),
+		"200 fragment":      c.alice.htmx("GET", "/sessions/list"),
+		"200 JSON":          c.alice.api("GET", "/me/sessions", ""),
+		"200 sign-in page":  stranger.page("/login"),
+		"200 sign-out page": stranger.page("/logout"),
+		"200 healthz":       stranger.page("/healthz"),
+		"204":               c.signIn("alice", alicePassword, firefoxOnLinux).api("DELETE", "/me/sessions/current", ""),
+		"303 to sign in":    stranger.page("/sessions"),
+		"303 home":          c.alice.page("/"),
+		"303 signed in":     c.newClient(firefoxOnLinux).form("/login", "username", "alice", "password", alicePassword),
+		"303 signed out":    stranger.form("/logout"),
+		"400 own":           c.alice.htmx("DELETE", "/sessions/"+c.alice.id),
+		"400 JSON":          stranger.api("POST", "/login", "{"),
+		"400 malformed":     c.raw("GET\r\n\r\n"),
+		"401 JSON":          stranger.api("GET", "/me/sessions", ""),
+		"401 htmx":          stranger.htmx("GET", "/sessions/list"),
+		"401 sign in":       stranger.api("POST", "/login", `{"username":"alice","password":"x"}`),
+		"403":               c.alice.do("POST", "/logout", "", "Sec-Fetch-Site", "cross-site"),
+		"404 page":          c.alice.page("/nowhere"),
+		"404 public":        stranger.page("/signup"),
+		"404 file":          stranger.page("/public/nowhere.css"),
+		"404 JSON":          c.alice.api("DELETE", "/me/sessions/nowhere", ""),
+		"405 page":          c.alice.do("PUT", "/sessions", ""),
+		"405 public":        stranger.do("PUT", "/login", ""),
+		"405 file":          stranger.do("POST", "/public/app.css", ""),
+		"405 JSON":          c.alice.do("PUT", "/me/sessions", ""),
+		"413 JSON": c.raw("PATCH /me/sessions/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + cookie +
+			"Content-Length: 70000\r\n\r\n"),
 		"413 page":            c.raw("POST /login HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n\r\n"),
 		"415":                 c.alice.do("POST", "/me/sessions/revoke-all", "a=b", "Content-Type", "application/x-www-form-urlencoded"),
 		"422 page":            stranger.form("/login", "username", "alice", "password", "x"),
@@ -143,7 +144,8 @@ func TestHSTSWithHTTPS(t *testing.T) {
 	t.Parallel()
 	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	stranger := c.newClient(firefoxOnLinux)
-	for _, got := range []answer{stranger.page("/login"), stranger.page("/sessions"), stranger.page("/public/app.css"), c.raw("GET\r\n\r\n"), stranger.page("/", "Cookie", "x="+big("y", 17<<10))} {
+	for _, got := range []answer{stranger.page("/login"), stranger.page("/sessions"), stranger.page("/public/app.css"), c.raw("GET\r\n\r\n"),
+		stranger.page("/", "Cookie", "x="+big("y", 17<<10))} {
 		if hsts := got.header.Get("Strict-Transport-Security"); !regexp.MustCompile(`^max-age=[1-9][0-9]{6,}`).MatchString(hsts) {
 			t.Errorf("%d: HSTS %q", got.status, hsts)
 		}
@@ -337,8 +339,9 @@ func TestHostileTextStaysText(t *testing.T) {
 		"their own page": named.page("/sessions"),
 		"revoked":        c.alice.htmx("DELETE", "/sessions/"+named.id),
 		"hostile signed": c.alice.htmx("DELETE", "/sessions/"+hostile.id),
-		"sign-in page":   c.newClient(firefoxOnLinux).form("/login", "username", hostileName, "password", "x", "next", "/x?"+url.QueryEscape(hostileName)),
-		"unknown path":   c.alice.page("/%3Cimg%20onerror%3D1%3E?x=<img>"),
+		"sign-in page": c.newClient(firefoxOnLinux).form("/login", "username", hostileName, "password", "x", "next",
+			"/x?"+url.QueryEscape(hostileName)),
+		"unknown path": c.alice.page("/%3Cimg%20onerror%3D1%3E?x=<img>"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got.status >= 500 {
@@ -420,7 +423,8 @@ func TestStaticFiles(t *testing.T) {
 	c := openCast(t)
 	stranger := c.newClient(firefoxOnLinux)
 	for path, kind := range map[string]string{
-		"/public/app.css": "text/css; charset=utf-8", "/public/app.js": "text/javascript; charset=utf-8", "/public/icon.svg": "image/svg+xml", "/favicon.ico": "image/x-icon",
+		"/public/app.css": "text/css; charset=utf-8", "/public/app.js": "text/javascript; charset=utf-8", "/public/icon.svg": "image/svg+xml",
+		"/favicon.ico": "image/x-icon",
 	} {
 		got := stranger.do("GET", path, "", "Accept-Encoding", "identity")
 		got.is(t, 200)

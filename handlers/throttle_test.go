@@ -31,7 +31,8 @@ func throttleBehindProxy(o *handlers.Options) {
 // formFrom is form from another address.
 func (c *client) formFrom(ip, path string, values ...string) answer {
 	c.t.Helper()
-	return c.do("POST", path, encode(values), "Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin", "X-Forwarded-For", ip)
+	return c.do("POST", path, encode(values), "Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site",
+		"same-origin", "X-Forwarded-For", ip)
 }
 
 func (c *client) pageFrom(ip, path string) answer {
@@ -160,7 +161,8 @@ func TestThrottleAddressNotAccount(t *testing.T) {
 	h.addUser("alice", alicePassword)
 	const bad, same = "2001:db8:0:1::1", "2001:db8:0:1:ffff::2"
 	for i := range 30 {
-		h.wantStatus(h.throttleSignIn(true, fmt.Sprintf("2001:db8:0:1::%x", i+1), fmt.Sprintf("nobody%d", i), throttleWrong), http.StatusUnauthorized)
+		h.wantStatus(h.throttleSignIn(true, fmt.Sprintf("2001:db8:0:1::%x", i+1), fmt.Sprintf("nobody%d", i), throttleWrong),
+			http.StatusUnauthorized)
 	}
 	for _, ip := range []string{bad, same, "[" + same + "]:4711"} {
 		for range 5 {
@@ -252,7 +254,8 @@ func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
 		h.wantThrottled(got, "900", tooManyInARow)
 		got.lacks(t, "minutes")
 	}
-	if got := h.throttleSignIn(true, "198.51.100.1", "alice", alicePassword); got.body != `{"error":"Too many wrong passwords in a row. `+tooManyInARow+`"}` {
+	if got := h.throttleSignIn(true, "198.51.100.1", "alice",
+		alicePassword); got.body != `{"error":"Too many wrong passwords in a row. `+tooManyInARow+`"}` {
 		t.Errorf("body %s", got.body)
 	}
 	token, _, err := h.store.Invite(context.Background(), db.NewUser{Username: "alice"})
@@ -324,7 +327,8 @@ func TestThrottleSetUp(t *testing.T) {
 	if n := h.only(`SELECT COUNT(*) FROM attempts`); n != "30" {
 		t.Errorf("%s attempts are counted", n)
 	}
-	h.wantStatus(browser.formFrom("192.0.2.2", "/setup", "token", throttleToken, "username", "alice", "password", alicePassword), http.StatusSeeOther)
+	h.wantStatus(browser.formFrom("192.0.2.2", "/setup", "token", throttleToken, "username", "alice", "password", alicePassword),
+		http.StatusSeeOther)
 	if rows := h.rows(`SELECT username, is_admin FROM users`); !slices.Equal(rows, []string{"alice 1"}) {
 		t.Errorf("users %q", rows)
 	}
