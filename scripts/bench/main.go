@@ -119,11 +119,16 @@ func benchSize(data, binary, self string, count int) error {
 			return err
 		}
 	}
-	loads := []struct{ what, path, script string }{
-		{"a signed-in request that renders nothing", "/", "page"},
-		{fmt.Sprintf("the page with 10 devices, of %d users in turn", min(count/10, len(tokens))), "/sessions", "page"},
-		{"/auth/forward, signed in", "/auth/forward", "forward"},
-		{"/auth/forward, signed out", "/auth/forward", "stranger"},
+	loads := []struct {
+		what, path, script string
+		commits            bool // another process commits every 10 ms
+	}{
+		{"a signed-in request that renders nothing", "/", "page", false},
+		{"/me/sessions/current", "/me/sessions/current", "page", false},
+		{fmt.Sprintf("the page with 10 devices, of %d users in turn", min(count/10, len(tokens))), "/sessions", "page", false},
+		{"/auth/forward, signed in", "/auth/forward", "forward", false},
+		{"/auth/forward, signed in, with a commit every 10 ms", "/auth/forward", "forward", true},
+		{"/auth/forward, signed out", "/auth/forward", "stranger", false},
 	}
 	rates, ratios := make([][]float64, len(loads)), make([][]float64, len(loads))
 	for range *rounds {
@@ -132,8 +137,12 @@ func benchSize(data, binary, self string, count int) error {
 			if err != nil {
 				return err
 			}
+			stopCommits := func() error { return nil }
+			if l.commits {
+				stopCommits = commitEvery(10*time.Millisecond, filepath.Join(data, "porchlight.db"))
+			}
 			rate, _, err := load("http://127.0.0.1:3998"+l.path, scripts[l.script])
-			if err != nil {
+			if err := errors.Join(err, stopCommits()); err != nil {
 				return err
 			}
 			rates[i], ratios[i] = append(rates[i], rate), append(ratios[i], rate/bare)
@@ -150,8 +159,35 @@ func benchSize(data, binary, self string, count int) error {
 		}
 		asked += count
 	}
-	fmt.Printf("memory after these loads %.0f MB, after a million more questions about strangers %.0f MB\n", before, memory(process))
+	fmt.Printf("memory after these loads %.0f MB, after a million more auth checks of strangers %.0f MB\n", before, memory(process))
 	return nil
+}
+
+// commitEvery changes one row over and over, as another program would, until stop is called.
+func commitEvery(every time.Duration, path string) (stop func() error) {
+	running, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- func() error {
+			pool, err := sql.Open("sqlite3", "file:"+path+"?_busy_timeout=1000&_sync=FULL")
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			for ticker := time.NewTicker(every); ; {
+				select {
+				case <-running.Done():
+					ticker.Stop()
+					return nil
+				case <-ticker.C:
+				}
+				if _, err := pool.Exec(`UPDATE limits SET id = id`); err != nil {
+					return err
+				}
+			}
+		}()
+	}()
+	return func() error { cancel(); return <-ended }
 }
 
 // seed fills a database: one user with ten sessions, whose tokens come back, and the rest of the sessions spread over
