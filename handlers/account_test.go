@@ -6,16 +6,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the account page and changing the password.
 
 func TestAccountPage(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	got := c.alice.page("/account")
-	got.is(t, 200)
-	got.has(t, "<title>Your account – Porchlight</title>", "You are signed in as <strong>alice</strong>.", `autocomplete="current-password"`, `autocomplete="new-password"`,
+	c := handlerstest.OpenCast(t)
+	got := c.Alice.Page("/account")
+	got.Is(t, 200)
+	got.Has(t, "<title>Your account – Porchlight</title>", "You are signed in as <strong>alice</strong>.", `autocomplete="current-password"`, `autocomplete="new-password"`,
 		`name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
 }
 
@@ -23,40 +25,40 @@ func TestChangePassword(t *testing.T) {
 	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		t.Run(map[bool]string{true: "and end the others", false: "and keep the others"}[endOthers], func(t *testing.T) {
-			c := openCast(t)
-			c.clock.Advance(24 * time.Hour)
-			old := c.alice.token()
-			fields := []string{"current_password", alicePassword, "new_password", newPassword}
+			c := handlerstest.OpenCast(t)
+			c.Clock.Advance(24 * time.Hour)
+			old := c.Alice.Token()
+			fields := []string{"current_password", handlerstest.AlicePassword, "new_password", newPassword}
 			if endOthers {
 				fields = append(fields, "end_others", "1")
 			}
-			got := c.alice.form("/account/password", fields...)
-			got.is(t, 303, "/account?done=password")
+			got := c.Alice.Form("/account/password", fields...)
+			got.Is(t, 303, "/account?done=password")
 			// The rest of the session's lifetime, not a new one.
-			if cookie := got.header.Get("Set-Cookie"); !regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; max-age=2505480; path=/; HttpOnly; SameSite=Lax$`).MatchString(cookie) {
+			if cookie := got.Header.Get("Set-Cookie"); !regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; max-age=2505480; path=/; HttpOnly; SameSite=Lax$`).MatchString(cookie) {
 				t.Errorf("Set-Cookie %q", cookie)
 			}
-			if c.alice.token() == old {
+			if c.Alice.Token() == old {
 				t.Error("the token was kept")
 			}
-			c.newClient("x").do("GET", "/me/sessions", "", "Cookie", "porchlight="+old).is(t, 401)
-			c.alice.page("/account?done=password").has(t, "Your password was changed.")
-			want, status := []string{c.alice.id, c.alicePhone.id}, 200
+			c.NewClient("x").Do("GET", "/me/sessions", "", "Cookie", "porchlight="+old).Is(t, 401)
+			c.Alice.Page("/account?done=password").Has(t, "Your password was changed.")
+			want, status := []string{c.Alice.ID, c.AlicePhone.ID}, 200
 			if endOthers {
-				want, status = []string{c.alice.id}, 401
+				want, status = []string{c.Alice.ID}, 401
 			}
-			if left := c.sessionsOf("alice"); !slices.Equal(left, want) {
+			if left := c.SessionsOf("alice"); !slices.Equal(left, want) {
 				t.Errorf("alice's sessions are %q, want %q", left, want)
 			}
-			c.alicePhone.api("GET", "/me/sessions", "").is(t, status)
-			c.bob.api("GET", "/me/sessions", "").is(t, 200)
-			if hash := c.only(`SELECT hex(token_hash) FROM sessions WHERE id = ?`, c.alice.id); !strings.EqualFold(hash, sha256Hex(c.alice.token())) {
+			c.AlicePhone.API("GET", "/me/sessions", "").Is(t, status)
+			c.Bob.API("GET", "/me/sessions", "").Is(t, 200)
+			if hash := c.Only(`SELECT hex(token_hash) FROM sessions WHERE id = ?`, c.Alice.ID); !strings.EqualFold(hash, handlerstest.SHA256Hex(c.Alice.Token())) {
 				t.Error("the row holds another token")
 			}
-			script := c.newClient("curl/8.5.0")
-			script.api("POST", "/login", `{"username":"alice","password":"`+alicePassword+`"}`).is(t, 401)
-			script.api("POST", "/login", `{"username":"alice","password":"`+newPassword+`"}`).is(t, 200)
-			if kinds := c.rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, c.alice.id); !slices.Equal(kinds, []string{"signed_in", "password_changed"}) {
+			script := c.NewClient("curl/8.5.0")
+			script.API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`"}`).Is(t, 401)
+			script.API("POST", "/login", `{"username":"alice","password":"`+newPassword+`"}`).Is(t, 200)
+			if kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, c.Alice.ID); !slices.Equal(kinds, []string{"signed_in", "password_changed"}) {
 				t.Errorf("activity %q", kinds)
 			}
 		})
@@ -65,45 +67,45 @@ func TestChangePassword(t *testing.T) {
 
 func TestChangePasswordOnASharedComputer(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	browser := c.newClient(firefoxOnLinux)
-	browser.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
-	got := browser.form("/account/password", "current_password", alicePassword, "new_password", newPassword)
-	got.is(t, 303)
-	if cookie := got.header.Get("Set-Cookie"); !sharedCookie.MatchString(cookie) {
+	c := handlerstest.OpenCast(t)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "shared", "1").Is(t, 303)
+	got := browser.Form("/account/password", "current_password", handlerstest.AlicePassword, "new_password", newPassword)
+	got.Is(t, 303)
+	if cookie := got.Header.Get("Set-Cookie"); !sharedCookie.MatchString(cookie) {
 		t.Errorf("Set-Cookie %q: it must end with the browser", cookie)
 	}
 }
 
 func TestChangePasswordRefuses(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
 	for name, test := range map[string]struct {
 		current, new string
 		reason       string
 	}{
-		"wrong":           {bobPassword, newPassword, "This is not your current password."},
+		"wrong":           {handlerstest.BobPassword, newPassword, "This is not your current password."},
 		"nothing":         {"", "", "This is not your current password."},
-		"short":           {alicePassword, "kept secret", "Use at least 15 characters. This password has 11."},
-		"long":            {alicePassword, big("ab", 129), "Use at most 256 characters."},
-		"common":          {alicePassword, "passwordpassword", "too easy to guess"},
-		"not valid text":  {alicePassword, newPassword + "\xff", "This password is not valid text."},
-		"almost the same": {alicePassword + " ", newPassword, "This is not your current password."},
+		"short":           {handlerstest.AlicePassword, "kept secret", "Use at least 15 characters. This password has 11."},
+		"long":            {handlerstest.AlicePassword, big("ab", 129), "Use at most 256 characters."},
+		"common":          {handlerstest.AlicePassword, "passwordpassword", "too easy to guess"},
+		"not valid text":  {handlerstest.AlicePassword, newPassword + "\xff", "This password is not valid text."},
+		"almost the same": {handlerstest.AlicePassword + " ", newPassword, "This is not your current password."},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := c.alice.form("/account/password", "current_password", test.current, "new_password", test.new)
-			got.is(t, 422)
-			got.has(t, test.reason, `role="alert"`, `aria-invalid="true"`)
-			got.lacks(t, newPassword, "kept secret", bobPassword, alicePassword, `name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
+			got := c.Alice.Form("/account/password", "current_password", test.current, "new_password", test.new)
+			got.Is(t, 422)
+			got.Has(t, test.reason, `role="alert"`, `aria-invalid="true"`)
+			got.Lacks(t, newPassword, "kept secret", handlerstest.BobPassword, handlerstest.AlicePassword, `name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
 			if touched(got) {
 				t.Error("a cookie was set")
 			}
-			c.alice.form("/account/password", "current_password", test.current, "new_password", test.new, "end_others", "1").has(t, `end_others-hint" checked`)
+			c.Alice.Form("/account/password", "current_password", test.current, "new_password", test.new, "end_others", "1").Has(t, `end_others-hint" checked`)
 		})
 	}
-	query := "/account/password?" + encode([]string{"current_password", alicePassword, "new_password", newPassword})
-	c.alice.form(query).is(t, 422)
-	c.alice.do("POST", "/account/password", `{"current_password":"x"}`, "Content-Type", "application/json").is(t, 415)
+	query := "/account/password?" + handlerstest.Encode([]string{"current_password", handlerstest.AlicePassword, "new_password", newPassword})
+	c.Alice.Form(query).Is(t, 422)
+	c.Alice.Do("POST", "/account/password", `{"current_password":"x"}`, "Content-Type", "application/json").Is(t, 415)
 	check(t)
 }

@@ -9,17 +9,18 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the page on which an administrator sees what is believed about the request that asks for it.
 
 // facts returns the rows of a section of the page: by name, the value and the note beside it.
-func facts(t testing.TB, got answer, section string) map[string]string {
+func facts(t testing.TB, got handlerstest.Answer, section string) map[string]string {
 	t.Helper()
-	got.is(t, 200)
-	_, rest, found := strings.Cut(got.body, `<h2 id="`+section+`">`)
+	got.Is(t, 200)
+	_, rest, found := strings.Cut(got.Body, `<h2 id="`+section+`">`)
 	if !found {
-		t.Fatalf("no section %s: %s", section, got.body)
+		t.Fatalf("no section %s: %s", section, got.Body)
 	}
 	rest, _, _ = strings.Cut(rest, "</section>")
 	all := map[string]string{}
@@ -29,7 +30,7 @@ func facts(t testing.TB, got answer, section string) map[string]string {
 	return all
 }
 
-func wantFacts(t testing.TB, got answer, section string, want map[string]string) {
+func wantFacts(t testing.TB, got handlerstest.Answer, section string, want map[string]string) {
 	t.Helper()
 	if told := facts(t, got, section); fmt.Sprint(told) != fmt.Sprint(want) {
 		t.Errorf("%s:\n got %q\nwant %q", section, told, want)
@@ -43,73 +44,73 @@ const (
 	warnsOfOneIP     = "All live sessions were begun from"
 )
 
-func (a answer) warns(t testing.TB, warnings ...string) {
+func warns(t testing.TB, a handlerstest.Answer, warnings ...string) {
 	t.Helper()
 	for _, warning := range []string{warnsOfIgnored, warnsOfElsewhere, warnsOfOneIP} {
 		wanted := strings.Contains(strings.Join(warnings, " "), warning)
-		if wanted != strings.Contains(a.body, warning) {
+		if wanted != strings.Contains(a.Body, warning) {
 			t.Errorf("%q: shown %v, want %v", warning, !wanted, wanted)
 		}
 	}
-	if count := strings.Count(a.body, `<p class="notice"`); count != len(warnings) {
+	if count := strings.Count(a.Body, `<p class="notice"`); count != len(warnings) {
 		t.Errorf("%d notices, want %d", count, len(warnings))
 	}
 }
 
 func TestProxyPageIsForAdministrators(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.alice.page("/admin/proxy").is(t, 200)
+	c := handlerstest.OpenCast(t)
+	c.Alice.Page("/admin/proxy").Is(t, 200)
 	for _, method := range []string{"GET", "HEAD"} {
-		got := c.bob.do(method, "/admin/proxy", "", "Accept", browserAccept, "X-Forwarded-For", "198.51.100.1")
-		got.is(t, 403)
-		got.lacks(t, "198.51.100.1", "--trusted-proxies", "127.0.0.1")
+		got := c.Bob.Do(method, "/admin/proxy", "", "Accept", handlerstest.BrowserAccept, "X-Forwarded-For", "198.51.100.1")
+		got.Is(t, 403)
+		got.Lacks(t, "198.51.100.1", "--trusted-proxies", "127.0.0.1")
 	}
-	c.bob.page("/admin/proxy").has(t, "Only an administrator can see this")
-	c.newClient(firefoxOnLinux).page("/admin/proxy").is(t, 303, "/login?next=%2Fadmin%2Fproxy")
-	c.alice.do("POST", "/admin/proxy", "").is(t, 405)
+	c.Bob.Page("/admin/proxy").Has(t, "Only an administrator can see this")
+	c.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy").Is(t, 303, "/login?next=%2Fadmin%2Fproxy")
+	c.Alice.Do("POST", "/admin/proxy", "").Is(t, 405)
 	// A path that does not exist tells others nothing, and a route that is added is shut to them from the start.
 	for _, method := range []string{"GET", "POST"} {
-		c.alice.do(method, "/admin/nowhere", "").is(t, 404)
-		c.bob.do(method, "/admin/nowhere", "").is(t, 403)
+		c.Alice.Do(method, "/admin/nowhere", "").Is(t, 404)
+		c.Bob.Do(method, "/admin/nowhere", "").Is(t, 403)
 	}
-	c.bob.do("POST", "/admin/proxy", "").is(t, 403)
+	c.Bob.Do("POST", "/admin/proxy", "").Is(t, 403)
 	// From the moment on at which that changes.
-	c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`)
-	c.bob.page("/admin/proxy").is(t, 200)
-	c.exec(`UPDATE users SET is_admin = 0 WHERE username = 'alice'`)
-	c.alice.page("/admin/proxy").is(t, 403)
+	c.Exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`)
+	c.Bob.Page("/admin/proxy").Is(t, 200)
+	c.Exec(`UPDATE users SET is_admin = 0 WHERE username = 'alice'`)
+	c.Alice.Page("/admin/proxy").Is(t, 403)
 }
 
 func TestAccountPageLinksToTheProxyPage(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.alice.page("/account").has(t, `<a href="/admin/proxy">`)
-	c.bob.page("/account").lacks(t, "/admin/", "administrator")
+	c := handlerstest.OpenCast(t)
+	c.Alice.Page("/account").Has(t, `<a href="/admin/proxy">`)
+	c.Bob.Page("/account").Lacks(t, "/admin/", "administrator")
 	// With what was wrong about the form, too.
-	c.alice.form("/account/password", "current_password", "x", "new_password", "x").has(t, `<a href="/admin/proxy">`)
-	c.bob.form("/account/password", "current_password", "x", "new_password", "x").lacks(t, "/admin/")
+	c.Alice.Form("/account/password", "current_password", "x", "new_password", "x").Has(t, `<a href="/admin/proxy">`)
+	c.Bob.Form("/account/password", "current_password", "x", "new_password", "x").Lacks(t, "/admin/")
 }
 
 func TestProxyPageDirectly(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
-	got := c.alice.page("/admin/proxy")
-	got.warns(t)
+	c := handlerstest.OpenCast(t)
+	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
+	got := c.Alice.Page("/admin/proxy")
+	warns(t, got)
 	wantFacts(t, got, "believed", map[string]string{
-		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.at + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
+		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 	})
-	wantFacts(t, got, "received", map[string]string{"Host": c.at + ", counts where no believed X-Forwarded-Host is"})
-	wantFacts(t, got, "settings", map[string]string{"--url": c.url, "--cookie-domain": "none", "--trusted-proxies": "none"})
+	wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is"})
+	wantFacts(t, got, "settings", map[string]string{"--url": c.URL, "--cookie-domain": "none", "--trusted-proxies": "none"})
 }
 
 func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
-	got := c.alice.page("/admin/proxy", "Cookie", withCookie(c.alice.token()), "Host", "10.0.0.7:3000", "X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https", "X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
-	got.warns(t)
+	c := handlerstest.OpenCast(t, behindProxy)
+	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
+	got := c.Alice.Page("/admin/proxy", "Cookie", withCookie(c.Alice.Token()), "Host", "10.0.0.7:3000", "X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https", "X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
+	warns(t, got)
 	wantFacts(t, got, "believed", map[string]string{
 		"Client address": "198.51.100.1, from X-Forwarded-For, which 127.0.0.1 sent", "Scheme": "http, from X-Forwarded-Proto, which 127.0.0.1 sent", "Host": "auth.example.com, from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, in --trusted-proxies",
 	})
@@ -120,8 +121,8 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	})
 	wantFacts(t, got, "settings", map[string]string{"--url": publicURL, "--cookie-domain": "example.com", "--trusted-proxies": "127.0.0.1, 10.0.0.0/8"})
 	// Without its headers a trusted proxy is the client itself.
-	got = c.alice.page("/admin/proxy")
-	got.warns(t)
+	got = c.Alice.Page("/admin/proxy")
+	warns(t, got)
 	if told := facts(t, got, "believed")["Client address"]; told != "127.0.0.1, from the connection itself" {
 		t.Errorf("client address: %q", told)
 	}
@@ -130,21 +131,21 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 // Most likely somebody forgot to name the proxy: the page says which address to name.
 func TestProxyPageThroughAStranger(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
+	c := handlerstest.OpenCast(t)
+	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
 	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 		t.Run(header, func(t *testing.T) {
-			got := c.alice.page("/admin/proxy", header, "198.51.100.1")
-			got.warns(t, warnsOfIgnored)
-			got.has(t, "127.0.0.1 sent forwarded headers, and they were ignored", "<code>--trusted-proxies 127.0.0.1</code>")
+			got := c.Alice.Page("/admin/proxy", header, "198.51.100.1")
+			warns(t, got, warnsOfIgnored)
+			got.Has(t, "127.0.0.1 sent forwarded headers, and they were ignored", "<code>--trusted-proxies 127.0.0.1</code>")
 			wantFacts(t, got, "believed", map[string]string{
-				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.at + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
+				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 			})
-			wantFacts(t, got, "received", map[string]string{"Host": c.at + ", counts where no believed X-Forwarded-Host is", header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
+			wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is", header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
 		})
 	}
-	got := c.alice.page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
-	got.warns(t) // nobody reads these, so nothing was ignored
+	got := c.Alice.Page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
+	warns(t, got) // nobody reads these, so nothing was ignored
 }
 
 func TestProxyPageAtAnotherAddress(t *testing.T) {
@@ -164,59 +165,59 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 		"another scheme, and its port": {[]string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "auth.example.com:443"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := openCast(t, behindProxy)
-			c.exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.bob.id)
-			got := c.newClient(firefoxOnLinux).page("/admin/proxy", append([]string{"Cookie", withCookie(c.alice.token())}, test.headers...)...)
+			c := handlerstest.OpenCast(t, behindProxy)
+			c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
+			got := c.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", append([]string{"Cookie", withCookie(c.Alice.Token())}, test.headers...)...)
 			if test.elsewhere {
-				got.warns(t, warnsOfElsewhere)
-				got.has(t, "did not come to "+publicURL+", the address in <code>--url</code>")
+				warns(t, got, warnsOfElsewhere)
+				got.Has(t, "did not come to "+publicURL+", the address in <code>--url</code>")
 			} else {
-				got.warns(t)
+				warns(t, got)
 			}
 		})
 	}
 	// Over https the proxy has to say so.
-	h := openHouse(t, func(o *handlers.Options) {
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) {
 		o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"}
 		o.TrustedProxies = localProxies
 	})
-	h.addUser("alice", alicePassword)
-	_, token := h.signInTo("")
-	h.exec(`UPDATE sessions SET ip = '203.0.113.5'`)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	_, token := signInTo(h, "")
+	h.Exec(`UPDATE sessions SET ip = '203.0.113.5'`)
 	cookie := []string{"Cookie", "__Host-porchlight=" + token, "Host", "auth.example.com"}
-	h.newClient(firefoxOnLinux).page("/admin/proxy", cookie...).warns(t, warnsOfElsewhere)
-	h.newClient(firefoxOnLinux).page("/admin/proxy", append(cookie, "X-Forwarded-Proto", "https")...).warns(t)
+	warns(t, h.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", cookie...), warnsOfElsewhere)
+	warns(t, h.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", append(cookie, "X-Forwarded-Proto", "https")...))
 }
 
 // When everybody seems to sit at one private address, that is a proxy's.
 func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	got := c.alice.page("/admin/proxy") // three sessions from 127.0.0.1
-	got.warns(t, warnsOfOneIP)
-	got.has(t, warnsOfOneIP+" 127.0.0.1, a private address.")
+	c := handlerstest.OpenCast(t)
+	got := c.Alice.Page("/admin/proxy") // three sessions from 127.0.0.1
+	warns(t, got, warnsOfOneIP)
+	got.Has(t, warnsOfOneIP+" 127.0.0.1, a private address.")
 	for ip, private := range map[string]bool{
 		"10.1.2.3": true, "172.17.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "169.254.1.1": true, "fd00::1": true, "fe80::1": true, "::1": true, "127.9.9.9": true,
 		"203.0.113.5": false, "8.8.8.8": false, "2001:db8::1": false, "172.32.0.1": false, "11.0.0.1": false, "": false, "nonsense": false,
 	} {
 		t.Run(ip, func(t *testing.T) {
-			c.exec(`UPDATE sessions SET ip = ?`, ip)
-			got := c.alice.page("/admin/proxy")
+			c.Exec(`UPDATE sessions SET ip = ?`, ip)
+			got := c.Alice.Page("/admin/proxy")
 			if !private {
-				got.warns(t)
+				warns(t, got)
 				return
 			}
-			got.warns(t, warnsOfOneIP)
-			got.has(t, warnsOfOneIP+" "+ip+",")
+			warns(t, got, warnsOfOneIP)
+			got.Has(t, warnsOfOneIP+" "+ip+",")
 		})
 	}
-	c.exec(`UPDATE sessions SET ip = '172.17.0.1'`)
-	c.exec(`UPDATE sessions SET ip = '172.17.0.2' WHERE id = ?`, c.bob.id)
-	c.alice.page("/admin/proxy").warns(t) // one differs
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.bob.id)
-	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // that session has ended
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
-	c.alice.page("/admin/proxy").warns(t, warnsOfOneIP) // a fresh server has only one session
+	c.Exec(`UPDATE sessions SET ip = '172.17.0.1'`)
+	c.Exec(`UPDATE sessions SET ip = '172.17.0.2' WHERE id = ?`, c.Bob.ID)
+	warns(t, c.Alice.Page("/admin/proxy")) // one differs
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.Bob.ID)
+	warns(t, c.Alice.Page("/admin/proxy"), warnsOfOneIP) // that session has ended
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.AlicePhone.ID)
+	warns(t, c.Alice.Page("/admin/proxy"), warnsOfOneIP) // a fresh server has only one session
 }
 
 func TestProxyPageShowsText(t *testing.T) {
@@ -225,15 +226,15 @@ func TestProxyPageShowsText(t *testing.T) {
 	escaped := "&lt;img src=x onerror=alert(1)&gt;&#34;&#39;&amp;{{.}}"
 	for name, change := range map[string]func(*handlers.Options){"trusted": behindProxy, "a stranger": func(*handlers.Options) {}} {
 		t.Run(name, func(t *testing.T) {
-			c := openCast(t, change)
-			got := c.alice.page("/admin/proxy", "X-Forwarded-For", hostile, "X-Forwarded-Proto", hostile, "X-Forwarded-Host", hostile, "X-Real-Ip", hostile, "Forwarded", hostile)
-			got.is(t, 200)
-			got.lacks(t, "<img", hostile)
+			c := handlerstest.OpenCast(t, change)
+			got := c.Alice.Page("/admin/proxy", "X-Forwarded-For", hostile, "X-Forwarded-Proto", hostile, "X-Forwarded-Host", hostile, "X-Real-Ip", hostile, "Forwarded", hostile)
+			got.Is(t, 200)
+			got.Lacks(t, "<img", hostile)
 			want := 5
 			if name == "trusted" {
 				want = 7 // the scheme and the host, as they are believed
 			}
-			if count := strings.Count(got.body, escaped); count != want {
+			if count := strings.Count(got.Body, escaped); count != want {
 				t.Errorf("shown %d times as text, want %d", count, want)
 			}
 			checkSecurityHeaders(t, got)
@@ -244,15 +245,15 @@ func TestProxyPageShowsText(t *testing.T) {
 // The cookie came with the same request: it is not shown.
 func TestProxyPageShowsNoSecret(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.alice.page("/admin/proxy", "Authorization", "Bearer "+c.alice.token()).lacks(t, c.alice.token(), sha256Hex(c.alice.token()), "Authorization", "Cookie:")
+	c := handlerstest.OpenCast(t, behindProxy)
+	c.Alice.Page("/admin/proxy", "Authorization", "Bearer "+c.Alice.Token()).Lacks(t, c.Alice.Token(), handlerstest.SHA256Hex(c.Alice.Token()), "Authorization", "Cookie:")
 }
 
 func TestProxyPageDatabaseGone(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	if err := c.store.Close(); err != nil {
+	c := handlerstest.OpenCast(t)
+	if err := c.Store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	checkUnavailable(t, c.alice.page("/admin/proxy"), false)
+	checkUnavailable(t, c.Alice.Page("/admin/proxy"), false)
 }

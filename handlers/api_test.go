@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the JSON under /me: keys, times, statuses and messages to the letter.
@@ -17,46 +19,46 @@ func object(id, name, active, created, expires string, current bool) string {
 }
 
 // isJSON fails the test unless the answer is this JSON, with these keys and no others.
-func (a answer) isJSON(t testing.TB, status int, want string) {
+func isJSON(t testing.TB, a handlerstest.Answer, status int, want string) {
 	t.Helper()
-	a.is(t, status)
+	a.Is(t, status)
 	var got, wanted any
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
-		t.Fatalf("%q: %v", a.body, err)
+	if err := json.Unmarshal([]byte(a.Body), &got); err != nil {
+		t.Fatalf("%q: %v", a.Body, err)
 	}
 	if err := json.Unmarshal([]byte(want), &wanted); err != nil {
 		t.Fatalf("%q: %v", want, err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(wanted) {
-		t.Errorf("%s, want %s", a.body, want)
+		t.Errorf("%s, want %s", a.Body, want)
 	}
-	if a.header.Get("Content-Type") != "application/json" {
-		t.Errorf("Content-Type %q", a.header.Get("Content-Type"))
+	if a.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("Content-Type %q", a.Header.Get("Content-Type"))
 	}
 }
 
 func TestListByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	phone := object(c.alicePhone.id, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
-	laptop := object(c.alice.id, "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
-	c.alice.api("GET", "/me/sessions", "").isJSON(t, 200, "["+phone+","+laptop+"]")
-	c.alice.api("GET", "/me/sessions/current", "").isJSON(t, 200, laptop)
-	c.bob.api("GET", "/me/sessions", "").isJSON(t, 200,
-		"["+object(c.bob.id, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
+	c := handlerstest.OpenCast(t)
+	phone := object(c.AlicePhone.ID, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
+	laptop := object(c.Alice.ID, "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
+	isJSON(t, c.Alice.API("GET", "/me/sessions", ""), 200, "["+phone+","+laptop+"]")
+	isJSON(t, c.Alice.API("GET", "/me/sessions/current", ""), 200, laptop)
+	isJSON(t, c.Bob.API("GET", "/me/sessions", ""), 200,
+		"["+object(c.Bob.ID, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
 
 	// Last active first, whatever the order of signing in.
-	c.exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.alice.id)
+	c.Exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.Alice.ID)
 	var list []struct{ ID string }
-	if err := json.Unmarshal([]byte(c.alice.api("GET", "/me/sessions", "").body), &list); err != nil {
+	if err := json.Unmarshal([]byte(c.Alice.API("GET", "/me/sessions", "").Body), &list); err != nil {
 		t.Fatal(err)
 	}
-	if len(list) != 2 || list[0].ID != c.alice.id {
+	if len(list) != 2 || list[0].ID != c.Alice.ID {
 		t.Errorf("%v", list)
 	}
 	// Only those that are alive.
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.alicePhone.id)
-	c.alice.api("GET", "/me/sessions", "").lacks(t, c.alicePhone.id)
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.AlicePhone.ID)
+	c.Alice.API("GET", "/me/sessions", "").Lacks(t, c.AlicePhone.ID)
 }
 
 // The server's own time is far from UTC in every test of this package, so that a time in it would be seen.
@@ -64,77 +66,77 @@ func init() { time.Local = time.FixedZone("far away", 11*3600) }
 
 func TestTimesAreUTC(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.alice.api("GET", "/me/sessions/current", "").has(t, `"createdAt":"2026-11-18T10:02:00Z"`)
-	c.alice.page("/sessions").has(t, `datetime="2026-11-18T10:02:00Z"`, "18 Nov 2026, 10:02 UTC")
-	c.alice.form("/sessions/"+c.alicePhone.id+"/revoke").has(t, "last active 18 Nov 2026, 10:03 UTC")
+	c := handlerstest.OpenCast(t)
+	c.Alice.API("GET", "/me/sessions/current", "").Has(t, `"createdAt":"2026-11-18T10:02:00Z"`)
+	c.Alice.Page("/sessions").Has(t, `datetime="2026-11-18T10:02:00Z"`, "18 Nov 2026, 10:02 UTC")
+	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke").Has(t, "last active 18 Nov 2026, 10:03 UTC")
 }
 
 func TestRevokeByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.alice.api("DELETE", "/me/sessions/"+c.alice.id, "").isJSON(t, 400, `{"error":"Use POST /logout to end your current session."}`)
-	c.alice.api("GET", "/me/sessions", "").is(t, 200)
+	c := handlerstest.OpenCast(t)
+	isJSON(t, c.Alice.API("DELETE", "/me/sessions/"+c.Alice.ID, ""), 400, `{"error":"Use POST /logout to end your current session."}`)
+	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 
-	got := c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "")
-	if got.body != `{"message":"Session revoked."}` {
-		t.Errorf("%s", got.body)
+	got := c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "")
+	if got.Body != `{"message":"Session revoked."}` {
+		t.Errorf("%s", got.Body)
 	}
-	got.is(t, 200)
-	if left := c.sessionsOf("alice"); !slices.Equal(left, []string{c.alice.id}) {
+	got.Is(t, 200)
+	if left := c.SessionsOf("alice"); !slices.Equal(left, []string{c.Alice.ID}) {
 		t.Errorf("alice's sessions are %q", left)
 	}
-	c.alicePhone.api("GET", "/me/sessions", "").isJSON(t, 401, `{"error":"Not signed in."}`)
+	isJSON(t, c.AlicePhone.API("GET", "/me/sessions", ""), 401, `{"error":"Not signed in."}`)
 	for range 3 {
-		c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "").isJSON(t, 404, `{"error":"Session not found"}`)
+		isJSON(t, c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, ""), 404, `{"error":"Session not found"}`)
 	}
-	if n := c.only(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked'`); n != "1" {
+	if n := c.Only(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked'`); n != "1" {
 		t.Errorf("recorded %s times", n)
 	}
 	for _, id := range []string{"x", big("A", 26), big("A", 5000), "%00", "%2e%2e", "%ff", "1%20OR%201=1", "%27"} {
-		c.alice.api("DELETE", "/me/sessions/"+id, "").isJSON(t, 404, `{"error":"Session not found"}`)
+		isJSON(t, c.Alice.API("DELETE", "/me/sessions/"+id, ""), 404, `{"error":"Session not found"}`)
 	}
 }
 
 func TestEndCurrentByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	token := c.alice.token()
-	got := c.alice.api("DELETE", "/me/sessions/current", "")
-	got.is(t, 204)
-	if got.body != "" || !cleared(got, "porchlight") {
-		t.Errorf("%q, Set-Cookie %q", got.body, got.header.Get("Set-Cookie"))
+	c := handlerstest.OpenCast(t)
+	token := c.Alice.Token()
+	got := c.Alice.API("DELETE", "/me/sessions/current", "")
+	got.Is(t, 204)
+	if got.Body != "" || !cleared(got, "porchlight") {
+		t.Errorf("%q, Set-Cookie %q", got.Body, got.Header.Get("Set-Cookie"))
 	}
-	if left := c.sessionsOf("alice"); !slices.Equal(left, []string{c.alicePhone.id}) {
+	if left := c.SessionsOf("alice"); !slices.Equal(left, []string{c.AlicePhone.ID}) {
 		t.Errorf("alice's sessions are %q", left)
 	}
-	if kind := c.only(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, c.alice.id); kind != "signed_out" {
+	if kind := c.Only(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, c.Alice.ID); kind != "signed_out" {
 		t.Errorf("activity: %s", kind)
 	}
-	c.newClient("x").do("DELETE", "/me/sessions/current", "", "Cookie", "porchlight="+token).isJSON(t, 401, `{"error":"Not signed in."}`)
+	isJSON(t, c.NewClient("x").Do("DELETE", "/me/sessions/current", "", "Cookie", "porchlight="+token), 401, `{"error":"Not signed in."}`)
 }
 
 func TestRevokeAllByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.signIn("alice", alicePassword, firefoxOnLinux)
+	c := handlerstest.OpenCast(t)
+	c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	for _, count := range []int{2, 0} {
-		c.alice.api("POST", "/me/sessions/revoke-all", "").isJSON(t, 200,
+		isJSON(t, c.Alice.API("POST", "/me/sessions/revoke-all", ""), 200,
 			fmt.Sprintf(`{"message":"All other sessions have been revoked.","revoked":%d}`, count))
-		if left := c.sessionsOf("alice"); !slices.Equal(left, []string{c.alice.id}) {
+		if left := c.SessionsOf("alice"); !slices.Equal(left, []string{c.Alice.ID}) {
 			t.Errorf("alice's sessions are %q", left)
 		}
 	}
-	if left := c.sessionsOf("bob"); !slices.Equal(left, []string{c.bob.id}) {
+	if left := c.SessionsOf("bob"); !slices.Equal(left, []string{c.Bob.ID}) {
 		t.Errorf("bob's sessions are %q", left)
 	}
-	c.alice.api("POST", "/me/sessions/revoke-all", `{"any":"thing"}`).is(t, 200)
+	c.Alice.API("POST", "/me/sessions/revoke-all", `{"any":"thing"}`).Is(t, 200)
 }
 
 func TestNameByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	path := "/me/sessions/" + c.alicePhone.id
+	c := handlerstest.OpenCast(t)
+	path := "/me/sessions/" + c.AlicePhone.ID
 	for name, test := range map[string]struct {
 		body   string
 		status int
@@ -162,10 +164,10 @@ func TestNameByAPI(t *testing.T) {
 		"trailing":      {`{"name":"x"} x`, 400, "before"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.alicePhone.id)
-			got := c.alice.api("PATCH", path, test.body)
-			got.is(t, test.status)
-			if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != test.kept {
+			c.Exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
+			got := c.Alice.API("PATCH", path, test.body)
+			got.Is(t, test.status)
+			if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != test.kept {
 				t.Errorf("kept %q, want %q", kept, test.kept)
 			}
 			if test.status == 200 {
@@ -173,16 +175,16 @@ func TestNameByAPI(t *testing.T) {
 				if shown == "" {
 					shown = "Safari on iPhone"
 				}
-				got.isJSON(t, 200, object(c.alicePhone.id, shown, "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
-			} else if !strings.HasPrefix(got.body, `{"error":"`) {
-				t.Errorf("%s is not an error", got.body)
+				isJSON(t, got, 200, object(c.AlicePhone.ID, shown, "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
+			} else if !strings.HasPrefix(got.Body, `{"error":"`) {
+				t.Errorf("%s is not an error", got.Body)
 			}
 		})
 	}
-	c.alice.api("PATCH", "/me/sessions/"+c.alice.id, `{"name":"Mine"}`).has(t, `"deviceName":"Mine"`, `"isCurrent":true`)
-	check := c.unchanged()
-	for _, id := range []string{c.bob.id, "nowhere"} {
-		c.alice.api("PATCH", "/me/sessions/"+id, `{"name":"Mine"}`).isJSON(t, 404, `{"error":"Session not found"}`)
+	c.Alice.API("PATCH", "/me/sessions/"+c.Alice.ID, `{"name":"Mine"}`).Has(t, `"deviceName":"Mine"`, `"isCurrent":true`)
+	check := c.Unchanged()
+	for _, id := range []string{c.Bob.ID, "nowhere"} {
+		isJSON(t, c.Alice.API("PATCH", "/me/sessions/"+id, `{"name":"Mine"}`), 404, `{"error":"Session not found"}`)
 	}
 	check(t)
 }
@@ -190,8 +192,8 @@ func TestNameByAPI(t *testing.T) {
 // A form on another site can send no JSON without the browser asking first.
 func TestAPITakesJSONAlone(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
 		"application/jsonp", "text/json", "application/json-patch+json", "*/*", ";"} {
 		for _, r := range signedInRoutes {
@@ -202,12 +204,12 @@ func TestAPITakesJSONAlone(t *testing.T) {
 			if kind != "" {
 				headers = append(headers, "Content-Type", kind)
 			}
-			got := c.alice.do(r.method, r.at(c.alicePhone.id), `{"name":"x"}`, headers...)
-			if got.status != 415 || !strings.HasPrefix(got.body, `{"error":"`) {
-				t.Errorf("%s as %q: %d %.60q", r, kind, got.status, got.body)
+			got := c.Alice.Do(r.method, r.at(c.AlicePhone.ID), `{"name":"x"}`, headers...)
+			if got.Status != 415 || !strings.HasPrefix(got.Body, `{"error":"`) {
+				t.Errorf("%s as %q: %d %.60q", r, kind, got.Status, got.Body)
 			}
 		}
 	}
 	check(t)
-	c.alice.do("PATCH", "/me/sessions/"+c.alicePhone.id, `{"name":"x"}`, "Content-Type", "Application/JSON; charset=UTF-8").is(t, 200)
+	c.Alice.Do("PATCH", "/me/sessions/"+c.AlicePhone.ID, `{"name":"x"}`, "Content-Type", "Application/JSON; charset=UTF-8").Is(t, 200)
 }

@@ -7,17 +7,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns what a device was used for, as the device list, the API and the export show it.
 
 // use lets a session through to an app, and writes that down.
-func (c *cast) use(who *client, hosts ...string) {
-	c.t.Helper()
+func use(c *handlerstest.Cast, who *handlerstest.Client, hosts ...string) {
+	c.T.Helper()
 	for _, host := range hosts {
-		forward.ask(who, toNotes.of(host), fetching...).is(c.t, 200)
+		forward.ask(who, toNotes.of(host), fetching...).Is(c.T, 200)
 	}
-	c.flush()
+	flush(c.House)
 }
 
 // usedLine is the line of a row that names the apps, as somebody reads it; "" where there is none.
@@ -34,22 +36,22 @@ var markup = regexp.MustCompile(`<[^>]*>`)
 
 func TestDeviceListNamesTheApps(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	got := c.alice.page("/sessions")
-	got.lacks(t, "Used for")
-	c.use(c.alicePhone, "photos.example.com")
-	c.clock.Advance(26 * time.Hour)
-	c.use(c.alicePhone, notes)
-	c.clock.Advance(2 * time.Minute)
+	c := handlerstest.OpenCast(t, behindProxy)
+	got := c.Alice.Page("/sessions")
+	got.Lacks(t, "Used for")
+	use(c, c.AlicePhone, "photos.example.com")
+	c.Clock.Advance(26 * time.Hour)
+	use(c, c.AlicePhone, notes)
+	c.Clock.Advance(2 * time.Minute)
 
-	got = c.alice.page("/sessions")
-	if line := usedLine(t, got.row(t, c.alicePhone.id)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
+	got = c.Alice.Page("/sessions")
+	if line := usedLine(t, rowOf(t, got, c.AlicePhone.ID)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
 		t.Errorf("the phone: %q", line)
 	}
-	if row := got.row(t, c.alice.id); strings.Contains(row, "Used for") {
+	if row := rowOf(t, got, c.Alice.ID); strings.Contains(row, "Used for") {
 		t.Errorf("this device was used for nothing: %s", row)
 	}
-	row := got.row(t, c.alicePhone.id)
+	row := rowOf(t, got, c.AlicePhone.ID)
 	for _, want := range []string{
 		`<time datetime="2026-11-19T12:04:00Z" title="19 Nov 2026, 12:04 UTC">2 minutes ago</time>`, `<time datetime="2026-11-18T10:04:00Z" title="18 Nov 2026, 10:04 UTC">yesterday</time>`,
 		`<dt>Used for</dt>`, `<li>notes.example.com <span class="hint">on <time datetime="2026-11-19T12:04:00Z" data-exact>19 Nov 2026, 12:04 UTC</time></span></li><li>photos.example.com <span class="hint">on <time datetime="2026-11-18T10:04:00Z" data-exact>18 Nov 2026, 10:04 UTC</time></span></li>`,
@@ -59,19 +61,19 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 		}
 	}
 	// The list by itself and the page on the phone show the same. Other users' pages do not.
-	for what, got := range map[string]answer{"list": c.alice.htmx("GET", "/sessions/list"), "its own page": c.alicePhone.page("/sessions"), "after naming": c.alice.htmx("POST", "/sessions/"+c.alicePhone.id+"/name", "name", "Phone")} {
-		if line := usedLine(t, got.row(t, c.alicePhone.id)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
+	for what, got := range map[string]handlerstest.Answer{"list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions"), "after naming": c.Alice.HTMX("POST", "/sessions/"+c.AlicePhone.ID+"/name", "name", "Phone")} {
+		if line := usedLine(t, rowOf(t, got, c.AlicePhone.ID)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
 			t.Errorf("%s: %q", what, line)
 		}
 	}
-	c.bob.page("/sessions").lacks(t, "Used for", notes)
+	c.Bob.Page("/sessions").Lacks(t, "Used for", notes)
 	// As time goes by, and as it is used again.
-	c.clock.Advance(58 * time.Minute)
-	if line := usedLine(t, c.alice.page("/sessions").row(t, c.alicePhone.id)); line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
+	c.Clock.Advance(58 * time.Minute)
+	if line := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID)); line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
 		t.Errorf("an hour later: %q", line)
 	}
-	c.use(c.alicePhone, "photos.example.com")
-	if line := usedLine(t, c.alice.page("/sessions").row(t, c.alicePhone.id)); line != "Used for photos.example.com (just now), notes.example.com (1 hour ago)" {
+	use(c, c.AlicePhone, "photos.example.com")
+	if line := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID)); line != "Used for photos.example.com (just now), notes.example.com (1 hour ago)" {
 		t.Errorf("used again: %q", line)
 	}
 }
@@ -79,14 +81,14 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 // A row names four apps, the details all.
 func TestDeviceListNamesFourApps(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	line, hosts := "", []string{}
 	for i := range 7 {
-		c.clock.Advance(2 * time.Minute)
+		c.Clock.Advance(2 * time.Minute)
 		host := fmt.Sprintf("app-%d.example.com", i+1)
-		c.use(c.alicePhone, host)
+		use(c, c.AlicePhone, host)
 		hosts = append([]string{host}, hosts...)
-		got := c.alice.page("/sessions")
+		got := c.Alice.Page("/sessions")
 		parts := []string{}
 		for n, host := range hosts[:min(len(hosts), 4)] {
 			ago := "just now"
@@ -99,7 +101,7 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 		if len(hosts) > 4 {
 			line += fmt.Sprintf(" and %d more", len(hosts)-4)
 		}
-		row := got.row(t, c.alicePhone.id)
+		row := rowOf(t, got, c.AlicePhone.ID)
 		if shown := usedLine(t, row); shown != line {
 			t.Errorf("%q, want %q", shown, line)
 		}
@@ -121,37 +123,37 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 // This device shows it too, even where it is not among the newest.
 func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.use(c.alice, notes)
+	c := handlerstest.OpenCast(t, behindProxy)
+	use(c, c.Alice, notes)
 	const line = "Used for notes.example.com (just now)"
-	if shown := usedLine(t, c.alice.page("/sessions").row(t, c.alice.id)); shown != line {
+	if shown := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.Alice.ID)); shown != line {
 		t.Errorf("%q", shown)
 	}
 	for i := range 30 {
-		c.exec(`INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 			SELECT ?, randomblob(32), user_id, device_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
-			fmt.Sprintf("MANY%022d", i), 600_000+i, c.alicePhone.id)
+			fmt.Sprintf("MANY%022d", i), 600_000+i, c.AlicePhone.ID)
 	}
-	for what, got := range map[string]answer{"page": c.alice.page("/sessions"), "list": c.alice.htmx("GET", "/sessions/list"), "all": c.alice.page("/sessions?all=1")} {
-		if shown := usedLine(t, got.row(t, c.alice.id)); shown != line {
+	for what, got := range map[string]handlerstest.Answer{"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "all": c.Alice.Page("/sessions?all=1")} {
+		if shown := usedLine(t, rowOf(t, got, c.Alice.ID)); shown != line {
 			t.Errorf("%s: %q", what, shown)
 		}
-		if !strings.Contains(got.row(t, c.alice.id), "<li>notes.example.com <") {
+		if !strings.Contains(rowOf(t, got, c.Alice.ID), "<li>notes.example.com <") {
 			t.Errorf("%s: not in the details", what)
 		}
-		got.has(t, "Other devices (31)")
+		got.Has(t, "Other devices (31)")
 	}
 }
 
 // The API lists all of them, last used first, with times in UTC.
 func TestAppsByAPI(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for i := range 6 {
-		c.use(c.alicePhone, fmt.Sprintf("app-%d.example.com", i+1))
-		c.clock.Advance(time.Second)
+		use(c, c.AlicePhone, fmt.Sprintf("app-%d.example.com", i+1))
+		c.Clock.Advance(time.Second)
 	}
-	c.use(c.alice, notes)
+	use(c, c.Alice, notes)
 	const laptop = `[{"host":"notes.example.com","lastUsedAt":"2026-11-18T10:04:06Z"}]`
 	const phone = `[{"host":"app-6.example.com","lastUsedAt":"2026-11-18T10:04:05Z"},{"host":"app-5.example.com","lastUsedAt":"2026-11-18T10:04:04Z"},{"host":"app-4.example.com","lastUsedAt":"2026-11-18T10:04:03Z"},` +
 		`{"host":"app-3.example.com","lastUsedAt":"2026-11-18T10:04:02Z"},{"host":"app-2.example.com","lastUsedAt":"2026-11-18T10:04:01Z"},{"host":"app-1.example.com","lastUsedAt":"2026-11-18T10:04:00Z"}]`
@@ -159,16 +161,16 @@ func TestAppsByAPI(t *testing.T) {
 		ID   string          `json:"id"`
 		Apps json.RawMessage `json:"apps"`
 	}
-	read := func(got answer, into any) {
+	read := func(got handlerstest.Answer, into any) {
 		t.Helper()
-		got.is(t, 200)
-		if err := json.Unmarshal([]byte(got.body), into); err != nil {
-			t.Fatalf("%v: %s", err, got.body)
+		got.Is(t, 200)
+		if err := json.Unmarshal([]byte(got.Body), into); err != nil {
+			t.Fatalf("%v: %s", err, got.Body)
 		}
 	}
 	check := func(what string, all ...told) {
 		t.Helper()
-		want := map[string]string{c.alice.id: laptop, c.alicePhone.id: phone, c.bob.id: "[]"}
+		want := map[string]string{c.Alice.ID: laptop, c.AlicePhone.ID: phone, c.Bob.ID: "[]"}
 		for _, one := range all {
 			if string(one.Apps) != want[one.ID] {
 				t.Errorf("%s: %s of %s, want %s", what, one.Apps, one.ID, want[one.ID])
@@ -176,25 +178,25 @@ func TestAppsByAPI(t *testing.T) {
 		}
 	}
 	var list []told
-	read(c.alice.api("GET", "/me/sessions", ""), &list)
+	read(c.Alice.API("GET", "/me/sessions", ""), &list)
 	if len(list) != 2 {
 		t.Errorf("%d sessions", len(list))
 	}
 	check("list", list...)
 	var current told
-	read(c.alicePhone.api("GET", "/me/sessions/current", ""), &current)
+	read(c.AlicePhone.API("GET", "/me/sessions/current", ""), &current)
 	check("current", current)
-	read(c.alice.api("GET", "/me/sessions/current", ""), &current)
+	read(c.Alice.API("GET", "/me/sessions/current", ""), &current)
 	check("current of the laptop", current)
 	var renamed told
-	read(c.alice.api("PATCH", "/me/sessions/"+c.alicePhone.id, `{"name":"Phone"}`), &renamed)
+	read(c.Alice.API("PATCH", "/me/sessions/"+c.AlicePhone.ID, `{"name":"Phone"}`), &renamed)
 	check("renamed", renamed)
-	read(c.bob.api("GET", "/me/sessions/current", ""), &current)
+	read(c.Bob.API("GET", "/me/sessions/current", ""), &current)
 	check("bob", current)
 	var export struct {
 		Sessions []told `json:"sessions"`
 	}
-	read(c.alice.api("GET", "/me/export", ""), &export)
+	read(c.Alice.API("GET", "/me/export", ""), &export)
 	if len(export.Sessions) != 2 {
 		t.Errorf("%d sessions in the export", len(export.Sessions))
 	}
@@ -204,19 +206,19 @@ func TestAppsByAPI(t *testing.T) {
 // Hosts are checked before they are kept. What gets into the table in another way is text all the same.
 func TestAppsAreText(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	const hostile = `<script>alert(1)</script>"onx=y'&amp;{{.}}`
-	c.exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.alicePhone.id, hostile, c.clock.Now().UnixMilli())
-	for what, got := range map[string]answer{"page": c.alice.page("/sessions"), "list": c.alice.htmx("GET", "/sessions/list"), "its own page": c.alicePhone.page("/sessions")} {
-		got.is(t, 200)
-		got.lacks(t, "<script>alert", hostile)
-		if shown := strings.Count(got.body, "&lt;script&gt;alert(1)&lt;/script&gt;"); shown != 2 {
+	c.Exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.AlicePhone.ID, hostile, c.Clock.Now().UnixMilli())
+	for what, got := range map[string]handlerstest.Answer{"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions")} {
+		got.Is(t, 200)
+		got.Lacks(t, "<script>alert", hostile)
+		if shown := strings.Count(got.Body, "&lt;script&gt;alert(1)&lt;/script&gt;"); shown != 2 {
 			t.Errorf("%s: shown %d times as text, want in the row and in the details", what, shown)
 		}
 	}
 	var list []struct{ Apps []struct{ Host string } }
-	got := c.alice.api("GET", "/me/sessions", "")
-	if err := json.Unmarshal([]byte(got.body), &list); err != nil || len(list) != 2 || len(list[0].Apps) != 1 || list[0].Apps[0].Host != hostile {
-		t.Errorf("%v: %s", err, got.body)
+	got := c.Alice.API("GET", "/me/sessions", "")
+	if err := json.Unmarshal([]byte(got.Body), &list); err != nil || len(list) != 2 || len(list[0].Apps) != 1 || list[0].Apps[0].Host != hostile {
+		t.Errorf("%v: %s", err, got.Body)
 	}
 }

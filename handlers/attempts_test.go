@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns what attempts are counted by, as clients see it.
@@ -18,52 +19,52 @@ import (
 // The routes that ask for the password again count by session: neither the account nor the address.
 func TestThrottleLiveSession(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, throttleBehindProxy)
-	change := func(by *client, ip, current string) answer {
-		return by.formFrom(ip, "/account/password", "current_password", current, "new_password", "another dozen pickled lamps")
+	c := handlerstest.OpenCast(t, throttleBehindProxy)
+	change := func(by *handlerstest.Client, ip, current string) handlerstest.Answer {
+		return formFrom(by, ip, "/account/password", "current_password", current, "new_password", "another dozen pickled lamps")
 	}
-	remove := func(by *client, ip, password string) answer {
-		return by.formFrom(ip, "/account/delete", "password", password, "confirm", "1")
+	remove := func(by *handlerstest.Client, ip, password string) handlerstest.Answer {
+		return formFrom(by, ip, "/account/delete", "password", password, "confirm", "1")
 	}
 	for i := range 10 {
 		if i%2 == 0 {
-			c.wantStatus(change(c.bob, "192.0.2.1", throttleWrong), http.StatusUnprocessableEntity)
+			wantStatus(c.House, change(c.Bob, "192.0.2.1", throttleWrong), http.StatusUnprocessableEntity)
 		} else {
-			c.wantStatus(remove(c.bob, "192.0.2.1", throttleWrong), http.StatusUnprocessableEntity)
+			wantStatus(c.House, remove(c.Bob, "192.0.2.1", throttleWrong), http.StatusUnprocessableEntity)
 		}
 	}
-	before := c.rows(`SELECT * FROM users`)
+	before := c.Rows(`SELECT * FROM users`)
 	for _, ip := range []string{"192.0.2.1", "192.0.2.2"} {
-		c.wantThrottled(change(c.bob, ip, bobPassword), "900", in15Minutes)
-		c.wantThrottled(remove(c.bob, ip, bobPassword), "900", in15Minutes)
-		c.wantStatus(c.throttleSignIn(true, ip, "bob", bobPassword), http.StatusOK)
+		wantThrottled(c.House, change(c.Bob, ip, handlerstest.BobPassword), "900", in15Minutes)
+		wantThrottled(c.House, remove(c.Bob, ip, handlerstest.BobPassword), "900", in15Minutes)
+		wantStatus(c.House, throttleSignIn(c.House, true, ip, "bob", handlerstest.BobPassword), http.StatusOK)
 	}
-	if after := c.rows(`SELECT * FROM users`); !slices.Equal(before, after) {
+	if after := c.Rows(`SELECT * FROM users`); !slices.Equal(before, after) {
 		t.Errorf("users %q", after)
 	}
-	c.wantStatus(c.bob.page("/sessions"), http.StatusOK) // still signed in
-	c.sameRows(t, []string{"confirm_failed 10 " + c.bob.id}, `SELECT kind, count, session_id FROM activity WHERE kind = 'confirm_failed'`)
-	if got := strings.Count(c.log.String(), "password check failed"); got != 1 || !strings.Contains(c.log.String(), "session="+c.bob.id) {
-		t.Errorf("%d lines about failed checks:\n%s", got, c.log)
+	wantStatus(c.House, c.Bob.Page("/sessions"), http.StatusOK) // still signed in
+	c.SameRows(t, []string{"confirm_failed 10 " + c.Bob.ID}, `SELECT kind, count, session_id FROM activity WHERE kind = 'confirm_failed'`)
+	if got := strings.Count(c.Log.String(), "password check failed"); got != 1 || !strings.Contains(c.Log.String(), "session="+c.Bob.ID) {
+		t.Errorf("%d lines about failed checks:\n%s", got, c.Log)
 	}
 
 	// Strangers' failures do not keep alice from changing her password.
 	for range 10 {
-		c.throttleSignIn(true, "198.51.100.1", "alice", throttleWrong)
+		throttleSignIn(c.House, true, "198.51.100.1", "alice", throttleWrong)
 	}
 	for i := range 30 {
-		c.throttleSignIn(true, "192.0.2.1", fmt.Sprintf("nobody%d", i), throttleWrong)
+		throttleSignIn(c.House, true, "192.0.2.1", fmt.Sprintf("nobody%d", i), throttleWrong)
 	}
-	c.wantThrottled(c.throttleSignIn(true, "192.0.2.1", "alice", alicePassword), "900", in15Minutes)
-	c.wantStatus(change(c.alice, "192.0.2.1", alicePassword), http.StatusSeeOther)
+	wantThrottled(c.House, throttleSignIn(c.House, true, "192.0.2.1", "alice", handlerstest.AlicePassword), "900", in15Minutes)
+	wantStatus(c.House, change(c.Alice, "192.0.2.1", handlerstest.AlicePassword), http.StatusSeeOther)
 
-	c.clock.Advance(15 * time.Minute)
+	c.Clock.Advance(15 * time.Minute)
 	for range 12 { // right passwords do not count
-		c.wantStatus(change(c.bob, "192.0.2.1", bobPassword), http.StatusSeeOther)
-		c.wantStatus(c.bob.formFrom("192.0.2.1", "/account/password", "current_password", "another dozen pickled lamps", "new_password",
-			bobPassword), http.StatusSeeOther)
+		wantStatus(c.House, change(c.Bob, "192.0.2.1", handlerstest.BobPassword), http.StatusSeeOther)
+		wantStatus(c.House, formFrom(c.Bob, "192.0.2.1", "/account/password", "current_password", "another dozen pickled lamps", "new_password",
+			handlerstest.BobPassword), http.StatusSeeOther)
 	}
-	c.wantStatus(remove(c.bob, "192.0.2.1", bobPassword), http.StatusSeeOther)
+	wantStatus(c.House, remove(c.Bob, "192.0.2.1", handlerstest.BobPassword), http.StatusSeeOther)
 }
 
 // As somebody from outside sees it, alice's address is like an address that nobody has: the same statuses, bodies and waits.
@@ -71,14 +72,14 @@ func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
 	t.Parallel()
 	seen := map[string][]string{}
 	for _, email := range []string{"ada@example.com", "other@example.com"} {
-		h := openHouse(t, throttleBehindProxy)
-		if _, err := h.store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: email, Password: alicePassword}); err != nil {
+		h := handlerstest.OpenHouse(t, throttleBehindProxy)
+		if _, err := h.Store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: email, Password: handlerstest.AlicePassword}); err != nil {
 			t.Fatal(err)
 		}
 		for i, name := range slices.Concat(slices.Repeat([]string{"alice"}, 10), slices.Repeat([]string{"ada@example.com"}, 12),
 			[]string{"alice"}) {
-			got := h.throttleSignIn(true, fmt.Sprintf("192.0.2.%d", i), name, throttleWrong)
-			seen[email] = append(seen[email], fmt.Sprint(name, got.status, got.header.Get("Retry-After"), got.body))
+			got := throttleSignIn(h, true, fmt.Sprintf("192.0.2.%d", i), name, throttleWrong)
+			seen[email] = append(seen[email], fmt.Sprint(name, got.Status, got.Header.Get("Retry-After"), got.Body))
 		}
 	}
 	if hers, nobodys := seen["ada@example.com"], seen["other@example.com"]; !slices.Equal(hers, nobodys) {
@@ -89,15 +90,15 @@ func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
 // Everybody in an office comes from one address and may sign in at nine sharp.
 func TestThrottleFortySignInsAtOnce(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t, throttleBehindProxy)
+	h := handlerstest.OpenHouse(t, throttleBehindProxy)
 	for i := range 40 {
-		h.addUser(fmt.Sprintf("user%d", i), alicePassword)
+		h.AddUser(fmt.Sprintf("user%d", i), handlerstest.AlicePassword)
 	}
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {
-			if got := h.throttleSignIn(true, "192.0.2.1", fmt.Sprintf("user%d", i), alicePassword); got.status != http.StatusOK {
-				t.Errorf("%d: %s", got.status, got.body)
+			if got := throttleSignIn(h, true, "192.0.2.1", fmt.Sprintf("user%d", i), handlerstest.AlicePassword); got.Status != http.StatusOK {
+				t.Errorf("%d: %s", got.Status, got.Body)
 			}
 		})
 	}

@@ -14,6 +14,7 @@ import (
 
 	"porchlight/db"
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // serveOnce hands a request straight to the app, without a network.
@@ -35,15 +36,15 @@ func serveOnce(b *testing.B, app *fiber.App, method, path, token string) func() 
 
 func BenchmarkRequests(b *testing.B) {
 	var app *fiber.App
-	house := openHouse(b, func(o *handlers.Options) { app = handlers.New(*o) })
-	house.addUser("alice", alicePassword)
-	current := house.signIn("alice", alicePassword, firefoxOnLinux)
+	house := handlerstest.OpenHouse(b, func(o *handlers.Options) { app = handlers.New(*o) })
+	house.AddUser("alice", handlerstest.AlicePassword)
+	current := house.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	for range 9 {
-		house.signIn("alice", alicePassword, safariOnIPhone)
+		house.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 	}
 	for _, path := range []string{"/", "/sessions", "/me/sessions", "/me/sessions/current"} {
 		b.Run(fmt.Sprintf("GET %s", path), func(b *testing.B) {
-			once := serveOnce(b, app, "GET", path, current.token())
+			once := serveOnce(b, app, "GET", path, current.Token())
 			b.ReportAllocs()
 			for b.Loop() {
 				once()
@@ -56,13 +57,13 @@ func BenchmarkRequests(b *testing.B) {
 // and of strangers with one that was made up.
 func BenchmarkForward(b *testing.B) {
 	var app *fiber.App
-	house := openHouse(b, func(o *handlers.Options) {
-		guardsExample(o)
+	house := handlerstest.OpenHouse(b, func(o *handlers.Options) {
+		handlerstest.GuardsExample(o)
 		o.TrustedProxies = append(o.TrustedProxies, netip.MustParsePrefix("0.0.0.0/32")) // the peer of a context without a connection
 		app = handlers.New(*o)
 	})
-	user := house.addUser("alice", alicePassword)
-	token, _, err := house.store.SignIn(context.Background(), user,
+	user := house.AddUser("alice", handlerstest.AlicePassword)
+	token, _, err := house.Store.SignIn(context.Background(), user,
 		db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
 	if err != nil {
 		b.Fatal(err)
@@ -79,7 +80,7 @@ func BenchmarkForward(b *testing.B) {
 				header := &ctx.Request.Header
 				header.SetMethod("GET")
 				ctx.Request.SetRequestURI("/auth/forward")
-				for name, value := range map[string]string{"Host": "127.0.0.1:3000", "Accept": browserAccept, "Sec-Fetch-Mode": "navigate",
+				for name, value := range map[string]string{"Host": "127.0.0.1:3000", "Accept": handlerstest.BrowserAccept, "Sec-Fetch-Mode": "navigate",
 					"X-Forwarded-For":    "192.0.2.7",
 					"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "notes.example.com",
 					"X-Forwarded-Uri": "/books/7?page=2"} {
@@ -104,7 +105,7 @@ func BenchmarkSignIn(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := store.CreateUser(context.Background(), db.NewUser{Username: "alice", Password: alicePassword}); err != nil {
+	if _, err := store.CreateUser(context.Background(), db.NewUser{Username: "alice", Password: handlerstest.AlicePassword}); err != nil {
 		b.Fatal(err)
 	}
 	app := handlers.New(handlers.Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
@@ -115,7 +116,7 @@ func BenchmarkSignIn(b *testing.B) {
 		ctx.Request.SetRequestURI("/login")
 		ctx.Request.Header.SetHost("localhost")
 		ctx.Request.Header.SetContentType("application/json")
-		ctx.Request.SetBodyString(`{"username":"alice","password":"` + alicePassword + `"}`)
+		ctx.Request.SetBodyString(`{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`)
 		serve(&ctx)
 		if status := ctx.Response.StatusCode(); status != 200 {
 			b.Fatal(status)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns what a cookie domain changes: the session cookie, where one may go after signing in, and the policy of the page
@@ -38,63 +39,63 @@ func (s setting) apply(o *handlers.Options) {
 func (s setting) String() string { return s.url + " with " + s.domain }
 
 // signInTo signs in from a new browser, and gives the answer and the token.
-func (h *house) signInTo(next string, values ...string) (got answer, token string) {
-	h.t.Helper()
-	got = h.newClient(firefoxOnLinux).form("/login",
-		append([]string{"username", "alice", "password", alicePassword, "next", next}, values...)...)
-	if got.status != 303 {
-		h.t.Fatalf("sign in: %d %s", got.status, got.body)
+func signInTo(h *handlerstest.House, next string, values ...string) (got handlerstest.Answer, token string) {
+	h.T.Helper()
+	got = h.NewClient(handlerstest.FirefoxOnLinux).Form("/login",
+		append([]string{"username", "alice", "password", handlerstest.AlicePassword, "next", next}, values...)...)
+	if got.Status != 303 {
+		h.T.Fatalf("sign in: %d %s", got.Status, got.Body)
 	}
-	return got, handed(h.t, got).Value
+	return got, handed(h.T, got).Value
 }
 
 func TestCookieOfEverySetting(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
-			h := openHouse(t, s.apply)
-			h.addUser("alice", alicePassword)
+			h := handlerstest.OpenHouse(t, s.apply)
+			h.AddUser("alice", handlerstest.AlicePassword)
 			new := regexp.MustCompile(`^` + s.name + `=[A-Z2-7]{26}; max-age=2592000; ` + s.attributes + `$`)
 			shared := regexp.MustCompile(`^` + s.name + `=[A-Z2-7]{26}; ` + s.attributes + `$`)
 			gone := regexp.MustCompile(`^` + s.name + `=; max-age=0; ` + s.attributes + `$`)
-			is := func(what string, got answer, want *regexp.Regexp) {
+			is := func(what string, got handlerstest.Answer, want *regexp.Regexp) {
 				t.Helper()
-				cookies := got.header.Values("Set-Cookie")
+				cookies := got.Header.Values("Set-Cookie")
 				if want == gone && s.domain != "" && len(cookies) == 2 && cookies[1] == "porchlight=; max-age=0; path=/; HttpOnly; SameSite=Lax" &&
 					s.name == "porchlight" {
 					cookies = cookies[:1] // with plain http, one from before the domain has the same name
 				}
 				if len(cookies) != 1 || !want.MatchString(cookies[0]) {
-					t.Errorf("%s: %d, Set-Cookie %q, want %s", what, got.status, cookies, want)
+					t.Errorf("%s: %d, Set-Cookie %q, want %s", what, got.Status, cookies, want)
 				}
 			}
-			got, token := h.signInTo("/account")
+			got, token := signInTo(h, "/account")
 			is("sign in", got, new)
-			got, _ = h.signInTo("", "shared", "1")
+			got, _ = signInTo(h, "", "shared", "1")
 			is("sign in on a shared computer", got, shared)
-			browser := h.newClient(firefoxOnLinux)
+			browser := h.NewClient(handlerstest.FirefoxOnLinux)
 			cookie := s.name + "=" + token
-			browser.do("GET", "/me/sessions/current", "", "Cookie", cookie).is(t, 200)
+			browser.Do("GET", "/me/sessions/current", "", "Cookie", cookie).Is(t, 200)
 			for _, other := range settings {
 				if other.name != s.name {
-					browser.do("GET", "/me/sessions/current", "", "Cookie", other.name+"="+token).is(t, 401)
+					browser.Do("GET", "/me/sessions/current", "", "Cookie", other.name+"="+token).Is(t, 401)
 				}
 			}
-			got = browser.do("POST", "/account/password",
-				encode([]string{"current_password", alicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type",
+			got = browser.Do("POST", "/account/password",
+				handlerstest.Encode([]string{"current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type",
 				"application/x-www-form-urlencoded")
-			got.is(t, 303)
+			got.Is(t, 303)
 			is("password changed", got, new)
 			cookie = s.name + "=" + handed(t, got).Value
-			got = browser.do("POST", "/logout", "", "Cookie", cookie)
-			got.is(t, 200)
+			got = browser.Do("POST", "/logout", "", "Cookie", cookie)
+			got.Is(t, 200)
 			is("sign out", got, gone)
-			is("sign out without a session", browser.form("/logout"), gone)
-			is("told of the end", browser.page("/login", "Cookie", cookie), gone)
-			got = browser.do("POST", "/login", `{"username":"alice","password":"basalt umbrella crayon fjord"}`, "Content-Type", "application/json")
+			is("sign out without a session", browser.Form("/logout"), gone)
+			is("told of the end", browser.Page("/login", "Cookie", cookie), gone)
+			got = browser.Do("POST", "/login", `{"username":"alice","password":"basalt umbrella crayon fjord"}`, "Content-Type", "application/json")
 			is("sign in by script", got, new)
 			cookie = s.name + "=" + handed(t, got).Value
-			is("end by script", browser.do("DELETE", "/me/sessions/current", "", "Cookie", cookie), gone)
+			is("end by script", browser.Do("DELETE", "/me/sessions/current", "", "Cookie", cookie), gone)
 		})
 	}
 }
@@ -131,33 +132,33 @@ var badAddresses = []string{
 
 // checkNext asks in each of the three ways in which next is taken: with the form, in the address while signed in, and in the
 // hidden field, for which the answer is the value that is handed on.
-func (c *cast) checkNext(t *testing.T, next, want string) {
+func checkNext(c *handlerstest.Cast, t *testing.T, next, want string) {
 	t.Helper()
 	home := want
 	if home == "" {
 		home = "/sessions"
 	}
 	// On the wire: an HTTP library looks at a Location, and finds fault with some that browsers follow.
-	send := func(values ...string) answer {
-		body := encode(append(values, "next", next))
-		return c.raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	send := func(values ...string) handlerstest.Answer {
+		body := handlerstest.Encode(append(values, "next", next))
+		return c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	}
-	look := func(cookie string) answer {
-		return c.raw("GET /login?next=" + url.QueryEscape(next) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nCookie: " + cookie + "\r\n\r\n")
+	look := func(cookie string) handlerstest.Answer {
+		return c.Raw("GET /login?next=" + url.QueryEscape(next) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nCookie: " + cookie + "\r\n\r\n")
 	}
-	got := send("username", "bob", "password", bobPassword)
-	if got.status != 303 || got.header.Get("Location") != home {
-		t.Errorf("signing in with %.200q: %d %q, want %q", next, got.status, got.header.Get("Location"), home)
+	got := send("username", "bob", "password", handlerstest.BobPassword)
+	if got.Status != 303 || got.Header.Get("Location") != home {
+		t.Errorf("signing in with %.200q: %d %q, want %q", next, got.Status, got.Header.Get("Location"), home)
 	}
-	got = look(withCookie(c.alice.token()))
-	if got.status != 303 || got.header.Get("Location") != home {
-		t.Errorf("signed in with %.200q: %d %q, want %q", next, got.status, got.header.Get("Location"), home)
+	got = look(withCookie(c.Alice.Token()))
+	if got.Status != 303 || got.Header.Get("Location") != home {
+		t.Errorf("signed in with %.200q: %d %q, want %q", next, got.Status, got.Header.Get("Location"), home)
 	}
-	for what, got := range map[string]answer{
+	for what, got := range map[string]handlerstest.Answer{
 		"the page":               look("a=b"),
 		"the page after a wrong": send("username", "", "password", ""),
 	} {
-		field := regexp.MustCompile(`<input type="hidden" name="next" value="([^"]*)">`).FindStringSubmatch(got.body)
+		field := regexp.MustCompile(`<input type="hidden" name="next" value="([^"]*)">`).FindStringSubmatch(got.Body)
 		value := ""
 		if field != nil {
 			value = html.UnescapeString(field[1])
@@ -167,46 +168,46 @@ func (c *cast) checkNext(t *testing.T, next, want string) {
 		}
 		if _, rest, absolute := strings.Cut(want, "://"); absolute && !strings.HasPrefix(want, "/") {
 			authority, _, _ := strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(rest), "/")
-			got.has(t, "From here you go on to <strong>"+authority+"</strong>.")
+			got.Has(t, "From here you go on to <strong>"+authority+"</strong>.")
 		} else {
-			got.lacks(t, "From here you go on")
+			got.Lacks(t, "From here you go on")
 		}
 	}
 }
 
 func TestNextLeadsBackToTheApp(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, settings[1].apply)
+	c := handlerstest.OpenCast(t, settings[1].apply)
 	for _, next := range goodAddresses {
-		c.checkNext(t, next, next)
-		c.clock.Advance(15 * time.Minute)
+		checkNext(c, t, next, next)
+		c.Clock.Advance(15 * time.Minute)
 	}
 	for _, path := range []string{"/account", "/sessions?all=1", "/a?u=http://evil.test/"} {
-		c.checkNext(t, path, path)
+		checkNext(c, t, path, path)
 	}
 }
 
 func TestNextLeadsNowhereElse(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, settings[1].apply)
+	c := handlerstest.OpenCast(t, settings[1].apply)
 	for _, next := range badAddresses {
-		c.checkNext(t, next, "")
-		c.clock.Advance(15 * time.Minute)
+		checkNext(c, t, next, "")
+		c.Clock.Advance(15 * time.Minute)
 	}
 }
 
 // Without a cookie domain an address leads to the very origin of --url, or nowhere.
 func TestNextWithoutCookieDomain(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	host, port, _ := strings.Cut(c.at, ":")
-	for _, next := range []string{c.url, c.url + "/", c.url + "/account?x=%2f#y", c.url + "//evil.test"} {
-		c.checkNext(t, next, next)
+	c := handlerstest.OpenCast(t)
+	host, port, _ := strings.Cut(c.At, ":")
+	for _, next := range []string{c.URL, c.URL + "/", c.URL + "/account?x=%2f#y", c.URL + "//evil.test"} {
+		checkNext(c, t, next, next)
 	}
-	for _, next := range []string{"https://" + c.at + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/", "http://" + host + ".:" + port + "/", "http://x." + c.at + "/", "http://localhost:" + port + "/", "http://user@" + c.at + "/", "http://" + c.at + "@evil.test/", "http://" + c.at + ".evil.test/",
-		"http://notes.example.com/", "http://example.com/", "//" + c.at + "/"} {
-		c.checkNext(t, next, "")
-		c.clock.Advance(15 * time.Minute)
+	for _, next := range []string{"https://" + c.At + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/", "http://" + host + ".:" + port + "/", "http://x." + c.At + "/", "http://localhost:" + port + "/", "http://user@" + c.At + "/", "http://" + c.At + "@evil.test/", "http://" + c.At + ".evil.test/",
+		"http://notes.example.com/", "http://example.com/", "//" + c.At + "/"} {
+		checkNext(c, t, next, "")
+		c.Clock.Advance(15 * time.Minute)
 	}
 }
 
@@ -215,8 +216,8 @@ func TestNextWithHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings[2:] {
 		t.Run(s.String(), func(t *testing.T) {
-			h := openHouse(t, s.apply)
-			h.addUser("alice", alicePassword)
+			h := handlerstest.OpenHouse(t, s.apply)
+			h.AddUser("alice", handlerstest.AlicePassword)
 			for next, want := range map[string]string{
 				"https://auth.example.com/account": "https://auth.example.com/account", "http://auth.example.com/account": "/sessions", "http://notes.example.com/": "/sessions",
 				"https://notes.example.com/a?b=%2f":            map[string]string{"": "/sessions", "example.com": "https://notes.example.com/a?b=%2f"}[s.domain],
@@ -227,8 +228,8 @@ func TestNextWithHTTPS(t *testing.T) {
 				"https://user@notes.example.com/":              "/sessions",
 				"https://evil.test/?https://auth.example.com/": "/sessions",
 			} {
-				if got, _ := h.signInTo(next); got.header.Get("Location") != want {
-					t.Errorf("%s leads to %q, want %q", next, got.header.Get("Location"), want)
+				if got, _ := signInTo(h, next); got.Header.Get("Location") != want {
+					t.Errorf("%s leads to %q, want %q", next, got.Header.Get("Location"), want)
 				}
 			}
 		})
@@ -238,41 +239,41 @@ func TestNextWithHTTPS(t *testing.T) {
 // Set-up, sign-up and invitation lead to the devices: nothing of next is taken there.
 func TestNextIsOfTheSignInPageAlone(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
+	h := handlerstest.OpenHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
 	next := []string{"next", "http://notes.example.com/"}
-	h.newClient(firefoxOnLinux).form("/setup?next=http://notes.example.com/", append([]string{"token", "the-token-of-this-start", "username", "alice", "password", alicePassword}, next...)...).is(t, 303, "/sessions")
-	h.newClient(firefoxOnLinux).form("/signup?next=http://notes.example.com/", append([]string{"username", "bob", "password", bobPassword}, next...)...).is(t, 303, "/sessions")
-	alice := h.signIn("alice", alicePassword, firefoxOnLinux)
-	alice.form("/logout", next...).is(t, 303, "/login")
-	h.newClient(firefoxOnLinux).form("/login?next=http://notes.example.com/", "username", "alice", "password", alicePassword).is(t, 303, "/sessions")
-	h.newClient("curl/8.5.0").api("POST", "/login", `{"username":"alice","password":"`+alicePassword+`","next":"http://notes.example.com/"}`).is(t, 200, "")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/setup?next=http://notes.example.com/", append([]string{"token", "the-token-of-this-start", "username", "alice", "password", handlerstest.AlicePassword}, next...)...).Is(t, 303, "/sessions")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/signup?next=http://notes.example.com/", append([]string{"username", "bob", "password", handlerstest.BobPassword}, next...)...).Is(t, 303, "/sessions")
+	alice := h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	alice.Form("/logout", next...).Is(t, 303, "/login")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/login?next=http://notes.example.com/", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
+	h.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`","next":"http://notes.example.com/"}`).Is(t, 200, "")
 }
 
 // What one wanted before being asked to sign in at Porchlight itself is a path still.
 func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.newClient(firefoxOnLinux).page("/account?x=1").is(t, 303, "/login?next=%2Faccount%3Fx%3D1")
-	got := c.newClient(firefoxOnLinux).do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", "http://notes.example.com/secret")
-	if to := got.header.Get("HX-Redirect"); to != "/login?next=%2Fsecret" {
+	c := handlerstest.OpenCast(t, behindProxy)
+	c.NewClient(handlerstest.FirefoxOnLinux).Page("/account?x=1").Is(t, 303, "/login?next=%2Faccount%3Fx%3D1")
+	got := c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", "http://notes.example.com/secret")
+	if to := got.Header.Get("HX-Redirect"); to != "/login?next=%2Fsecret" {
 		t.Errorf("HX-Redirect %q", to)
 	}
 }
 
 // formAction is what the policy of an answer lets forms lead to; the rest of the policy must be the usual one.
-func formAction(t *testing.T, got answer) string {
+func formAction(t *testing.T, got handlerstest.Answer) string {
 	t.Helper()
-	policy := got.header.Values("Content-Security-Policy")
+	policy := got.Header.Values("Content-Security-Policy")
 	if len(policy) != 1 {
-		t.Fatalf("%d: policies %q", got.status, policy)
+		t.Fatalf("%d: policies %q", got.Status, policy)
 	}
 	action := ""
 	rest := regexp.MustCompile(`form-action ([^;]*);`).ReplaceAllStringFunc(policy[0], func(found string) string {
 		action = strings.TrimSuffix(strings.TrimPrefix(found, "form-action "), ";")
 		return "form-action 'self';"
 	})
-	usual := answer{got.status, got.header.Clone(), got.body}
-	usual.header.Set("Content-Security-Policy", rest)
+	usual := handlerstest.Answer{Status: got.Status, Header: got.Header.Clone(), Body: got.Body}
+	usual.Header.Set("Content-Security-Policy", rest)
 	checkSecurityHeaders(t, usual)
 	return action
 }
@@ -282,42 +283,42 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
-			h := openHouse(t, s.apply, func(o *handlers.Options) { o.Signup = true; o.TrustedProxies = localProxies })
-			h.addUser("alice", alicePassword)
-			stranger := h.newClient(firefoxOnLinux)
-			_, token := h.signInTo("/")
+			h := handlerstest.OpenHouse(t, s.apply, func(o *handlers.Options) { o.Signup = true; o.TrustedProxies = localProxies })
+			h.AddUser("alice", handlerstest.AlicePassword)
+			stranger := h.NewClient(handlerstest.FirefoxOnLinux)
+			_, token := signInTo(h, "/")
 			cookie := []string{"Cookie", s.name + "=" + token}
 			want := "'self'"
 			if s.domain != "" {
 				scheme, _, _ := strings.Cut(s.url, ":")
 				want += " " + scheme + "://example.com:* " + scheme + "://*.example.com:*"
 			}
-			for what, got := range map[string]answer{
-				"the page":              stranger.page("/login"),
-				"with next":             stranger.page("/login?next=" + s.url + "/x"),
-				"of who was signed out": stranger.page("/login", "Cookie", s.name+"=garbage"),
-				"after a wrong":         stranger.form("/login", "username", "", "password", ""),
+			for what, got := range map[string]handlerstest.Answer{
+				"the page":              stranger.Page("/login"),
+				"with next":             stranger.Page("/login?next=" + s.url + "/x"),
+				"of who was signed out": stranger.Page("/login", "Cookie", s.name+"=garbage"),
+				"after a wrong":         stranger.Form("/login", "username", "", "password", ""),
 			} {
 				if action := formAction(t, got); action != want {
 					t.Errorf("%s: form-action %s, want %s", what, action, want)
 				}
-				got.has(t, `action="/login"`)
+				got.Has(t, `action="/login"`)
 			}
-			for what, got := range map[string]answer{
-				"devices":      stranger.page("/sessions", cookie...),
-				"account":      stranger.page("/account", cookie...),
-				"proxy":        stranger.page("/admin/proxy", cookie...),
-				"sign-out":     stranger.page("/logout"),
-				"sign-up":      stranger.page("/signup"),
-				"invitation":   stranger.page("/invite?token=x"),
-				"nowhere":      stranger.page("/nowhere", cookie...),
-				"JSON":         stranger.do("GET", "/me/sessions", "", cookie...),
-				"signed in":    stranger.page("/login", cookie...),
-				"cross-origin": stranger.do("POST", "/login", "", "Sec-Fetch-Site", "cross-site"),
-				"denied":       stranger.do("GET", "/auth/forward", ""),
+			for what, got := range map[string]handlerstest.Answer{
+				"devices":      stranger.Page("/sessions", cookie...),
+				"account":      stranger.Page("/account", cookie...),
+				"proxy":        stranger.Page("/admin/proxy", cookie...),
+				"sign-out":     stranger.Page("/logout"),
+				"sign-up":      stranger.Page("/signup"),
+				"invitation":   stranger.Page("/invite?token=x"),
+				"nowhere":      stranger.Page("/nowhere", cookie...),
+				"JSON":         stranger.Do("GET", "/me/sessions", "", cookie...),
+				"signed in":    stranger.Page("/login", cookie...),
+				"cross-origin": stranger.Do("POST", "/login", "", "Sec-Fetch-Site", "cross-site"),
+				"denied":       stranger.Do("GET", "/auth/forward", ""),
 			} {
 				if action := formAction(t, got); action != "'self'" {
-					t.Errorf("%s: %d, form-action %s", what, got.status, action)
+					t.Errorf("%s: %d, form-action %s", what, got.Status, action)
 				}
 			}
 		})
@@ -328,47 +329,47 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 // It is handed over once more, for the rest of its time.
 func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	token := c.alice.token()
-	c.clock.Advance(24*time.Hour - 2*time.Minute)
-	check := c.unchanged()
-	got := c.alice.page("/login?next=" + url.QueryEscape("http://notes.example.com/x?y=1"))
-	got.is(t, 303, "http://notes.example.com/x?y=1")
-	if set := got.header.Get("Set-Cookie"); set != "porchlight="+token+"; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
+	c := handlerstest.OpenCast(t, behindProxy)
+	token := c.Alice.Token()
+	c.Clock.Advance(24*time.Hour - 2*time.Minute)
+	check := c.Unchanged()
+	got := c.Alice.Page("/login?next=" + url.QueryEscape("http://notes.example.com/x?y=1"))
+	got.Is(t, 303, "http://notes.example.com/x?y=1")
+	if set := got.Header.Get("Set-Cookie"); set != "porchlight="+token+"; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
 		t.Errorf("Set-Cookie %q", set)
 	}
-	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", token))
+	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", token))
 	if handed(t, got).Value != token {
-		t.Errorf("not the token that is alive: %q", got.header.Get("Set-Cookie"))
+		t.Errorf("not the token that is alive: %q", got.Header.Get("Set-Cookie"))
 	}
 	// Of several that could be tokens, an app may have planted one: it must not become the one for all apps.
-	got = c.newClient(firefoxOnLinux).page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.alicePhone.token(), token))
-	got.is(t, 303, "http://notes.example.com/")
+	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.AlicePhone.Token(), token))
+	got.Is(t, 303, "http://notes.example.com/")
 	if touched(got) {
-		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 	}
 	for _, next := range []string{"", "/account", "/sessions", "http://evil.test/", "//notes.example.com/", "/x?http://notes.example.com/"} {
-		got := c.alice.page("/login?next=" + url.QueryEscape(next))
-		got.is(t, 303)
+		got := c.Alice.Page("/login?next=" + url.QueryEscape(next))
+		got.Is(t, 303)
 		if touched(got) {
-			t.Errorf("%q: Set-Cookie %q", next, got.header.Get("Set-Cookie"))
+			t.Errorf("%q: Set-Cookie %q", next, got.Header.Get("Set-Cookie"))
 		}
 	}
 	check(t)
 	// With https, one from before the domain has another name: there is nothing to mend.
-	https := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"} })
-	https.addUser("alice", alicePassword)
-	_, signedIn := https.signInTo("")
-	got = https.newClient(firefoxOnLinux).page("/login?next=https://notes.example.com/", "Cookie", "__Secure-porchlight="+signedIn)
-	got.is(t, 303, "https://notes.example.com/")
+	https := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"} })
+	https.AddUser("alice", handlerstest.AlicePassword)
+	_, signedIn := signInTo(https, "")
+	got = https.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=https://notes.example.com/", "Cookie", "__Secure-porchlight="+signedIn)
+	got.Is(t, 303, "https://notes.example.com/")
 	if touched(got) {
-		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 	}
 	// On a shared computer it ends with the browser, the second time too.
-	shared := c.newClient(firefoxOnLinux)
-	shared.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
-	got = shared.page("/login?next=http://notes.example.com/")
-	if set := got.header.Get("Set-Cookie"); set != "porchlight="+shared.token()+"; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
+	shared := c.NewClient(handlerstest.FirefoxOnLinux)
+	shared.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "shared", "1").Is(t, 303)
+	got = shared.Page("/login?next=http://notes.example.com/")
+	if set := got.Header.Get("Set-Cookie"); set != "porchlight="+shared.Token()+"; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
 		t.Errorf("Set-Cookie %q", set)
 	}
 }
@@ -376,57 +377,57 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 // From the app to the sign-in page and back, and then the app lets in: the whole way.
 func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, uri := range []string{"/", "/a%2fb/..//c?x=1&y=%26", "/caf\u00e9", "/?q=%zz+"} {
-		browser := c.newClient(chromeOnMac)
+		browser := c.NewClient(handlerstest.ChromeOnMac)
 		question := toNotes.at(uri)
 		got := forward.ask(browser, question, navigating...)
-		at, found := strings.CutPrefix(got.header.Get("Location"), publicURL)
-		if got.status != 302 || !found {
-			t.Fatalf("%s: %d %q", uri, got.status, got.header.Get("Location"))
+		at, found := strings.CutPrefix(got.Header.Get("Location"), publicURL)
+		if got.Status != 302 || !found {
+			t.Fatalf("%s: %d %q", uri, got.Status, got.Header.Get("Location"))
 		}
-		page := browser.page(at)
-		page.is(t, 200)
-		next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.body)[1])
-		browser.form("/login", "username", "bob", "password", bobPassword, "next", next).is(t, 303, question.address())
-		forward.ask(browser, question, navigating...).passes(t, "bob")
+		page := browser.Page(at)
+		page.Is(t, 200)
+		next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.Body)[1])
+		browser.Form("/login", "username", "bob", "password", handlerstest.BobPassword, "next", next).Is(t, 303, question.address())
+		passes(t, forward.ask(browser, question, navigating...), "bob")
 	}
 }
 
 // Some letters become ASCII ones when they are lower-cased, in Go and not in a browser: to it they name another domain.
 func TestNextInOtherLetters(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, func(o *handlers.Options) {
+	c := handlerstest.OpenCast(t, func(o *handlers.Options) {
 		o.URL, o.CookieDomain = &url.URL{Scheme: "http", Host: "auth.smith.family"}, "smith.family"
 	})
 	for _, next := range []string{"http://sm\u0130th.family/", "http://notes.sm\u0130th.family/x"} {
-		c.checkNext(t, next, "")
+		checkNext(c, t, next, "")
 	}
 }
 
 // Browsers leave a backslash in a query as it is.
 func TestNextWithABackslashInItsQuery(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	question := toNotes.at(`/search?q=a\b`)
-	got := forward.ask(c.newClient(firefoxOnLinux), question, navigating...)
-	at, err := url.Parse(got.header.Get("Location"))
+	got := forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), question, navigating...)
+	at, err := url.Parse(got.Header.Get("Location"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.alice.page(at.RequestURI()).is(t, 303, question.address())
+	c.Alice.Page(at.RequestURI()).Is(t, 303, question.address())
 }
 
 // A cookie from before there was a cookie domain is cleared, too, or the sign-in page would tell of an end again and again.
 func TestCookieFromBeforeTheDomain(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	browser := c.newClient(firefoxOnLinux)
-	at, err := url.Parse(c.url)
+	c := handlerstest.OpenCast(t, behindProxy)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	at, err := url.Parse(c.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser.http.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Path: "/"}})
-	browser.page("/login").has(t, "You&#39;ve been signed out on this device.")
-	browser.page("/login").lacks(t, "You&#39;ve been signed out on this device.")
+	browser.HTTP.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Path: "/"}})
+	browser.Page("/login").Has(t, "You&#39;ve been signed out on this device.")
+	browser.Page("/login").Lacks(t, "You&#39;ve been signed out on this device.")
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
 type exported struct {
@@ -33,11 +34,11 @@ type exported struct {
 }
 
 // readExport wants one JSON object with exactly the keys of the contract.
-func readExport(t *testing.T, got answer) (e exported) {
+func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	t.Helper()
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(got.body), &keys); err != nil {
-		t.Fatalf("%v: %.300s", err, got.body)
+	if err := json.Unmarshal([]byte(got.Body), &keys); err != nil {
+		t.Fatalf("%v: %.300s", err, got.Body)
 	}
 	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, []string{"account", "activity", "devices", "sessions"}) {
 		t.Errorf("keys %q", names)
@@ -47,7 +48,7 @@ func readExport(t *testing.T, got answer) (e exported) {
 			t.Errorf("%s is null", name)
 		}
 	}
-	if err := json.Unmarshal([]byte(got.body), &e); err != nil {
+	if err := json.Unmarshal([]byte(got.Body), &e); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -55,14 +56,14 @@ func readExport(t *testing.T, got answer) (e exported) {
 
 func TestExport(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	got := c.wantStatus(c.alice.api("GET", "/me/export", ""), http.StatusOK)
-	if kind := got.header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
+	c := handlerstest.OpenCast(t)
+	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
+	if kind := got.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
 		t.Errorf("Content-Type %q", kind)
 	}
-	if !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") || got.header.Get("Cache-Control") != "no-store" ||
-		got.header.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("headers %v", got.header)
+	if !strings.HasPrefix(got.Header.Get("Content-Disposition"), "attachment") || got.Header.Get("Cache-Control") != "no-store" ||
+		got.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", got.Header)
 	}
 	e := readExport(t, got)
 	if e.Account["username"] != "alice" || e.Account["isAdmin"] != true || e.Account["email"] != "" ||
@@ -72,17 +73,17 @@ func TestExport(t *testing.T) {
 	ids := []string{}
 	for _, session := range e.Sessions {
 		ids = append(ids, session["id"].(string))
-		if session["isCurrent"] != (session["id"] == c.alice.id) || session["ip"] != "127.0.0.1" {
+		if session["isCurrent"] != (session["id"] == c.Alice.ID) || session["ip"] != "127.0.0.1" {
 			t.Errorf("session %v", session)
 		}
 	}
 	slices.Sort(ids)
-	want := []string{c.alice.id, c.alicePhone.id}
+	want := []string{c.Alice.ID, c.AlicePhone.ID}
 	slices.Sort(want)
 	if !slices.Equal(ids, want) {
 		t.Errorf("sessions %q, want %q", ids, want)
 	}
-	if kept := c.only(`SELECT user_agent FROM sessions WHERE id = ?`, c.alice.id); !strings.Contains(got.body, kept) {
+	if kept := c.Only(`SELECT user_agent FROM sessions WHERE id = ?`, c.Alice.ID); !strings.Contains(got.Body, kept) {
 		t.Error("the User-Agent, which is kept, is not in the export")
 	}
 	kinds := []string{}
@@ -92,20 +93,20 @@ func TestExport(t *testing.T) {
 	if !slices.Equal(kinds, []string{"exported", "signed_in", "signed_in"}) {
 		t.Errorf("activity %q", kinds)
 	}
-	c.wantRows([]string{"alice Firefox on Linux " + c.alice.id + " 127.0.0.1"},
+	wantRows(c.House, []string{"alice Firefox on Linux " + c.Alice.ID + " 127.0.0.1"},
 		`SELECT username, done_by, session_id, ip FROM activity a JOIN users u ON u.id = a.user_id WHERE kind = 'exported'`)
 
 	// A person who follows the link gets the same file.
-	readExport(t, c.wantStatus(c.alicePhone.page("/me/export"), http.StatusOK))
-	c.wantRows([]string{"2"}, `SELECT COUNT(*) FROM activity WHERE kind = 'exported'`)
+	readExport(t, wantStatus(c.House, c.AlicePhone.Page("/me/export"), http.StatusOK))
+	wantRows(c.House, []string{"2"}, `SELECT COUNT(*) FROM activity WHERE kind = 'exported'`)
 }
 
 func TestExportLongActivity(t *testing.T) {
 	t.Parallel()
 	for _, extra := range []int{496, 497, 498, 997, 1234} { // with three of its own: around one batch, and two
 		t.Run(fmt.Sprint(extra), func(t *testing.T) {
-			c := openCast(t)
-			pool, err := sql.Open("sqlite3", "file:"+c.path+"?_fk=1&_busy_timeout=1000")
+			c := handlerstest.OpenCast(t)
+			pool, err := sql.Open("sqlite3", "file:"+c.Path+"?_fk=1&_busy_timeout=1000")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,17 +122,17 @@ func TestExportLongActivity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := c.wantStatus(c.alice.api("GET", "/me/export", ""), http.StatusOK)
+			got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
 			e := readExport(t, got)
 			ids := []string{}
 			for _, a := range e.Activity {
 				ids = append(ids, fmt.Sprintf("%d %s %d", a.ID, a.Kind, a.Count))
 			}
-			want := c.rows(`SELECT a.id, kind, count FROM activity a JOIN users u ON u.id = a.user_id WHERE username = 'alice' ORDER BY a.id DESC`)
+			want := c.Rows(`SELECT a.id, kind, count FROM activity a JOIN users u ON u.id = a.user_id WHERE username = 'alice' ORDER BY a.id DESC`)
 			if len(want) != extra+3 || !slices.Equal(ids, want) {
 				t.Errorf("%d rows of activity, want %d", len(ids), len(want))
 			}
-			if strings.Contains(got.body, "bob") || strings.Contains(got.body, "192.0.2.2") {
+			if strings.Contains(got.Body, "bob") || strings.Contains(got.Body, "192.0.2.2") {
 				t.Error("the export holds somebody else's activity")
 			}
 		})
@@ -140,23 +141,23 @@ func TestExportLongActivity(t *testing.T) {
 
 func TestExportHoldsNoSecret(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	ctx := context.Background()
 	secrets := map[string]string{}
 	for name, token := range map[string]string{
-		"alice's cookie": c.alice.token(), "the phone's cookie": c.alicePhone.token(), "bob's cookie": c.bob.token(),
-		"alice's invitation": c.invite(db.NewUser{Username: "alice"}), "another invitation": c.invite(db.NewUser{Username: "carol"}),
+		"alice's cookie": c.Alice.Token(), "the phone's cookie": c.AlicePhone.Token(), "bob's cookie": c.Bob.Token(),
+		"alice's invitation": invite(c.House, db.NewUser{Username: "alice"}), "another invitation": invite(c.House, db.NewUser{Username: "carol"}),
 	} {
 		secrets[name] = token
 	}
-	c.wantStatus(c.newClient(chromeOnMac).form("/login", "username", "alice", "password", throttleWrong), http.StatusUnprocessableEntity)
-	if err := c.store.Flush(ctx); err != nil {
+	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", "alice", "password", throttleWrong), http.StatusUnprocessableEntity)
+	if err := c.Store.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for _, query := range []string{`SELECT 'session ' || id, hex(token_hash) FROM sessions`,
 		`SELECT 'invitation ' || username, hex(token_hash) FROM invitations`,
 		`SELECT 'attempt ' || id, hex(key) FROM attempts`, `SELECT 'failures ' || failures, hex(key) FROM consecutive_failures`} {
-		rows := c.rows(query)
+		rows := c.Rows(query)
 		if len(rows) == 0 {
 			t.Fatalf("%s: nothing to look for", query)
 		}
@@ -172,16 +173,16 @@ func TestExportHoldsNoSecret(t *testing.T) {
 			}
 		}
 	}
-	for _, row := range c.rows(`SELECT username || ' ' || password_hash FROM users`) {
+	for _, row := range c.Rows(`SELECT username || ' ' || password_hash FROM users`) {
 		name, hash, _ := strings.Cut(row, " ")
 		parts := strings.Split(hash, "$")
 		secrets["password hash of "+name], secrets["salt of "+name], secrets["key of "+name] = hash, parts[4], parts[5]
 	}
-	secrets["a password hash"], secrets["alice's password"], secrets["bob's password"] = "argon2id", alicePassword, bobPassword
-	secrets["bob"], secrets["bob's session"], secrets["bob's browser"], secrets["an invited person"] = "bob", c.bob.id, chromeOnMac, "carol"
+	secrets["a password hash"], secrets["alice's password"], secrets["bob's password"] = "argon2id", handlerstest.AlicePassword, handlerstest.BobPassword
+	secrets["bob"], secrets["bob's session"], secrets["bob's browser"], secrets["an invited person"] = "bob", c.Bob.ID, handlerstest.ChromeOnMac, "carol"
 
-	got := c.wantStatus(c.alice.api("GET", "/me/export", ""), http.StatusOK)
-	body := strings.ToLower(got.body + fmt.Sprint(got.header))
+	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
+	body := strings.ToLower(got.Body + fmt.Sprint(got.Header))
 	readExport(t, got)
 	for what, secret := range secrets {
 		if secret == "" || strings.Contains(body, strings.ToLower(secret)) {
@@ -192,23 +193,23 @@ func TestExportHoldsNoSecret(t *testing.T) {
 
 func TestExportNotSignedIn(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	before := c.everything()
-	revoked := c.newClient(chromeOnMac)
-	for _, got := range []answer{revoked.api("GET", "/me/export", ""), revoked.page("/me/export"),
-		revoked.do("GET", "/me/export?porchlight="+c.alice.token(), "")} {
-		c.wantStatus(got, http.StatusUnauthorized)
-		if strings.TrimSpace(got.body) != `{"error":"Not signed in."}` || got.header.Get("Content-Disposition") != "" {
-			t.Errorf("%v %s", got.header, got.body)
+	c := handlerstest.OpenCast(t)
+	before := everything(c.House)
+	revoked := c.NewClient(handlerstest.ChromeOnMac)
+	for _, got := range []handlerstest.Answer{revoked.API("GET", "/me/export", ""), revoked.Page("/me/export"),
+		revoked.Do("GET", "/me/export?porchlight="+c.Alice.Token(), "")} {
+		wantStatus(c.House, got, http.StatusUnauthorized)
+		if strings.TrimSpace(got.Body) != `{"error":"Not signed in."}` || got.Header.Get("Content-Disposition") != "" {
+			t.Errorf("%v %s", got.Header, got.Body)
 		}
 	}
-	c.wantUnchanged(before)
+	wantUnchanged(c.House, before)
 	for _, method := range []string{"POST", "DELETE"} {
-		if got := c.alice.api(method, "/me/export", ""); got.status != http.StatusMethodNotAllowed {
-			t.Errorf("%s: %d", method, got.status)
+		if got := c.Alice.API(method, "/me/export", ""); got.Status != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d", method, got.Status)
 		}
 	}
-	c.wantStatus(c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, ""), http.StatusOK)
-	c.wantStatus(c.alicePhone.api("GET", "/me/export", ""), http.StatusUnauthorized)
-	c.wantRows(nil, `SELECT id FROM activity WHERE kind = 'exported'`)
+	wantStatus(c.House, c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, ""), http.StatusOK)
+	wantStatus(c.House, c.AlicePhone.API("GET", "/me/export", ""), http.StatusUnauthorized)
+	wantRows(c.House, nil, `SELECT id FROM activity WHERE kind = 'exported'`)
 }

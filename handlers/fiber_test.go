@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // pack and unpack are gzip, for the tests of bodies and of static files.
@@ -41,7 +43,7 @@ func unpack(t testing.TB, packed string) string {
 // the second one, which nobody let through, is never answered.
 func TestTwoLengths(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t)
+	c := handlerstest.OpenHouse(t)
 	const (
 		chunked  = "0\r\n\r\n"
 		smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -51,46 +53,46 @@ func TestTwoLengths(t *testing.T) {
 	}
 	for _, line := range []string{"Content-Length: 5", "content-length: 0", "CONTENT-LENGTH: 5"} {
 		for _, path := range []string{"/login", "/auth/forward"} {
-			if got := c.statuses(post(path, "Transfer-Encoding: chunked\r\n"+line+"\r\n") + smuggled); !slices.Equal(got, []int{400}) {
+			if got := statuses(c, post(path, "Transfer-Encoding: chunked\r\n"+line+"\r\n")+smuggled); !slices.Equal(got, []int{400}) {
 				t.Errorf("%s, %s: statuses %v", path, line, got)
 			}
 		}
 	}
 	// With one length both are answered: the connection stays open, and another header of almost that name counts for nothing.
 	last := strings.Replace(smuggled, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
-	if got := c.statuses(post("/logout", "Transfer-Encoding: chunked\r\nX-Upload-Content-Length: 5\r\n") + last); !slices.Equal(got,
+	if got := statuses(c, post("/logout", "Transfer-Encoding: chunked\r\nX-Upload-Content-Length: 5\r\n")+last); !slices.Equal(got,
 		[]int{200, 200}) {
 		t.Errorf("one length: statuses %v", got)
 	}
 }
 
 // statuses sends bytes on one connection, and returns the status of every answer until the server closes it.
-func (h *house) statuses(requests string) (statuses []int) {
-	h.t.Helper()
-	conn, err := net.Dial("tcp", h.at)
+func statuses(h *handlerstest.House, requests string) (statuses []int) {
+	h.T.Helper()
+	conn, err := net.Dial("tcp", h.At)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil { // for a server that does not close it
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, requests); err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	for reader := bufio.NewReader(conn); ; {
 		if _, err := reader.Peek(1); err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-				h.t.Errorf("after %v the connection stays open: %v", statuses, err)
+				h.T.Errorf("after %v the connection stays open: %v", statuses, err)
 			}
 			return statuses
 		}
 		response, err := http.ReadResponse(reader, nil)
 		if err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
 		if _, err := io.Copy(io.Discard, response.Body); err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
 		statuses = append(statuses, response.StatusCode)
 	}

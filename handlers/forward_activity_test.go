@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file tests what an auth check records: when the session was last active, which app it was used for, and the log. Without a
@@ -15,17 +17,17 @@ import (
 // usedFor are the rows of what a session was used for, last used first.
 const usedFor = `SELECT host || ' ' || last_used_at FROM session_apps WHERE session_id = ? ORDER BY last_used_at DESC, host`
 
-func (h *house) lastActive(id string) string {
-	h.t.Helper()
-	h.flush()
-	return h.only(`SELECT last_active_at || ' ' || expires_at FROM sessions WHERE id = ?`, id)
+func lastActive(h *handlerstest.House, id string) string {
+	h.T.Helper()
+	flush(h)
+	return h.Only(`SELECT last_active_at || ' ' || expires_at FROM sessions WHERE id = ?`, id)
 }
 
 // Somebody who looks at an app, or changes something there, is active; a page that asks for news by itself is not, or a browser
 // that was left open would never fall idle.
 func TestForwardWhatCountsAsActivity(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	mode := func(mode string) []string { return []string{"Sec-Fetch-Mode", mode} }
 	for name, test := range map[string]struct {
 		asked   asked
@@ -42,7 +44,7 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 		"WebDAV writes":               {toNotes.by("PROPPATCH"), fetching, true},
 		"WebDAV moves":                {toNotes.by("MOVE"), fetching, true},
 		"does not say how":            {toNotes, nil, true},
-		"an old browser":              {toNotes, []string{"Accept", browserAccept}, true},
+		"an old browser":              {toNotes, []string{"Accept", handlerstest.BrowserAccept}, true},
 		"curl":                        {toNotes.by("HEAD"), []string{"Accept", "*/*"}, true},
 		"WebDAV reads and says no":    {toNotes.by("PROPFIND"), nil, true},
 		"a script asks":               {toNotes, fetching, false},
@@ -60,17 +62,17 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 		"navigates outside":           {toNotes.of("evil.test"), navigating, false},
 		"is asked for without a path": {toNotes.at("x y"), navigating, false},
 	} {
-		c.allow("secret.example.com", "alice")
+		allow(c.House, "secret.example.com", "alice")
 		for _, e := range endpoints {
 			t.Run(e.path+" "+name, func(t *testing.T) {
-				c.clock.Advance(2 * time.Minute)
-				before := c.lastActive(c.bob.id)
-				e.ask(c.bob, test.asked, test.headers...)
+				c.Clock.Advance(2 * time.Minute)
+				before := lastActive(c.House, c.Bob.ID)
+				e.ask(c.Bob, test.asked, test.headers...)
 				want := before
 				if test.counts {
-					want = fmt.Sprint(c.clock.Now().UnixMilli(), c.clock.Now().Add(14*24*time.Hour).UnixMilli())
+					want = fmt.Sprint(c.Clock.Now().UnixMilli(), c.Clock.Now().Add(14*24*time.Hour).UnixMilli())
 				}
-				if after := c.lastActive(c.bob.id); after != want {
+				if after := lastActive(c.House, c.Bob.ID); after != want {
 					t.Errorf("last active and the end: %s, want %s (before %s)", after, want, before)
 				}
 			})
@@ -78,142 +80,142 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 	}
 	t.Run("an app that asks for news all the time ends all the same", func(t *testing.T) {
 		for range 13 {
-			c.clock.Advance(24 * time.Hour)
-			forward.ask(c.alicePhone, toNotes, fetching...).passes(t, "alice")
-			c.flush()
+			c.Clock.Advance(24 * time.Hour)
+			passes(t, forward.ask(c.AlicePhone, toNotes, fetching...), "alice")
+			flush(c.House)
 		}
-		c.clock.Advance(24 * time.Hour)
-		forward.ask(c.alicePhone, toNotes, fetching...).stops(t, 401, "")
+		c.Clock.Advance(24 * time.Hour)
+		stops(t, forward.ask(c.AlicePhone, toNotes, fetching...), 401, "")
 	})
 }
 
 // Every pass notes the app, whether it counts as activity or not.
 func TestForwardNotesTheApp(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow("secret.example.com", "alice")
-	at := func() string { return fmt.Sprint(c.clock.Now().UnixMilli()) }
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, "secret.example.com", "alice")
+	at := func() string { return fmt.Sprint(c.Clock.Now().UnixMilli()) }
 	first := at()
-	forward.ask(c.bob, toNotes, fetching...).passes(t, "bob")
-	c.clock.Advance(time.Second)
-	nginx.ask(c.bob, toNotes.of("photos.example.com").as("wss"), "Sec-Fetch-Mode", "websocket").passes(t, "bob")
+	passes(t, forward.ask(c.Bob, toNotes, fetching...), "bob")
+	c.Clock.Advance(time.Second)
+	passes(t, nginx.ask(c.Bob, toNotes.of("photos.example.com").as("wss"), "Sec-Fetch-Mode", "websocket"), "bob")
 	want := []string{"photos.example.com " + at(), notes + " " + first}
-	c.flush()
-	c.sameRows(t, want, usedFor, c.bob.id)
+	flush(c.House)
+	c.SameRows(t, want, usedFor, c.Bob.ID)
 
 	t.Run("only the host, in one form", func(t *testing.T) {
-		c.clock.Advance(2 * time.Minute)
+		c.Clock.Advance(2 * time.Minute)
 		for _, host := range []string{"NOTES.example.com", "notes.example.com.", "notes.example.com:8443", "Notes.Example.Com.:1"} {
-			forward.ask(c.bob, toNotes.of(host).at("/secret?token=x")).passes(t, "bob")
+			passes(t, forward.ask(c.Bob, toNotes.of(host).at("/secret?token=x")), "bob")
 		}
-		c.flush()
+		flush(c.House)
 		want = []string{notes + " " + at(), want[0]}
-		c.sameRows(t, want, usedFor, c.bob.id)
+		c.SameRows(t, want, usedFor, c.Bob.ID)
 	})
 	t.Run("not what was refused", func(t *testing.T) {
-		c.clock.Advance(2 * time.Minute)
+		c.Clock.Advance(2 * time.Minute)
 		for _, e := range endpoints {
-			e.ask(c.bob, toNotes.of("secret.example.com"), navigating...).stops(t, 403, "")
-			e.ask(c.bob, toNotes.of("evil.test")).stops(t, 403, "")
-			e.ask(c.bob, toNotes.by("G T")).stops(t, 403, "")
-			e.ask(c.bob, toNotes.as("ftp")).stops(t, 403, "")
-			e.ask(c.newClient(firefoxOnLinux), toNotes).stops(t, 401, "")
+			stops(t, e.ask(c.Bob, toNotes.of("secret.example.com"), navigating...), 403, "")
+			stops(t, e.ask(c.Bob, toNotes.of("evil.test")), 403, "")
+			stops(t, e.ask(c.Bob, toNotes.by("G T")), 403, "")
+			stops(t, e.ask(c.Bob, toNotes.as("ftp")), 403, "")
+			stops(t, e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes), 401, "")
 		}
-		c.flush()
-		c.sameRows(t, want, usedFor, c.bob.id)
+		flush(c.House)
+		c.SameRows(t, want, usedFor, c.Bob.ID)
 	})
 	t.Run("of that session alone", func(t *testing.T) {
-		c.sameRows(t, []string{c.bob.id}, `SELECT DISTINCT session_id FROM session_apps`)
-		forward.ask(c.alicePhone, toNotes).passes(t, "alice")
-		c.flush()
-		c.sameRows(t, nil, usedFor, c.alice.id)
-		c.sameRows(t, []string{notes + " " + at()}, usedFor, c.alicePhone.id)
+		c.SameRows(t, []string{c.Bob.ID}, `SELECT DISTINCT session_id FROM session_apps`)
+		passes(t, forward.ask(c.AlicePhone, toNotes), "alice")
+		flush(c.House)
+		c.SameRows(t, nil, usedFor, c.Alice.ID)
+		c.SameRows(t, []string{notes + " " + at()}, usedFor, c.AlicePhone.ID)
 	})
 	t.Run("of the session that may", func(t *testing.T) {
-		forward.ask(c.newClient(firefoxOnLinux), toNotes.of("secret.example.com"), "Cookie",
-			withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ", c.alice.token())).passes(t, "alice")
-		c.flush()
-		c.sameRows(t, want, usedFor, c.bob.id)
-		c.sameRows(t, []string{"secret.example.com " + at()}, usedFor, c.alice.id)
+		passes(t, forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.of("secret.example.com"), "Cookie",
+			withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ", c.Alice.Token())), "alice")
+		flush(c.House)
+		c.SameRows(t, want, usedFor, c.Bob.ID)
+		c.SameRows(t, []string{"secret.example.com " + at()}, usedFor, c.Alice.ID)
 	})
 	t.Run("gone with the session", func(t *testing.T) {
-		forward.ask(c.bob, toNotes.of("late.example.com")).passes(t, "bob") // noted, and not yet written
-		c.bob.form("/logout").is(t, 303)
-		c.sameRows(t, nil, usedFor, c.bob.id)
-		c.flush()
-		c.sameRows(t, nil, usedFor, c.bob.id)
-		c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "").is(t, 200)
-		c.flush()
-		c.sameRows(t, []string{c.alice.id}, `SELECT DISTINCT session_id FROM session_apps`)
+		passes(t, forward.ask(c.Bob, toNotes.of("late.example.com")), "bob") // noted, and not yet written
+		c.Bob.Form("/logout").Is(t, 303)
+		c.SameRows(t, nil, usedFor, c.Bob.ID)
+		flush(c.House)
+		c.SameRows(t, nil, usedFor, c.Bob.ID)
+		c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "").Is(t, 200)
+		flush(c.House)
+		c.SameRows(t, []string{c.Alice.ID}, `SELECT DISTINCT session_id FROM session_apps`)
 	})
 }
 
 // What is asked again and again is written once a minute.
 func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	ask := func() {
 		t.Helper()
-		forward.ask(c.alice, toNotes, fetching...).passes(t, "alice")
-		c.flush()
+		passes(t, forward.ask(c.Alice, toNotes, fetching...), "alice")
+		flush(c.House)
 	}
-	first := fmt.Sprint(c.clock.Now().UnixMilli())
+	first := fmt.Sprint(c.Clock.Now().UnixMilli())
 	ask()
 	for range 3 {
-		c.clock.Advance(19 * time.Second)
+		c.Clock.Advance(19 * time.Second)
 		ask()
-		c.sameRows(t, []string{notes + " " + first}, usedFor, c.alice.id)
+		c.SameRows(t, []string{notes + " " + first}, usedFor, c.Alice.ID)
 	}
-	c.clock.Advance(3 * time.Second)
+	c.Clock.Advance(3 * time.Second)
 	ask()
-	c.sameRows(t, []string{notes + " " + fmt.Sprint(c.clock.Now().UnixMilli())}, usedFor, c.alice.id)
+	c.SameRows(t, []string{notes + " " + fmt.Sprint(c.Clock.Now().UnixMilli())}, usedFor, c.Alice.ID)
 	// Another app of the same minute is noted all the same, and activity is throttled by itself.
-	c.clock.Advance(time.Second)
-	forward.ask(c.alice, toNotes.of("photos.example.com"), navigating...).passes(t, "alice")
-	c.flush()
-	at := c.clock.Now().UnixMilli()
-	c.sameRows(t, []string{fmt.Sprint("photos.example.com ", at), fmt.Sprint(notes, " ", at-1000)}, usedFor, c.alice.id)
-	c.sameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.alice.id)
-	c.clock.Advance(30 * time.Second)
-	forward.ask(c.alice, toNotes.of("photos.example.com"), navigating...).passes(t, "alice")
-	c.flush()
-	c.sameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.alice.id)
+	c.Clock.Advance(time.Second)
+	passes(t, forward.ask(c.Alice, toNotes.of("photos.example.com"), navigating...), "alice")
+	flush(c.House)
+	at := c.Clock.Now().UnixMilli()
+	c.SameRows(t, []string{fmt.Sprint("photos.example.com ", at), fmt.Sprint(notes, " ", at-1000)}, usedFor, c.Alice.ID)
+	c.SameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.Alice.ID)
+	c.Clock.Advance(30 * time.Second)
+	passes(t, forward.ask(c.Alice, toNotes.of("photos.example.com"), navigating...), "alice")
+	flush(c.House)
+	c.SameRows(t, []string{fmt.Sprint(at)}, `SELECT last_active_at FROM sessions WHERE id = ?`, c.Alice.ID)
 }
 
 // With a wildcard in the DNS, clients can invent hosts, so only the apps that a session used last are stored.
 func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	want := []string{}
 	for i := range 120 {
-		c.clock.Advance(time.Second)
+		c.Clock.Advance(time.Second)
 		host := fmt.Sprintf("app-%03d.example.com", i)
-		forward.ask(c.alice, toNotes.of(host)).passes(t, "alice")
-		want = append([]string{fmt.Sprint(host, " ", c.clock.Now().UnixMilli())}, want...)
+		passes(t, forward.ask(c.Alice, toNotes.of(host)), "alice")
+		want = append([]string{fmt.Sprint(host, " ", c.Clock.Now().UnixMilli())}, want...)
 		if i%10 == 0 {
-			c.flush()
+			flush(c.House)
 		}
 	}
-	c.flush()
-	c.sameRows(t, want[:50], usedFor, c.alice.id)
+	flush(c.House)
+	c.SameRows(t, want[:50], usedFor, c.Alice.ID)
 	// What is used again is not the oldest any more.
-	c.clock.Advance(2 * time.Minute)
-	forward.ask(c.alice, toNotes.of("app-070.example.com")).passes(t, "alice")
-	c.flush()
-	c.clock.Advance(time.Second)
-	forward.ask(c.alice, toNotes).passes(t, "alice")
-	c.flush()
-	rows := c.rows(usedFor, c.alice.id)
+	c.Clock.Advance(2 * time.Minute)
+	passes(t, forward.ask(c.Alice, toNotes.of("app-070.example.com")), "alice")
+	flush(c.House)
+	c.Clock.Advance(time.Second)
+	passes(t, forward.ask(c.Alice, toNotes), "alice")
+	flush(c.House)
+	rows := c.Rows(usedFor, c.Alice.ID)
 	if len(rows) != 50 || !strings.HasPrefix(rows[0], notes+" ") || !strings.HasPrefix(rows[1], "app-070.example.com ") ||
 		!strings.HasPrefix(rows[49], "app-072.example.com ") {
 		t.Errorf("%d rows: %q", len(rows), rows)
 	}
 	// Between two flushes no more than that are noted, however many there are.
 	for i := range 300 {
-		forward.ask(c.alicePhone, toNotes.of(fmt.Sprintf("made-up-%d.example.com", i))).passes(t, "alice")
+		passes(t, forward.ask(c.AlicePhone, toNotes.of(fmt.Sprintf("made-up-%d.example.com", i))), "alice")
 	}
-	c.flush()
-	if count := c.only(`SELECT COUNT(*) FROM session_apps WHERE session_id = ?`, c.alicePhone.id); count != "50" {
+	flush(c.House)
+	if count := c.Only(`SELECT COUNT(*) FROM session_apps WHERE session_id = ?`, c.AlicePhone.ID); count != "50" {
 		t.Errorf("%s rows, want 50", count)
 	}
 }
@@ -221,18 +223,18 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 // Anybody can ask a proxy for anything: that must cost nothing that stays.
 func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
-	dead := ended.token()
-	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
-	c.allow("secret.example.com")
-	stranger := c.newClient(firefoxOnLinux)
+	c := handlerstest.OpenCast(t, behindProxy)
+	ended := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	dead := ended.Token()
+	c.Alice.API("DELETE", "/me/sessions/"+ended.ID, "").Is(t, 200)
+	allow(c.House, "secret.example.com")
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	for _, e := range endpoints { // mistakes of a proxy are told once a minute, and the clock stands still
-		stranger.do("GET", e.path, "")
+		stranger.Do("GET", e.path, "")
 		e.ask(stranger, toNotes.by("G T"))
 		e.ask(stranger, toNotes.at("x"))
 	}
-	check := c.noTrace()
+	check := noTrace(c.House)
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	for i := range 1000 {
 		token := strings.Repeat(string(letters[i%32]), 13) + strings.Repeat(string(letters[i/32]), 13)
@@ -241,8 +243,8 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 			toNotes.of(fmt.Sprintf("evil-%d.test", i)),
 		} {
 			headers := [][]string{navigating, fetching, {"Cookie", withCookie(token)}, nil}[i%4]
-			if got := endpoints[i/4%2].ask(stranger, question, headers...); got.status == 200 || got.status >= 500 {
-				t.Fatalf("%v: %d", question, got.status)
+			if got := endpoints[i/4%2].ask(stranger, question, headers...); got.Status == 200 || got.Status >= 500 {
+				t.Fatalf("%v: %d", question, got.Status)
 			}
 		}
 	}
@@ -252,8 +254,8 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 				toNotes.of("evil.test"), toNotes.as("wss"), toNotes.at("x")} {
 				e.ask(stranger, question, append([]string{"Cookie", cookie}, navigating...)...)
 			}
-			stranger.do("GET", e.path, "", "Cookie", cookie)
-			stranger.do("POST", e.path+"/x", "", "Cookie", cookie)
+			stranger.Do("GET", e.path, "", "Cookie", cookie)
+			stranger.Do("POST", e.path+"/x", "", "Cookie", cookie)
 		}
 	}
 	check(t)
@@ -262,57 +264,57 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 // Who is signed in and asks for what is not theirs is told of, though not with every picture on the page.
 func TestForwardLogsDenials(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow("secret.example.com", "alice")
-	c.allow(notes, "alice")
-	denials := func() []string { return regexp.MustCompile(`.*msg=denied.*`).FindAllString(c.log.String(), -1) }
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, "secret.example.com", "alice")
+	allow(c.House, notes, "alice")
+	denials := func() []string { return regexp.MustCompile(`.*msg=denied.*`).FindAllString(c.Log.String(), -1) }
 	const address = "198.51.100.7"
-	deny := func(host string, who *client) {
+	deny := func(host string, who *handlerstest.Client) {
 		t.Helper()
 		for _, e := range endpoints {
 			for _, headers := range [][]string{navigating, fetching} {
-				e.ask(who, toNotes.of(host).at("/path?secret=word"),
-					append([]string{"X-Forwarded-For", "1.2.3.4, " + address}, headers...)...).stops(t, 403, "")
+				stops(t, e.ask(who, toNotes.of(host).at("/path?secret=word"),
+					append([]string{"X-Forwarded-For", "1.2.3.4, " + address}, headers...)...), 403, "")
 			}
 		}
 	}
-	deny("secret.example.com", c.bob)
-	deny("Secret.Example.com.:8443", c.bob)
+	deny("secret.example.com", c.Bob)
+	deny("Secret.Example.com.:8443", c.Bob)
 	told := denials()
 	if len(told) != 1 {
 		t.Fatalf("told %d times: %q", len(told), told)
 	}
-	for _, part := range []string{"level=WARN", "user=bob", "session=" + c.bob.id, "host=secret.example.com", "ip=" + address} {
+	for _, part := range []string{"level=WARN", "user=bob", "session=" + c.Bob.ID, "host=secret.example.com", "ip=" + address} {
 		if !slices.Contains(strings.Fields(told[0]), part) {
 			t.Errorf("%q lacks %s", told[0], part)
 		}
 	}
 	// Another host, and another session, are something else.
-	deny(notes, c.bob)
-	phone := c.signIn("bob", bobPassword, safariOnIPhone)
+	deny(notes, c.Bob)
+	phone := c.SignIn("bob", handlerstest.BobPassword, handlerstest.SafariOnIPhone)
 	deny(notes, phone)
-	if told = denials(); len(told) != 3 || !strings.Contains(told[1], "host="+notes) || !strings.Contains(told[2], "session="+phone.id) {
+	if told = denials(); len(told) != 3 || !strings.Contains(told[1], "host="+notes) || !strings.Contains(told[2], "session="+phone.ID) {
 		t.Errorf("told: %q", told)
 	}
-	c.clock.Advance(59 * time.Second)
-	deny(notes, c.bob)
+	c.Clock.Advance(59 * time.Second)
+	deny(notes, c.Bob)
 	if told = denials(); len(told) != 3 {
 		t.Errorf("told again within a minute: %q", told)
 	}
-	c.clock.Advance(time.Second)
-	deny(notes, c.bob)
-	deny(notes, c.bob)
+	c.Clock.Advance(time.Second)
+	deny(notes, c.Bob)
+	deny(notes, c.Bob)
 	if told = denials(); len(told) != 4 {
 		t.Errorf("told %d times, want once more after a minute: %q", len(told), told)
 	}
-	log := c.log.String()
-	for _, secret := range []string{c.bob.token(), phone.token(), sha256Hex(c.bob.token()), "secret=word"} {
+	log := c.Log.String()
+	for _, secret := range []string{c.Bob.Token(), phone.Token(), handlerstest.SHA256Hex(c.Bob.Token()), "secret=word"} {
 		if strings.Contains(log, secret) {
 			t.Errorf("%q is in the log", secret)
 		}
 	}
 	// What was denied was not used.
-	if count := c.only(`SELECT COUNT(*) FROM session_apps`); count != "0" {
+	if count := c.Only(`SELECT COUNT(*) FROM session_apps`); count != "0" {
 		t.Errorf("%s apps are noted", count)
 	}
 }
@@ -320,12 +322,12 @@ func TestForwardLogsDenials(t *testing.T) {
 // An auth check that passes is not logged.
 func TestForwardDoesNotLogPasses(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	before := c.log.String()
+	c := handlerstest.OpenCast(t, behindProxy)
+	before := c.Log.String()
 	for _, e := range endpoints {
-		e.ask(c.alice, toNotes).passes(t, "alice")
+		passes(t, e.ask(c.Alice, toNotes), "alice")
 	}
-	if after := c.log.String(); after != before {
+	if after := c.Log.String(); after != before {
 		t.Errorf("told: %s", strings.TrimPrefix(after, before))
 	}
 }

@@ -6,17 +6,18 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file tests the cookies of an auth check: which of several counts, and which ones the app receives.
 
 func TestForwardSeveralCookies(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	good, other := c.alice.token(), c.bob.token()
-	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
-	dead := ended.token()
-	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
+	c := handlerstest.OpenCast(t, behindProxy)
+	good, other := c.Alice.Token(), c.Bob.Token()
+	ended := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	dead := ended.Token()
+	c.Alice.API("DELETE", "/me/sessions/"+ended.ID, "").Is(t, 200)
 	const invented = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for name, test := range map[string]struct {
 		cookies []string // one header each
@@ -32,7 +33,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 		"16 planted behind":       {[]string{withCookie(append([]string{good}, inventedTokens(16)...)...)}, ""},
 		"of two lines the second": {[]string{withCookie(invented), withCookie(good)}, "alice"},
 		"of two lines the first":  {[]string{withCookie(good), withCookie("garbage")}, "alice"},
-		"two sessions of alice":   {[]string{withCookie(c.alicePhone.token(), good)}, "alice"},
+		"two sessions of alice":   {[]string{withCookie(c.AlicePhone.Token(), good)}, "alice"},
 		"two users":               {[]string{withCookie(good, other)}, ""},
 		"two users, other first":  {[]string{withCookie(other, good)}, ""},
 		"two users, far apart":    {[]string{withCookie(append(append([]string{other}, inventedTokens(14)...), good)...)}, ""},
@@ -46,8 +47,8 @@ func TestForwardSeveralCookies(t *testing.T) {
 		"another name": {[]string{"Porchlight=" + good + "; __Host-porchlight=" + good + "; __Secure-porchlight=" + good +
 			"; xporchlight=" + good + "; porchlight-device=" + good}, ""},
 		"in another's value":  {[]string{"a=porchlight=" + good}, ""},
-		"the session's id":    {[]string{withCookie(c.alice.id)}, ""},
-		"the token's hash":    {[]string{withCookie(sha256Hex(good))}, ""},
+		"the session's id":    {[]string{withCookie(c.Alice.ID)}, ""},
+		"the token's hash":    {[]string{withCookie(handlerstest.SHA256Hex(good))}, ""},
 		"a part of the token": {[]string{withCookie(good[:25], good[1:])}, ""},
 		"more than the token": {[]string{withCookie(good+"A", "A"+good)}, ""},
 		"in lower case":       {[]string{withCookie(strings.ToLower(good))}, ""},
@@ -61,58 +62,58 @@ func TestForwardSeveralCookies(t *testing.T) {
 				for _, cookie := range test.cookies {
 					headers = append(headers, "Cookie", cookie)
 				}
-				got := c.raw(e.raw("GET", headers...))
+				got := c.Raw(e.raw("GET", headers...))
 				if test.user == "" {
-					got.stops(t, 401, "")
+					stops(t, got, 401, "")
 				} else {
-					got.passes(t, test.user)
+					passes(t, got, test.user)
 				}
 			})
 		}
 	}
 	// A token counts only in the cookie.
 	for _, e := range endpoints {
-		e.ask(c.newClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice",
-			"Remote-Session", c.alice.id).stops(t, 401, "")
+		stops(t, e.ask(c.NewClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice",
+			"Remote-Session", c.Alice.ID), 401, "")
 	}
 }
 
 // A sibling app that plants its own session beside somebody's gets neither into an app, whatever the rules say.
 func TestForwardCookiesOfTwoUsers(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow(notes) // administrators, of whom alice is one
-	alice, bob := c.alice.token(), c.bob.token()
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, notes) // administrators, of whom alice is one
+	alice, bob := c.Alice.Token(), c.Bob.Token()
+	check := c.Unchanged()
 	for _, e := range endpoints {
 		for _, cookies := range [][]string{{alice, bob}, {bob, alice}, {"garbage", bob, alice}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", alice, bob}} {
-			e.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(cookies...)).stops(t, 401, "")
+			stops(t, e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, "Cookie", withCookie(cookies...)), 401, "")
 			status := 302
 			if e.path == nginx.path {
 				status = 401
 			}
-			got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
-			got.stops(t, status, signInFor(toNotes.address()))
+			got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
+			stops(t, got, status, signInFor(toNotes.address()))
 			if touched(got) {
-				t.Errorf("a proxy was handed a cookie: %q", got.header.Values("Set-Cookie"))
+				t.Errorf("a proxy was handed a cookie: %q", got.Header.Values("Set-Cookie"))
 			}
 		}
 		for _, cookies := range [][]string{{bob}, {bob, "garbage"}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, {"ABCDEFGHIJKLMNOPQRSTUVWXYZ", bob}} {
-			got := e.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
-			got.stops(t, 403, "")
-			got.has(t, "<strong>bob</strong>")
+			got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
+			stops(t, got, 403, "")
+			got.Has(t, "<strong>bob</strong>")
 		}
 	}
 	check(t)
-	c.bob.form("/logout").is(t, 303)
-	forward.ask(c.newClient(firefoxOnLinux), toNotes, "Cookie", withCookie(bob, alice)).passes(t, "alice")
+	c.Bob.Form("/logout").Is(t, 303)
+	passes(t, forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, "Cookie", withCookie(bob, alice)), "alice")
 }
 
 // An app that sees the token could use it at all the others. A proxy can copy what is left without it.
 func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	token := c.alice.token()
+	c := handlerstest.OpenCast(t, behindProxy)
+	token := c.Alice.Token()
 	ours := withCookie(token)
 	for name, test := range map[string]struct {
 		cookies []string // one header each
@@ -144,34 +145,34 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 		"5 KB":       {[]string{big("app=0123456789; ", 320) + ours}, strings.TrimSuffix(big("app=0123456789; ", 320), "; ")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ask := func(e endpoint) answer {
+			ask := func(e endpoint) handlerstest.Answer {
 				headers := e.tell(toNotes)
 				for _, cookie := range test.cookies {
 					headers = append(headers, "Cookie", cookie)
 				}
-				return c.raw(e.raw("GET", headers...))
+				return c.Raw(e.raw("GET", headers...))
 			}
 			got := ask(forward)
-			got.passes(t, "alice")
+			passes(t, got, "alice")
 			var want []string
 			if test.want != "" {
 				want = []string{test.want}
 			}
-			if cookies := got.header.Values("Cookie"); !slices.Equal(cookies, want) {
+			if cookies := got.Header.Values("Cookie"); !slices.Equal(cookies, want) {
 				t.Errorf("Cookie %q, want %q", cookies, want)
 			}
 			got = ask(nginx) // whose configuration takes it out itself
-			got.passes(t, "alice")
-			if cookies := got.header.Values("Cookie"); cookies != nil {
+			passes(t, got, "alice")
+			if cookies := got.Header.Values("Cookie"); cookies != nil {
 				t.Errorf("nginx is told a cookie: %q", cookies)
 			}
 		})
 	}
 	// Who is refused hands on nothing: that answer goes to the client.
-	c.allow("photos.example.com", "bob")
-	forward.ask(c.alice, toNotes.of("photos.example.com"), "Cookie", "a=1").stops(t, 403, "")
-	forward.ask(c.alice, toNotes.of("evil.test"), "Cookie", "a=1").stops(t, 403, "")
-	forward.ask(c.newClient(firefoxOnLinux), toNotes, append([]string{"Cookie", "a=1"}, navigating...)...).stops(t, 302,
+	allow(c.House, "photos.example.com", "bob")
+	stops(t, forward.ask(c.Alice, toNotes.of("photos.example.com"), "Cookie", "a=1"), 403, "")
+	stops(t, forward.ask(c.Alice, toNotes.of("evil.test"), "Cookie", "a=1"), 403, "")
+	stops(t, forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, append([]string{"Cookie", "a=1"}, navigating...)...), 302,
 		signInFor(toNotes.address()))
 }
 
@@ -180,20 +181,20 @@ func TestForwardCookieOfHTTPS(t *testing.T) {
 	t.Parallel()
 	for domain, name := range map[string]string{"": "__Host-porchlight", "example.com": "__Secure-porchlight"} {
 		t.Run(name, func(t *testing.T) {
-			h := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme, o.CookieDomain = "https", domain })
-			h.addUser("alice", alicePassword)
-			browser := h.newClient(firefoxOnLinux) // keeps no cookie that is Secure: this is plain http behind the proxy
-			token := handed(t, browser.form("/login", "username", "alice", "password", alicePassword)).Value
+			h := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme, o.CookieDomain = "https", domain })
+			h.AddUser("alice", handlerstest.AlicePassword)
+			browser := h.NewClient(handlerstest.FirefoxOnLinux) // keeps no cookie that is Secure: this is plain http behind the proxy
+			token := handed(t, browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword)).Value
 			self := toNotes.of("auth.example.com").as("https")
-			got := h.raw(forward.raw("GET", append(self.forwarded(), "Cookie", "a=1; "+name+"="+token+"; porchlight=x")...))
-			got.passes(t, "alice")
-			if got.header.Get("Cookie") != "a=1" {
-				t.Errorf("Cookie %q", got.header.Get("Cookie"))
+			got := h.Raw(forward.raw("GET", append(self.forwarded(), "Cookie", "a=1; "+name+"="+token+"; porchlight=x")...))
+			passes(t, got, "alice")
+			if got.Header.Get("Cookie") != "a=1" {
+				t.Errorf("Cookie %q", got.Header.Get("Cookie"))
 			}
 			for _, wrong := range []string{"porchlight", "__Host-porchlight", "__Secure-porchlight"} {
 				if wrong != name {
-					got := h.raw(forward.raw("GET", append(self.forwarded(), "Cookie", wrong+"="+token, "Sec-Fetch-Mode", "navigate")...))
-					got.stops(t, 302, "https://auth.example.com/login?next=https%3A%2F%2Fauth.example.com%2F")
+					got := h.Raw(forward.raw("GET", append(self.forwarded(), "Cookie", wrong+"="+token, "Sec-Fetch-Mode", "navigate")...))
+					stops(t, got, 302, "https://auth.example.com/login?next=https%3A%2F%2Fauth.example.com%2F")
 				}
 			}
 		})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file tests that the next auth check after the end of a session is refused, however it ended.
@@ -11,92 +13,102 @@ import (
 func TestForwardAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	for name, end := range map[string]func(t *testing.T, c *cast, target *client){
-		"revoked by htmx": func(t *testing.T, c *cast, target *client) { c.alice.htmx("DELETE", "/sessions/"+target.id).is(t, 200) },
-		"revoked by form": func(t *testing.T, c *cast, target *client) {
-			c.alice.form("/sessions/"+target.id+"/revoke", "confirm", "1").is(t, 303)
+	for name, end := range map[string]func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client){
+		"revoked by htmx": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.HTMX("DELETE", "/sessions/"+target.ID).Is(t, 200)
 		},
-		"revoked by script": func(t *testing.T, c *cast, target *client) {
-			c.alice.api("DELETE", "/me/sessions/"+target.id, "").is(t, 200)
+		"revoked by form": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.Form("/sessions/"+target.ID+"/revoke", "confirm", "1").Is(t, 303)
 		},
-		"revoked with others": func(t *testing.T, c *cast, target *client) {
-			c.alice.htmx("POST", "/sessions/revoke-others").is(t, 200)
+		"revoked by script": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.API("DELETE", "/me/sessions/"+target.ID, "").Is(t, 200)
 		},
-		"all others by script": func(t *testing.T, c *cast, target *client) {
-			c.alice.api("POST", "/me/sessions/revoke-all", "").is(t, 200)
+		"revoked with others": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.HTMX("POST", "/sessions/revoke-others").Is(t, 200)
 		},
-		"signed out":           func(t *testing.T, c *cast, target *client) { target.form("/logout").is(t, 303) },
-		"signed out by script": func(t *testing.T, c *cast, target *client) { target.api("POST", "/logout", "").is(t, 200) },
-		"ended by itself": func(t *testing.T, c *cast, target *client) {
-			target.api("DELETE", "/me/sessions/current", "").is(t, 204)
+		"all others by script": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.API("POST", "/me/sessions/revoke-all", "").Is(t, 200)
 		},
-		"replaced by a sign-in": func(t *testing.T, c *cast, target *client) {
-			target.form("/login", "username", "bob", "password", bobPassword).is(t, 303)
+		"signed out": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			target.Form("/logout").Is(t, 303)
 		},
-		"password changed": func(t *testing.T, c *cast, target *client) {
-			c.alice.form("/account/password", "current_password", alicePassword, "new_password", "basalt umbrella crayon fjord", "end_others",
-				"1").is(t, 303)
+		"signed out by script": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			target.API("POST", "/logout", "").Is(t, 200)
 		},
-		"idle": func(t *testing.T, c *cast, target *client) { c.clock.Advance(14 * 24 * time.Hour) },
-		"expired in the row": func(t *testing.T, c *cast, target *client) {
-			c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), target.id)
+		"ended by itself": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			target.API("DELETE", "/me/sessions/current", "").Is(t, 204)
 		},
-		"its row deleted": func(t *testing.T, c *cast, target *client) { c.exec(`DELETE FROM sessions WHERE id = ?`, target.id) },
-		"user disabled in the row": func(t *testing.T, c *cast, target *client) {
-			c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
+		"replaced by a sign-in": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			target.Form("/login", "username", "bob", "password", handlerstest.BobPassword).Is(t, 303)
 		},
-		"revoked by command": func(t *testing.T, c *cast, target *client) {
-			if _, err := c.store.RevokeByCommand(ctx, target.id); err != nil {
+		"password changed": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Alice.Form("/account/password", "current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord", "end_others",
+				"1").Is(t, 303)
+		},
+		"idle": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Clock.Advance(14 * 24 * time.Hour)
+		},
+		"expired in the row": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), target.ID)
+		},
+		"its row deleted": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Exec(`DELETE FROM sessions WHERE id = ?`, target.ID)
+		},
+		"user disabled in the row": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
+		},
+		"revoked by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if _, err := c.Store.RevokeByCommand(ctx, target.ID); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"all of the user by command": func(t *testing.T, c *cast, target *client) {
-			if _, err := c.store.RevokeUserByCommand(ctx, "alice"); err != nil {
+		"all of the user by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if _, err := c.Store.RevokeUserByCommand(ctx, "alice"); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"all by command": func(t *testing.T, c *cast, target *client) {
-			if _, err := c.store.RevokeAllByCommand(ctx); err != nil {
+		"all by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if _, err := c.Store.RevokeAllByCommand(ctx); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"password set by command": func(t *testing.T, c *cast, target *client) {
-			if err := c.store.SetPassword(ctx, "alice", "basalt umbrella crayon fjord"); err != nil {
+		"password set by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if err := c.Store.SetPassword(ctx, "alice", "basalt umbrella crayon fjord"); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"user disabled by command": func(t *testing.T, c *cast, target *client) {
-			if err := c.store.DisableUser(ctx, "alice", true); err != nil {
+		"user disabled by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if err := c.Store.DisableUser(ctx, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"user deleted by command": func(t *testing.T, c *cast, target *client) {
-			if err := c.store.DeleteUser(ctx, "alice", true); err != nil {
+		"user deleted by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
+			if err := c.Store.DeleteUser(ctx, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := openCast(t, behindProxy)
-			target := c.signIn("alice", alicePassword, safariOnIPhone)
-			cookie := withCookie(target.token())
-			asker := c.newClient(safariOnIPhone)
+			c := handlerstest.OpenCast(t, behindProxy)
+			target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+			cookie := withCookie(target.Token())
+			asker := c.NewClient(handlerstest.SafariOnIPhone)
 			for _, e := range endpoints {
-				e.ask(asker, toNotes, "Cookie", cookie).passes(t, "alice")
+				passes(t, e.ask(asker, toNotes, "Cookie", cookie), "alice")
 			}
 			end(t, c, target)
 			for range 2 { // the second time, too
 				for _, e := range endpoints {
-					e.ask(asker, toNotes, "Cookie", cookie).stops(t, 401, "")
-					e.ask(asker, toNotes.by("POST"), "Cookie", cookie).stops(t, 401, "")
+					stops(t, e.ask(asker, toNotes, "Cookie", cookie), 401, "")
+					stops(t, e.ask(asker, toNotes.by("POST"), "Cookie", cookie), 401, "")
 					status := 302
 					if e.path == nginx.path {
 						status = 401
 					}
-					e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...).stops(t, status, signInFor(toNotes.address()))
+					stops(t, e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...), status, signInFor(toNotes.address()))
 				}
-				c.flush() // what was noted of it brings nothing back
-				c.clock.Advance(time.Minute)
+				flush(c.House) // what was noted of it brings nothing back
+				c.Clock.Advance(time.Minute)
 			}
 		})
 	}
@@ -104,22 +116,22 @@ func TestForwardAfterTheEnd(t *testing.T) {
 
 func TestForwardAfterTheAccountDeletedItself(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	cookie := withCookie(c.bob.token())
-	forward.ask(c.bob, toNotes).passes(t, "bob")
-	c.bob.form("/account/delete", "password", bobPassword, "confirm", "1").is(t, 303)
-	forward.ask(c.newClient(chromeOnMac), toNotes, "Cookie", cookie).stops(t, 401, "")
-	nginx.ask(c.newClient(chromeOnMac), toNotes, "Cookie", cookie).stops(t, 401, "")
+	c := handlerstest.OpenCast(t, behindProxy)
+	cookie := withCookie(c.Bob.Token())
+	passes(t, forward.ask(c.Bob, toNotes), "bob")
+	c.Bob.Form("/account/delete", "password", handlerstest.BobPassword, "confirm", "1").Is(t, 303)
+	stops(t, forward.ask(c.NewClient(handlerstest.ChromeOnMac), toNotes, "Cookie", cookie), 401, "")
+	stops(t, nginx.ask(c.NewClient(handlerstest.ChromeOnMac), toNotes, "Cookie", cookie), 401, "")
 }
 
 // Once refused as expired, it stays refused when the clock is set back.
 func TestForwardClockSetBack(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.clock.Advance(14 * 24 * time.Hour)
-	forward.ask(c.alice, toNotes).stops(t, 401, "")
-	c.clock.Advance(-14 * 24 * time.Hour)
-	forward.ask(c.alice, toNotes).stops(t, 401, "")
-	nginx.ask(c.alice, toNotes).stops(t, 401, "")
-	nginx.ask(c.alicePhone, toNotes).passes(t, "alice")
+	c := handlerstest.OpenCast(t, behindProxy)
+	c.Clock.Advance(14 * 24 * time.Hour)
+	stops(t, forward.ask(c.Alice, toNotes), 401, "")
+	c.Clock.Advance(-14 * 24 * time.Hour)
+	stops(t, forward.ask(c.Alice, toNotes), 401, "")
+	stops(t, nginx.ask(c.Alice, toNotes), 401, "")
+	passes(t, nginx.ask(c.AlicePhone, toNotes), "alice")
 }

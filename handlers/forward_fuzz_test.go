@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file fuzzes the headers of auth checks. The rules are written a second time here, so that they share no mistake with the app.
@@ -18,8 +20,8 @@ var (
 )
 
 func FuzzForward(f *testing.F) {
-	c := openCast(f, behindProxy)
-	cookie := withCookie(c.alice.token())
+	c := handlerstest.OpenCast(f, behindProxy)
+	cookie := withCookie(c.Alice.Token())
 	for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PROPFIND", "get", "G T", "", big("M", 65), "GET,POST"} {
 		f.Add(method, "http", notes, "/")
 	}
@@ -36,7 +38,7 @@ func FuzzForward(f *testing.F) {
 		f.Add("GET", "http", notes, path)
 	}
 	f.Fuzz(func(t *testing.T, method, scheme, host, path string) {
-		c.t = t
+		c.T = t
 		for _, value := range []string{method, scheme, host, path} {
 			// Line breaks would make other headers of it, control characters no server takes in a header, and all of them have 16 KB.
 			if len(method+scheme+host+path) > 10<<10 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
@@ -49,11 +51,11 @@ func FuzzForward(f *testing.F) {
 		clear := fuzzedMethod.MatchString(question.method) && fuzzedScheme.MatchString(question.scheme) && fuzzedPath.MatchString(question.uri)
 		below := fuzzedHost.MatchString(question.host)
 
-		got := c.raw(forward.raw("GET", append(question.forwarded(), "Cookie", cookie)...))
-		switch got.status {
+		got := c.Raw(forward.raw("GET", append(question.forwarded(), "Cookie", cookie)...))
+		switch got.Status {
 		case 200:
-			if !clear || !below || got.header.Get("Remote-User") != "alice" {
-				t.Errorf("%q is let through as %q", question, got.header.Get("Remote-User"))
+			if !clear || !below || got.Header.Get("Remote-User") != "alice" {
+				t.Errorf("%q is let through as %q", question, got.Header.Get("Remote-User"))
 			}
 		case 403:
 			name := strings.TrimSuffix(ordinaryPort.ReplaceAllString(question.host, ""), ".")
@@ -61,12 +63,12 @@ func FuzzForward(f *testing.F) {
 				t.Errorf("%q is refused", question)
 			}
 		default:
-			t.Errorf("%q, signed in: %d %.100s", question, got.status, got.body)
+			t.Errorf("%q, signed in: %d %.100s", question, got.Status, got.Body)
 		}
 
-		got = c.raw(forward.raw("GET", append(question.forwarded(), "Sec-Fetch-Mode", "navigate")...))
-		location := got.header.Get("Location")
-		switch got.status {
+		got = c.Raw(forward.raw("GET", append(question.forwarded(), "Sec-Fetch-Mode", "navigate")...))
+		location := got.Header.Get("Location")
+		switch got.Status {
 		case 302, 303:
 			next, found := strings.CutPrefix(location, publicURL+"/login?next=")
 			to, err := url.QueryUnescape(next)
@@ -78,16 +80,16 @@ func FuzzForward(f *testing.F) {
 				t.Errorf("%q leads back to %q", question, to)
 			}
 			// Then it leads there, or nowhere.
-			got = c.raw("GET /login?next=" + next + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie + "\r\n\r\n")
-			if home := got.header.Get("Location"); got.status != 303 || home != "/sessions" && home != to {
-				t.Errorf("%q: next %q leads to %d %q", question, to, got.status, home)
+			got = c.Raw("GET /login?next=" + next + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie + "\r\n\r\n")
+			if home := got.Header.Get("Location"); got.Status != 303 || home != "/sessions" && home != to {
+				t.Errorf("%q: next %q leads to %d %q", question, to, got.Status, home)
 			}
 		case 401, 403:
 			if location != "" {
-				t.Errorf("%q: %d with %q", question, got.status, location)
+				t.Errorf("%q: %d with %q", question, got.Status, location)
 			}
 		default:
-			t.Errorf("%q, signed out: %d %.100s", question, got.status, got.body)
+			t.Errorf("%q, signed out: %d %.100s", question, got.Status, got.Body)
 		}
 	})
 }

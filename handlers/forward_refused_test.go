@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file tests which auth checks are refused: headers that are missing, repeated or malformed, hosts that are not guarded, a
@@ -26,18 +27,18 @@ func without(headers []string, name string) (left []string) {
 }
 
 // signedInAndOut returns a client with a session and one without. Neither may pass an auth check that is in doubt.
-func (c *cast) signedInAndOut() map[string]*client {
-	return map[string]*client{"signed in": c.alice, "anybody": c.newClient(firefoxOnLinux)}
+func signedInAndOut(c *handlerstest.Cast) map[string]*handlerstest.Client {
+	return map[string]*handlerstest.Client{"signed in": c.Alice, "anybody": c.NewClient(handlerstest.FirefoxOnLinux)}
 }
 
 func TestForwardHeadersMissingOrTwice(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
 		told := e.tell(toNotes)
-		e.ask(c.alice, toNotes).passes(t, "alice")
-		for who, client := range c.signedInAndOut() {
-			client.do("GET", e.path, "", navigating...).stops(t, 403, "")
+		passes(t, e.ask(c.Alice, toNotes), "alice")
+		for who, client := range signedInAndOut(c) {
+			stops(t, client.Do("GET", e.path, "", navigating...), 403, "")
 			for i := 0; i < len(told); i += 2 {
 				name, value := told[i], told[i+1]
 				for what, headers := range map[string][]string{
@@ -54,15 +55,15 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 					t.Run(fmt.Sprint(e.path, " ", who, ", ", name, " is ", what), func(t *testing.T) {
 						if strings.HasPrefix(what, "a list") && (name == "X-Forwarded-Uri" || name == "X-Original-URL") {
 							if what == "a list" {
-								client.do("GET", e.path, "", append(headers, navigating...)...).stops(t, 403, "")
+								stops(t, client.Do("GET", e.path, "", append(headers, navigating...)...), 403, "")
 							}
 							return // a comma is a character of a path
 						}
-						got := client.do("GET", e.path, "", append(headers, navigating...)...)
-						got.stops(t, 403, "")
-						got.has(t, "is missing or malformed")
+						got := client.Do("GET", e.path, "", append(headers, navigating...)...)
+						stops(t, got, 403, "")
+						got.Has(t, "is missing or malformed")
 						if !strings.HasPrefix(what, "a list") {
-							got.has(t, name)
+							got.Has(t, name)
 						}
 						checkStandsAlone(t, got)
 					})
@@ -75,23 +76,23 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 // A proxy adds its headers to those of the client's when it is set up badly: then the client's are there, too.
 func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
 		for _, forged := range [][]string{e.tell(toNotes.of("photos.example.com")), e.tell(toNotes)} {
 			for i := 0; i < len(forged); i += 2 {
 				for _, name := range []string{forged[i], strings.ToLower(forged[i]), strings.ToUpper(forged[i])} {
-					got := c.raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes),
-						[]string{"Cookie", withCookie(c.alice.token())})...))
-					got.stops(t, 403, "")
+					got := c.Raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes),
+						[]string{"Cookie", withCookie(c.Alice.Token())})...))
+					stops(t, got, 403, "")
 				}
 			}
 		}
 	}
 	// Those of the other kind of proxy count for nothing.
-	forward.ask(c.alice, toNotes, toNotes.of("evil.test").original()...).passes(t, "alice")
-	nginx.ask(c.alice, toNotes, toNotes.of("evil.test").forwarded()...).passes(t, "alice")
-	c.alice.do("GET", forward.path, "", toNotes.original()...).stops(t, 403, "")
-	c.alice.do("GET", nginx.path, "", toNotes.forwarded()...).stops(t, 403, "")
+	passes(t, forward.ask(c.Alice, toNotes, toNotes.of("evil.test").original()...), "alice")
+	passes(t, nginx.ask(c.Alice, toNotes, toNotes.of("evil.test").forwarded()...), "alice")
+	stops(t, c.Alice.Do("GET", forward.path, "", toNotes.original()...), 403, "")
+	stops(t, c.Alice.Do("GET", nginx.path, "", toNotes.forwarded()...), 403, "")
 }
 
 // hostileHosts are not below example.com, though they look like it, or are no hosts at all.
@@ -122,16 +123,16 @@ var hostileHosts = []string{
 
 func TestForwardHostileHosts(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, host := range hostileHosts {
 		for _, e := range endpoints {
-			for who, client := range c.signedInAndOut() {
+			for who, client := range signedInAndOut(c) {
 				if e.path == nginx.path && strings.ContainsAny(host, "/?#") {
 					continue // there an address is told: what stands behind such a character is not the host
 				}
 				t.Run(fmt.Sprintf("%s %s %q", e.path, who, host), func(t *testing.T) {
 					got := e.ask(client, toNotes.of(host), navigating...)
-					got.stops(t, 403, "")
+					stops(t, got, 403, "")
 					checkStandsAlone(t, got)
 				})
 			}
@@ -142,9 +143,9 @@ func TestForwardHostileHosts(t *testing.T) {
 		"http:///notes.example.com/", "http:/notes.example.com/", "http:notes.example.com", "//notes.example.com/", "notes.example.com/", "/",
 		"", "http", "http://", "://notes.example.com/", "http:\\\\notes.example.com/", "http://\\notes.example.com/",
 		"http ://notes.example.com/", "http://http://notes.example.com/"} {
-		for who, client := range c.signedInAndOut() {
+		for who, client := range signedInAndOut(c) {
 			t.Run(fmt.Sprintf("%s %q", who, address), func(t *testing.T) {
-				client.do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...).stops(t,
+				stops(t, client.Do("GET", nginx.path, "", append([]string{"X-Original-Method", "GET", "X-Original-URL", address}, navigating...)...),
 					403, "")
 			})
 		}
@@ -154,29 +155,29 @@ func TestForwardHostileHosts(t *testing.T) {
 // A host that is written in another way is the same host, as long as nothing else could be meant.
 func TestForwardHostsBelowTheDomain(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow("secret.example.com", "bob")
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, "secret.example.com", "bob")
 	for _, host := range []string{"example.com", "example.com.", "EXAMPLE.COM", "notes.example.com:1", "notes.example.com:65535",
 		"notes.example.com.:00080", "a.b.c.d.example.com", "xn--ntes-5qa.example.com", "under_score.example.com", "-.example.com",
 		"1.example.com",
 		strings.Repeat("a", 63) + ".example.com", strings.Repeat("a.", 120) + "example.com", "example.com.example.com", "evil.test.example.com"} {
 		for _, e := range endpoints {
-			e.ask(c.alice, toNotes.of(host)).passes(t, "alice")
+			passes(t, e.ask(c.Alice, toNotes.of(host)), "alice")
 		}
 	}
 	// A rule holds however the host is written.
 	for _, host := range []string{"secret.example.com", "SECRET.example.com", "secret.example.com.", "secret.example.com:444",
 		"Secret.Example.Com.:1"} {
 		for _, e := range endpoints {
-			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
-			e.ask(c.bob, toNotes.of(host)).passes(t, "bob")
+			stops(t, e.ask(c.Alice, toNotes.of(host)), 403, "")
+			passes(t, e.ask(c.Bob, toNotes.of(host)), "bob")
 		}
 	}
 }
 
 func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	questions := map[string]asked{}
 	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2",
 		"HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
@@ -191,11 +192,11 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	}
 	for what, question := range questions {
 		for _, e := range endpoints {
-			for who, client := range c.signedInAndOut() {
+			for who, client := range signedInAndOut(c) {
 				t.Run(fmt.Sprintf("%s %s %q", e.path, who, what), func(t *testing.T) {
 					got := e.ask(client, question, navigating...)
-					got.stops(t, 403, "")
-					got.has(t, "is missing or malformed")
+					stops(t, got, 403, "")
+					got.Has(t, "is missing or malformed")
 				})
 			}
 		}
@@ -203,9 +204,9 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	// A path begins with a slash; what else stands there would be part of the host.
 	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/",
 		"http://notes.example.com/", "\\x", "%2fx", " "} {
-		for who, client := range c.signedInAndOut() {
+		for who, client := range signedInAndOut(c) {
 			t.Run(fmt.Sprintf("%s %q", who, path), func(t *testing.T) {
-				forward.ask(client, toNotes.at(path), navigating...).stops(t, 403, "")
+				stops(t, forward.ask(client, toNotes.at(path), navigating...), 403, "")
 			})
 		}
 	}
@@ -214,8 +215,8 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 // Bytes that no HTTP library sends.
 func TestForwardBytesThatNobodySends(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	cookie := []string{"Cookie", withCookie(c.alice.token())}
+	c := handlerstest.OpenCast(t, behindProxy)
+	cookie := []string{"Cookie", withCookie(c.Alice.Token())}
 	for _, evil := range []string{"\x00", "\x01", "\x7f", "\x1b", "\x0b", "\x0c", "\r"} {
 		for _, e := range endpoints {
 			told := e.tell(toNotes)
@@ -223,13 +224,13 @@ func TestForwardBytesThatNobodySends(t *testing.T) {
 				for _, value := range []string{told[i] + evil + "x", told[i] + evil, evil + told[i], told[i] + evil + ".example.com"} {
 					headers := slices.Clone(told)
 					headers[i] = value
-					got := c.raw(e.raw("GET", append(headers, cookie...)...))
-					if got.status != 400 && got.status != 403 {
-						t.Errorf("%s, %s: %q: %d", e.path, headers[i-1], value, got.status)
+					got := c.Raw(e.raw("GET", append(headers, cookie...)...))
+					if got.Status != 400 && got.Status != 403 {
+						t.Errorf("%s, %s: %q: %d", e.path, headers[i-1], value, got.Status)
 					}
-					for name := range got.header {
+					for name := range got.Header {
 						if strings.HasPrefix(name, "Remote-") {
-							t.Errorf("%q: %d with %s", value, got.status, name)
+							t.Errorf("%q: %d with %s", value, got.Status, name)
 						}
 					}
 				}
@@ -250,16 +251,16 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 		"others, by it": func(o *handlers.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := openCast(t, behindProxy, change)
-			c.alice.page("/sessions").is(t, 200)
-			c.alice.do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
-			c.alice.do("GET", "/auth/forward", "")                             // and of this, for a minute
-			if !strings.Contains(c.log.String(), `msg="refused an auth check" reason="Only a reverse proxy`) {
-				t.Errorf("the log does not tell: %s", c.log)
+			c := handlerstest.OpenCast(t, behindProxy, change)
+			c.Alice.Page("/sessions").Is(t, 200)
+			c.Alice.Do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
+			c.Alice.Do("GET", "/auth/forward", "")                             // and of this, for a minute
+			if !strings.Contains(c.Log.String(), `msg="refused an auth check" reason="Only a reverse proxy`) {
+				t.Errorf("the log does not tell: %s", c.Log)
 			}
-			check := c.noTrace()
+			check := noTrace(c.House)
 			for _, e := range endpoints {
-				for who, client := range c.signedInAndOut() {
+				for who, client := range signedInAndOut(c) {
 					for what, headers := range map[string][]string{
 						"asks clearly": e.tell(toNotes), "for evil": e.tell(toNotes.of("evil.test")), "nothing": nil,
 						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded",
@@ -267,10 +268,10 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 					} {
 						for _, method := range []string{"GET", "POST", "PROPFIND"} {
 							t.Run(fmt.Sprint(e.path, " ", who, " ", what, " ", method), func(t *testing.T) {
-								got := client.do(method, e.path, "", append(headers, navigating...)...)
-								got.stops(t, 403, "")
-								got.has(t, "--trusted-proxies")
-								got.lacks(t, "alice", notes)
+								got := client.Do(method, e.path, "", append(headers, navigating...)...)
+								stops(t, got, 403, "")
+								got.Has(t, "--trusted-proxies")
+								got.Lacks(t, "alice", notes)
 								checkStandsAlone(t, got)
 							})
 						}
@@ -283,12 +284,12 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 }
 
 // checkShut is for what a proxy is answered while the database does not answer.
-func checkShut(t *testing.T, got answer) {
+func checkShut(t *testing.T, got handlerstest.Answer) {
 	t.Helper()
-	got.stops(t, 503, "")
-	got.has(t, nothingChanged)
-	got.lacks(t, "sql", "SQL", "database", "closed", ".go", "alice")
-	if got.header.Get("Retry-After") == "" {
+	stops(t, got, 503, "")
+	got.Has(t, nothingChanged)
+	got.Lacks(t, "sql", "SQL", "database", "closed", ".go", "alice")
+	if got.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
 	checkStandsAlone(t, got)
@@ -298,38 +299,38 @@ func TestForwardDatabaseGone(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"closed", "moved"} {
 		t.Run(name, func(t *testing.T) {
-			c := openCast(t, behindProxy)
-			c.allow("photos.example.com")
+			c := handlerstest.OpenCast(t, behindProxy)
+			allow(c.House, "photos.example.com")
 			for _, e := range endpoints { // so that each has been answered before
-				e.ask(c.alice, toNotes).passes(t, "alice")
+				passes(t, e.ask(c.Alice, toNotes), "alice")
 			}
 			if name == "closed" {
-				if err := c.store.Close(); err != nil {
+				if err := c.Store.Close(); err != nil {
 					t.Fatal(err)
 				}
-			} else if err := os.Rename(c.path, c.path+".moved"); err != nil {
+			} else if err := os.Rename(c.Path, c.Path+".moved"); err != nil {
 				t.Fatal(err)
 			}
-			c.alice.api("GET", "/healthz", "").is(t, 503) // looks at the files, as happens a few times a second anyway
+			c.Alice.API("GET", "/healthz", "").Is(t, 503) // looks at the files, as happens a few times a second anyway
 			for _, e := range endpoints {
-				for _, who := range []*client{c.alice, c.bob, c.newClient(firefoxOnLinux)} {
+				for _, who := range []*handlerstest.Client{c.Alice, c.Bob, c.NewClient(handlerstest.FirefoxOnLinux)} {
 					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")},
 						{"Cookie", withCookie(inventedTokens(17)...)}} {
 						checkShut(t, e.ask(who, toNotes, headers...))
 						checkShut(t, e.ask(who, toNotes.of("photos.example.com"), headers...)) // would not be allowed
 						checkShut(t, e.ask(who, toNotes.of("evil.test"), headers...))          // would not be guarded
-						checkShut(t, who.do("GET", e.path, "", headers...))                    // would be malformed
+						checkShut(t, who.Do("GET", e.path, "", headers...))                    // would be malformed
 					}
 				}
 			}
-			if count := strings.Count(c.log.String(), `msg="the database does not answer"`); count != 1 {
+			if count := strings.Count(c.Log.String(), `msg="the database does not answer"`); count != 1 {
 				t.Errorf("told %d times within a minute, want once: proxies ask again and again", count)
 			}
 			if name == "moved" { // what happened to it meanwhile nobody knows: it stays shut until a restart
-				if err := os.Rename(c.path+".moved", c.path); err != nil {
+				if err := os.Rename(c.Path+".moved", c.Path); err != nil {
 					t.Fatal(err)
 				}
-				checkShut(t, forward.ask(c.alice, toNotes))
+				checkShut(t, forward.ask(c.Alice, toNotes))
 			}
 		})
 	}
@@ -338,19 +339,19 @@ func TestForwardDatabaseGone(t *testing.T) {
 // What is malformed comes before what is not guarded, that before what is not allowed, that before who is not signed in.
 func TestForwardOrderOfTheRows(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow(notes)
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, notes)
 	for _, e := range endpoints {
-		e.ask(c.bob, toNotes.by("G T")).has(t, "is missing or malformed")
-		e.ask(c.bob, toNotes.of("evil.test")).has(t, "does not guard this host")
-		e.ask(c.bob, toNotes.of("evil.test").by("G T")).has(t, "is missing or malformed")
-		e.ask(c.bob, toNotes).has(t, "You may not open notes.example.com")
-		stranger := c.newClient(firefoxOnLinux)
-		e.ask(stranger, toNotes.by("G T"), navigating...).stops(t, 403, "")
-		e.ask(stranger, toNotes.of("evil.test"), navigating...).stops(t, 403, "")
+		e.ask(c.Bob, toNotes.by("G T")).Has(t, "is missing or malformed")
+		e.ask(c.Bob, toNotes.of("evil.test")).Has(t, "does not guard this host")
+		e.ask(c.Bob, toNotes.of("evil.test").by("G T")).Has(t, "is missing or malformed")
+		e.ask(c.Bob, toNotes).Has(t, "You may not open notes.example.com")
+		stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+		stops(t, e.ask(stranger, toNotes.by("G T"), navigating...), 403, "")
+		stops(t, e.ask(stranger, toNotes.of("evil.test"), navigating...), 403, "")
 		got := e.ask(stranger, toNotes, navigating...) // who is not signed in learns no rule
-		if got.header.Get("Location") != signInFor(toNotes.address()) {
-			t.Errorf("%s: %d %q", e.path, got.status, got.header.Get("Location"))
+		if got.Header.Get("Location") != signInFor(toNotes.address()) {
+			t.Errorf("%s: %d %q", e.path, got.Status, got.Header.Get("Location"))
 		}
 	}
 }
@@ -358,11 +359,11 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 // Some letters become ASCII ones when they are lower-cased: to the proxy they may be another site.
 func TestForwardHostsInOtherLetters(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, host := range []string{"\u212aitchen.example.com", "k\u0130tchen.example.com"} {
 		for _, e := range endpoints {
-			e.ask(c.alice, toNotes.of(host)).stops(t, 403, "")
-			e.ask(c.newClient(firefoxOnLinux), toNotes.of(host), navigating...).stops(t, 403, "")
+			stops(t, e.ask(c.Alice, toNotes.of(host)), 403, "")
+			stops(t, e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.of(host), navigating...), 403, "")
 		}
 	}
 }
@@ -370,25 +371,25 @@ func TestForwardHostsInOtherLetters(t *testing.T) {
 // What shows a mistake in the settings is told in the log, since a proxy may not show the answer: each mistake once a minute.
 func TestForwardMistakesAreLogged(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	stranger := c.newClient(firefoxOnLinux)
+	c := handlerstest.OpenCast(t, behindProxy)
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	for range 3 {
 		for _, e := range endpoints {
-			stranger.do("GET", e.path, "").is(t, 403)
-			e.ask(stranger, toNotes.of("notes.evil.test"), navigating...).stops(t, 403, "")
+			stranger.Do("GET", e.path, "").Is(t, 403)
+			stops(t, e.ask(stranger, toNotes.of("notes.evil.test"), navigating...), 403, "")
 		}
 	}
-	if strings.Contains(c.log.String(), "does not guard this host") {
-		t.Errorf("a host that anybody can make up is told: %s", c.log)
+	if strings.Contains(c.Log.String(), "does not guard this host") {
+		t.Errorf("a host that anybody can make up is told: %s", c.Log)
 	}
 	for _, want := range []string{"X-Forwarded-Method is missing", "X-Original-Method is missing"} {
-		if count := strings.Count(c.log.String(), want); count != 1 {
-			t.Errorf("%q is told %d times: %s", want, count, c.log)
+		if count := strings.Count(c.Log.String(), want); count != 1 {
+			t.Errorf("%q is told %d times: %s", want, count, c.Log)
 		}
 	}
-	c.clock.Advance(time.Minute)
-	stranger.do("GET", forward.path, "").is(t, 403)
-	if count := strings.Count(c.log.String(), "X-Forwarded-Method is missing"); count != 2 {
+	c.Clock.Advance(time.Minute)
+	stranger.Do("GET", forward.path, "").Is(t, 403)
+	if count := strings.Count(c.Log.String(), "X-Forwarded-Method is missing"); count != 2 {
 		t.Errorf("after a minute it is told %d times", count)
 	}
 }
@@ -403,18 +404,18 @@ func TestForwardWarnsOfHTTPApps(t *testing.T) {
 		warnings int
 	}{{"https", "http", 1}, {"https", "https", 0}, {"http", "http", 0}, {"http", "https", 0}} {
 		t.Run(test.app+" under "+test.url, func(t *testing.T) {
-			c := openHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme = test.url })
-			stranger := c.newClient(firefoxOnLinux)
+			c := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme = test.url })
+			stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 			ask := func() (count int) {
 				for _, e := range endpoints {
 					e.ask(stranger, toNotes.as(test.app), navigating...)
 				}
-				return strings.Count(c.log.String(), warning)
+				return strings.Count(c.Log.String(), warning)
 			}
 			if got := ask(); got != test.warnings {
 				t.Errorf("logged %d times, want %d", got, test.warnings)
 			}
-			c.clock.Advance(time.Minute)
+			c.Clock.Advance(time.Minute)
 			if got := ask(); got != 2*test.warnings {
 				t.Errorf("logged %d times in two minutes, want %d", got, 2*test.warnings)
 			}
@@ -425,14 +426,14 @@ func TestForwardWarnsOfHTTPApps(t *testing.T) {
 // A proxy that asks about Porchlight's own pages would lead people from the sign-in page to the sign-in page.
 func TestForwardOwnSignInPageIsNotGuarded(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	own := toNotes.of("auth.example.com")
 	for _, e := range endpoints {
-		got := e.ask(c.newClient(firefoxOnLinux), own.at("/login?next=x"), navigating...)
-		got.stops(t, 403, "")
-		got.has(t, "own pages cannot be guarded")
-		e.ask(c.newClient(firefoxOnLinux), own.at("/wiki/login"), navigating...).lacks(t, "own pages")
-		e.ask(c.newClient(firefoxOnLinux), toNotes.at("/login"), navigating...).lacks(t, "own pages")
-		e.ask(c.alice, own.at("/login")).passes(t, "alice")
+		got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), own.at("/login?next=x"), navigating...)
+		stops(t, got, 403, "")
+		got.Has(t, "own pages cannot be guarded")
+		e.ask(c.NewClient(handlerstest.FirefoxOnLinux), own.at("/wiki/login"), navigating...).Lacks(t, "own pages")
+		e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("/login"), navigating...).Lacks(t, "own pages")
+		passes(t, e.ask(c.Alice, own.at("/login")), "alice")
 	}
 }

@@ -8,15 +8,16 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the answers to a reverse proxy that asks clearly: let through, to the sign-in page, not signed in, not allowed.
 // What is asked unclearly is in forward_refused_test.go.
 
 // identity is what an app is told: user, name, e-mail, groups, session; "-" is a header that is missing, or there twice.
-func identity(got answer) (all []string) {
+func identity(got handlerstest.Answer) (all []string) {
 	for _, name := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"} {
-		values := got.header.Values(name)
+		values := got.Header.Values(name)
 		if len(values) != 1 {
 			values = []string{"-"}
 		}
@@ -27,8 +28,8 @@ func identity(got answer) (all []string) {
 
 func TestForwardPasses(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.exec(`UPDATE users SET email = 'Bob@example.com' WHERE username = 'bob'`)
+	c := handlerstest.OpenCast(t, behindProxy)
+	c.Exec(`UPDATE users SET email = 'Bob@example.com' WHERE username = 'bob'`)
 	for _, e := range endpoints {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "MKCOL",
 			"REPORT", "PRI", "BREW", "get", "X-Y_Z~!", big("M", 64)} {
@@ -36,19 +37,19 @@ func TestForwardPasses(t *testing.T) {
 				"websocket": {"Sec-Fetch-Mode", "websocket"}} {
 				for _, scheme := range []string{"http", "https", "ws", "wss", "HTTPS", "Wss"} {
 					t.Run(fmt.Sprint(e.path, " ", method, " ", name, " ", scheme), func(t *testing.T) {
-						got := e.ask(c.bob, toNotes.by(method).as(scheme), headers...)
-						got.passes(t, "bob")
+						got := e.ask(c.Bob, toNotes.by(method).as(scheme), headers...)
+						passes(t, got, "bob")
 						checkVerdict(t, got)
 					})
 				}
 			}
 		}
-		got := e.ask(c.alice, toNotes)
-		if who := identity(got); !slices.Equal(who, []string{"alice", "alice", "", "admins", c.alice.id}) {
+		got := e.ask(c.Alice, toNotes)
+		if who := identity(got); !slices.Equal(who, []string{"alice", "alice", "", "admins", c.Alice.ID}) {
 			t.Errorf("%s: alice is told as %q", e.path, who)
 		}
-		got = e.ask(c.bob, toNotes)
-		if who := identity(got); !slices.Equal(who, []string{"bob", "bob", "Bob@example.com", "", c.bob.id}) {
+		got = e.ask(c.Bob, toNotes)
+		if who := identity(got); !slices.Equal(who, []string{"bob", "bob", "Bob@example.com", "", c.Bob.ID}) {
 			t.Errorf("%s: bob is told as %q", e.path, who)
 		}
 	}
@@ -57,25 +58,25 @@ func TestForwardPasses(t *testing.T) {
 // A proxy may send the auth check with any method. Only the method in the header counts.
 func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	cookie := withCookie(c.alice.token())
+	c := handlerstest.OpenCast(t, behindProxy)
+	cookie := withCookie(c.Alice.Token())
 	for _, e := range endpoints {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL",
 			"COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY", "PURGE", "PRI", "get", "X"} {
 			t.Run(e.path+" "+method, func(t *testing.T) {
-				got := c.raw(e.raw(method, append(e.tell(toNotes), "Cookie", cookie)...))
-				got.passes(t, "alice")
+				got := c.Raw(e.raw(method, append(e.tell(toNotes), "Cookie", cookie)...))
+				passes(t, got, "alice")
 				checkVerdict(t, got)
-				got = c.raw(e.raw(method, append(e.tell(toNotes), "Sec-Fetch-Mode", "navigate")...))
+				got = c.Raw(e.raw(method, append(e.tell(toNotes), "Sec-Fetch-Mode", "navigate")...))
 				if e.path == nginx.path {
-					got.stops(t, 401, signInFor(toNotes.address()))
+					stops(t, got, 401, signInFor(toNotes.address()))
 				} else {
-					got.stops(t, 302, signInFor(toNotes.address()))
+					stops(t, got, 302, signInFor(toNotes.address()))
 				}
-				got = c.raw(e.raw(method, append(e.tell(toNotes.by("POST")), "Sec-Fetch-Mode", "cors")...))
-				got.stops(t, 401, "")
-				got = c.raw(e.raw(method, append(e.tell(toNotes.of("evil.test")), "Cookie", cookie)...))
-				got.stops(t, 403, "")
+				got = c.Raw(e.raw(method, append(e.tell(toNotes.by("POST")), "Sec-Fetch-Mode", "cors")...))
+				stops(t, got, 401, "")
+				got = c.Raw(e.raw(method, append(e.tell(toNotes.of("evil.test")), "Cookie", cookie)...))
+				stops(t, got, 403, "")
 			})
 		}
 	}
@@ -84,9 +85,9 @@ func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 // Who is a person in front of a page is sent to the sign-in page; a script is told that it is not signed in.
 func TestForwardSignedOut(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
-	ended.form("/logout").is(t, 303)
+	c := handlerstest.OpenCast(t, behindProxy)
+	ended := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	ended.Form("/logout").Is(t, 303)
 	const plain = "text/html"
 	for name, test := range map[string]struct {
 		asked   asked
@@ -99,8 +100,8 @@ func TestForwardSignedOut(t *testing.T) {
 		"DELETE":                           {toNotes.by("DELETE"), navigating, 303},
 		"PROPFIND":                         {toNotes.by("PROPFIND"), navigating, 303},
 		"a method in lower case":           {toNotes.by("get"), navigating, 303},
-		"an old browser":                   {toNotes, []string{"Accept", browserAccept}, 302},
-		"an old browser sends a form":      {toNotes.by("POST"), []string{"Accept", browserAccept}, 303},
+		"an old browser":                   {toNotes, []string{"Accept", handlerstest.BrowserAccept}, 302},
+		"an old browser sends a form":      {toNotes.by("POST"), []string{"Accept", handlerstest.BrowserAccept}, 303},
 		"text/html alone":                  {toNotes, []string{"Accept", plain}, 302},
 		"text/html among others":           {toNotes, []string{"Accept", "application/json, TEXT/HTML ;q=0.1"}, 302},
 		"navigates and takes anything":     {toNotes, []string{"Sec-Fetch-Mode", "navigate", "Accept", "*/*"}, 302},
@@ -109,7 +110,7 @@ func TestForwardSignedOut(t *testing.T) {
 		"over https":                       {toNotes.as("https"), navigating, 302},
 		"a scheme in capitals":             {toNotes.as("HTTP"), navigating, 302},
 		"a script":                         {toNotes, fetching, 401},
-		"a script that takes pages":        {toNotes, []string{"Sec-Fetch-Mode", "cors", "Accept", browserAccept}, 401},
+		"a script that takes pages":        {toNotes, []string{"Sec-Fetch-Mode", "cors", "Accept", handlerstest.BrowserAccept}, 401},
 		"a script of the same origin":      {toNotes, []string{"Sec-Fetch-Mode", "same-origin", "Accept", plain}, 401},
 		"an image":                         {toNotes, []string{"Sec-Fetch-Mode", "no-cors", "Accept", "image/avif,*/*"}, 401},
 		"a mode that nobody knows":         {toNotes, []string{"Sec-Fetch-Mode", "Navigate", "Accept", plain}, 401},
@@ -128,7 +129,7 @@ func TestForwardSignedOut(t *testing.T) {
 		"asks what is allowed, navigating": {toNotes.by("OPTIONS"), navigating, 401},
 	} {
 		for _, e := range endpoints {
-			for who, cookie := range map[string]string{"no cookie": "", "garbage": withCookie("garbage"), "ended": withCookie(ended.token()),
+			for who, cookie := range map[string]string{"no cookie": "", "garbage": withCookie("garbage"), "ended": withCookie(ended.Token()),
 				"invented": withCookie("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "empty": withCookie("")} {
 				t.Run(e.path+" "+name+", "+who, func(t *testing.T) {
 					headers := test.headers
@@ -144,9 +145,9 @@ func TestForwardSignedOut(t *testing.T) {
 					if e.path == nginx.path {
 						status = 401
 					}
-					got := e.ask(c.newClient(firefoxOnLinux), test.asked, headers...)
-					got.stops(t, status, location)
-					if location == "" && got.header.Values("Location") != nil {
+					got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.asked, headers...)
+					stops(t, got, status, location)
+					if location == "" && got.Header.Values("Location") != nil {
 						t.Error("an empty Location")
 					}
 				})
@@ -158,7 +159,7 @@ func TestForwardSignedOut(t *testing.T) {
 // Back to the very place: what is told of it is kept, and nothing of it ends the address of the sign-in page.
 func TestForwardLocation(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	long := func(count int) string { return "/" + big("a", count) }
 	for name, test := range map[string]struct {
 		asked asked
@@ -188,90 +189,90 @@ func TestForwardLocation(t *testing.T) {
 				if e.path == nginx.path {
 					status = 401
 				}
-				got := e.ask(c.newClient(firefoxOnLinux), test.asked, navigating...)
-				got.stops(t, status, signInFor(test.want))
+				got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.asked, navigating...)
+				stops(t, got, status, signInFor(test.want))
 			})
 		}
 	}
 	// nginx may tell an address without a path.
-	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at(""), navigating...).stops(t, 401, signInFor("http://notes.example.com/"))
-	nginx.ask(c.newClient(firefoxOnLinux), toNotes.at("?x=1"), navigating...).stops(t, 401, signInFor("http://notes.example.com/?x=1"))
+	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at(""), navigating...), 401, signInFor("http://notes.example.com/"))
+	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("?x=1"), navigating...), 401, signInFor("http://notes.example.com/?x=1"))
 }
 
 // The public address comes from the settings, whatever the auth check claims.
 func TestForwardLocationIsBuiltFromTheSettings(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
-		got := e.ask(c.newClient(firefoxOnLinux), toNotes,
+		got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes,
 			append([]string{"Host", "evil.test", "X-Forwarded-Port", "1", "Forwarded", "host=evil.test"}, navigating...)...)
-		if got.header.Get("Location") != signInFor(toNotes.address()) {
-			t.Errorf("%s: %q", e.path, got.header.Get("Location"))
+		if got.Header.Get("Location") != signInFor(toNotes.address()) {
+			t.Errorf("%s: %q", e.path, got.Header.Get("Location"))
 		}
 	}
 }
 
 func TestForwardNotAllowed(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow(notes) // only administrators
-	c.allow("photos.example.com", "bob")
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, notes) // only administrators
+	allow(c.House, "photos.example.com", "bob")
 	for _, e := range endpoints {
 		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching, "htmx": {"HX-Request", "true"},
 			"JSON": {"Accept", "application/json"}, "silent": nil} {
 			for _, method := range []string{"GET", "POST", "OPTIONS", "PROPFIND"} {
 				t.Run(e.path+" "+name+" "+method, func(t *testing.T) {
-					got := e.ask(c.bob, toNotes.by(method), headers...)
-					got.stops(t, 403, "")
-					got.has(t, "<p>You may not open notes.example.com. ", "You are signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
-					if kind := got.header.Get("Content-Type"); kind != "text/html; charset=utf-8" {
+					got := e.ask(c.Bob, toNotes.by(method), headers...)
+					stops(t, got, 403, "")
+					got.Has(t, "<p>You may not open notes.example.com. ", "You are signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
+					if kind := got.Header.Get("Content-Type"); kind != "text/html; charset=utf-8" {
 						t.Errorf("Content-Type %q", kind)
 					}
 					checkStandsAlone(t, got)
 				})
 			}
 		}
-		e.ask(c.alice, toNotes).passes(t, "alice")
-		e.ask(c.bob, toNotes.of("Notes.example.com.:8443")).stops(t, 403, "")
-		e.ask(c.bob, toNotes.of("photos.example.com")).passes(t, "bob")
-		e.ask(c.alice, toNotes.of("photos.example.com")).stops(t, 403, "")
-		e.ask(c.bob, toNotes.of("music.example.com")).passes(t, "bob")
+		passes(t, e.ask(c.Alice, toNotes), "alice")
+		stops(t, e.ask(c.Bob, toNotes.of("Notes.example.com.:8443")), 403, "")
+		passes(t, e.ask(c.Bob, toNotes.of("photos.example.com")), "bob")
+		stops(t, e.ask(c.Alice, toNotes.of("photos.example.com")), 403, "")
+		passes(t, e.ask(c.Bob, toNotes.of("music.example.com")), "bob")
 	}
 }
 
 // checkStandsAlone wants a page that is right under any address: it loads nothing, and sends nothing.
-func checkStandsAlone(t testing.TB, got answer) {
+func checkStandsAlone(t testing.TB, got handlerstest.Answer) {
 	t.Helper()
-	if found := regexp.MustCompile(`(?i)<(form|link|script|img|style|iframe|button|input)|\s(src|style|on[a-z]+|hx-[a-z-]+)=|url\(`).FindString(got.body); found != "" {
-		t.Errorf("%d: the page has %q: %s", got.status, found, got.body)
+	if found := regexp.MustCompile(`(?i)<(form|link|script|img|style|iframe|button|input)|\s(src|style|on[a-z]+|hx-[a-z-]+)=|url\(`).FindString(got.Body); found != "" {
+		t.Errorf("%d: the page has %q: %s", got.Status, found, got.Body)
 	}
-	for _, link := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(got.body, -1) {
+	for _, link := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(got.Body, -1) {
 		if link[1] != publicURL+"/logout" {
 			t.Errorf("a link to %q", link[1])
 		}
 	}
-	if got.body == "" || !strings.Contains(got.body, "</html>") {
-		t.Errorf("no page: %q", got.body)
+	if got.Body == "" || !strings.Contains(got.Body, "</html>") {
+		t.Errorf("no page: %q", got.Body)
 	}
 }
 
 // Without a cookie domain Porchlight's own host is guarded, whatever the port, and no other.
 func TestForwardWithoutCookieDomain(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
+	c := handlerstest.OpenCast(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
 	for _, e := range endpoints {
-		e.ask(c.alice, toNotes.of("127.0.0.1")).passes(t, "alice")
-		e.ask(c.alice, toNotes.of(c.at)).passes(t, "alice")
-		e.ask(c.alice, toNotes.of("127.0.0.1:1")).passes(t, "alice")
+		passes(t, e.ask(c.Alice, toNotes.of("127.0.0.1")), "alice")
+		passes(t, e.ask(c.Alice, toNotes.of(c.At)), "alice")
+		passes(t, e.ask(c.Alice, toNotes.of("127.0.0.1:1")), "alice")
 		for _, host := range []string{notes, "example.com", "localhost", "127.0.0.2", "x.127.0.0.1", "127.0.0.1.evil.test", "127.1",
 			"2130706433", "[::ffff:127.0.0.1]", "com"} {
-			got := e.ask(c.alice, toNotes.of(host))
-			got.stops(t, 403, "")
-			e.ask(c.newClient(firefoxOnLinux), toNotes.of(host), navigating...).stops(t, 403, "")
+			got := e.ask(c.Alice, toNotes.of(host))
+			stops(t, got, 403, "")
+			stops(t, e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.of(host), navigating...), 403, "")
 		}
-		got := e.ask(c.newClient(firefoxOnLinux), toNotes.of(c.at), navigating...)
-		if want := c.url + "/login?next="; !strings.HasPrefix(got.header.Get("Location"), want) {
-			t.Errorf("%q does not begin with %q", got.header.Get("Location"), want)
+		got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.of(c.At), navigating...)
+		if want := c.URL + "/login?next="; !strings.HasPrefix(got.Header.Get("Location"), want) {
+			t.Errorf("%q does not begin with %q", got.Header.Get("Location"), want)
 		}
 	}
 }
@@ -279,51 +280,51 @@ func TestForwardWithoutCookieDomain(t *testing.T) {
 // The query of the auth check itself is ignored: with Caddy it is the client's.
 func TestForwardIgnoresTheQuery(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow(notes)
-	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/&host=photos.example.com&uri=/x&porchlight=" + c.alice.token() + "&token=" + c.alice.token()
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, notes)
+	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/&host=photos.example.com&uri=/x&porchlight=" + c.Alice.Token() + "&token=" + c.Alice.Token()
 	for _, e := range endpoints {
 		asking := endpoint{e.path + query, e.tell}
-		asking.ask(c.alice, toNotes).passes(t, "alice")
-		asking.ask(c.bob, toNotes).stops(t, 403, "")
-		got := asking.ask(c.newClient(firefoxOnLinux), toNotes.at("/x"), navigating...)
-		if got.header.Get("Location") != signInFor("http://notes.example.com/x") {
-			t.Errorf("%s: %q", e.path, got.header.Get("Location"))
+		passes(t, asking.ask(c.Alice, toNotes), "alice")
+		stops(t, asking.ask(c.Bob, toNotes), 403, "")
+		got := asking.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("/x"), navigating...)
+		if got.Header.Get("Location") != signInFor("http://notes.example.com/x") {
+			t.Errorf("%s: %q", e.path, got.Header.Get("Location"))
 		}
-		c.alice.do("GET", asking.path, "").stops(t, 403, "")
+		stops(t, c.Alice.Do("GET", asking.path, ""), 403, "")
 	}
 }
 
 // Some proxies pass on what the client sent with its request. What Porchlight refuses for itself, an app may want.
 func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	c.allow("photos.example.com")
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, "photos.example.com")
 	hostile := []string{"Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site", "Content-Encoding", "gzip", "HX-Request", "true",
 		"HX-Current-URL", "https://evil.test/", "Content-Type", "application/x-www-form-urlencoded", "Access-Control-Request-Method", "PUT"}
 	for _, e := range endpoints {
 		for _, method := range []string{"GET", "POST", "DELETE", "PROPFIND"} {
 			for _, accept := range [][]string{navigating, fetching} {
-				ask := func(c *client, a asked) answer {
-					return c.do(method, e.path, "", slices.Concat(e.tell(a.by(method)), hostile, accept)...)
+				ask := func(c *handlerstest.Client, a asked) handlerstest.Answer {
+					return c.Do(method, e.path, "", slices.Concat(e.tell(a.by(method)), hostile, accept)...)
 				}
-				ask(c.alice, toNotes).passes(t, "alice")
-				got := ask(c.bob, toNotes.of("photos.example.com"))
-				got.stops(t, 403, "")
-				got.has(t, "You may not open photos.example.com")
-				got = ask(c.newClient(firefoxOnLinux), toNotes)
+				passes(t, ask(c.Alice, toNotes), "alice")
+				got := ask(c.Bob, toNotes.of("photos.example.com"))
+				stops(t, got, 403, "")
+				got.Has(t, "You may not open photos.example.com")
+				got = ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes)
 				switch {
 				case accept[1] == "cors":
-					got.stops(t, 401, "")
+					stops(t, got, 401, "")
 				case e.path == nginx.path:
-					got.stops(t, 401, signInFor(toNotes.address()))
+					stops(t, got, 401, signInFor(toNotes.address()))
 				case method == "GET":
-					got.stops(t, 302, signInFor(toNotes.address()))
+					stops(t, got, 302, signInFor(toNotes.address()))
 				default:
-					got.stops(t, 303, signInFor(toNotes.address()))
+					stops(t, got, 303, signInFor(toNotes.address()))
 				}
-				if got.header.Get("HX-Redirect")+got.header.Get("HX-Reswap") != "" {
-					t.Errorf("htmx is answered: %v", got.header)
+				if got.Header.Get("HX-Redirect")+got.Header.Get("HX-Reswap") != "" {
+					t.Errorf("htmx is answered: %v", got.Header)
 				}
 			}
 		}
@@ -333,16 +334,16 @@ func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 // Nothing else is below /auth/, for anybody.
 func TestForwardUnknownPaths(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, path := range []string{"/auth/", "/auth/forward/", "/auth/Forward", "/auth/nginx/x", "/auth/caddy", "/auth/traefik",
 		"/auth/%66orward/x", "/auth//forward", "/auth/verify?x=1"} {
 		for _, method := range []string{"GET", "POST", "PROPFIND"} {
-			for _, who := range []*client{c.alice, c.newClient(firefoxOnLinux)} {
-				got := who.do(method, path, "", slices.Concat(toNotes.forwarded(), toNotes.original(), navigating)...)
-				if got.status != 404 {
-					t.Errorf("%s %s: %d", method, path, got.status)
+			for _, who := range []*handlerstest.Client{c.Alice, c.NewClient(handlerstest.FirefoxOnLinux)} {
+				got := who.Do(method, path, "", slices.Concat(toNotes.forwarded(), toNotes.original(), navigating)...)
+				if got.Status != 404 {
+					t.Errorf("%s %s: %d", method, path, got.Status)
 				}
-				got.stops(t, 404, "")
+				stops(t, got, 404, "")
 			}
 		}
 	}
@@ -351,13 +352,13 @@ func TestForwardUnknownPaths(t *testing.T) {
 // nginx overwrites the five headers of Porchlight's by name, and passes on every other that the client sent.
 func TestNginxUnknownRemoteHeader(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
+	c := handlerstest.OpenCast(t, behindProxy)
 	for _, name := range []string{"Remote-Role", "remote-id", "REMOTE_USER", "Remote.User", "RemoteUser", "Remote"} {
-		for _, client := range c.signedInAndOut() {
-			nginx.ask(client, toNotes, name, "alice").stops(t, 403, "")
+		for _, client := range signedInAndOut(c) {
+			stops(t, nginx.ask(client, toNotes, name, "alice"), 403, "")
 		}
 	}
 	for _, name := range []string{"Remote-User", "REMOTE-GROUPS", "X-Remote-Role", "Remot"} {
-		nginx.ask(c.alice, toNotes, name, "bob").passes(t, "alice")
+		passes(t, nginx.ask(c.Alice, toNotes, name, "bob"), "alice")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the scene of every test of forward auth: Porchlight at auth.example.com, the apps below example.com, and a
@@ -61,9 +62,9 @@ var (
 )
 
 // ask asks with GET, as Caddy, nginx and Traefik do. The headers are the client's own.
-func (e endpoint) ask(c *client, a asked, headers ...string) answer {
-	c.t.Helper()
-	return c.do("GET", e.path, "", slices.Concat(e.tell(a), headers)...)
+func (e endpoint) ask(c *handlerstest.Client, a asked, headers ...string) handlerstest.Answer {
+	c.T.Helper()
+	return c.Do("GET", e.path, "", slices.Concat(e.tell(a), headers)...)
 }
 
 // raw is a whole request, for what no well-behaved client would send; headers are pairs of name and value.
@@ -78,78 +79,78 @@ func (e endpoint) raw(method string, headers ...string) string {
 
 // navigating are the headers of somebody who follows a link, fetching those of a script on a page.
 var (
-	navigating = []string{"Sec-Fetch-Mode", "navigate", "Accept", browserAccept}
+	navigating = []string{"Sec-Fetch-Mode", "navigate", "Accept", handlerstest.BrowserAccept}
 	fetching   = []string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}
 )
 
-func (h *house) flush() {
-	h.t.Helper()
-	if err := h.store.Flush(context.Background()); err != nil {
-		h.t.Fatal(err)
+func flush(h *handlerstest.House) {
+	h.T.Helper()
+	if err := h.Store.Flush(context.Background()); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
 // noTrace gives a check that since then nothing was written, neither to the database nor to the log.
-func (h *house) noTrace() func(testing.TB) {
-	h.t.Helper()
-	h.flush()
-	before, log := h.everything(), h.log.String()
+func noTrace(h *handlerstest.House) func(testing.TB) {
+	h.T.Helper()
+	flush(h)
+	before, log := everything(h), h.Log.String()
 	return func(t testing.TB) {
 		t.Helper()
-		h.flush()
-		if after := h.everything(); !slices.Equal(after, before) {
+		flush(h)
+		if after := everything(h); !slices.Equal(after, before) {
 			t.Errorf("the database was changed:\n got %q\nwant %q", after, before)
 		}
-		if told := strings.TrimPrefix(h.log.String(), log); told != "" {
+		if told := strings.TrimPrefix(h.Log.String(), log); told != "" {
 			t.Errorf("the log was written to: %.500s", told)
 		}
 	}
 }
 
 // allow opens a host to these users only, or to administrators only if none is named.
-func (h *house) allow(host string, users ...string) {
-	h.t.Helper()
-	if _, err := h.store.AllowApp(context.Background(), host, len(users) == 0, users...); err != nil {
-		h.t.Fatal(err)
+func allow(h *handlerstest.House, host string, users ...string) {
+	h.T.Helper()
+	if _, err := h.Store.AllowApp(context.Background(), host, len(users) == 0, users...); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
 // passes fails the test unless the answer lets this user through.
-func (a answer) passes(t testing.TB, username string) {
+func passes(t testing.TB, a handlerstest.Answer, username string) {
 	t.Helper()
-	a.is(t, 200, "")
-	if a.body != "" || a.header.Get("Remote-User") != username {
-		t.Errorf("body %q, Remote-User %q, want %q", a.body, a.header.Get("Remote-User"), username)
+	a.Is(t, 200, "")
+	if a.Body != "" || a.Header.Get("Remote-User") != username {
+		t.Errorf("body %q, Remote-User %q, want %q", a.Body, a.Header.Get("Remote-User"), username)
 	}
 }
 
 // stops fails the test unless the answer is a refusal with this status that says nothing about any user.
-func (a answer) stops(t testing.TB, status int, location string) {
+func stops(t testing.TB, a handlerstest.Answer, status int, location string) {
 	t.Helper()
-	a.is(t, status, location)
-	for name := range a.header {
+	a.Is(t, status, location)
+	for name := range a.Header {
 		if strings.HasPrefix(name, "Remote-") || name == "Cookie" {
-			t.Errorf("%d with %s: %q", a.status, name, a.header[name])
+			t.Errorf("%d with %s: %q", a.Status, name, a.Header[name])
 		}
 	}
 	checkVerdict(t, a)
 }
 
 // checkVerdict is what holds for every answer to a proxy.
-func checkVerdict(t testing.TB, a answer) {
+func checkVerdict(t testing.TB, a handlerstest.Answer) {
 	t.Helper()
-	if a.header.Get("Cache-Control") != "no-store" || touched(a) {
-		t.Errorf("Cache-Control %q, Set-Cookie %q", a.header.Get("Cache-Control"), a.header.Get("Set-Cookie"))
+	if a.Header.Get("Cache-Control") != "no-store" || touched(a) {
+		t.Errorf("Cache-Control %q, Set-Cookie %q", a.Header.Get("Cache-Control"), a.Header.Get("Set-Cookie"))
 	}
 	checkSecurityHeaders(t, a)
 }
 
 // handed is the one cookie that an answer sets.
-func handed(t testing.TB, got answer) *http.Cookie {
+func handed(t testing.TB, got handlerstest.Answer) *http.Cookie {
 	t.Helper()
-	cookies := (&http.Response{Header: got.header}).Cookies()
+	cookies := (&http.Response{Header: got.Header}).Cookies()
 	if len(cookies) != 1 {
-		t.Fatalf("%d: Set-Cookie %q, want one", got.status, got.header.Values("Set-Cookie"))
+		t.Fatalf("%d: Set-Cookie %q, want one", got.Status, got.Header.Values("Set-Cookie"))
 	}
 	return cookies[0]
 }

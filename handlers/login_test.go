@@ -13,6 +13,7 @@ import (
 
 	"porchlight/db"
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns signing in and signing out: what is taken, what is answered, and the cookie.
@@ -26,8 +27,8 @@ var (
 )
 
 // cleared reports whether the answer deletes the cookie.
-func cleared(got answer, name string) bool {
-	for _, cookie := range (&http.Response{Header: got.header}).Cookies() {
+func cleared(got handlerstest.Answer, name string) bool {
+	for _, cookie := range (&http.Response{Header: got.Header}).Cookies() {
 		if cookie.Name == name && cookie.Value == "" && cookie.Path == "/" && cookie.HttpOnly && (cookie.MaxAge < 0 || !cookie.Expires.IsZero() && cookie.Expires.Year() < 2000) {
 			return true
 		}
@@ -36,95 +37,95 @@ func cleared(got answer, name string) bool {
 }
 
 // touched reports whether the answer sets or deletes a cookie.
-func touched(got answer) bool { return got.header.Get("Set-Cookie") != "" }
+func touched(got handlerstest.Answer) bool { return got.Header.Get("Set-Cookie") != "" }
 
 func TestSignInByForm(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	browser := c.newClient(firefoxOnLinux)
-	got := browser.form("/login", "username", "  ALICE ", "password", alicePassword, "next", "/account?x=1")
-	got.is(t, 303, "/account?x=1")
-	if cookies := got.header.Values("Set-Cookie"); len(cookies) != 1 || !newCookie.MatchString(cookies[0]) {
+	c := handlerstest.OpenCast(t)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	got := browser.Form("/login", "username", "  ALICE ", "password", handlerstest.AlicePassword, "next", "/account?x=1")
+	got.Is(t, 303, "/account?x=1")
+	if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !newCookie.MatchString(cookies[0]) {
 		t.Errorf("Set-Cookie %q", cookies)
 	}
-	row := c.only(`SELECT u.username, s.device_name, s.device_kind, s.user_agent, s.ip, s.shared, s.given_name, s.last_active_at - s.created_at, s.expires_at - s.created_at
-		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = unhex(?)`, sha256Hex(browser.token()))
-	want := "alice Firefox on Linux desktop " + firefoxOnLinux + " 127.0.0.1 0  0 1209600000"
+	row := c.Only(`SELECT u.username, s.device_name, s.device_kind, s.user_agent, s.ip, s.shared, s.given_name, s.last_active_at - s.created_at, s.expires_at - s.created_at
+		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token()))
+	want := "alice Firefox on Linux desktop " + handlerstest.FirefoxOnLinux + " 127.0.0.1 0  0 1209600000"
 	if row != want {
 		t.Errorf("the row is\n %s, want\n %s", row, want)
 	}
-	if last := c.rows(`SELECT kind, ip, device_name, done_by FROM activity ORDER BY id DESC LIMIT 1`); last[0] != "signed_in 127.0.0.1 Firefox on Linux Firefox on Linux" {
+	if last := c.Rows(`SELECT kind, ip, device_name, done_by FROM activity ORDER BY id DESC LIMIT 1`); last[0] != "signed_in 127.0.0.1 Firefox on Linux Firefox on Linux" {
 		t.Errorf("activity %q", last)
 	}
-	browser.page("/sessions").is(t, 200)
+	browser.Page("/sessions").Is(t, 200)
 }
 
 func TestSignInByEmail(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t)
-	if _, err := c.store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: "Alice@example.com", Password: alicePassword}); err != nil {
+	c := handlerstest.OpenHouse(t)
+	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: "Alice@example.com", Password: handlerstest.AlicePassword}); err != nil {
 		t.Fatal(err)
 	}
-	got := c.newClient("curl/8.5.0").api("POST", "/login", `{"username":"alice@EXAMPLE.com","password":"`+alicePassword+`"}`)
-	got.is(t, 200)
-	if got.body != `{"username":"alice"}` {
-		t.Errorf("%s", got.body)
+	got := c.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice@EXAMPLE.com","password":"`+handlerstest.AlicePassword+`"}`)
+	got.Is(t, 200)
+	if got.Body != `{"username":"alice"}` {
+		t.Errorf("%s", got.Body)
 	}
 }
 
 func TestSignInOnASharedComputer(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	for name, sign := range map[string]func(*client) answer{
-		"form": func(b *client) answer {
-			return b.form("/login", "username", "alice", "password", alicePassword, "shared", "1")
+	c := handlerstest.OpenCast(t)
+	for name, sign := range map[string]func(*handlerstest.Client) handlerstest.Answer{
+		"form": func(b *handlerstest.Client) handlerstest.Answer {
+			return b.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "shared", "1")
 		},
-		"JSON": func(b *client) answer {
-			return b.api("POST", "/login", `{"username":"alice","password":"`+alicePassword+`","shared":true}`)
+		"JSON": func(b *handlerstest.Client) handlerstest.Answer {
+			return b.API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`","shared":true}`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			browser := c.newClient(firefoxOnLinux)
+			browser := c.NewClient(handlerstest.FirefoxOnLinux)
 			got := sign(browser)
-			if cookies := got.header.Values("Set-Cookie"); len(cookies) != 1 || !sharedCookie.MatchString(cookies[0]) {
+			if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !sharedCookie.MatchString(cookies[0]) {
 				t.Errorf("Set-Cookie %q", cookies)
 			}
-			if row := c.only(`SELECT shared, expires_at - created_at FROM sessions WHERE token_hash = unhex(?)`, sha256Hex(browser.token())); row != "1 1800000" {
+			if row := c.Only(`SELECT shared, expires_at - created_at FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token())); row != "1 1800000" {
 				t.Errorf("shared and milliseconds: %s", row)
 			}
 		})
 	}
-	browser := c.newClient(firefoxOnLinux)
-	browser.form("/login", "username", "alice", "password", alicePassword, "shared", "1").is(t, 303)
-	c.clock.Advance(30 * time.Minute)
-	browser.api("GET", "/me/sessions", "").is(t, 401)
-	c.alice.api("GET", "/me/sessions", "").is(t, 200)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "shared", "1").Is(t, 303)
+	c.Clock.Advance(30 * time.Minute)
+	browser.API("GET", "/me/sessions", "").Is(t, 401)
+	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 }
 
 // One message, one status, whatever was wrong; what was typed is kept, but not the password.
 func TestSignInFails(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.addUser("carol", "basalt umbrella crayon fjord")
-	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'carol'`)
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t)
+	c.AddUser("carol", "basalt umbrella crayon fjord")
+	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'carol'`)
+	check := c.Unchanged()
 	var pages, scripts []string
-	for name, password := range map[string]string{"alice": bobPassword, "nobod": alicePassword, "carol": "basalt umbrella crayon fjord", "Alice": alicePassword + " ", "bob&b": ""} {
-		browser := c.newClient(firefoxOnLinux)
-		got := browser.form("/login", "username", name, "password", password, "shared", "1", "next", "/account?x=1")
-		got.is(t, 422)
-		got.has(t, html.EscapeString(wrongPassword), `name="next" value="/account?x=1"`, `value="1" aria-describedby="shared-hint" checked`)
+	for name, password := range map[string]string{"alice": handlerstest.BobPassword, "nobod": handlerstest.AlicePassword, "carol": "basalt umbrella crayon fjord", "Alice": handlerstest.AlicePassword + " ", "bob&b": ""} {
+		browser := c.NewClient(handlerstest.FirefoxOnLinux)
+		got := browser.Form("/login", "username", name, "password", password, "shared", "1", "next", "/account?x=1")
+		got.Is(t, 422)
+		got.Has(t, html.EscapeString(wrongPassword), `name="next" value="/account?x=1"`, `value="1" aria-describedby="shared-hint" checked`)
 		if touched(got) {
 			t.Errorf("%s: a cookie was set", name)
 		}
 		if password != "" {
-			got.lacks(t, password)
+			got.Lacks(t, password)
 		}
-		pages = append(pages, strings.ReplaceAll(strings.ReplaceAll(got.body, "bob&amp;b", "NAME"), `value="`+name+`"`, `value="NAME"`))
+		pages = append(pages, strings.ReplaceAll(strings.ReplaceAll(got.Body, "bob&amp;b", "NAME"), `value="`+name+`"`, `value="NAME"`))
 
-		got = browser.api("POST", "/login", `{"username":"`+name+`","password":"`+password+`"}`)
-		got.is(t, 401)
-		scripts = append(scripts, got.body)
+		got = browser.API("POST", "/login", `{"username":"`+name+`","password":"`+password+`"}`)
+		got.Is(t, 401)
+		scripts = append(scripts, got.Body)
 		if touched(got) {
 			t.Errorf("%s: a cookie was set", name)
 		}
@@ -138,16 +139,16 @@ func TestSignInFails(t *testing.T) {
 		}
 	}
 	check(t)
-	if err := c.store.Flush(context.Background()); err != nil {
+	if err := c.Store.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	c.sameRows(t, []string{"alice 4", "carol 2"}, `SELECT u.username, SUM(a.count) FROM activity a JOIN users u ON u.id = a.user_id WHERE a.kind = 'sign_in_failed' GROUP BY 1 ORDER BY 1`)
+	c.SameRows(t, []string{"alice 4", "carol 2"}, `SELECT u.username, SUM(a.count) FROM activity a JOIN users u ON u.id = a.user_id WHERE a.kind = 'sign_in_failed' GROUP BY 1 ORDER BY 1`)
 }
 
 func TestSignInByJSON(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	const good = `{"username":"alice","password":"` + alicePassword + `"}`
+	c := handlerstest.OpenCast(t)
+	const good = `{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`
 	const form = "application/x-www-form-urlencoded"
 	for name, test := range map[string]struct {
 		kind, body string
@@ -156,8 +157,8 @@ func TestSignInByJSON(t *testing.T) {
 	}{
 		"good":                      {"application/json", good, 200, `{"username":"alice"}`},
 		"with a charset":            {"application/json; charset=utf-8", good, 200, `{"username":"alice"}`},
-		"unknown keys":              {"application/json", `{"remember":true,"next":"//evil.example","x":{},"username":"alice","password":"` + alicePassword + `","shared":false}`, 200, `{"username":"alice"}`},
-		"a form":                    {form, encode([]string{"username", "alice", "password", alicePassword}), 200, `{"username":"alice"}`},
+		"unknown keys":              {"application/json", `{"remember":true,"next":"//evil.example","x":{},"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":false}`, 200, `{"username":"alice"}`},
+		"a form":                    {form, handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), 200, `{"username":"alice"}`},
 		"wrong":                     {"application/json", `{"username":"alice","password":"x"}`, 401, `{"error":"` + wrongPassword + `"}`},
 		"wrong by form":             {form, "username=alice&password=x", 401, `{"error":"` + wrongPassword + `"}`},
 		"empty strings":             {"application/json", `{"username":"","password":""}`, 401, `{"error":"` + wrongPassword + `"}`},
@@ -170,12 +171,12 @@ func TestSignInByJSON(t *testing.T) {
 		"no keys":                   {"application/json", `{}`, 422, ""},
 		"null":                      {"application/json", `null`, 422, ""},
 		"no password":               {"application/json", `{"username":"alice"}`, 422, ""},
-		"no username":               {"application/json", `{"password":"` + alicePassword + `"}`, 422, ""},
+		"no username":               {"application/json", `{"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
 		"null password":             {"application/json", `{"username":"alice","password":null}`, 422, ""},
 		"a number":                  {"application/json", `{"username":"alice","password":15}`, 422, ""},
-		"a list":                    {"application/json", `{"username":["alice"],"password":"` + alicePassword + `"}`, 422, ""},
+		"a list":                    {"application/json", `{"username":["alice"],"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
 		"an object":                 {"application/json", `{"username":"alice","password":{"$ne":""}}`, 422, ""},
-		"shared is a string":        {"application/json", `{"username":"alice","password":"` + alicePassword + `","shared":"1"}`, 422, ""},
+		"shared is a string":        {"application/json", `{"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":"1"}`, 422, ""},
 		"an array":                  {"application/json", `[` + good + `]`, 422, ""},
 		"a string":                  {"application/json", `"alice"`, 422, ""},
 		"no type":                   {"", good, 415, ""},
@@ -189,27 +190,27 @@ func TestSignInByJSON(t *testing.T) {
 		"bytes that are not UTF-8":  {"application/json", "{\"username\":\"\xff\",\"password\":\"\xfe\"}", 401, ""},
 		"a byte order mark":         {"application/json", "\ufeff" + good, 400, ""},
 		"a very long password":      {"application/json", `{"username":"alice","password":"` + big("x", 60000) + `"}`, 401, ""},
-		"a NUL in the name":         {"application/json", `{"username":"alice\u0000","password":"` + alicePassword + `"}`, 401, ""},
+		"a NUL in the name":         {"application/json", `{"username":"alice\u0000","password":"` + handlerstest.AlicePassword + `"}`, 401, ""},
 		"percent signs in the form": {form, "username=alice%&password=%zz%", 401, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := c.sessionsOf("alice")
+			before := c.SessionsOf("alice")
 			headers := []string{"Accept", "*/*"}
 			if test.kind != "" {
 				headers = append(headers, "Content-Type", test.kind)
 			}
-			got := c.newClient("curl/8.5.0").do("POST", "/login", test.body, headers...)
-			got.is(t, test.status, "")
-			if test.answer != "" && got.body != test.answer {
-				t.Errorf("%s, want %s", got.body, test.answer)
+			got := c.NewClient("curl/8.5.0").Do("POST", "/login", test.body, headers...)
+			got.Is(t, test.status, "")
+			if test.answer != "" && got.Body != test.answer {
+				t.Errorf("%s, want %s", got.Body, test.answer)
 			}
-			if test.answer == "" && !regexp.MustCompile(`^{"error":"[^"]+"}$`).MatchString(got.body) {
-				t.Errorf("%s is not an error", got.body)
+			if test.answer == "" && !regexp.MustCompile(`^{"error":"[^"]+"}$`).MatchString(got.Body) {
+				t.Errorf("%s is not an error", got.Body)
 			}
-			if got.header.Get("Content-Type") != "application/json" {
-				t.Errorf("Content-Type %q", got.header.Get("Content-Type"))
+			if got.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("Content-Type %q", got.Header.Get("Content-Type"))
 			}
-			more := len(c.sessionsOf("alice")) - len(before)
+			more := len(c.SessionsOf("alice")) - len(before)
 			if ok := test.status == 200; touched(got) != ok || (more == 1) != ok {
 				t.Errorf("a cookie: %v; sessions: %+d", touched(got), more)
 			}
@@ -220,168 +221,168 @@ func TestSignInByJSON(t *testing.T) {
 // A browser that names text/html, or htmx, gets pages; everybody else JSON.
 func TestWhoGetsAPage(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	const form = "application/x-www-form-urlencoded"
 	for name, test := range map[string]struct {
 		headers []string
 		status  int
 	}{
-		"browser": {[]string{"Accept", browserAccept}, 422}, "upper case": {[]string{"Accept", "TEXT/HTML"}, 422}, "later": {[]string{"Accept", "application/json, text/html;q=0.1"}, 422},
+		"browser": {[]string{"Accept", handlerstest.BrowserAccept}, 422}, "upper case": {[]string{"Accept", "TEXT/HTML"}, 422}, "later": {[]string{"Accept", "application/json, text/html;q=0.1"}, 422},
 		"htmx": {[]string{"HX-Request", "true", "Accept", "*/*"}, 422}, "anything": {[]string{"Accept", "*/*"}, 401}, "any text": {[]string{"Accept", "text/*"}, 401},
 		"JSON": {[]string{"Accept", "application/json"}, 401}, "nothing": {nil, 401}, "longer": {[]string{"Accept", "text/html5"}, 401},
 	} {
-		got := c.newClient("x").do("POST", "/login", "username=alice&password=x", append(test.headers, "Content-Type", form)...)
-		if got.status != test.status || strings.HasPrefix(got.body, "{") != (test.status == 401) {
-			t.Errorf("%s: %d %.60s", name, got.status, got.body)
+		got := c.NewClient("x").Do("POST", "/login", "username=alice&password=x", append(test.headers, "Content-Type", form)...)
+		if got.Status != test.status || strings.HasPrefix(got.Body, "{") != (test.status == 401) {
+			t.Errorf("%s: %d %.60s", name, got.Status, got.Body)
 		}
-		got = c.newClient("x").do("POST", "/logout", "", test.headers...)
-		if (got.status == 200) != (test.status == 401) {
-			t.Errorf("%s signs out: %d", name, got.status)
+		got = c.NewClient("x").Do("POST", "/logout", "", test.headers...)
+		if (got.Status == 200) != (test.status == 401) {
+			t.Errorf("%s signs out: %d", name, got.Status)
 		}
 	}
-	got := c.newClient("x").do("POST", "/login", `{"username":"alice","password":"x"}`, "Accept", browserAccept, "Content-Type", "application/json")
-	got.is(t, 415)
-	got.has(t, "<h1>")
+	got := c.NewClient("x").Do("POST", "/login", `{"username":"alice","password":"x"}`, "Accept", handlerstest.BrowserAccept, "Content-Type", "application/json")
+	got.Is(t, 415)
+	got.Has(t, "<h1>")
 }
 
 // An address is kept in histories and logs: nothing secret is taken from it.
 func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
-	query := "/login?" + encode([]string{"username", "alice", "password", alicePassword})
-	stranger := c.newClient("curl/8.5.0")
-	stranger.api("POST", query, "").is(t, 422)
-	stranger.api("POST", query, "{}").is(t, 422)
-	stranger.form(query).is(t, 422)
-	stranger.form(query, "username", "alice").is(t, 422)
-	stranger.page(query).is(t, 200)
-	stranger.page(query).lacks(t, alicePassword)
-	if stranger.token() != "" {
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
+	query := "/login?" + handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword})
+	stranger := c.NewClient("curl/8.5.0")
+	stranger.API("POST", query, "").Is(t, 422)
+	stranger.API("POST", query, "{}").Is(t, 422)
+	stranger.Form(query).Is(t, 422)
+	stranger.Form(query, "username", "alice").Is(t, 422)
+	stranger.Page(query).Is(t, 200)
+	stranger.Page(query).Lacks(t, handlerstest.AlicePassword)
+	if stranger.Token() != "" {
 		t.Error("signed in by the address")
 	}
-	got := stranger.form("/login?next=%2Faccount", "username", "alice", "password", "x")
-	got.lacks(t, `name="next"`)
+	got := stranger.Form("/login?next=%2Faccount", "username", "alice", "password", "x")
+	got.Lacks(t, `name="next"`)
 	check(t)
 }
 
 // One browser is one row: its previous session ends, whichever user's it was, and a token that it sends is never adopted.
 func TestSignInReplaces(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for _, who := range []string{"alice", "bob"} {
 		t.Run(who, func(t *testing.T) {
-			browser := c.signIn("alice", alicePassword, firefoxOnLinux)
-			old, oldID := browser.token(), browser.id
-			others := slices.DeleteFunc(c.sessionsOf("alice"), func(id string) bool { return id == oldID })
-			password := map[string]string{"alice": alicePassword, "bob": bobPassword}[who]
-			browser.form("/login", "username", who, "password", password).is(t, 303, "/sessions")
-			if browser.token() == old {
+			browser := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+			old, oldID := browser.Token(), browser.ID
+			others := slices.DeleteFunc(c.SessionsOf("alice"), func(id string) bool { return id == oldID })
+			password := map[string]string{"alice": handlerstest.AlicePassword, "bob": handlerstest.BobPassword}[who]
+			browser.Form("/login", "username", who, "password", password).Is(t, 303, "/sessions")
+			if browser.Token() == old {
 				t.Error("the token was kept")
 			}
 			for _, id := range others {
-				if !slices.Contains(c.sessionsOf("alice"), id) {
+				if !slices.Contains(c.SessionsOf("alice"), id) {
 					t.Error("another session ended")
 				}
 			}
-			if slices.Contains(c.sessionsOf("alice"), oldID) {
+			if slices.Contains(c.SessionsOf("alice"), oldID) {
 				t.Error("the old row is still there")
 			}
-			if kind := c.only(`SELECT kind, done_by FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, oldID); kind != "replaced Firefox on Linux" {
+			if kind := c.Only(`SELECT kind, done_by FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, oldID); kind != "replaced Firefox on Linux" {
 				t.Errorf("activity: %s", kind)
 			}
-			c.newClient("x").do("GET", "/me/sessions", "", "Cookie", "porchlight="+old).is(t, 401)
-			browser.api("GET", "/me/sessions", "").is(t, 200)
+			c.NewClient("x").Do("GET", "/me/sessions", "", "Cookie", "porchlight="+old).Is(t, 401)
+			browser.API("GET", "/me/sessions", "").Is(t, 200)
 		})
 	}
 	t.Run("a wrong password replaces nothing", func(t *testing.T) {
-		check := c.unchanged()
-		c.alice.form("/login", "username", "bob", "password", "x").is(t, 422)
+		check := c.Unchanged()
+		c.Alice.Form("/login", "username", "bob", "password", "x").Is(t, 422)
 		check(t)
-		c.alice.api("GET", "/me/sessions", "").is(t, 200)
+		c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 	})
 	t.Run("a token that was planted is not adopted", func(t *testing.T) {
 		planted := "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		got := c.newClient("x").do("POST", "/login", "username=alice&password="+url.QueryEscape(alicePassword), "Content-Type", "application/x-www-form-urlencoded", "Cookie", "porchlight="+planted)
-		got.is(t, 200)
-		if strings.Contains(got.header.Get("Set-Cookie"), planted) {
+		got := c.NewClient("x").Do("POST", "/login", "username=alice&password="+url.QueryEscape(handlerstest.AlicePassword), "Content-Type", "application/x-www-form-urlencoded", "Cookie", "porchlight="+planted)
+		got.Is(t, 200)
+		if strings.Contains(got.Header.Get("Set-Cookie"), planted) {
 			t.Error("adopted")
 		}
-		c.newClient("x").do("GET", "/me/sessions", "", "Cookie", "porchlight="+planted).is(t, 401)
+		c.NewClient("x").Do("GET", "/me/sessions", "", "Cookie", "porchlight="+planted).Is(t, 401)
 	})
 }
 
 func TestCookieWithHTTPS(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
-	c.addUser("alice", alicePassword)
-	browser := c.newClient(firefoxOnLinux)
-	got := browser.form("/login", "username", "alice", "password", alicePassword)
-	cookie := got.header.Get("Set-Cookie")
-	if len(got.header.Values("Set-Cookie")) != 1 || !regexp.MustCompile(`^__Host-porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; secure; SameSite=Lax$`).MatchString(cookie) {
-		t.Errorf("Set-Cookie %q", got.header.Values("Set-Cookie"))
+	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
+	c.AddUser("alice", handlerstest.AlicePassword)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	got := browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword)
+	cookie := got.Header.Get("Set-Cookie")
+	if len(got.Header.Values("Set-Cookie")) != 1 || !regexp.MustCompile(`^__Host-porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; secure; SameSite=Lax$`).MatchString(cookie) {
+		t.Errorf("Set-Cookie %q", got.Header.Values("Set-Cookie"))
 	}
 	pair, _, _ := strings.Cut(cookie, ";")
-	browser = c.newClient(firefoxOnLinux)
-	browser.do("GET", "/me/sessions", "", "Cookie", pair).is(t, 200)
-	browser.do("GET", "/me/sessions", "", "Cookie", strings.TrimPrefix(pair, "__Host-")).is(t, 401)
-	got = browser.do("POST", "/logout", "", "Cookie", pair)
-	if !cleared(got, "__Host-porchlight") || !strings.Contains(strings.ToLower(got.header.Get("Set-Cookie")), "; secure") {
-		t.Errorf("Set-Cookie %q: a browser refuses the prefix without Secure", got.header.Get("Set-Cookie"))
+	browser = c.NewClient(handlerstest.FirefoxOnLinux)
+	browser.Do("GET", "/me/sessions", "", "Cookie", pair).Is(t, 200)
+	browser.Do("GET", "/me/sessions", "", "Cookie", strings.TrimPrefix(pair, "__Host-")).Is(t, 401)
+	got = browser.Do("POST", "/logout", "", "Cookie", pair)
+	if !cleared(got, "__Host-porchlight") || !strings.Contains(strings.ToLower(got.Header.Get("Set-Cookie")), "; secure") {
+		t.Errorf("Set-Cookie %q: a browser refuses the prefix without Secure", got.Header.Get("Set-Cookie"))
 	}
-	browser.do("GET", "/me/sessions", "", "Cookie", pair).is(t, 401)
+	browser.Do("GET", "/me/sessions", "", "Cookie", pair).Is(t, 401)
 }
 
 const signedOutHere = "You&#39;ve been signed out on this device."
 
 func TestSignInPage(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	stranger := c.newClient(firefoxOnLinux)
-	got := stranger.page("/login?next=%2Faccount")
-	got.is(t, 200)
-	got.has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username"`, `autocomplete="current-password"`, "This is a shared or public computer",
+	c := handlerstest.OpenCast(t)
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+	got := stranger.Page("/login?next=%2Faccount")
+	got.Is(t, 200)
+	got.Has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username"`, `autocomplete="current-password"`, "This is a shared or public computer",
 		"Forgot your password? Ask whoever runs this server.", `name="next" value="/account"`)
-	got.lacks(t, signedOutHere, "will not work", "/signup", "no account yet")
+	got.Lacks(t, signedOutHere, "will not work", "/signup", "no account yet")
 	if touched(got) {
 		t.Error("a cookie was touched")
 	}
 
 	t.Run("signed in already", func(t *testing.T) {
-		c.alice.page("/login").is(t, 303, "/sessions")
-		c.alice.page("/login?next=%2Faccount").is(t, 303, "/account")
-		c.alice.page("/login?next=%2F%2Fevil.example").is(t, 303, "/sessions")
+		c.Alice.Page("/login").Is(t, 303, "/sessions")
+		c.Alice.Page("/login?next=%2Faccount").Is(t, 303, "/account")
+		c.Alice.Page("/login?next=%2F%2Fevil.example").Is(t, 303, "/sessions")
 	})
 	t.Run("signed out elsewhere", func(t *testing.T) {
-		c.alice.api("DELETE", "/me/sessions/"+c.alicePhone.id, "").is(t, 200)
-		for _, got := range []answer{
-			c.alicePhone.page("/sessions"), c.alicePhone.htmx("GET", "/sessions/list"), c.alicePhone.api("GET", "/me/sessions", ""), c.alicePhone.page("/logout"),
-			c.alicePhone.form("/login", "username", "alice", "password", "x"), c.alicePhone.page("/public/app.css"), c.alicePhone.page("/signup"), c.alicePhone.page("/nowhere"),
+		c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "").Is(t, 200)
+		for _, got := range []handlerstest.Answer{
+			c.AlicePhone.Page("/sessions"), c.AlicePhone.HTMX("GET", "/sessions/list"), c.AlicePhone.API("GET", "/me/sessions", ""), c.AlicePhone.Page("/logout"),
+			c.AlicePhone.Form("/login", "username", "alice", "password", "x"), c.AlicePhone.Page("/public/app.css"), c.AlicePhone.Page("/signup"), c.AlicePhone.Page("/nowhere"),
 		} {
 			if touched(got) {
-				t.Errorf("%d touched the cookie, so the sign-in page cannot tell what happened", got.status)
+				t.Errorf("%d touched the cookie, so the sign-in page cannot tell what happened", got.Status)
 			}
 		}
-		got := c.alicePhone.page("/login?next=%2Fsessions")
-		got.is(t, 200)
-		got.has(t, signedOutHere, "<title>"+signedOutHere+" – Sign in – Porchlight</title>")
+		got := c.AlicePhone.Page("/login?next=%2Fsessions")
+		got.Is(t, 200)
+		got.Has(t, signedOutHere, "<title>"+signedOutHere+" – Sign in – Porchlight</title>")
 		if !cleared(got, "porchlight") {
-			t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+			t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 		}
-		got = c.alicePhone.page("/login?next=%2Fsessions")
-		got.lacks(t, signedOutHere)
+		got = c.AlicePhone.Page("/login?next=%2Fsessions")
+		got.Lacks(t, signedOutHere)
 	})
 	t.Run("garbage", func(t *testing.T) {
-		got := stranger.page("/login", "Cookie", "porchlight=garbage")
-		got.is(t, 200)
-		got.has(t, signedOutHere)
+		got := stranger.Page("/login", "Cookie", "porchlight=garbage")
+		got.Is(t, 200)
+		got.Has(t, signedOutHere)
 		if !cleared(got, "porchlight") {
-			t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+			t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 		}
 	})
 	t.Run("another's cookie", func(t *testing.T) {
-		got := stranger.page("/login", "Cookie", "sessionid=garbage")
-		got.lacks(t, signedOutHere)
+		got := stranger.Page("/login", "Cookie", "sessionid=garbage")
+		got.Lacks(t, signedOutHere)
 		if touched(got) {
 			t.Error("a cookie was touched")
 		}
@@ -391,65 +392,65 @@ func TestSignInPage(t *testing.T) {
 // Reached by another name or scheme, the browser would not keep the cookie. The link is never made from the request.
 func TestSignInPageAtTheWrongPlace(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
-	browser := c.newClient(firefoxOnLinux)
+	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	for name, headers := range map[string][]string{
 		"another host": {"Host", "evil.example"}, "http": {"Host", "auth.example"},
 		"headers of no trusted proxy": {"Host", "auth.example", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "auth.example"},
 		"a planted host":              {"Host", "evil.example", "X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := browser.page("/login?next=%2Faccount", headers...)
-			got.is(t, 200)
-			got.has(t, "Signing in will not work at this address", `href="https://auth.example/login?next=%2Faccount"`)
-			got.lacks(t, "evil.example")
-			got = browser.page("/sessions", headers...)
-			got.is(t, 303, "/login?next=%2Fsessions")
+			got := browser.Page("/login?next=%2Faccount", headers...)
+			got.Is(t, 200)
+			got.Has(t, "Signing in will not work at this address", `href="https://auth.example/login?next=%2Faccount"`)
+			got.Lacks(t, "evil.example")
+			got = browser.Page("/sessions", headers...)
+			got.Is(t, 303, "/login?next=%2Fsessions")
 		})
 	}
 	t.Run("the right place", func(t *testing.T) {
-		c := openHouse(t, func(o *handlers.Options) {
+		c := handlerstest.OpenHouse(t, func(o *handlers.Options) {
 			o.URL = &url.URL{Scheme: "https", Host: "auth.example"}
 			o.TrustedProxies = localProxies
 		})
-		browser := c.newClient(firefoxOnLinux)
-		browser.page("/login", "Host", "Auth.example", "X-Forwarded-Proto", "https").lacks(t, "will not work")
-		browser.page("/login", "Host", "10.0.0.7:3000", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "auth.example").lacks(t, "will not work")
-		browser.page("/login", "Host", "auth.example", "X-Forwarded-Proto", "http").has(t, "will not work")
-		browser.page("/login", "Host", "auth.example").has(t, "will not work")
+		browser := c.NewClient(handlerstest.FirefoxOnLinux)
+		browser.Page("/login", "Host", "Auth.example", "X-Forwarded-Proto", "https").Lacks(t, "will not work")
+		browser.Page("/login", "Host", "10.0.0.7:3000", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "auth.example").Lacks(t, "will not work")
+		browser.Page("/login", "Host", "auth.example", "X-Forwarded-Proto", "http").Has(t, "will not work")
+		browser.Page("/login", "Host", "auth.example").Has(t, "will not work")
 	})
 }
 
 // Wherever a link wants to lead, one stays here.
 func TestOpenRedirects(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for _, next := range []string{
 		"//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "\\/evil.example", "https://evil.example", "http:evil.example", "https:///evil.example",
 		"//user@evil.example", "/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%255cevil.example", "/%252fevil.example", "%2f%2fevil.example", "/\tevil.example",
 		"/\n/evil.example", "\t//evil.example", " //evil.example", "/ /evil.example", "/%09/evil.example", "/%0d%0aLocation:%20//evil.example", "/%00//evil.example",
 		"javascript:alert(1)", "data:text/html,x", "evil.example", "@evil.example", ".evil.example", "", "/\x7f/evil.example", "/\xff/evil.example", "/" + big("a", 5000),
 	} {
-		got := c.newClient(firefoxOnLinux).form("/login", "username", "alice", "password", alicePassword, "next", next)
-		if to := got.header.Get("Location"); got.status != 303 || to != "/sessions" {
+		got := c.NewClient(handlerstest.FirefoxOnLinux).Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next)
+		if to := got.Header.Get("Location"); got.Status != 303 || to != "/sessions" {
 			t.Errorf("%.40q leads to %.60q", next, to)
 		}
-		got = c.alice.page("/login?next=" + url.QueryEscape(next))
-		if to := got.header.Get("Location"); got.status != 303 || to != "/sessions" {
+		got = c.Alice.Page("/login?next=" + url.QueryEscape(next))
+		if to := got.Header.Get("Location"); got.Status != 303 || to != "/sessions" {
 			t.Errorf("%.40q leads to %.60q for who is signed in", next, to)
 		}
-		c.newClient(firefoxOnLinux).page("/login?next="+url.QueryEscape(next)).lacks(t, `name="next"`)
+		c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next="+url.QueryEscape(next)).Lacks(t, `name="next"`)
 	}
 }
 
 func TestSignOutPage(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
-	for _, who := range []*client{c.alice, c.newClient(firefoxOnLinux)} {
-		got := who.page("/logout")
-		got.is(t, 200)
-		got.has(t, "<h1>Sign out</h1>", `<form class="stack" method="post" action="/logout">`)
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
+	for _, who := range []*handlerstest.Client{c.Alice, c.NewClient(handlerstest.FirefoxOnLinux)} {
+		got := who.Page("/logout")
+		got.Is(t, 200)
+		got.Has(t, "<h1>Sign out</h1>", `<form class="stack" method="post" action="/logout">`)
 		if touched(got) {
 			t.Error("reading it touched a cookie")
 		}
@@ -459,58 +460,60 @@ func TestSignOutPage(t *testing.T) {
 
 func TestSignOut(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for name, test := range map[string]struct {
-		send   func(*client) answer
+		send   func(*handlerstest.Client) handlerstest.Answer
 		status int
 		to     string
 		body   string
 	}{
-		"form":               {func(b *client) answer { return b.form("/logout") }, 303, "/login", ""},
-		"htmx":               {func(b *client) answer { return b.htmx("POST", "/logout") }, 303, "/login", ""},
-		"script":             {func(b *client) answer { return b.api("POST", "/logout", "") }, 200, "", `{"message":"Logged out"}`},
-		"script, JSON":       {func(b *client) answer { return b.api("POST", "/logout", "{}") }, 200, "", `{"message":"Logged out"}`},
-		"script, JSON named": {func(b *client) answer { return b.do("POST", "/logout", "", "Accept", "application/json") }, 200, "", `{"message":"Logged out"}`},
+		"form":         {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login", ""},
+		"htmx":         {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login", ""},
+		"script":       {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "") }, 200, "", `{"message":"Logged out"}`},
+		"script, JSON": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "{}") }, 200, "", `{"message":"Logged out"}`},
+		"script, JSON named": {func(b *handlerstest.Client) handlerstest.Answer {
+			return b.Do("POST", "/logout", "", "Accept", "application/json")
+		}, 200, "", `{"message":"Logged out"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			browser := c.signIn("alice", alicePassword, firefoxOnLinux)
-			token, others := browser.token(), slices.DeleteFunc(c.sessionsOf("alice"), func(id string) bool { return id == browser.id })
-			for _, who := range []*client{browser, browser, c.newClient(firefoxOnLinux)} { // signed in, signed out already, never signed in
+			browser := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+			token, others := browser.Token(), slices.DeleteFunc(c.SessionsOf("alice"), func(id string) bool { return id == browser.ID })
+			for _, who := range []*handlerstest.Client{browser, browser, c.NewClient(handlerstest.FirefoxOnLinux)} { // signed in, signed out already, never signed in
 				got := test.send(who)
-				got.is(t, test.status, test.to)
-				if test.body != "" && got.body != test.body {
-					t.Errorf("%s", got.body)
+				got.Is(t, test.status, test.to)
+				if test.body != "" && got.Body != test.body {
+					t.Errorf("%s", got.Body)
 				}
 				if !cleared(got, "porchlight") {
-					t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+					t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 				}
-				if values := got.header.Values("Clear-Site-Data"); len(values) != 1 || values[0] != `"cache", "storage"` {
+				if values := got.Header.Values("Clear-Site-Data"); len(values) != 1 || values[0] != `"cache", "storage"` {
 					t.Errorf("Clear-Site-Data %q", values)
 				}
 			}
-			if got := c.sessionsOf("alice"); !slices.Equal(got, others) {
+			if got := c.SessionsOf("alice"); !slices.Equal(got, others) {
 				t.Errorf("alice's sessions are %q, want %q", got, others)
 			}
-			if kinds := c.rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, browser.id); !slices.Equal(kinds, []string{"signed_in", "signed_out"}) {
+			if kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, browser.ID); !slices.Equal(kinds, []string{"signed_in", "signed_out"}) {
 				t.Errorf("activity %q", kinds)
 			}
 			old := []string{"Cookie", "porchlight=" + token}
-			stranger := c.newClient(firefoxOnLinux)
-			stranger.page("/sessions", old...).is(t, 303, "/login?next=%2Fsessions")
-			stranger.do("GET", "/sessions/list", "", append(old, "HX-Request", "true")...).is(t, 401)
-			stranger.do("GET", "/me/sessions", "", old...).is(t, 401)
-			stranger.page("/login", old...).has(t, signedOutHere)
+			stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+			stranger.Page("/sessions", old...).Is(t, 303, "/login?next=%2Fsessions")
+			stranger.Do("GET", "/sessions/list", "", append(old, "HX-Request", "true")...).Is(t, 401)
+			stranger.Do("GET", "/me/sessions", "", old...).Is(t, 401)
+			stranger.Page("/login", old...).Has(t, signedOutHere)
 		})
 	}
 	t.Run("a body of another type", func(t *testing.T) {
-		check := c.unchanged()
-		c.alice.do("POST", "/logout", "x=y", "Content-Type", "text/plain").is(t, 415)
+		check := c.Unchanged()
+		c.Alice.Do("POST", "/logout", "x=y", "Content-Type", "text/plain").Is(t, 415)
 		check(t)
 	})
 	t.Run("every session that the cookies name", func(t *testing.T) {
-		one, two := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, firefoxOnLinux)
-		c.newClient("x").do("POST", "/logout", "", "Cookie", "porchlight="+one.token()+"; porchlight="+two.token()).is(t, 200)
-		if left := c.sessionsOf("alice"); slices.Contains(left, one.id) || slices.Contains(left, two.id) {
+		one, two := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+		c.NewClient("x").Do("POST", "/logout", "", "Cookie", "porchlight="+one.Token()+"; porchlight="+two.Token()).Is(t, 200)
+		if left := c.SessionsOf("alice"); slices.Contains(left, one.ID) || slices.Contains(left, two.ID) {
 			t.Error("one of them lives on")
 		}
 	})

@@ -6,14 +6,16 @@ import (
 	"html"
 	"strings"
 	"testing"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the names that people give to their devices.
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	path := "/sessions/" + c.alicePhone.id + "/name"
+	c := handlerstest.OpenCast(t)
+	path := "/sessions/" + c.AlicePhone.ID + "/name"
 	for name, test := range map[string]struct {
 		typed, kept string
 		status      int
@@ -32,37 +34,37 @@ func TestNames(t *testing.T) {
 		"not UTF-8":          {"a\xff", "a\ufffd", 303},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.alicePhone.id)
-			got := c.alice.form(path, "name", test.typed)
-			got.is(t, test.status)
+			c.Exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
+			got := c.Alice.Form(path, "name", test.typed)
+			got.Is(t, test.status)
 			want := test.kept
 			if test.status == 422 {
 				want = "before"
-				got.has(t, "A name has at most 60 characters.")
+				got.Has(t, "A name has at most 60 characters.")
 			} else {
-				got.is(t, 303, "/sessions?done=named")
+				got.Is(t, 303, "/sessions?done=named")
 			}
-			if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != want {
+			if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != want {
 				t.Errorf("kept %q, want %q", kept, want)
 			}
 		})
 	}
-	got := c.alice.htmx("POST", path, "name", "Kitchen tablet")
-	got.is(t, 200)
-	got.has(t, `<section id="sessions"`, `id="status" hx-swap-oob="innerHTML">The name was changed.`, "<h3><bdi>Kitchen tablet</bdi></h3>")
-	got = c.alice.htmx("POST", path, "name", big("x", 61))
-	got.is(t, 422)
-	got.has(t, `id="status"`, "A name has at most 60 characters.")
-	got.lacks(t, "<section")
-	c.alice.htmx("DELETE", "/sessions/"+c.alicePhone.id).has(t, "Signed out Kitchen tablet, 127.0.0.1.")
+	got := c.Alice.HTMX("POST", path, "name", "Kitchen tablet")
+	got.Is(t, 200)
+	got.Has(t, `<section id="sessions"`, `id="status" hx-swap-oob="innerHTML">The name was changed.`, "<h3><bdi>Kitchen tablet</bdi></h3>")
+	got = c.Alice.HTMX("POST", path, "name", big("x", 61))
+	got.Is(t, 422)
+	got.Has(t, `id="status"`, "A name has at most 60 characters.")
+	got.Lacks(t, "<section")
+	c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID).Has(t, "Signed out Kitchen tablet, 127.0.0.1.")
 
-	got = c.alice.htmx("POST", path, "name", "Gone")
-	got.is(t, 200)
-	got.has(t, "That device was already signed out.")
-	c.alice.form("/sessions/"+c.alice.id+"/name", "name", "This one").is(t, 303, "/sessions?done=named")
-	c.alice.page("/sessions").has(t, "<bdi>This one</bdi>")
-	c.alice.htmx("POST", "/sessions/"+c.alice.id+"/name", "name", "").has(t, "<bdi>Firefox on Linux</bdi>")
-	if n := c.only(`SELECT COUNT(*) FROM activity WHERE kind = 'renamed' AND session_id = ?`, c.alice.id); n != "2" {
+	got = c.Alice.HTMX("POST", path, "name", "Gone")
+	got.Is(t, 200)
+	got.Has(t, "That device was already signed out.")
+	c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", "This one").Is(t, 303, "/sessions?done=named")
+	c.Alice.Page("/sessions").Has(t, "<bdi>This one</bdi>")
+	c.Alice.HTMX("POST", "/sessions/"+c.Alice.ID+"/name", "name", "").Has(t, "<bdi>Firefox on Linux</bdi>")
+	if n := c.Only(`SELECT COUNT(*) FROM activity WHERE kind = 'renamed' AND session_id = ?`, c.Alice.ID); n != "2" {
 		t.Errorf("%s renamings are recorded", n)
 	}
 }
@@ -79,35 +81,35 @@ var invisible = []string{
 
 func TestInvisibleNames(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	const reason = "A name needs at least one character that can be seen."
-	check := c.unchanged()
+	check := c.Unchanged()
 	for _, name := range invisible {
 		t.Run(fmt.Sprintf("%+q", name), func(t *testing.T) {
 			typed, err := json.Marshal(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.alice.api("PATCH", "/me/sessions/"+c.alicePhone.id, `{"name":`+string(typed)+`}`).isJSON(t, 422, `{"error":"`+reason+`"}`)
-			got := c.alice.htmx("POST", "/sessions/"+c.alicePhone.id+"/name", "name", name)
-			got.is(t, 422)
-			got.has(t, `id="status"`, reason)
-			got = c.alice.form("/sessions/"+c.alicePhone.id+"/name", "name", name)
-			got.is(t, 422)
-			got.has(t, reason)
+			isJSON(t, c.Alice.API("PATCH", "/me/sessions/"+c.AlicePhone.ID, `{"name":`+string(typed)+`}`), 422, `{"error":"`+reason+`"}`)
+			got := c.Alice.HTMX("POST", "/sessions/"+c.AlicePhone.ID+"/name", "name", name)
+			got.Is(t, 422)
+			got.Has(t, `id="status"`, reason)
+			got = c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", name)
+			got.Is(t, 422)
+			got.Has(t, reason)
 		})
 	}
 	check(t)
 	for _, name := range []string{"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮",
 		"\u0e01\u0e33", "a\u202eb", "\ufffd"} {
-		c.alice.form("/sessions/"+c.alicePhone.id+"/name", "name", name).is(t, 303, "/sessions?done=named")
-		if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != name {
+		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", name).Is(t, 303, "/sessions?done=named")
+		if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != name {
 			t.Errorf("%+q is kept as %+q", name, kept)
 		}
 	}
 	for _, spaces := range []string{" ", "\u00a0\u2003\u3000", "\t\u2028\x00"} {
-		c.alice.form("/sessions/"+c.alicePhone.id+"/name", "name", spaces).is(t, 303, "/sessions?done=named")
-		if kept := c.only(`SELECT given_name FROM sessions WHERE id = ?`, c.alicePhone.id); kept != "" {
+		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", spaces).Is(t, 303, "/sessions?done=named")
+		if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != "" {
 			t.Errorf("%+q is kept as %+q", spaces, kept)
 		}
 	}
@@ -116,22 +118,22 @@ func TestInvisibleNames(t *testing.T) {
 // A plain form gets its page again: the reason stands beside the field, and what was typed is still in it.
 func TestRefusedNameStaysInItsField(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	for _, id := range []string{c.alicePhone.id, c.alice.id} {
+	c := handlerstest.OpenCast(t)
+	for _, id := range []string{c.AlicePhone.ID, c.Alice.ID} {
 		for _, typed := range []string{big("x", 61), `"><img src=x> ` + big("y", 60), "\u3164"} {
-			got := c.alice.form("/sessions/"+id+"/name", "name", typed)
-			got.is(t, 422)
-			got.has(t, `<details id="details-`+id+`" open>`, `<p class="error" id="name-`+id+`-error">A name `,
+			got := c.Alice.Form("/sessions/"+id+"/name", "name", typed)
+			got.Is(t, 422)
+			got.Has(t, `<details id="details-`+id+`" open>`, `<p class="error" id="name-`+id+`-error">A name `,
 				`value="`+html.EscapeString(typed)+`"`, `aria-invalid="true" aria-describedby="name-`+id+`-error" autofocus`)
-			if strings.Count(got.body, "aria-invalid") != 1 {
+			if strings.Count(got.Body, "aria-invalid") != 1 {
 				t.Error("another field is marked, too")
 			}
-			c.alice.page("/sessions").lacks(t, "aria-invalid", html.EscapeString(typed))
+			c.Alice.Page("/sessions").Lacks(t, "aria-invalid", html.EscapeString(typed))
 		}
 	}
-	for _, id := range []string{c.bob.id, "AAAAAAAAAAAAAAAAAAAAAAAAAA"} {
-		got := c.alice.form("/sessions/"+id+"/name", "name", "\u3164")
-		got.is(t, 422)
-		got.lacks(t, id, "aria-invalid")
+	for _, id := range []string{c.Bob.ID, "AAAAAAAAAAAAAAAAAAAAAAAAAA"} {
+		got := c.Alice.Form("/sessions/"+id+"/name", "name", "\u3164")
+		got.Is(t, 422)
+		got.Lacks(t, id, "aria-invalid")
 	}
 }

@@ -8,16 +8,17 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns what pages of other sites cannot do in a signed-in browser.
 
 func TestOtherSitesCannotAct(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, func(o *handlers.Options) { o.Signup = true })
+	c := handlerstest.OpenCast(t, func(o *handlers.Options) { o.Signup = true })
 	unsafe := []route{
-		{method: "POST", path: "/login", body: []string{"username", "alice", "password", alicePassword}},
-		{method: "POST", path: "/login", json: `{"username":"alice","password":"` + alicePassword + `"}`},
+		{method: "POST", path: "/login", body: []string{"username", "alice", "password", handlerstest.AlicePassword}},
+		{method: "POST", path: "/login", json: `{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`},
 		{method: "POST", path: "/logout"},
 		{method: "POST", path: "/signup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
 		{method: "POST", path: "/setup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
@@ -37,43 +38,43 @@ func TestOtherSitesCannotAct(t *testing.T) {
 		{"Origin", "https://evil.example"},
 		{"Origin", "null"},
 		{"Origin", "http://127.0.0.1"}, // another port
-		{"Origin", c.url + ".evil.example"},
+		{"Origin", c.URL + ".evil.example"},
 		{"Origin", "garbage"},
 		{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"},
 		{"Sec-Fetch-Site", "none", "Origin", "https://evil.example"},
 	}
-	check := c.unchanged()
+	check := c.Unchanged()
 	for _, r := range unsafe {
 		for _, headers := range others {
 			t.Run(fmt.Sprint(r, headers), func(t *testing.T) {
-				got := r.send(c.alice, c.alicePhone.id, headers...)
-				got.is(t, 403, "")
-				got.has(t, "This page is out of date. Reload it and try again")
-				if got.header.Get("Set-Cookie") != "" {
+				got := r.send(c.Alice, c.AlicePhone.ID, headers...)
+				got.Is(t, 403, "")
+				got.Has(t, "This page is out of date. Reload it and try again")
+				if got.Header.Get("Set-Cookie") != "" {
 					t.Error("a cookie was set")
 				}
-				if isJSON := strings.HasPrefix(got.body, `{"error":`); isJSON != r.isJSON() {
-					t.Errorf("%s", got.body)
+				if isJSON := strings.HasPrefix(got.Body, `{"error":`); isJSON != r.isJSON() {
+					t.Errorf("%s", got.Body)
 				}
 			})
 		}
 	}
 	check(t)
 	t.Run("htmx", func(t *testing.T) {
-		got := c.alice.do("DELETE", "/sessions/"+c.alicePhone.id, "", "HX-Request", "true", "Sec-Fetch-Site", "cross-site")
-		got.is(t, 403)
-		got.has(t, `id="status"`, "This page is out of date. Reload it and try again.")
-		got.lacks(t, "<h1")
+		got := c.Alice.Do("DELETE", "/sessions/"+c.AlicePhone.ID, "", "HX-Request", "true", "Sec-Fetch-Site", "cross-site")
+		got.Is(t, 403)
+		got.Has(t, `id="status"`, "This page is out of date. Reload it and try again.")
+		got.Lacks(t, "<h1")
 	})
 	check(t)
 	t.Run("reading is safe", func(t *testing.T) {
-		c.alice.page("/sessions", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example").is(t, 200)
+		c.Alice.Page("/sessions", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example").Is(t, 200)
 	})
-	for _, headers := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", c.url}, {}} {
+	for _, headers := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", c.URL}, {}} {
 		t.Run(fmt.Sprint("passes ", headers), func(t *testing.T) {
-			target := c.signIn("alice", alicePassword, safariOnIPhone)
-			c.alice.do("DELETE", "/me/sessions/"+target.id, "", headers...).is(t, 200)
-			if slices.Contains(c.sessionsOf("alice"), target.id) {
+			target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+			c.Alice.Do("DELETE", "/me/sessions/"+target.ID, "", headers...).Is(t, 200)
+			if slices.Contains(c.SessionsOf("alice"), target.ID) {
 				t.Error("the row is still there")
 			}
 		})
@@ -110,16 +111,16 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"https://auth.example", "auth.example", "same-site", 403, "This page is out of date."},
 	} {
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
-			c := openHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
+			c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 			headers := []string{"Host", test.host}
 			for name, value := range map[string]string{"Origin": test.origin, "Sec-Fetch-Site": test.site} {
 				if value != "" {
 					headers = append(headers, name, value)
 				}
 			}
-			got := c.newClient(firefoxOnLinux).do("POST", "/logout", "", headers...)
-			got.is(t, test.status)
-			got.has(t, test.says)
+			got := c.NewClient(handlerstest.FirefoxOnLinux).Do("POST", "/logout", "", headers...)
+			got.Is(t, test.status)
+			got.Has(t, test.says)
 		})
 	}
 }
@@ -127,40 +128,40 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 // By another address than the public one people get a page that leads to the right one, and a form that says so.
 func TestSignInFormAtAnotherAddress(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, behindProxy)
-	stranger := c.newClient(firefoxOnLinux)
-	check := c.unchanged()
-	stranger.page("/login", "Host", "192.168.1.5:3000").has(t, "Signing in will not work at this address.",
+	c := handlerstest.OpenCast(t, behindProxy)
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+	check := c.Unchanged()
+	stranger.Page("/login", "Host", "192.168.1.5:3000").Has(t, "Signing in will not work at this address.",
 		`<a href="http://auth.example.com/login">`)
-	got := stranger.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}), "Host", "192.168.1.5:3000",
-		"Origin", "http://192.168.1.5:3000", "Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded")
-	got.is(t, 403)
-	got.has(t, "This does not work at this address", "http://auth.example.com")
+	got := stranger.Do("POST", "/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), "Host", "192.168.1.5:3000",
+		"Origin", "http://192.168.1.5:3000", "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded")
+	got.Is(t, 403)
+	got.Has(t, "This does not work at this address", "http://auth.example.com")
 	check(t)
 }
 
 // The export is a GET, and still no other site may cause it: a sibling app's request carries the cookie.
 func TestOtherSitesCannotExport(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for _, method := range []string{"GET", "HEAD"} {
 		for _, site := range []string{"cross-site", "same-site", "strange"} {
-			got := c.alice.do(method, "/me/export", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Accept", browserAccept)
-			got.is(t, 403)
+			got := c.Alice.Do(method, "/me/export", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Accept", handlerstest.BrowserAccept)
+			got.Is(t, 403)
 			if want := `{"error":"Another site asked for this download. Open your account page and download it there."}`; method == "GET" &&
-				got.body != want {
-				t.Errorf("%s: %s", site, got.body)
+				got.Body != want {
+				t.Errorf("%s: %s", site, got.Body)
 			}
-			if got.header.Get("Content-Disposition") != "" {
+			if got.Header.Get("Content-Disposition") != "" {
 				t.Errorf("%s %s is a download", method, site)
 			}
 		}
 	}
-	c.newClient(firefoxOnLinux).do("GET", "/me/export", "", "Sec-Fetch-Site", "cross-site").isJSON(t, 401, `{"error":"Not signed in."}`)
-	if n := c.only(`SELECT COUNT(*) FROM activity WHERE kind = 'exported'`); n != "0" {
+	isJSON(t, c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/me/export", "", "Sec-Fetch-Site", "cross-site"), 401, `{"error":"Not signed in."}`)
+	if n := c.Only(`SELECT COUNT(*) FROM activity WHERE kind = 'exported'`); n != "0" {
 		t.Errorf("%s exports are recorded", n)
 	}
 	for _, headers := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {}} {
-		c.alice.do("GET", "/me/export", "", headers...).has(t, `"username":"alice"`)
+		c.Alice.Do("GET", "/me/export", "", headers...).Has(t, `"username":"alice"`)
 	}
 }

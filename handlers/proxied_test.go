@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns what forwarded headers do to a request as a whole: the address on the row, the one warning.
@@ -14,34 +15,34 @@ import (
 var localProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.0.0.0/8")}
 
 func TestForwardedAddressIsKept(t *testing.T) {
-	c := openHouse(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
-	c.addUser("alice", alicePassword)
-	browser := c.newClient(firefoxOnLinux)
-	got := browser.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}),
+	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
+	c.AddUser("alice", handlerstest.AlicePassword)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	got := browser.Do("POST", "/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}),
 		"Content-Type", "application/x-www-form-urlencoded", "X-Forwarded-For", "1.2.3.4, 2001:db8::7", "X-Forwarded-For", "10.0.0.2")
-	got.is(t, 200)
-	c.sameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM sessions`)
-	c.sameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM activity`)
-	browser.page("/sessions").has(t, "IP 2001:db8::7")
-	if strings.Contains(c.log.String(), "forwarded") {
-		t.Errorf("a trusted proxy is warned of: %s", c.log)
+	got.Is(t, 200)
+	c.SameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM sessions`)
+	c.SameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM activity`)
+	browser.Page("/sessions").Has(t, "IP 2001:db8::7")
+	if strings.Contains(c.Log.String(), "forwarded") {
+		t.Errorf("a trusted proxy is warned of: %s", c.Log)
 	}
 }
 
 func TestForwardedAddressOfAStrangerIsIgnored(t *testing.T) {
 	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 		t.Run(header, func(t *testing.T) {
-			c := openHouse(t)
-			c.addUser("alice", alicePassword)
-			browser := c.newClient(firefoxOnLinux)
+			c := handlerstest.OpenHouse(t)
+			c.AddUser("alice", handlerstest.AlicePassword)
+			browser := c.NewClient(handlerstest.FirefoxOnLinux)
 			for range 3 {
-				browser.do("GET", "/login", "", header, "198.51.100.1", "X-Real-IP", "198.51.100.1", "Forwarded", "for=198.51.100.1").lacks(t,
+				browser.Do("GET", "/login", "", header, "198.51.100.1", "X-Real-IP", "198.51.100.1", "Forwarded", "for=198.51.100.1").Lacks(t,
 					"198.51.100.1")
 			}
-			browser.do("POST", "/login", encode([]string{"username", "alice", "password", alicePassword}), "Content-Type",
-				"application/x-www-form-urlencoded", header, "198.51.100.1").is(t, 200)
-			c.sameRows(t, []string{"127.0.0.1"}, `SELECT ip FROM sessions`)
-			log := c.log.String()
+			browser.Do("POST", "/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), "Content-Type",
+				"application/x-www-form-urlencoded", header, "198.51.100.1").Is(t, 200)
+			c.SameRows(t, []string{"127.0.0.1"}, `SELECT ip FROM sessions`)
+			log := c.Log.String()
 			if count := strings.Count(log, "--trusted-proxies"); count != 1 {
 				t.Errorf("told %d times, want once: %s", count, log)
 			}
@@ -50,16 +51,16 @@ func TestForwardedAddressOfAStrangerIsIgnored(t *testing.T) {
 }
 
 func TestForwardedGarbageIsNoFault(t *testing.T) {
-	c := openHouse(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
+	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
 	for _, garbage := range []string{"", ",", "\t", "<img>", "a b c", "::", "[", "]:", "1.2.3.4:99999", "\xff\xfe"} {
-		got := c.raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Host: %s\r\nContent-Length: 0\r\n\r\n", garbage, garbage, garbage))
-		if got.status != 422 && got.status != 400 {
-			t.Errorf("%q: %d %s", garbage, got.status, got.body)
+		got := c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Host: %s\r\nContent-Length: 0\r\n\r\n", garbage, garbage, garbage))
+		if got.Status != 422 && got.Status != 400 {
+			t.Errorf("%q: %d %s", garbage, got.Status, got.Body)
 		}
-		got = c.raw(fmt.Sprintf("GET /login HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Host: %s\r\n\r\n", garbage, garbage))
-		if got.status != 200 && got.status != 400 {
-			t.Errorf("%q: %d %s", garbage, got.status, got.body)
+		got = c.Raw(fmt.Sprintf("GET /login HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Host: %s\r\n\r\n", garbage, garbage))
+		if got.Status != 200 && got.Status != 400 {
+			t.Errorf("%q: %d %s", garbage, got.Status, got.Body)
 		}
-		got.lacks(t, "<img>")
+		got.Lacks(t, "<img>")
 	}
 }

@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns fuzzing of whole requests to the real app: no bytes of a client's make a 500.
 
 func FuzzCookie(f *testing.F) {
-	c := openCast(f)
-	token := c.alice.token()
+	c := handlerstest.OpenCast(f)
+	token := c.Alice.Token()
 	for _, cookie := range []string{"", "porchlight=", "porchlight=garbage", "porchlight=" + token, "porchlight=x; porchlight=" + token,
 		"; ; =", "porchlight=ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 		"porchlight=\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
@@ -19,67 +21,67 @@ func FuzzCookie(f *testing.F) {
 		f.Add(cookie)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
-		c.t = t
+		c.T = t
 		// Line breaks would make other headers of it; NUL and the like no server takes in a header.
 		if strings.ContainsFunc(cookie, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 			return
 		}
-		got := c.raw(fmt.Sprintf("GET /me/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: %s\r\n\r\n", cookie))
-		switch got.status {
+		got := c.Raw(fmt.Sprintf("GET /me/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: %s\r\n\r\n", cookie))
+		switch got.Status {
 		case 200:
 			if !strings.Contains(cookie, token) {
 				t.Errorf("signed in by %q", cookie)
 			}
 		case 401, 431:
 		default:
-			t.Errorf("%q: %d %.100s", cookie, got.status, got.body)
+			t.Errorf("%q: %d %.100s", cookie, got.Status, got.Body)
 		}
 	})
 }
 
 func FuzzSignInBody(f *testing.F) {
-	c := openCast(f)
+	c := handlerstest.OpenCast(f)
 	for _, body := range []string{"", "{}", "null", `{"username":"alice","password":"x"}`, `{"username":1}`,
 		`{"username":"\ud800","password":"\u0000"}`, `{"shared":{}}`, "[[[[", "{\"username\":\"\xff\"}", "username=alice&password=%zz"} {
 		f.Add(body, true)
 		f.Add(body, false)
 	}
-	script := c.newClient("curl/8.5.0")
+	script := c.NewClient("curl/8.5.0")
 	f.Fuzz(func(t *testing.T, body string, isJSON bool) {
-		script.t = t
-		c.clock.Advance(15 * time.Minute) // or the throttle would answer most
+		script.T = t
+		c.Clock.Advance(15 * time.Minute) // or the throttle would answer most
 		kind := "application/json"
 		if !isJSON {
 			kind = "application/x-www-form-urlencoded"
 		}
-		got := script.do("POST", "/login", body, "Content-Type", kind)
-		switch got.status {
+		got := script.Do("POST", "/login", body, "Content-Type", kind)
+		switch got.Status {
 		case 400, 401, 413, 422, 429:
-			if !strings.HasPrefix(got.body, `{"error":"`) {
-				t.Errorf("%q: %d %.100s", body, got.status, got.body)
+			if !strings.HasPrefix(got.Body, `{"error":"`) {
+				t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
 			}
 		case 200: // it guessed well
 		default:
-			t.Errorf("%q: %d %.100s", body, got.status, got.body)
+			t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
 		}
 	})
 }
 
 func FuzzNameBody(f *testing.F) {
-	c := openCast(f)
+	c := handlerstest.OpenCast(f)
 	for _, body := range []string{"", "{}", "null", `{"name":"Kitchen tablet"}`, `{"name":"\ud800\u0000"}`, `{"name":null}`, `{"name":[]}`,
 		"{\"name\":\"\xff\"}", `{"name":"` + big("é", 61) + `"}`} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		c.t, c.alice.t = t, t
-		got := c.alice.api("PATCH", "/me/sessions/"+c.alicePhone.id, body)
-		switch got.status {
+		c.T, c.Alice.T = t, t
+		got := c.Alice.API("PATCH", "/me/sessions/"+c.AlicePhone.ID, body)
+		switch got.Status {
 		case 200, 400, 413, 422:
 		default:
-			t.Errorf("%q: %d %.100s", body, got.status, got.body)
+			t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
 		}
-		kept := c.only(`SELECT length(given_name) <= 60 FROM sessions WHERE id = ?`, c.alicePhone.id)
+		kept := c.Only(`SELECT length(given_name) <= 60 FROM sessions WHERE id = ?`, c.AlicePhone.ID)
 		if kept != "1" {
 			t.Errorf("%q: a name too long was kept", body)
 		}

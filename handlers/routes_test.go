@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file tests what holds for every route: who gets in, whose ids count, which methods exist, and that other sites cannot act.
@@ -62,18 +63,18 @@ func (r route) isJSON() bool { return strings.HasPrefix(r.path, "/me") }
 func (r route) at(id string) string { return strings.ReplaceAll(r.path, "{id}", id) }
 
 // send sends the request as the client that the route is for: a script, or a browser without JavaScript.
-func (r route) send(c *client, id string, headers ...string) answer {
-	c.t.Helper()
+func (r route) send(c *handlerstest.Client, id string, headers ...string) handlerstest.Answer {
+	c.T.Helper()
 	switch {
 	case r.isJSON() && r.json != "":
 		headers = append(headers, "Content-Type", "application/json")
 	case !r.isJSON():
-		headers = append(headers, "Accept", browserAccept)
+		headers = append(headers, "Accept", handlerstest.BrowserAccept)
 		if r.method != "GET" {
 			headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
 		}
 	}
-	return c.do(r.method, r.at(id), encode(r.body)+r.json, headers...)
+	return c.Do(r.method, r.at(id), handlerstest.Encode(r.body)+r.json, headers...)
 }
 
 // A new route must be added here too, and so gets every test of this file.
@@ -99,19 +100,19 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 
 func TestEveryRouteWorks(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for _, r := range signedInRoutes {
 		t.Run(r.String(), func(t *testing.T) {
-			me, target := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, safariOnIPhone)
-			want := c.sessionsOf("alice")
-			r.send(me, target.id).is(t, r.status)
+			me, target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+			want := c.SessionsOf("alice")
+			r.send(me, target.ID).Is(t, r.status)
 			want = slices.DeleteFunc(want, func(id string) bool {
-				return r.ends == "target" && id == target.id || r.ends == "others" && id != me.id || r.ends == "me" && id == me.id
+				return r.ends == "target" && id == target.ID || r.ends == "others" && id != me.ID || r.ends == "me" && id == me.ID
 			})
-			if got := c.sessionsOf("alice"); !slices.Equal(got, want) {
+			if got := c.SessionsOf("alice"); !slices.Equal(got, want) {
 				t.Errorf("alice's sessions are %q, want %q", got, want)
 			}
-			if got := c.sessionsOf("bob"); !slices.Equal(got, []string{c.bob.id}) {
+			if got := c.SessionsOf("bob"); !slices.Equal(got, []string{c.Bob.ID}) {
 				t.Errorf("bob's sessions are %q", got)
 			}
 		})
@@ -129,35 +130,35 @@ var refusedToo = []route{
 
 func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	revoked, expired := c.signIn("alice", alicePassword, firefoxOnLinux), c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.alice.api("DELETE", "/me/sessions/"+revoked.id, "").is(t, 200)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), expired.id)
-	disabled := c.signIn("bob", bobPassword, chromeOnMac)
-	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
+	c := handlerstest.OpenCast(t)
+	revoked, expired := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	c.Alice.API("DELETE", "/me/sessions/"+revoked.ID, "").Is(t, 200)
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), expired.ID)
+	disabled := c.SignIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
+	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	strangers := map[string]string{
 		"no cookie": "", "garbage": "porchlight=garbage", "empty": "porchlight=", "invented": "porchlight=ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-		"revoked": "porchlight=" + revoked.token(), "expired": "porchlight=" + expired.token(), "disabled": "porchlight=" + disabled.token(),
+		"revoked": "porchlight=" + revoked.Token(), "expired": "porchlight=" + expired.Token(), "disabled": "porchlight=" + disabled.Token(),
 	}
-	anybody := c.newClient(firefoxOnLinux)
-	check := c.unchanged()
+	anybody := c.NewClient(handlerstest.FirefoxOnLinux)
+	check := c.Unchanged()
 	for name, cookie := range strangers {
 		for _, r := range slices.Concat(signedInRoutes, refusedToo) {
 			t.Run(name+" "+r.String(), func(t *testing.T) {
-				path := r.at(c.alice.id) + "?page=2&x=%26"
+				path := r.at(c.Alice.ID) + "?page=2&x=%26"
 				r.path = path
 				headers := []string{}
 				if cookie != "" {
 					headers = append(headers, "Cookie", cookie)
 				}
 				got := r.send(anybody, "", headers...)
-				if got.header.Get("Set-Cookie") != "" {
-					t.Errorf("the cookie was touched: %q", got.header.Get("Set-Cookie"))
+				if got.Header.Get("Set-Cookie") != "" {
+					t.Errorf("the cookie was touched: %q", got.Header.Get("Set-Cookie"))
 				}
 				if r.isJSON() {
-					got.is(t, 401, "")
-					if got.body != `{"error":"Not signed in."}` || got.header.Get("Content-Type") != "application/json" {
-						t.Errorf("%s %q", got.header.Get("Content-Type"), got.body)
+					got.Is(t, 401, "")
+					if got.Body != `{"error":"Not signed in."}` || got.Header.Get("Content-Type") != "application/json" {
+						t.Errorf("%s %q", got.Header.Get("Content-Type"), got.Body)
 					}
 					return
 				}
@@ -165,13 +166,13 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 				if r.method != "GET" {
 					next = "%2Fsessions"
 				}
-				got.is(t, 303, "/login?next="+next)
-				got = r.send(anybody, "", append(headers, "HX-Request", "true", "HX-Current-URL", c.url+"/sessions?all=1")...)
-				got.is(t, 401, "")
-				if to := got.header.Get("HX-Redirect"); to != "/login?next=%2Fsessions%3Fall%3D1" {
+				got.Is(t, 303, "/login?next="+next)
+				got = r.send(anybody, "", append(headers, "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions?all=1")...)
+				got.Is(t, 401, "")
+				if to := got.Header.Get("HX-Redirect"); to != "/login?next=%2Fsessions%3Fall%3D1" {
 					t.Errorf("HX-Redirect %q", to)
 				}
-				got.lacks(t, "<form", "Sign in")
+				got.Lacks(t, "<form", "Sign in")
 			})
 		}
 	}
@@ -181,7 +182,7 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 // The client can write anything into HX-Current-URL.
 func TestNotSignedInNextOfHTMX(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t)
+	c := handlerstest.OpenHouse(t)
 	for current, next := range map[string]string{
 		"":                              "/sessions",
 		"http://x/account?a=b#c":        "/account?a=b",
@@ -195,9 +196,9 @@ func TestNotSignedInNextOfHTMX(t *testing.T) {
 		"http://x":                      "/sessions",
 		"http://user:secret@x/account?": "/account?",
 	} {
-		got := c.newClient(firefoxOnLinux).do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", current)
-		if to := got.header.Get("HX-Redirect"); got.status != 401 || to != "/login?next="+url.QueryEscape(next) {
-			t.Errorf("%.60q: %d %q, want next %q", current, got.status, to, next)
+		got := c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", current)
+		if to := got.Header.Get("HX-Redirect"); got.Status != 401 || to != "/login?next="+url.QueryEscape(next) {
+			t.Errorf("%.60q: %d %q, want next %q", current, got.Status, to, next)
 		}
 	}
 }
@@ -207,50 +208,50 @@ func big(text string, count int) string { return strings.Repeat(text, count) }
 // Another user's session, one that has ended, and one that never existed get the same answer, byte for byte.
 func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	ended := c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.alice.api("DELETE", "/me/sessions/"+ended.id, "").is(t, 200)
-	expired := c.signIn("alice", alicePassword, firefoxOnLinux)
-	c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), expired.id)
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t)
+	ended := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	c.Alice.API("DELETE", "/me/sessions/"+ended.ID, "").Is(t, 200)
+	expired := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), expired.ID)
+	check := c.Unchanged()
 	for _, r := range signedInRoutes {
 		if !strings.Contains(r.path, "{id}") {
 			continue
 		}
 		t.Run(r.String(), func(t *testing.T) {
-			unknown := r.send(c.alice, "AAAAAAAAAAAAAAAAAAAAAAAAAA")
+			unknown := r.send(c.Alice, "AAAAAAAAAAAAAAAAAAAAAAAAAA")
 			switch {
 			case r.isJSON():
-				unknown.is(t, 404)
-				if unknown.body != `{"error":"Session not found"}` {
-					t.Errorf("%s", unknown.body)
+				unknown.Is(t, 404)
+				if unknown.Body != `{"error":"Session not found"}` {
+					t.Errorf("%s", unknown.Body)
 				}
 			case r.method == "DELETE":
-				unknown.is(t, 200)
-				unknown.has(t, "That device was already signed out. The list is up to date.")
+				unknown.Is(t, 200)
+				unknown.Has(t, "That device was already signed out. The list is up to date.")
 			default:
-				unknown.is(t, 303, "/sessions?done=gone")
+				unknown.Is(t, 303, "/sessions?done=gone")
 			}
-			for name, id := range map[string]string{"bob's": c.bob.id, "ended": ended.id, "expired": expired.id, "strange": "%27%20OR%201=1--"} {
-				got := r.send(c.alice, id)
-				got.header.Del("Date")
-				unknown.header.Del("Date")
-				if got.status != unknown.status || got.body != unknown.body || fmt.Sprint(got.header) != fmt.Sprint(unknown.header) {
-					t.Errorf("%s answers %d %v %s, an unknown one %d %v %s", name, got.status, got.header, got.body, unknown.status, unknown.header,
-						unknown.body)
+			for name, id := range map[string]string{"bob's": c.Bob.ID, "ended": ended.ID, "expired": expired.ID, "strange": "%27%20OR%201=1--"} {
+				got := r.send(c.Alice, id)
+				got.Header.Del("Date")
+				unknown.Header.Del("Date")
+				if got.Status != unknown.Status || got.Body != unknown.Body || fmt.Sprint(got.Header) != fmt.Sprint(unknown.Header) {
+					t.Errorf("%s answers %d %v %s, an unknown one %d %v %s", name, got.Status, got.Header, got.Body, unknown.Status, unknown.Header,
+						unknown.Body)
 				}
 			}
 		})
 	}
 	check(t)
-	c.bob.api("GET", "/me/sessions/current", "").is(t, 200)
+	c.Bob.API("GET", "/me/sessions/current", "").Is(t, 200)
 }
 
 func TestWrongMethod(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "LOCK"}
-	check := c.unchanged()
+	check := c.Unchanged()
 	for path, allowed := range map[string]string{
 		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE: that may be an id
 		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST",
@@ -265,15 +266,15 @@ func TestWrongMethod(t *testing.T) {
 				continue
 			}
 			t.Run(method+" "+path, func(t *testing.T) {
-				got := c.alice.do(method, strings.ReplaceAll(path, "{id}", c.alicePhone.id), "", "Accept", browserAccept)
-				got.is(t, http.StatusMethodNotAllowed)
-				allow := strings.Split(got.header.Get("Allow"), ", ")
+				got := c.Alice.Do(method, strings.ReplaceAll(path, "{id}", c.AlicePhone.ID), "", "Accept", handlerstest.BrowserAccept)
+				got.Is(t, http.StatusMethodNotAllowed)
+				allow := strings.Split(got.Header.Get("Allow"), ", ")
 				slices.Sort(allow)
 				if strings.Join(allow, ", ") != allowed {
 					t.Errorf("Allow: %q, want %q", allow, allowed)
 				}
-				if strings.HasPrefix(path, "/me") && method != "HEAD" && got.body != `{"error":"This cannot be done here."}` {
-					t.Errorf("%q is not the JSON error", got.body)
+				if strings.HasPrefix(path, "/me") && method != "HEAD" && got.Body != `{"error":"This cannot be done here."}` {
+					t.Errorf("%q is not the JSON error", got.Body)
 				}
 			})
 		}
@@ -283,18 +284,18 @@ func TestWrongMethod(t *testing.T) {
 
 func TestUnknownPath(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
+	c := handlerstest.OpenCast(t)
 	for _, path := range []string{"/nowhere", "/sessions/", "/Sessions", "/account/nowhere", "/favicon.ico/", "/public/nowhere.css",
 		"/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
-		got := c.alice.page(path)
-		got.is(t, 404)
-		got.has(t, "<h1>There is nothing here</h1>")
+		got := c.Alice.Page(path)
+		got.Is(t, 404)
+		got.Has(t, "<h1>There is nothing here</h1>")
 	}
 	for _, path := range []string{"/me", "/me/", "/me/nowhere", "/me/sessions/", "/me/sessions/current/"} {
-		got := c.alice.page(path)
-		got.is(t, 404)
-		if got.body != `{"error":"There is nothing here."}` {
-			t.Errorf("%s: %s", path, got.body)
+		got := c.Alice.Page(path)
+		got.Is(t, 404)
+		if got.Body != `{"error":"There is nothing here."}` {
+			t.Errorf("%s: %s", path, got.Body)
 		}
 	}
 }
@@ -302,17 +303,17 @@ func TestUnknownPath(t *testing.T) {
 // Responses to unknown methods have the security headers, too.
 func TestUnknownMethod(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
 	for _, method := range []string{"ACL", "BASELINE-CONTROL", "BIND", "BREW", "COPY", "get", "LABEL", "LOCK", "M-SEARCH", "MKCALENDAR",
 		"MKCOL", "MKREDIRECTREF", "MOVE", "ORDERPATCH",
 		"PRI", "PROPFIND", "PROPPATCH", "QUERY", "REPORT", "SEARCH", "SOURCE", "UNCHECKOUT", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL",
 		"X"} {
 		t.Run(method, func(t *testing.T) {
 			for _, path := range []string{"/sessions", "/login", "/me/sessions", "/public/app.css"} {
-				got := c.raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nCookie: porchlight=" + c.alice.token() + "\r\n\r\n")
-				if got.status < 400 || got.status >= 500 && got.status != 501 {
-					t.Errorf("status %d", got.status)
+				got := c.Raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nCookie: porchlight=" + c.Alice.Token() + "\r\n\r\n")
+				if got.Status < 400 || got.Status >= 500 && got.Status != 501 {
+					t.Errorf("status %d", got.Status)
 				}
 				checkSecurityHeaders(t, got)
 			}

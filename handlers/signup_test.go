@@ -9,6 +9,7 @@ import (
 
 	"porchlight/db"
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns how accounts come to be: sign-up, and the first one.
@@ -19,109 +20,109 @@ func openSignUp(o *handlers.Options) { o.Signup = true }
 
 func TestSignUpClosed(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	check := c.unchanged()
-	stranger := c.newClient(firefoxOnLinux)
-	stranger.page("/signup").is(t, 404)
-	stranger.form("/signup", "username", "eve", "password", newPassword).is(t, 404)
-	stranger.page("/login").lacks(t, "/signup")
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+	stranger.Page("/signup").Is(t, 404)
+	stranger.Form("/signup", "username", "eve", "password", newPassword).Is(t, 404)
+	stranger.Page("/login").Lacks(t, "/signup")
 	check(t)
 }
 
 // Before the first account exists, the first to sign up would become the administrator.
 func TestSignUpWithoutAnAccount(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t, openSignUp)
-	stranger := c.newClient(firefoxOnLinux)
-	stranger.page("/signup").is(t, 404)
-	stranger.form("/signup", "username", "eve", "password", newPassword).is(t, 404)
-	got := stranger.page("/login")
-	got.lacks(t, "/signup")
-	got.has(t, "There is no account yet.")
-	if rows := c.rows(everyAccount); len(rows) != 0 {
+	c := handlerstest.OpenHouse(t, openSignUp)
+	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+	stranger.Page("/signup").Is(t, 404)
+	stranger.Form("/signup", "username", "eve", "password", newPassword).Is(t, 404)
+	got := stranger.Page("/login")
+	got.Lacks(t, "/signup")
+	got.Has(t, "There is no account yet.")
+	if rows := c.Rows(handlerstest.EveryAccount); len(rows) != 0 {
 		t.Errorf("accounts %q", rows)
 	}
 }
 
 func TestSignUp(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, openSignUp)
-	browser := c.newClient(firefoxOnLinux)
-	browser.page("/login").has(t, `href="/signup"`)
-	browser.page("/signup").has(t, "<h1>Create an account</h1>", `autocomplete="new-password"`, "At least 15 characters")
-	got := browser.form("/signup", "username", " Carol ", "password", newPassword, "email", "carol@example.com", "is_admin", "1")
-	got.is(t, 303, "/sessions")
-	if !newCookie.MatchString(got.header.Get("Set-Cookie")) {
-		t.Errorf("Set-Cookie %q", got.header.Get("Set-Cookie"))
+	c := handlerstest.OpenCast(t, openSignUp)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	browser.Page("/login").Has(t, `href="/signup"`)
+	browser.Page("/signup").Has(t, "<h1>Create an account</h1>", `autocomplete="new-password"`, "At least 15 characters")
+	got := browser.Form("/signup", "username", " Carol ", "password", newPassword, "email", "carol@example.com", "is_admin", "1")
+	got.Is(t, 303, "/sessions")
+	if !newCookie.MatchString(got.Header.Get("Set-Cookie")) {
+		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 	}
-	if row := c.only(`SELECT username, COALESCE(email, '-'), is_admin, disabled FROM users WHERE username = 'carol'`); row != "carol - 0 0" {
+	if row := c.Only(`SELECT username, COALESCE(email, '-'), is_admin, disabled FROM users WHERE username = 'carol'`); row != "carol - 0 0" {
 		t.Errorf("the row is %s: only a name and a password are taken", row)
 	}
-	if got := c.sessionsOf("carol"); len(got) != 1 {
+	if got := c.SessionsOf("carol"); len(got) != 1 {
 		t.Errorf("sessions %q", got)
 	}
-	browser.page("/sessions").has(t, "This is your only active session.")
+	browser.Page("/sessions").Has(t, "This is your only active session.")
 }
 
 // A user who signed up can use Porchlight's own pages at once, but no app before approval.
 func TestSignUpWaitsForApproval(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, openSignUp, behindProxy)
-	carol := c.newClient(firefoxOnLinux)
-	carol.page("/signup").has(t, "once an administrator has approved your account")
-	carol.form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
-	carol.page("/sessions").is(t, 200)
-	carol.page("/account").is(t, 200)
+	c := handlerstest.OpenCast(t, openSignUp, behindProxy)
+	carol := c.NewClient(handlerstest.FirefoxOnLinux)
+	carol.Page("/signup").Has(t, "once an administrator has approved your account")
+	carol.Form("/signup", "username", "carol", "password", newPassword).Is(t, 303, "/sessions")
+	carol.Page("/sessions").Is(t, 200)
+	carol.Page("/account").Is(t, 200)
 	for _, e := range endpoints {
 		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching} {
 			got := e.ask(carol, toNotes, headers...)
-			got.stops(t, 403, "")
+			stops(t, got, 403, "")
 			if name == "navigating" {
-				got.has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>", `href="`+publicURL+`/logout"`)
+				got.Has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>", `href="`+publicURL+`/logout"`)
 			}
 		}
 	}
-	c.allow("wiki.example.com", "carol")
-	forward.ask(carol, toNotes.of("wiki.example.com")).passes(t, "carol")
-	c.allow("wiki.example.com", "bob")
-	if err := c.store.ChangeUser(context.Background(), "carol", db.UserChange{Approve: true}); err != nil {
+	allow(c.House, "wiki.example.com", "carol")
+	passes(t, forward.ask(carol, toNotes.of("wiki.example.com")), "carol")
+	allow(c.House, "wiki.example.com", "bob")
+	if err := c.Store.ChangeUser(context.Background(), "carol", db.UserChange{Approve: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range endpoints {
-		e.ask(carol, toNotes).passes(t, "carol")
+		passes(t, e.ask(carol, toNotes), "carol")
 	}
-	c.allow("secret.example.com", "alice")
+	allow(c.House, "secret.example.com", "alice")
 	got := forward.ask(carol, toNotes.of("secret.example.com"), navigating...)
-	got.stops(t, 403, "")
-	got.lacks(t, "approv")
+	stops(t, got, 403, "")
+	got.Lacks(t, "approv")
 }
 
 func TestSignUpIsThrottled(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, openSignUp)
+	c := handlerstest.OpenCast(t, openSignUp)
 	for i := range 10 {
-		c.newClient(firefoxOnLinux).form("/signup", "username", "user"+string(rune('a'+i)), "password", newPassword).is(t, 303, "/sessions")
+		c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "user"+string(rune('a'+i)), "password", newPassword).Is(t, 303, "/sessions")
 	}
-	check := c.unchanged()
-	got := c.newClient(firefoxOnLinux).form("/signup", "username", "carol", "password", newPassword)
-	got.is(t, 429)
-	got.has(t, "Try again in 60 minutes.")
-	if got.header.Get("Retry-After") != "3600" {
-		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
+	check := c.Unchanged()
+	got := c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "carol", "password", newPassword)
+	got.Is(t, 429)
+	got.Has(t, "Try again in 60 minutes.")
+	if got.Header.Get("Retry-After") != "3600" {
+		t.Errorf("Retry-After %q", got.Header.Get("Retry-After"))
 	}
 	check(t)
-	c.clock.Advance(time.Hour)
-	c.newClient(firefoxOnLinux).form("/signup", "username", "carol", "password", newPassword).is(t, 303, "/sessions")
+	c.Clock.Advance(time.Hour)
+	c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "carol", "password", newPassword).Is(t, 303, "/sessions")
 }
 
 func TestSignUpRefuses(t *testing.T) {
 	t.Parallel()
-	c := openCast(t, openSignUp)
-	c.addUser("dan", newPassword)
-	if err := c.store.DeleteUser(context.Background(), "dan", false); err != nil {
+	c := handlerstest.OpenCast(t, openSignUp)
+	c.AddUser("dan", newPassword)
+	if err := c.Store.DeleteUser(context.Background(), "dan", false); err != nil {
 		t.Fatal(err)
 	}
-	check := c.unchanged()
+	check := c.Unchanged()
 	for name, test := range map[string]struct {
 		username, password string
 		reasons            []string
@@ -139,26 +140,26 @@ func TestSignUpRefuses(t *testing.T) {
 		"both":             {"e e", "short", []string{"A username has 1 to 32", "Use at least 15 characters."}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			browser := c.newClient(firefoxOnLinux)
-			got := browser.form("/signup", "username", test.username, "password", test.password)
-			got.is(t, 422)
-			got.has(t, test.reasons...)
-			got.has(t, `role="alert"`, `aria-invalid="true"`)
+			browser := c.NewClient(handlerstest.FirefoxOnLinux)
+			got := browser.Form("/signup", "username", test.username, "password", test.password)
+			got.Is(t, 422)
+			got.Has(t, test.reasons...)
+			got.Has(t, `role="alert"`, `aria-invalid="true"`)
 			if test.username != "" && name != "a bad name" {
-				got.has(t, `value="`+test.username+`"`)
+				got.Has(t, `value="`+test.username+`"`)
 			}
 			if name == "a bad name" {
-				got.has(t, `value="-eve&amp;co"`)
+				got.Has(t, `value="-eve&amp;co"`)
 			}
 			if test.password != "" {
-				got.lacks(t, test.password)
+				got.Lacks(t, test.password)
 			}
 			if touched(got) {
 				t.Error("a cookie was set")
 			}
 		})
 	}
-	c.newClient("x").do("POST", "/signup", `{"username":"eve"}`, "Content-Type", "application/json").is(t, 415)
+	c.NewClient("x").Do("POST", "/signup", `{"username":"eve"}`, "Content-Type", "application/json").Is(t, 415)
 	check(t)
 }
 
@@ -168,39 +169,39 @@ func withSetupToken(o *handlers.Options) { o.SetupToken = setupToken }
 
 func TestSetUp(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t, withSetupToken)
-	browser := c.newClient(firefoxOnLinux)
+	c := handlerstest.OpenHouse(t, withSetupToken)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	fields := []string{"username", "Ada", "email", "Ada@example.com", "password", newPassword}
 	for _, token := range []string{"", "wrong", setupToken[:25], setupToken + "A"} {
-		browser.page("/setup?token="+token).is(t, 403)
-		browser.form("/setup", append(fields, "token", token)...).is(t, 403)
+		browser.Page("/setup?token="+token).Is(t, 403)
+		browser.Form("/setup", append(fields, "token", token)...).Is(t, 403)
 	}
-	browser.form("/setup?token="+setupToken, fields...).is(t, 403) // an address is no place to take it from
-	if rows := c.rows(everyAccount); len(rows) != 0 {
+	browser.Form("/setup?token="+setupToken, fields...).Is(t, 403) // an address is no place to take it from
+	if rows := c.Rows(handlerstest.EveryAccount); len(rows) != 0 {
 		t.Fatalf("accounts %q", rows)
 	}
-	got := browser.page("/setup?token=" + setupToken)
-	got.is(t, 200)
-	got.has(t, "<h1>Create the first account</h1>", "It will be the administrator.", `value="`+setupToken+`"`, "E-mail (optional)")
+	got := browser.Page("/setup?token=" + setupToken)
+	got.Is(t, 200)
+	got.Has(t, "<h1>Create the first account</h1>", "It will be the administrator.", `value="`+setupToken+`"`, "E-mail (optional)")
 
-	got = browser.form("/setup", "token", setupToken, "username", "ada", "email", "not an address", "password", "kept secret")
-	got.is(t, 422)
-	got.has(t, `value="ada"`, `value="not an address"`, "This is not an e-mail address.", "Use at least 15 characters.", `value="`+setupToken+`"`)
-	got.lacks(t, "kept secret")
+	got = browser.Form("/setup", "token", setupToken, "username", "ada", "email", "not an address", "password", "kept secret")
+	got.Is(t, 422)
+	got.Has(t, `value="ada"`, `value="not an address"`, "This is not an e-mail address.", "Use at least 15 characters.", `value="`+setupToken+`"`)
+	got.Lacks(t, "kept secret")
 
-	browser.form("/setup", append(fields, "token", setupToken)...).is(t, 303, "/sessions")
-	if row := c.only(`SELECT username, email, is_admin FROM users`); row != "ada ada@example.com 1" {
+	browser.Form("/setup", append(fields, "token", setupToken)...).Is(t, 303, "/sessions")
+	if row := c.Only(`SELECT username, email, is_admin FROM users`); row != "ada ada@example.com 1" {
 		t.Errorf("the account is %s", row)
 	}
-	if len(c.sessionsOf("ada")) != 1 {
+	if len(c.SessionsOf("ada")) != 1 {
 		t.Error("not signed in")
 	}
-	browser.page("/sessions").is(t, 200)
+	browser.Page("/sessions").Is(t, 200)
 
-	browser.page("/setup?token="+setupToken).is(t, 404)
-	browser.page("/setup").is(t, 404)
-	c.newClient(firefoxOnLinux).form("/setup", "token", setupToken, "username", "eve", "password", newPassword).is(t, 404)
-	if len(c.rows(everyAccount)) != 1 {
+	browser.Page("/setup?token="+setupToken).Is(t, 404)
+	browser.Page("/setup").Is(t, 404)
+	c.NewClient(handlerstest.FirefoxOnLinux).Form("/setup", "token", setupToken, "username", "eve", "password", newPassword).Is(t, 404)
+	if len(c.Rows(handlerstest.EveryAccount)) != 1 {
 		t.Error("a second account")
 	}
 }
@@ -208,25 +209,25 @@ func TestSetUp(t *testing.T) {
 // Without a token nobody can claim the server, whatever they send.
 func TestSetUpWithoutAToken(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t)
-	browser := c.newClient(firefoxOnLinux)
-	browser.page("/setup").is(t, 403)
-	browser.page("/setup?token=").is(t, 403)
-	browser.form("/setup", "token", "", "username", "eve", "password", newPassword).is(t, 403)
-	if len(c.rows(everyAccount)) != 0 {
+	c := handlerstest.OpenHouse(t)
+	browser := c.NewClient(handlerstest.FirefoxOnLinux)
+	browser.Page("/setup").Is(t, 403)
+	browser.Page("/setup?token=").Is(t, 403)
+	browser.Form("/setup", "token", "", "username", "eve", "password", newPassword).Is(t, 403)
+	if len(c.Rows(handlerstest.EveryAccount)) != 0 {
 		t.Error("an account was made")
 	}
 }
 
 func TestSetUpAtOnce(t *testing.T) {
 	t.Parallel()
-	c := openHouse(t, withSetupToken)
+	c := handlerstest.OpenHouse(t, withSetupToken)
 	var statuses [8]int
 	var group sync.WaitGroup
 	for i := range statuses {
-		browser := c.newClient(firefoxOnLinux)
+		browser := c.NewClient(handlerstest.FirefoxOnLinux)
 		group.Go(func() {
-			statuses[i] = browser.form("/setup", "token", setupToken, "username", "ada"+string(rune('a'+i)), "password", newPassword).status
+			statuses[i] = browser.Form("/setup", "token", setupToken, "username", "ada"+string(rune('a'+i)), "password", newPassword).Status
 		})
 	}
 	group.Wait()
@@ -234,7 +235,7 @@ func TestSetUpAtOnce(t *testing.T) {
 	if statuses != [8]int{303, 404, 404, 404, 404, 404, 404, 404} {
 		t.Errorf("statuses %v", statuses)
 	}
-	if rows := c.rows(`SELECT is_admin FROM users`); !slices.Equal(rows, []string{"1"}) {
+	if rows := c.Rows(`SELECT is_admin FROM users`); !slices.Equal(rows, []string{"1"}) {
 		t.Errorf("accounts %q", rows)
 	}
 }
@@ -243,26 +244,26 @@ func TestSetUpAtOnce(t *testing.T) {
 func TestSetUpIsOverWhenEveryAccountWasDeleted(t *testing.T) {
 	t.Parallel()
 	const deleteAll = `PRAGMA foreign_keys = on; DELETE FROM users`
-	for name, created := range map[string]func(*house){
-		"here": func(c *house) {
-			c.newClient(firefoxOnLinux).form("/setup", "token", setupToken, "username", "ada", "password", newPassword).is(t, 303, "/sessions")
+	for name, created := range map[string]func(*handlerstest.House){
+		"here": func(c *handlerstest.House) {
+			c.NewClient(handlerstest.FirefoxOnLinux).Form("/setup", "token", setupToken, "username", "ada", "password", newPassword).Is(t, 303, "/sessions")
 		},
-		"by a command": func(c *house) {
-			c.exec(`INSERT INTO users (username, password_hash, is_admin, created_at) VALUES ('ada', '', 1, 0)`)
+		"by a command": func(c *handlerstest.House) {
+			c.Exec(`INSERT INTO users (username, password_hash, is_admin, created_at) VALUES ('ada', '', 1, 0)`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := openHouse(t, withSetupToken)
-			browser := c.newClient(firefoxOnLinux)
-			browser.page("/setup?token="+setupToken).is(t, 200)
+			c := handlerstest.OpenHouse(t, withSetupToken)
+			browser := c.NewClient(handlerstest.FirefoxOnLinux)
+			browser.Page("/setup?token="+setupToken).Is(t, 200)
 			created(c)
-			c.exec(deleteAll)
+			c.Exec(deleteAll)
 			for _, token := range []string{setupToken, "wrong"} {
-				browser.page("/setup?token="+token).is(t, 404)
-				browser.form("/setup", "token", token, "username", "eve", "password", newPassword).is(t, 404)
+				browser.Page("/setup?token="+token).Is(t, 404)
+				browser.Form("/setup", "token", token, "username", "eve", "password", newPassword).Is(t, 404)
 			}
-			browser.page("/login").has(t, "There is no account yet. The server prints a link to create the first one when it starts.")
-			if rows := c.rows(everyAccount); len(rows) != 0 {
+			browser.Page("/login").Has(t, "There is no account yet. The server prints a link to create the first one when it starts.")
+			if rows := c.Rows(handlerstest.EveryAccount); len(rows) != 0 {
 				t.Errorf("accounts %q", rows)
 			}
 		})

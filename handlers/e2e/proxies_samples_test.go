@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"os"
@@ -42,7 +42,7 @@ func TestReadmeCaddyfiles(t *testing.T) {
 	}
 	t.Parallel()
 	proxy{name: "caddy", mustBe: true}.find(t)
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,30 +1,32 @@
-package handlers_test
+package e2e
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // opensAppsBehindAProxy signs in once, opens two apps, loses both to another browser, and comes back to the page it wanted.
 func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	s := openPlainSite(t)
-	notes, photos := strings.Replace(s.url, "auth.", "notes.", 1), strings.Replace(s.url, "auth.", "photos.", 1)
+	notes, photos := strings.Replace(s.URL, "auth.", "notes.", 1), strings.Replace(s.URL, "auth.", "photos.", 1)
 	browser := func(userAgent string) *tab {
-		b := c.newTab(t, s.house, userAgent)
+		b := c.newTab(t, s.House, userAgent)
 		b.apps = ".porch.localhost:"
 		return b
 	}
 	goTo := func(b *tab, address string) { b.run(chromedp.Navigate(address)) }
-	library, phone := browser(firefoxOnLinux), browser(safariOnIPhone)
+	library, phone := browser(handlerstest.FirefoxOnLinux), browser(handlerstest.SafariOnIPhone)
 
 	// A deep link leads to the sign-in page, and from there to the very page.
 	const deep = "/books/7?page=2&q=a%26b#end"
 	goTo(library, notes+deep)
 	library.at("/login")
 	library.same(`document.querySelector('main p strong').textContent`, strings.TrimPrefix(notes, "http://"))
-	library.fill("username", "alice", "password", alicePassword)
+	library.fill("username", "alice", "password", handlerstest.AlicePassword)
 	library.click(`document.querySelector('main button.primary')`, 1)
 	library.at("/books/7")
 	library.same(`location.href`, notes+deep)
@@ -33,10 +35,10 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	library.same(`document.querySelector('h1').textContent`, strings.TrimPrefix(photos, "http://"))
 
 	// From the phone, she sees what it was used for, and ends it.
-	if err := s.store.Flush(t.Context()); err != nil {
+	if err := s.Store.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	phone.signIn("alice", alicePassword)
+	phone.signIn("alice", handlerstest.AlicePassword)
 	phone.same(`document.querySelector('#other-devices .apps').textContent`, "Used for notes.porch.localhost (just now), photos.porch.localhost (just now)")
 	phone.click(buttonOf("127.0.0.1"), 1)
 	phone.until(armedCount + ` === 1`)
@@ -53,7 +55,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	library.at("/login")
 	s.untouched(t)
 
-	library.fill("username", "alice", "password", alicePassword)
+	library.fill("username", "alice", "password", handlerstest.AlicePassword)
 	library.click(`document.querySelector('main button.primary')`, 1)
 	library.at("/books/7")
 	library.same(`location.href`, notes+deep)

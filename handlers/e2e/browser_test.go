@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"context"
@@ -24,6 +24,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
 // TestBrowser uses the pages in a real browser: one Chromium, in which every test has browsers of its own.
@@ -117,7 +118,7 @@ func startChromium(t *testing.T) *chromiumProcess {
 type tab struct {
 	t     *testing.T
 	ctx   context.Context
-	house *house
+	house *handlerstest.House
 	apps  string // a text in the address of every app that it may visit, too; "" lets it visit none
 
 	mu         sync.Mutex
@@ -127,7 +128,7 @@ type tab struct {
 }
 
 // newTab opens a browser that visits one house only.
-func (c *chromiumProcess) newTab(t *testing.T, h *house, userAgent string) *tab {
+func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent string) *tab {
 	t.Helper()
 	// chromedp's own way opens no window, and without one a new browser context has no tab.
 	browser := cdp.WithExecutor(c.ctx, chromedp.FromContext(c.ctx).Browser)
@@ -184,7 +185,7 @@ func (b *tab) listen(event any) {
 			complain("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
 	case *network.EventRequestWillBeSent:
-		path, ours := strings.CutPrefix(e.Request.URL, b.house.url)
+		path, ours := strings.CutPrefix(e.Request.URL, b.house.URL)
 		if !ours && strings.HasPrefix(e.Request.URL, "http") && (b.apps == "" || !strings.Contains(e.Request.URL, b.apps)) {
 			complain("request to elsewhere: %s", e.Request.URL)
 		}
@@ -323,7 +324,7 @@ func (b *tab) at(path string) {
 
 func (b *tab) visit(path string) {
 	b.t.Helper()
-	b.run(chromedp.Navigate(b.house.url + path))
+	b.run(chromedp.Navigate(b.house.URL + path))
 }
 
 func (b *tab) reload() {
@@ -441,31 +442,31 @@ func rowOf(ip string) string {
 
 // device is a device for seed, by its name and IP address.
 func device(name, ip string) db.NewSession {
-	return db.NewSession{DeviceName: name, DeviceKind: "desktop", UserAgent: firefoxOnLinux, IP: ip}
+	return db.NewSession{DeviceName: name, DeviceKind: "desktop", UserAgent: handlerstest.FirefoxOnLinux, IP: ip}
 }
 
 // seed signs a user in on devices, a minute apart: the last of them is the first in the list. It answers their ids.
-func (h *house) seed(user db.User, devices ...db.NewSession) (ids []string) {
-	h.t.Helper()
+func seed(h *handlerstest.House, user db.User, devices ...db.NewSession) (ids []string) {
+	h.T.Helper()
 	for _, d := range devices {
-		h.clock.Advance(time.Minute)
-		_, session, err := h.store.SignIn(context.Background(), user, d)
+		h.Clock.Advance(time.Minute)
+		_, session, err := h.Store.SignIn(context.Background(), user, d)
 		if err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
 		ids = append(ids, session.ID)
 	}
-	h.clock.Advance(time.Minute)
+	h.Clock.Advance(time.Minute)
 	return ids
 }
 
 // browserOfAlice is a house in which alice has the devices, and a tab in which she has signed in and sees them.
 func (c *chromiumProcess) browserOfAlice(t *testing.T, devices ...db.NewSession) (*tab, []string) {
 	t.Helper()
-	h := openHouse(t)
-	ids := h.seed(h.addUser("alice", alicePassword), devices...)
-	b := c.newTab(t, h, firefoxOnLinux)
-	b.signIn("alice", alicePassword)
+	h := handlerstest.OpenHouse(t)
+	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), devices...)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	b.signIn("alice", handlerstest.AlicePassword)
 	return b, ids
 }
 

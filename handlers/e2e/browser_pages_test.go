@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"context"
@@ -13,17 +13,18 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t)
-	h.seed(h.addUser("alice", alicePassword), device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
-	b := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t)
+	seed(h, h.AddUser("alice", handlerstest.AlicePassword), device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.run(emulation.SetScriptExecutionDisabled(true))
 	b.visit("/login")
 	b.holds(`document.querySelector('.show') === null`) // no script has run
 	b.same(focused+`.id`, "username")
-	b.fill("username", "alice", "password", alicePassword)
+	b.fill("username", "alice", "password", handlerstest.AlicePassword)
 	b.press(kb.Enter)
 	b.at("/sessions")
 	b.same(othersTitle, "Other devices (3)")
@@ -64,7 +65,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.untilText(heading, "Your devices")
 	b.same(statusText, "Signed out of your other devices.")
 	b.same(`document.querySelector('.empty').textContent`, onlySession)
-	if got := h.sessionsOf("alice"); len(got) != 1 {
+	if got := h.SessionsOf("alice"); len(got) != 1 {
 		t.Fatalf("%d sessions are left", len(got))
 	}
 
@@ -76,7 +77,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.fill("current_password", "wrong", "new_password", newPassword)
 	b.press(kb.Enter)
 	b.untilText(`document.querySelector('#current_password-error')?.textContent ?? ''`, "This is not your current password.")
-	b.fill("current_password", alicePassword, "new_password", newPassword)
+	b.fill("current_password", handlerstest.AlicePassword, "new_password", newPassword)
 	b.press(kb.Enter)
 	b.untilText(statusText, "Your password was changed.")
 	b.same(`location.pathname`, "/account")
@@ -85,10 +86,10 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.click(`document.querySelector('.sign-out button')`, 1)
 	b.at("/login")
 	b.same(statusText, "")
-	if got := h.sessionsOf("alice"); len(got) != 0 {
+	if got := h.SessionsOf("alice"); len(got) != 0 {
 		t.Errorf("%d sessions are left", len(got))
 	}
-	b.fill("username", "alice", "password", alicePassword)
+	b.fill("username", "alice", "password", handlerstest.AlicePassword)
 	b.press(kb.Enter)
 	b.untilText(`document.querySelector('.errors')?.innerText ?? ''`, "That username or password isn't right.")
 	b.signIn("alice", newPassword)
@@ -116,10 +117,10 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	}
 
 	// Ended elsewhere while the page is away; the browser may have kept it as it was.
-	b.signIn("alice", alicePassword)
+	b.signIn("alice", handlerstest.AlicePassword)
 	own := b.own()
 	b.run(chromedp.Navigate("about:blank"))
-	if _, err := b.house.store.RevokeByCommand(context.Background(), own); err != nil {
+	if _, err := b.house.Store.RevokeByCommand(context.Background(), own); err != nil {
 		t.Fatal(err)
 	}
 	back()
@@ -127,18 +128,18 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	b.same(statusText, "You've been signed out on this device.")
 
 	// The address, typed: no answer was kept either.
-	b.signIn("alice", alicePassword)
+	b.signIn("alice", handlerstest.AlicePassword)
 	own = b.own()
 	b.run(chromedp.Navigate("about:blank"))
-	if _, err := b.house.store.RevokeByCommand(context.Background(), own); err != nil {
+	if _, err := b.house.Store.RevokeByCommand(context.Background(), own); err != nil {
 		t.Fatal(err)
 	}
 	b.visit("/sessions")
 	nothingPrivate()
 
 	// The page, when the browser did keep it as it was.
-	b.signIn("alice", alicePassword)
-	if _, err := b.house.store.RevokeByCommand(context.Background(), b.own()); err != nil {
+	b.signIn("alice", handlerstest.AlicePassword)
+	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
 		t.Fatal(err)
 	}
 	b.eval(`setTimeout(() => dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true})))`)
@@ -147,9 +148,9 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 }
 
 func showsAPassword(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t)
-	h.addUser("alice", alicePassword)
-	b := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.visit("/login")
 	const field, button = `document.getElementById('password')`, `document.querySelector('.show')`
 	b.fill("username", "alice", "password", "not it")
@@ -176,7 +177,7 @@ func showsAPassword(t *testing.T, c *chromiumProcess) {
 	b.same(button+`.textContent`, "Show Password")
 	b.same(field+`.autocomplete`, "current-password")
 
-	b.signIn("alice", alicePassword)
+	b.signIn("alice", handlerstest.AlicePassword)
 	b.visit("/account")
 	b.holds(`document.querySelectorAll('.show').length === 3`)
 	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`, "Show Current password,Show New password,Show Your password")
@@ -208,15 +209,15 @@ func hasAHeader(t *testing.T, c *chromiumProcess) {
 	b.same(current, "")
 	b.holds(`document.querySelector('nav') === null`)
 	b.press(kb.Tab)
-	if got := b.house.sessionsOf("alice"); len(got) != 1 {
+	if got := b.house.SessionsOf("alice"); len(got) != 1 {
 		t.Errorf("%d sessions", len(got))
 	}
 }
 
 func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
-	h.addUser("alice", alicePassword)
-	b := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
+	h.AddUser("alice", handlerstest.AlicePassword)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.provokes("status of 422")
 	described := func(id string) string {
 		return `document.getElementById(` + quote(id) + `).getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' | ')`
@@ -278,9 +279,9 @@ func (b *tab) spoken() (all []string) {
 }
 
 func namesEverything(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
-	ids := h.seed(h.addUser("alice", alicePassword), device("Firefox on Windows", "10.0.0.5"), device("Safari on iPhone", "10.0.0.77"))
-	b := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
+	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), device("Firefox on Windows", "10.0.0.5"), device("Safari on iPhone", "10.0.0.77"))
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	has := func(wanted ...string) {
 		t.Helper()
 		spoken := b.spoken()
@@ -311,7 +312,7 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	has("heading Sign in", "banner", "textbox Username or e-mail", "textbox Password", "checkbox This is a shared or public computer", "button Sign in", "button Show Password", "status", "link Skip to the content", "link Porchlight", "link Create one")
 	b.visit("/signup")
 	has("heading Create an account", "textbox Username", "textbox Password", "button Create the account")
-	b.signIn("alice", alicePassword)
+	b.signIn("alice", handlerstest.AlicePassword)
 	has("heading Your devices", "banner", "navigation Main", "link Devices", "link Account", "button Sign out alice on this device", "region Devices", "status",
 		"heading This device", "heading Firefox on Linux", "heading Other devices (2)", "button Sign out of 2 other devices",
 		"heading Safari on iPhone", "button Sign out Safari on iPhone, 10.0.0.77", "button Sign out Firefox on Windows, 10.0.0.5",
@@ -335,8 +336,8 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	b.openConfirm(ids[0])
 	has("heading Sign out Firefox on Windows?", "button Sign out Firefox on Windows", "link Cancel, back to your devices")
 
-	fresh := openHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
-	s := c.newTab(t, fresh, firefoxOnLinux)
+	fresh := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
+	s := c.newTab(t, fresh, handlerstest.FirefoxOnLinux)
 	s.visit("/setup?token=token")
 	b = s
 	has("heading Create the first account", "textbox Username", "textbox E-mail (optional)", "textbox Password", "button Create the account")
@@ -355,7 +356,7 @@ func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
 	b.same(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03")
 	b.same(row+`.querySelector('.facts [data-day]').textContent`, "18 Nov 2026")
 	b.same(row+`.querySelector('time').dateTime`, "2026-11-18T10:03:00Z")
-	b.house.clock.Advance(10 * 60e9)
+	b.house.Clock.Advance(10 * 60e9)
 	b.click(row+`.querySelector('summary')`, 1)
 	b.click(row+`.querySelector('.rename input')`, 1)
 	b.typeText("Renamed")
@@ -386,11 +387,11 @@ const layoutFaults = `(() => {
 })()`
 
 func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t, func(o *handlers.Options) { o.Signup = true })
-	ids := h.seed(h.addUser("alice", alicePassword), manyDevices(25)...)
-	b := c.newTab(t, h, firefoxOnLinux)
-	fresh := openHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
-	setup := c.newTab(t, fresh, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
+	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), manyDevices(25)...)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	fresh := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
+	setup := c.newTab(t, fresh, handlerstest.FirefoxOnLinux)
 	for _, browser := range []*tab{b, setup} {
 		for _, status := range []string{"403", "404", "422"} {
 			browser.provokes("status of " + status)
@@ -449,7 +450,7 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	check("sign in with an error", b)
 	b.visit("/signup")
 	check("sign up", b)
-	b.signIn("alice", alicePassword)
+	b.signIn("alice", handlerstest.AlicePassword)
 	b.visit("/sessions?all=1&done=revoked")
 	b.eval(`document.querySelectorAll('details').forEach((d, i) => d.open = i < 4)`)
 	b.eval(`(document.querySelectorAll('#other-devices button[data-confirm]')[1].click(), 1)`)

@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"context"
@@ -15,13 +15,14 @@ import (
 
 	"porchlight/db"
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 const onlySession = "This is your only active session. You are not signed in anywhere else."
 
 func endsTheOther(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t, func(o *handlers.Options) { o.SetupToken = "the-token-of-this-start" })
-	a := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "the-token-of-this-start" })
+	a := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 
 	// The first account, without touching the mouse.
 	a.visit("/setup?token=the-token-of-this-start")
@@ -31,7 +32,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	a.same(focused+`.id`, "email")
 	a.press("alice@example.com", kb.Tab)
 	a.same(focused+`.id`, "password")
-	a.press(alicePassword, kb.Enter)
+	a.press(handlerstest.AlicePassword, kb.Enter)
 	a.at("/sessions")
 	a.same(`document.querySelector('h1').textContent`, "Your devices")
 	a.same(`document.title`, "Your devices – Porchlight")
@@ -41,13 +42,13 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	a.holds(bulkButton + ` === null`)
 
 	// The other browser signs in.
-	h.clock.Advance(4 * 60e9)
-	b := c.newTab(t, h, safariOnIPhone)
-	b.signIn("alice", alicePassword)
+	h.Clock.Advance(4 * 60e9)
+	b := c.newTab(t, h, handlerstest.SafariOnIPhone)
+	b.signIn("alice", handlerstest.AlicePassword)
 	b.same(othersTitle, "Other devices (1)")
 	b.same(`document.querySelector('#other-devices h3').textContent`, "Firefox on Linux")
 
-	h.clock.Advance(10 * 60e9)
+	h.Clock.Advance(10 * 60e9)
 	a.reload()
 	a.same(othersTitle, "Other devices (1)")
 	a.same(`document.querySelector('#other-devices h3').textContent`, "Safari on iPhone")
@@ -82,7 +83,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	if got := a.requests("DELETE /sessions/"); got != 1 {
 		t.Errorf("%d requests to end it", got)
 	}
-	if got := h.sessionsOf("alice"); len(got) != 1 {
+	if got := h.SessionsOf("alice"); len(got) != 1 {
 		t.Errorf("alice has %d sessions", len(got))
 	}
 
@@ -91,7 +92,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	b.at("/login")
 	b.same(statusText, "You've been signed out on this device.")
 	b.same(`document.title`, "You've been signed out on this device. – Sign in – Porchlight")
-	b.fill("username", "alice@example.com", "password", alicePassword)
+	b.fill("username", "alice@example.com", "password", handlerstest.AlicePassword)
 	b.press(kb.Enter)
 	b.at("/account")
 	b.same(`document.querySelector('h1').textContent`, "Your account")
@@ -206,8 +207,8 @@ func asksTwice(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Escape)
 	disarmed("Escape")
 
-	if got := b.requests("DELETE ") + b.requests("POST /sessions"); got != 0 || len(b.house.sessionsOf("alice")) != 3 {
-		t.Fatalf("%d requests were sent, %d sessions are left", got, len(b.house.sessionsOf("alice")))
+	if got := b.requests("DELETE ") + b.requests("POST /sessions"); got != 0 || len(b.house.SessionsOf("alice")) != 3 {
+		t.Fatalf("%d requests were sent, %d sessions are left", got, len(b.house.SessionsOf("alice")))
 	}
 	b.endByMouse("10.0.0.9") // two clicks, each counted by itself
 	b.untilText(statusText, "Signed out Asked for, 10.0.0.9.")
@@ -219,8 +220,8 @@ func asksTwice(t *testing.T, c *chromiumProcess) {
 
 func endsAllOthers(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
-	bob := b.house.addUser("bob", bobPassword)
-	b.house.seed(bob, device("Bob's", "10.0.0.4"))
+	bob := b.house.AddUser("bob", handlerstest.BobPassword)
+	seed(b.house, bob, device("Bob's", "10.0.0.4"))
 
 	b.click(bulkButton, 2)
 	b.until(armedCount + ` === 1`)
@@ -243,7 +244,7 @@ func endsAllOthers(t *testing.T, c *chromiumProcess) {
 	b.same(othersTitle, "Other devices")
 	b.until(focused + `.id === 'others'`)
 	b.holds(bulkButton + ` === null && window.samePage`)
-	if alice, bob := b.house.sessionsOf("alice"), b.house.sessionsOf("bob"); len(alice) != 1 || len(bob) != 1 {
+	if alice, bob := b.house.SessionsOf("alice"), b.house.SessionsOf("bob"); len(alice) != 1 || len(bob) != 1 {
 		t.Errorf("alice has %d sessions, bob %d", len(alice), len(bob))
 	}
 	b.visit("/sessions") // still signed in
@@ -278,7 +279,7 @@ func manyDevices(count int) (devices []db.NewSession) {
 // Two devices are ended before the first answer comes: neither answer gets lost.
 func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
-	release := b.house.lock()
+	release := lock(b.house)
 	for _, ip := range []string{"10.0.0.1", "10.0.0.3"} {
 		b.click(buttonOf(ip), 1)
 		b.until(buttonOf(ip) + `.classList.contains('armed')`)
@@ -293,15 +294,15 @@ func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
 }
 
 // lock holds the database's write lock, as another process would.
-func (h *house) lock() (release func()) {
-	h.t.Helper()
-	pool, err := sql.Open("sqlite3", "file:"+h.path+"?_txlock=immediate&_busy_timeout=1000")
+func lock(h *handlerstest.House) (release func()) {
+	h.T.Helper()
+	pool, err := sql.Open("sqlite3", "file:"+h.Path+"?_txlock=immediate&_busy_timeout=1000")
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	tx, err := pool.Begin()
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	return func() {
 		tx.Rollback()
@@ -312,7 +313,7 @@ func (h *house) lock() (release func()) {
 func pressesTooOften(t *testing.T, c *chromiumProcess) {
 	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
 	button := buttonOf("10.0.0.2")
-	release := b.house.lock() // so that the answer waits
+	release := lock(b.house) // so that the answer waits
 	b.tabTo(button)
 	b.press(kb.Enter)
 	b.until(armedCount + ` === 1`)
@@ -362,7 +363,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	const nothingChanged, wentWrong = "The server can't reach its data. Nothing was changed.", "Something went wrong. Please try again."
 
 	b.provokes("status of 503")
-	release := b.house.lock()
+	release := lock(b.house)
 	confirm(button)
 	b.untilText(statusText, nothingChanged)
 	unchanged("the database is locked")
@@ -407,7 +408,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	unchanged("offline")
 	b.run(network.EmulateNetworkConditions(false, 0, -1, -1))
 
-	if got := b.house.sessionsOf("alice"); len(got) != 3 {
+	if got := b.house.SessionsOf("alice"); len(got) != 3 {
 		t.Fatalf("%d sessions are left", len(got))
 	}
 	confirm(button) // and now it works
@@ -438,7 +439,7 @@ func (b *tab) answerFor(pattern string, status int64, body string, headers ...st
 func findsItGone(t *testing.T, c *chromiumProcess) {
 	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
 	for _, id := range ids[:2] {
-		if _, err := b.house.store.RevokeByCommand(context.Background(), id); err != nil {
+		if _, err := b.house.Store.RevokeByCommand(context.Background(), id); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -452,7 +453,7 @@ func findsItGone(t *testing.T, c *chromiumProcess) {
 func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
 	b.provokes("status of 401")
-	if _, err := b.house.store.RevokeByCommand(context.Background(), b.own()); err != nil {
+	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
 		t.Fatal(err)
 	}
 	b.tabTo(buttonOf("10.0.0.1"))
@@ -462,7 +463,7 @@ func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b.at("/login")
 	b.same(statusText, "You've been signed out on this device.")
 	b.same(`new URLSearchParams(location.search).get('next')`, "/sessions")
-	if got := b.house.sessionsOf("alice"); len(got) != 1 {
+	if got := b.house.SessionsOf("alice"); len(got) != 1 {
 		t.Errorf("%d sessions: the other device must be left", len(got))
 	}
 	b.reload()
@@ -499,7 +500,7 @@ func namesADevice(t *testing.T, c *chromiumProcess) {
 	openAndSame("by Enter")
 	b.same(buttonOf("10.0.0.1")+`.textContent`, "Sign out Kitchen tablet, 10.0.0.1")
 	b.same(input+`.value`, "Kitchen tablet")
-	if got := b.house.only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != "Kitchen tablet" {
+	if got := b.house.Only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != "Kitchen tablet" {
 		t.Errorf("the row says %q", got)
 	}
 
@@ -562,7 +563,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 		b.press(kb.Enter)
 		b.untilText(confirming, "Press again to sign out "+isolated(plain(name))+", 10.0.0.1. Escape cancels.")
 		b.press(kb.Escape)
-		if got := b.house.only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != name {
+		if got := b.house.Only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != name {
 			t.Errorf("kept as %q, not %q", got, name)
 		}
 		b.holds(`document.querySelectorAll('#sessions img, #sessions script, #status *, #confirming *').length === 0`)
@@ -571,8 +572,8 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, "Signed out "+isolated(strings.Repeat("🏠", 60))+", 10.0.0.1.")
 
 	// The status holds the name of what went: as text too.
-	b.run(chromedp.Navigate(b.house.url + "/sessions"))
-	if err := b.house.store.Rename(context.Background(), b.session(), ids[1], `<b id=boo onclick=alert(1)>Two</b>`); err != nil {
+	b.run(chromedp.Navigate(b.house.URL + "/sessions"))
+	if err := b.house.Store.Rename(context.Background(), b.session(), ids[1], `<b id=boo onclick=alert(1)>Two</b>`); err != nil {
 		t.Fatal(err)
 	}
 	b.reload()
@@ -584,7 +585,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 // session is the session of the tab.
 func (b *tab) session() db.Session {
 	b.t.Helper()
-	all, err := b.house.store.AllSessions(context.Background(), "")
+	all, err := b.house.Store.AllSessions(context.Background(), "")
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"crypto/ecdsa"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the real proxies. Each runs the sample from deploy/, with only its ports and the path of its certificate
@@ -76,7 +77,7 @@ func (p proxy) find(t testing.TB) {
 // sample is a file from deploy/ with some texts replaced, each of which must be in it.
 func sample(t testing.TB, name string, replace ...string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "deploy", name))
+	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,17 +92,17 @@ func sample(t testing.TB, name string, replace ...string) string {
 }
 
 func (s *site) write(name, text string) (path string) {
-	s.t.Helper()
+	s.T.Helper()
 	path = filepath.Join(s.folder, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return path
 }
 
 // upstreams are the addresses in the samples, and those in the test.
 func (s *site) upstreams() []string {
-	return []string{"127.0.0.1:3000", s.at, "127.0.0.1:8080", s.notes.address}
+	return []string{"127.0.0.1:3000", s.At, "127.0.0.1:8080", s.notes.address}
 }
 
 func startCaddy(t testing.TB, s *site) *process {
@@ -125,13 +126,13 @@ func openPlainSite(t testing.TB) *site {
 	proxy{name: "caddy", mustBe: true}.find(t)
 	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	h := openHouse(t, func(o *handlers.Options) {
-		guardsExample(o)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) {
+		handlerstest.GuardsExample(o)
 		o.URL = &url.URL{Scheme: "http", Host: "auth.porch.localhost:" + port}
 		o.CookieDomain = "porch.localhost"
 	})
-	h.addUser("alice", alicePassword)
-	s := &site{house: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
+	h.AddUser("alice", handlerstest.AlicePassword)
+	s := &site{House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
 	s.proxy = s.runCaddy(t, "", "auth.example.com {", "http://auth.porch.localhost:"+port+" {", "notes.example.com {", "http://notes.porch.localhost:"+port+" {",
 		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")
 	s.proxy.await(t, func() error {
@@ -141,7 +142,7 @@ func openPlainSite(t testing.TB) *site {
 		}
 		return err
 	})
-	h.url = "http://auth.porch.localhost:" + port // where its pages are
+	h.URL = "http://auth.porch.localhost:" + port // where its pages are
 	return s
 }
 
@@ -186,19 +187,19 @@ func startTraefik(t testing.TB, s *site) *process {
 
 // certificate is one of its own signing for *.example.com.
 func (s *site) certificate() (certificate, key string) {
-	s.t.Helper()
+	s.T.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: mathbig.NewInt(1), DNSNames: []string{"*.example.com"}, NotAfter: time.Now().Add(time.Hour)}
 	signed, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	encoded, err := x509.MarshalECPrivateKey(private)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return s.write("certificate.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}))),
 		s.write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})))

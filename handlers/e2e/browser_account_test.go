@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"context"
@@ -7,18 +7,19 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the pages of an account's beginning and end: the invitation, and deleting it.
 
 func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t)
-	h.addUser("alice", alicePassword)
-	token, _, err := h.store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	h := handlerstest.OpenHouse(t)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := c.newTab(t, h, firefoxOnLinux)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.provokes("status of 422")
 	b.provokes("status of 404")
 	b.visit("/invite?token=" + token)
@@ -38,11 +39,11 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	b.same(`document.querySelector('main p').textContent`, "It was used, or it is too old. Ask whoever runs this server for a new one.")
 
 	// For an account that exists it is the way back in, and whoever was in is out.
-	token, _, err = h.store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	token, _, err = h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := c.newTab(t, h, safariOnIPhone)
+	other := c.newTab(t, h, handlerstest.SafariOnIPhone)
 	other.visit("/invite?token=" + token)
 	other.same(`document.querySelector('h1').textContent`, "Choose a password")
 	other.fill("password", "gravel opera thimble quartz")
@@ -54,12 +55,12 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 }
 
 func deletesAnAccount(t *testing.T, c *chromiumProcess) {
-	h := openHouse(t)
-	h.addUser("alice", alicePassword)
-	h.addUser("bob", bobPassword)
-	b := c.newTab(t, h, firefoxOnLinux)
+	h := handlerstest.OpenHouse(t)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	h.AddUser("bob", handlerstest.BobPassword)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.provokes("status of 422")
-	b.signIn("bob", bobPassword)
+	b.signIn("bob", handlerstest.BobPassword)
 	b.visit("/account")
 	button := `document.querySelector('button[data-confirm]')`
 	label := button + `.textContent.trim()`
@@ -75,10 +76,10 @@ func deletesAnAccount(t *testing.T, c *chromiumProcess) {
 	}
 	b.press(kb.Enter, kb.Enter)
 	b.untilText(`document.getElementById('password-error')?.textContent ?? ''`, "This is not your password.")
-	b.fill("password", bobPassword)
+	b.fill("password", handlerstest.BobPassword)
 	b.press(kb.Enter)
 	b.at("/login")
-	if left := h.rows(`SELECT username FROM users`); len(left) != 1 || left[0] != "alice" {
+	if left := h.Rows(`SELECT username FROM users`); len(left) != 1 || left[0] != "alice" {
 		t.Errorf("accounts left: %q", left)
 	}
 }

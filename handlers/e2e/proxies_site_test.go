@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"bufio"
@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,14 +17,14 @@ import (
 	"testing"
 	"time"
 
-	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the server that the tests of proxies run: Porchlight, two apps, a proxy, and the clients that come through it.
 
 // site is a whole server: Porchlight at https://auth.example.com, two apps that it guards, and a proxy in front of them.
 type site struct {
-	*house
+	*handlerstest.House
 	notes, photos *demoApp
 	address       string // of the proxy, for TLS
 	folder        string // for what the proxy writes
@@ -35,20 +34,20 @@ type site struct {
 func openSite(t testing.TB, p proxy) *site {
 	t.Helper()
 	p.find(t)
-	h := openHouse(t, guardsExample)
-	h.addUser("alice", alicePassword)
-	h.addUser("bob", bobPassword)
-	s := &site{house: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir()}
+	h := handlerstest.OpenHouse(t, handlerstest.GuardsExample)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	h.AddUser("bob", handlerstest.BobPassword)
+	s := &site{House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir()}
 	s.proxy = p.start(t, s)
-	early := s.visit(firefoxOnLinux)
+	early := s.visit(handlerstest.FirefoxOnLinux)
 	for address, want := range map[string]int{ownSite + "/healthz": 200, notesSite + "/": 302} {
 		s.proxy.await(t, func() error { // it may still be making its certificates, or reading its routes
 			request, err := http.NewRequest("GET", address, nil)
 			if err != nil {
 				return err
 			}
-			request.Header.Set("Accept", browserAccept)
-			response, err := early.http.Do(request)
+			request.Header.Set("Accept", handlerstest.BrowserAccept)
+			response, err := early.HTTP.Do(request)
 			if err != nil {
 				return err
 			}
@@ -62,19 +61,12 @@ func openSite(t testing.TB, p proxy) *site {
 	return s
 }
 
-// guardsExample sets the app up as the samples say.
-func guardsExample(o *handlers.Options) {
-	o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"}
-	o.CookieDomain = "example.com"
-	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
-}
-
 // visit is a browser, or another client, that comes through the proxy. It follows no redirect.
-func (s *site) visit(userAgent string) *client {
-	s.t.Helper()
+func (s *site) visit(userAgent string) *handlerstest.Client {
+	s.T.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -82,8 +74,8 @@ func (s *site) visit(userAgent string) *client {
 		},
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the proxy signs for itself
 	}
-	s.t.Cleanup(transport.CloseIdleConnections)
-	return &client{t: s.t, userAgent: userAgent, http: &http.Client{
+	s.T.Cleanup(transport.CloseIdleConnections)
+	return &handlerstest.Client{T: s.T, UserAgent: userAgent, HTTP: &http.Client{
 		Timeout: patience,
 		Jar:     jar, Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -91,67 +83,67 @@ func (s *site) visit(userAgent string) *client {
 }
 
 // signedIn is a visitor who has signed in on Porchlight's own page.
-func (s *site) signedIn(name, password, userAgent string) *client {
-	s.t.Helper()
+func (s *site) signedIn(name, password, userAgent string) *handlerstest.Client {
+	s.T.Helper()
 	c := s.visit(userAgent)
-	c.do("POST", "https://auth.example.com/login", encode([]string{"username", name, "password", password}),
-		"Accept", browserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin").is(s.t, 303, "/sessions")
-	c.id = s.only(`SELECT id FROM sessions WHERE token_hash = unhex(?)`, sha256Hex(c.domainCookie().Value))
+	c.Do("POST", "https://auth.example.com/login", handlerstest.Encode([]string{"username", name, "password", password}),
+		"Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin").Is(s.T, 303, "/sessions")
+	c.ID = s.Only(`SELECT id FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(domainCookie(c).Value))
 	return c
 }
 
 // domainCookie is the cookie that the apps share.
-func (c *client) domainCookie() *http.Cookie {
-	c.t.Helper()
-	for _, cookie := range c.http.Jar.Cookies(&url.URL{Scheme: "https", Host: "notes.example.com"}) {
+func domainCookie(c *handlerstest.Client) *http.Cookie {
+	c.T.Helper()
+	for _, cookie := range c.HTTP.Jar.Cookies(&url.URL{Scheme: "https", Host: "notes.example.com"}) {
 		if cookie.Name == "__Secure-porchlight" {
 			return cookie
 		}
 	}
-	c.t.Fatal("there is no cookie for the apps")
+	c.T.Fatal("there is no cookie for the apps")
 	return nil
 }
 
 // dial opens a connection of HTTP/1.1 to the proxy, for a host.
 func (s *site) dial(host string) *tls.Conn {
-	s.t.Helper()
+	s.T.Helper()
 	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"http/1.1"}})
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return conn
 }
 
 // send writes a request byte by byte as it is given, for a host, and reads one answer.
-func (s *site) send(host, request string) answer {
-	s.t.Helper()
+func (s *site) send(host, request string) handlerstest.Answer {
+	s.T.Helper()
 	conn := s.dial(host)
 	defer conn.Close()
 	if _, err := io.WriteString(conn, request); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	method, _, _ := strings.Cut(request, " ")
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
-		s.t.Fatalf("%.80q: %v", request, err)
+		s.T.Fatalf("%.80q: %v", request, err)
 	}
 	defer response.Body.Close()
 	var body bytes.Buffer
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		if _, err := io.Copy(&body, response.Body); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
-	return answer{response.StatusCode, response.Header, body.String()}
+	return handlerstest.Answer{Status: response.StatusCode, Header: response.Header, Body: body.String()}
 }
 
 // process is a server beside the test. What it says is shown when the test fails.
 type process struct {
 	command *exec.Cmd
-	said    logs
+	said    handlerstest.Logs
 	ended   chan struct{}
 }
 
@@ -210,16 +202,16 @@ func freeAddress(t testing.TB) string {
 }
 
 // sendHTTP2 asks for the front page of a host with HTTP/2. Go's client splits the Cookie headers into one for each cookie.
-func (s *site) sendHTTP2(t *testing.T, host string, header http.Header) answer {
+func (s *site) sendHTTP2(t *testing.T, host string, header http.Header) handlerstest.Answer {
 	t.Helper()
-	c := s.visit(firefoxOnLinux)
-	c.http.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	c := s.visit(handlerstest.FirefoxOnLinux)
+	c.HTTP.Transport.(*http.Transport).ForceAttemptHTTP2 = true
 	request, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+host+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header = header
-	response, err := c.http.Do(request)
+	response, err := c.HTTP.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,5 +219,5 @@ func (s *site) sendHTTP2(t *testing.T, host string, header http.Header) answer {
 	if response.ProtoMajor != 2 {
 		t.Fatalf("the proxy answered with %s", response.Proto)
 	}
-	return answer{status: response.StatusCode, header: response.Header}
+	return handlerstest.Answer{Status: response.StatusCode, Header: response.Header}
 }

@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
@@ -63,13 +64,13 @@ func FuzzHosts(f *testing.F) {
 			continue
 		}
 		s := openSite(f, p)
-		if _, err := s.store.AllowApp(f.Context(), "notes.example.com", false, "alice"); err != nil {
+		if _, err := s.Store.AllowApp(f.Context(), "notes.example.com", false, "alice"); err != nil {
 			f.Fatal(err)
 		}
-		if _, err := s.store.AllowApp(f.Context(), "*.example.com", false, "bob"); err != nil {
+		if _, err := s.Store.AllowApp(f.Context(), "*.example.com", false, "bob"); err != nil {
 			f.Fatal(err)
 		}
-		sites = append(sites, guarded{s, p.name, s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value})
+		sites = append(sites, guarded{s, p.name, domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value})
 	}
 	for _, s := range sites { // or the property would hold for nothing
 		s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")

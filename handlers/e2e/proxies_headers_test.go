@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns the headers that a client sends to pass for somebody else, and the cookies that an app must not see.
@@ -26,18 +28,18 @@ var forgedNames = []string{
 }
 
 func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	forged := ""
 	for _, name := range forgedNames {
 		forged += name + ": forged\r\n"
 	}
-	ask := func(cookie, connection string) answer {
+	ask := func(cookie, connection string) handlerstest.Answer {
 		return s.send("notes.example.com", toNotesSite+"Accept: text/html\r\n"+cookie+forged+"Connection: "+connection+"\r\n\r\n")
 	}
 	// What Connection names is for the next hop alone, so a proxy, or the app's own, may take Porchlight's headers away.
 	for _, connection := range []string{"close", "close, Remote-User, Remote-Groups, X-Forwarded-For", "Remote-User\r\nConnection: close"} {
 		got := ask("Cookie: "+ours+token+"\r\n", connection)
-		if got.status == 400 && connection != "close" { // the proxy itself refuses it
+		if got.Status == 400 && connection != "close" { // the proxy itself refuses it
 			s.untouched(t)
 			continue
 		}
@@ -54,18 +56,18 @@ func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 			t.Errorf("Connection: %q: the app saw Connection %q", connection, got)
 		}
 	}
-	ask("", "close").is(t, 302, signInPlace(notesSite+"/"))
+	ask("", "close").Is(t, 302, signInPlace(notesSite+"/"))
 	s.untouched(t)
 }
 
 // A name that begins with Remote may mean something to an app, although Porchlight never sends it.
 func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, name := range []string{"Remote-Role", "REMOTE-ID", "RemoteUser", "Remote_Role"} {
 		got := s.send("notes.example.com", toNotesSite+"Cookie: "+ours+token+"\r\n"+name+": forged\r\nConnection: close\r\n\r\n")
 		seen := s.notes.take()
-		if len(seen) == 0 && got.status != 403 {
-			t.Errorf("%s: %d, and the app saw nothing", name, got.status)
+		if len(seen) == 0 && got.Status != 403 {
+			t.Errorf("%s: %d, and the app saw nothing", name, got.Status)
 		}
 		if strings.Contains(fmt.Sprint(seen), "forged") {
 			t.Errorf("the app saw %s", name)
@@ -75,26 +77,26 @@ func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
 
 // What a client says about its own request, in the words of proxies, decides nothing.
 func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
-	if _, err := s.store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.AllowApp(t.Context(), "notes.example.com", true); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), "notes.example.com", true); err != nil {
 		t.Fatal(err)
 	}
-	bob := s.signedIn("bob", bobPassword, chromeOnMac)
+	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	forged := []string{
 		"X-Forwarded-Host", "photos.example.com", "X-Forwarded-Uri", "/public/app.css", "X-Forwarded-Method", "OPTIONS",
 		"X-Forwarded-Proto", "http", "X-Original-URL", "https://photos.example.com/", "X-Original-Method", "OPTIONS",
 		"X-Forwarded-For", "203.0.113.9", "Forwarded", "host=photos.example.com",
 	}
-	bob.page(notesSite+"/?uri=/public/app.css", forged...).is(t, 403)
+	bob.Page(notesSite+"/?uri=/public/app.css", forged...).Is(t, 403)
 	s.untouched(t)
-	s.visit(firefoxOnLinux).page(notesSite+"/x", forged...).is(t, 302, signInPlace(notesSite+"/x"))
+	s.visit(handlerstest.FirefoxOnLinux).Page(notesSite+"/x", forged...).Is(t, 302, signInPlace(notesSite+"/x"))
 	s.untouched(t)
 }
 
 func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
+	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
 	for sent, want := range map[string]string{
 		ours + token:                                               "",
 		ours + token + "; a=1":                                     "a=1",
@@ -123,14 +125,14 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 
 // HTTP/2 sends each cookie in a header of its own, and a client of HTTP/1.1 can do the same.
 func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
-	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
+	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
 	for _, lines := range [][]string{
 		{"a=1", ours + token},
 		{ours + token, "a=1"},
 		{ours + "planted; a=1", ours + token},
 		{ours + token, "a=1; " + ours + "planted"},
 	} {
-		check := func(protocol string, got answer) {
+		check := func(protocol string, got handlerstest.Answer) {
 			t.Helper()
 			seen := s.reaches(t, got)
 			if cookie := seen.header.Values("Cookie"); !slices.Equal(cookie, []string{"a=1"}) || seen.header.Get("Remote-User") != "alice" {
@@ -143,8 +145,8 @@ func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
 	// More than two lines come from no browser and no proxy. They may be refused, but the token must not reach the app.
 	got := s.send("notes.example.com", toNotesSite+"Cookie: a=1\r\nCookie: b=2\r\nCookie: "+ours+token+"\r\nConnection: close\r\n\r\n")
 	seen := s.notes.take()
-	if len(seen) != 1 && got.status != 400 {
-		t.Errorf("three headers: %d", got.status)
+	if len(seen) != 1 && got.Status != 400 {
+		t.Errorf("three headers: %d", got.Status)
 	}
 	if strings.Contains(fmt.Sprint(seen), token) {
 		t.Errorf("three headers: the app saw the token: %v", seen)

@@ -1,4 +1,4 @@
-package handlers_test
+package e2e
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"porchlight/handlers/handlerstest"
 )
 
 // This file owns connections on which the proxy sees no further request: a WebSocket, which apps need, and HTTP/2, on which a
@@ -32,10 +34,10 @@ func upgradeRequest(token, headers string) string {
 
 func opensASocket(t *testing.T, s *site, _ sayings) {
 	const webSocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://notes.example.com\r\n" + webSocketKey
-	s.send("notes.example.com", upgradeRequest("", webSocket)).is(t, 401, "")
+	s.send("notes.example.com", upgradeRequest("", webSocket)).Is(t, 401, "")
 	s.untouched(t)
-	token := s.signedIn("alice", alicePassword, firefoxOnLinux).domainCookie().Value
-	s.send("notes.example.com", upgradeRequest(token, webSocket)).is(t, 101)
+	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
+	s.send("notes.example.com", upgradeRequest(token, webSocket)).Is(t, 101)
 	if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
 		t.Errorf("the app saw %v", seen)
 	}
@@ -47,11 +49,11 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 		"Upgrade: h2c\r\n", "Upgrade: H2C\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: h2c, websocket\r\n",
 		"Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n",
 	} {
-		bob := s.signedIn("bob", bobPassword, chromeOnMac)
+		bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 		conn := s.dial("notes.example.com")
 		defer conn.Close()
 		headers := "Connection: Upgrade, HTTP2-Settings\r\n" + upgrade + "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" + webSocketKey
-		if _, err := io.WriteString(conn, upgradeRequest(bob.domainCookie().Value, headers)); err != nil {
+		if _, err := io.WriteString(conn, upgradeRequest(domainCookie(bob).Value, headers)); err != nil {
 			t.Fatal(err)
 		}
 		fromApp := bufio.NewReader(conn)
@@ -70,7 +72,7 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 		if response.StatusCode != http.StatusSwitchingProtocols || response.Header.Get("Upgrade") != "h2c" {
 			continue
 		}
-		bob.do("POST", ownSite+"/logout", "", "Accept", browserAccept, "Sec-Fetch-Site", "same-origin").is(t, 303)
+		bob.Do("POST", ownSite+"/logout", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Site", "same-origin").Is(t, 303)
 		if err := forgeInTunnel(t, conn, fromApp); err != nil {
 			t.Logf("%q: %v", upgrade, err)
 		}
@@ -82,7 +84,7 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 
 // HTTP/2 has its own way to ask for another protocol (RFC 8441), which HAProxy translates to Upgrade.
 func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
-	token := s.signedIn("bob", bobPassword, chromeOnMac).domainCookie().Value
+	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, protocol := range []string{"websocket", "h2c", "websocket, h2c"} {
 		s.connectHTTP2(t, protocol, token)
 		seen := s.notes.take()
