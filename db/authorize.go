@@ -66,7 +66,7 @@ func scanAppAccess(row scanner) (v AppAccess, err error) {
 // UseApp notes that the session was let through to the host just now and, where that was its user's doing and not the app's,
 // that it is active. It waits for nothing: Flush writes the notes.
 func (s *Store) UseApp(v AppAccess, active bool) {
-	now := s.options.Now()
+	now := s.Now()
 	if s.worthNoting(v.shared, v.lastUsedAt, now) {
 		s.pending.useApp(appUse{v.ID, v.host}, now.UnixMilli())
 	}

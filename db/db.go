@@ -222,8 +222,11 @@ func (s *Store) Reachable() error {
 	return err
 }
 
-// now is the clock as the database keeps it: milliseconds since 1970.
-func (s *Store) now() int64 { return s.options.Now().UnixMilli() }
+// Now is the time by the store's clock, which everybody goes by.
+func (s *Store) Now() time.Time { return s.options.Now() }
+
+// now is Now as the database keeps it: milliseconds since 1970.
+func (s *Store) now() int64 { return s.Now().UnixMilli() }
 
 // SQLiteVersion is the version of the library that is built in.
 func SQLiteVersion() string {

@@ -52,6 +52,7 @@ type Session struct {
 	CreatedAt    time.Time
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends if it is not used again
+	EndsAt       time.Time // when it ends however busy it is
 	Apps         AppUses   // what it was used for; read for lists, not for every request
 }
 
@@ -76,19 +77,7 @@ func hashToken(token string) []byte {
 	return hash[:]
 }
 
-// Lifetime is how long a session lasts, however busy it is.
-func (s *Store) Lifetime(shared bool) time.Duration {
-	_, lifetime := s.options.Limits.of(shared)
-	return lifetime
-}
-
-// firstExpiry is when a session that begins now ends if it is never used again.
-func (s *Store) firstExpiry(now int64, shared bool) int64 {
-	idle, lifetime := s.options.Limits.of(shared)
-	return now + min(idle, lifetime).Milliseconds()
-}
-
-// SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It answers
+// SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It returns
 // ErrWrongPassword when the password was changed, or the account disabled or deleted, in between.
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
 	token = newToken()
@@ -97,7 +86,9 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 	}
 	err = s.write(ctx, func(tx *tx) error {
-		session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now), time.UnixMilli(s.firstExpiry(tx.now, new.Shared))
+		idle, lifetime := s.options.Limits.of(new.Shared)
+		session.CreatedAt, session.LastActiveAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now)
+		session.ExpiresAt, session.EndsAt = session.CreatedAt.Add(min(idle, lifetime)), session.CreatedAt.Add(lifetime)
 		for _, brought := range new.Replaces {
 			if _, err := tx.end(Replaced, new.DeviceName, `
 				DELETE FROM sessions
@@ -145,7 +136,7 @@ const resumeSession = `
 
 // Resume finds the live session that a token names, or returns ErrNotFound. Every request comes through here.
 func (s *Store) Resume(token string) (Session, error) {
-	return find(s, &s.sessions, token, "", func(hash []byte) (Session, error) { return queryOne(&s.resume, scanSession, hash) })
+	return find(s, &s.sessions, token, "", func(hash []byte) (Session, error) { return queryOne(&s.resume, s.scanSession, hash) })
 }
 
 // expiring is what a token names. It does not count once it has expired.
@@ -164,7 +155,7 @@ func find[T expiring](s *Store, c *cache[T], token, name string, read func(hash 
 		return found, ErrNotFound
 	}
 	found, err = c.get(key, func() (T, error) { return read(key.hash[:]) })
-	if err == nil && !found.expiry().After(s.options.Now()) {
+	if err == nil && !found.expiry().After(s.Now()) {
 		s.pending.refuse(key.hash)
 		err = ErrNotFound
 	}
@@ -177,7 +168,7 @@ func find[T expiring](s *Store, c *cache[T], token, name string, read func(hash 
 
 // Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes.
 func (s *Store) Touch(session Session) {
-	if now := s.options.Now(); s.worthNoting(session.Shared, session.LastActiveAt, now) {
+	if now := s.Now(); s.worthNoting(session.Shared, session.LastActiveAt, now) {
 		s.pending.touch(session.ID, now.UnixMilli())
 	}
 }
@@ -193,7 +184,7 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 type scanner interface{ Scan(dest ...any) error }
 
 // scanSession reads sessionColumns and what the session was used for.
-func scanSession(row scanner) (session Session, err error) {
+func (s *Store) scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.UserAgent, &session.IP, &session.Shared,
@@ -205,7 +196,9 @@ func scanSession(row scanner) (session Session, err error) {
 	if session.DeviceName == "" {
 		session.DeviceName = session.DetectedName
 	}
-	session.CreatedAt, session.LastActiveAt, session.ExpiresAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
+	_, lifetime := s.options.Limits.of(session.Shared)
+	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
+	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)
 	return session, unavailable(err)
 }
 
@@ -224,7 +217,7 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 	}
 	now := s.now()
 	err = s.list.query(func(row scanner) error {
-		session, err := scanSession(row)
+		session, err := s.scanSession(row)
 		sessions = append(sessions, session)
 		return err
 	}, userID, now, limit)
@@ -246,7 +239,7 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 	if !known {
 		return nil, ErrNotFound
 	}
-	return scanSessions(s.reader.QueryContext(ctx, `
+	return s.scanSessions(s.reader.QueryContext(ctx, `
 		SELECT `+sessionColumns+appsOfSession+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
@@ -265,13 +258,13 @@ func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
 	return ip, unavailable(err)
 }
 
-func scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
+func (s *Store) scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		session, err := scanSession(rows)
+		session, err := s.scanSession(rows)
 		if err != nil {
 			return nil, err
 		}
@@ -290,7 +283,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	if err := s.files.err(); err != nil {
 		return Session{}, err
 	}
-	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(&s.byID, scanSession, id) })
+	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(&s.byID, s.scanSession, id) })
 	if err == nil && (session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now()) {
 		return Session{}, ErrNotFound
 	}

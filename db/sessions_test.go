@@ -46,7 +46,7 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	now := h.clock.Now().Local()
 	want := db.Session{
 		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux, DeviceKind: "tablet",
-		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute),
+		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute), EndsAt: now.Add(24 * time.Hour),
 	}
 	if d.Session != want {
 		t.Errorf("SignIn:\n got %+v\nwant %+v", d.Session, want)
@@ -156,10 +156,12 @@ func TestResumeEndsAtTheLimits(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })
-			if lifetime := h.Lifetime(test.shared); test.busy != 0 && lifetime != test.until {
-				t.Errorf("Lifetime: %v", lifetime)
-			}
 			begun := h.clock.Now()
+			for from, session := range map[string]db.Session{"SignIn": d.Session, "Resume": h.alive(d)} {
+				if ends := session.EndsAt.Sub(begun); test.busy != 0 && ends != test.until {
+					t.Errorf("%s: EndsAt is %v after the sign-in, want %v", from, ends, test.until)
+				}
+			}
 			if test.busy != 0 {
 				for ; h.clock.Now().Add(test.busy).Before(begun.Add(test.until)); h.flush() {
 					h.clock.Advance(test.busy)

@@ -40,7 +40,7 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 		return unavailable(err)
 	}
 	left := (frames - done) * pageSize
-	if now := s.options.Now(); left > s.walLimit && now.Sub(s.walWarned).Abs() >= walWarnEvery {
+	if now := s.Now(); left > s.walLimit && now.Sub(s.walWarned).Abs() >= walWarnEvery {
 		s.walWarned = now
 		s.options.Warn(fmt.Sprintf("%s-wal has grown to %d MB, because %s holds a read transaction open on the database; "+
 			"end that program or its transaction", s.options.Path, left>>20, holder("READ", s.options.Path+"-shm")))

@@ -142,7 +142,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	cookie := h.cookie(token)
 	if !session.Shared {
-		rest := session.CreatedAt.Add(h.Store.Lifetime(false)).Sub(h.Now())
+		rest := session.EndsAt.Sub(h.Store.Now())
 		cookie.MaxAge = max(int(rest/time.Second), 1)
 	}
 	c.Cookie(cookie)

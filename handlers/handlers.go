@@ -26,7 +26,6 @@ type Options struct {
 	Signup         bool           // anyone can create an account
 	SetupToken     string         // needed to create the first account; "" if one exists
 	Log            *slog.Logger
-	Now            func() time.Time // nil means time.Now
 }
 
 type handler struct {
@@ -155,9 +154,6 @@ func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.H
 }
 
 func newHandler(options Options) *handler {
-	if options.Now == nil {
-		options.Now = time.Now
-	}
 	h := &handler{
 		Options:      options,
 		origin:       options.URL.Scheme + "://" + options.URL.Host,

@@ -72,7 +72,7 @@ func (l *logLimiter) clean(now time.Time) {
 // logLimited logs a message about a subject at most once a minute, with the number of those that were skipped since the last time.
 // The message must be a constant: only subjects are bounded.
 func (h *handler) logLimited(level slog.Level, message, subject string, attributes ...any) {
-	skipped, ok := h.logLimiter.allow(message, subject, h.Now())
+	skipped, ok := h.logLimiter.allow(message, subject, h.Store.Now())
 	if !ok {
 		return
 	}

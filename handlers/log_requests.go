@@ -16,7 +16,7 @@ const sessionIDKey = "session id"
 
 // logRequest logs a request after it was answered. Queries and headers can contain tokens, so neither is logged.
 func (h *handler) logRequest(c *fiber.Ctx) error {
-	start := h.Now()
+	start := h.Store.Now()
 	if err := c.Next(); err != nil {
 		if err := h.answerError(c, err); err != nil { // now, because the line needs the status
 			return err
@@ -25,7 +25,7 @@ func (h *handler) logRequest(c *fiber.Ctx) error {
 	path := c.Path()
 	attributes := []any{
 		"method", c.Method(), "path", path[:min(len(path), loggedPathMax)], "status", c.Response().StatusCode(),
-		"duration", h.Now().Sub(start), "ip", h.client(c).IP,
+		"duration", h.Store.Now().Sub(start), "ip", h.client(c).IP,
 	}
 	if session, ok := c.Locals(sessionKey).(db.Session); ok {
 		attributes = append(attributes, "session", session.ID)

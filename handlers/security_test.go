@@ -10,9 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
@@ -249,16 +247,7 @@ func TestTokenIsNeverShown(t *testing.T) {
 // The answer to a panic or an internal error is generic. Only the log has the details.
 func TestFaultsAreGeneric(t *testing.T) {
 	t.Parallel()
-	var broken atomic.Bool
-	c := handlerstest.OpenCast(t, func(o *handlers.Options) {
-		now := o.Now
-		o.Now = func() time.Time {
-			if broken.Load() {
-				panic(errors.New("the lamp oil ran out"))
-			}
-			return now()
-		}
-	})
+	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE users SET password_hash = 'broken lamp oil' WHERE username = 'bob'`)
 	const message = "Something went wrong. Please try again."
 	script := c.NewClient("curl/8.5.0")
@@ -266,10 +255,10 @@ func TestFaultsAreGeneric(t *testing.T) {
 		"error, JSON": script.API("POST", "/login", `{"username":"bob","password":"x"}`),
 		"error, page": script.Form("/login", "username", "bob", "password", "x"),
 	}
-	broken.Store(true)
+	c.Clock.Break(errors.New("the lamp oil ran out"))
 	answers["panic, page"] = c.Alice.Page("/sessions")
 	answers["panic, htmx"] = c.Alice.HTMX("GET", "/sessions/list")
-	broken.Store(false)
+	c.Clock.Break(nil)
 	for name, got := range answers {
 		t.Run(name, func(t *testing.T) {
 			got.Is(t, http.StatusInternalServerError)

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"log/slog"
 	"net/url"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 )
 
 // This file owns what the server itself is set to, and the answers that no client can provoke at will.
@@ -28,7 +30,12 @@ func TestTheServerIsBounded(t *testing.T) {
 
 func TestErrorsThatAskForPatience(t *testing.T) {
 	t.Parallel()
-	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+	store, err := db.Open(context.Background(), db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	h := newHandler(Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	for _, err := range []error{db.ErrBusy, db.ErrUnavailable} {
 		app := New(h.Options)
 		c := app.AcquireCtx(new(fasthttp.RequestCtx))

@@ -72,9 +72,9 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, Kind: session.DeviceKind,
 		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
-		Ends: newMoment(session.CreatedAt.Add(h.Store.Lifetime(session.Shared))),
+		Ends: newMoment(session.EndsAt),
 	}
-	now := h.Now()
+	now := h.Store.Now()
 	if !current && now.Sub(session.LastActiveAt) >= activeNow {
 		row.Active = row.LastActive.ago(now)
 	}

@@ -20,8 +20,9 @@ var HashCost = db.HashCost{Memory: 8, Time: 1}
 
 // Clock stands still until a test advances it.
 type Clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	broken error
 }
 
 // NewClock returns a clock that shows 10:02 UTC on 18 November 2026.
@@ -31,6 +32,9 @@ func NewClock() *Clock { return &Clock{now: time.Date(2026, 11, 18, 10, 2, 0, 0,
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.broken != nil {
+		panic(c.broken)
+	}
 	return c.now
 }
 
@@ -39,6 +43,13 @@ func (c *Clock) Advance(by time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(by)
+}
+
+// Break has Now panic with err until it is called with nil.
+func (c *Clock) Break(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = err
 }
 
 // NewDatabase returns the path of a migrated database without accounts. It is in a data folder of the test's own.

@@ -84,7 +84,7 @@ func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	}
 	h.At = listener.Addr().String()
 	h.URL = "http://" + h.At
-	options := handlers.Options{Store: h.Store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.Log, nil)), Now: h.Clock.Now}
+	options := handlers.Options{Store: h.Store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.Log, nil))}
 	for _, c := range change {
 		c(&options)
 	}
