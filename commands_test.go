@@ -158,8 +158,8 @@ func TestSessionList(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
 	now := time.Now().UnixMilli()
 	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1]) // used longer ago
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET given_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
-	dbtest.Exec(t, h.path(), `INSERT INTO sessions SELECT 'over', x'00', user_id, device_name, given_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET custom_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
+	dbtest.Exec(t, h.path(), `INSERT INTO sessions SELECT 'over', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
 		FROM sessions WHERE id = ?`, now-1, h.ids["ada"][0])
 
 	ids := func(args ...string) (ids []string) {
@@ -295,8 +295,8 @@ func TestVersion(t *testing.T) {
 func TestNothingReachesTheTerminalButText(t *testing.T) {
 	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
 	h := openHousehold(t, map[string]int{"ada": 3})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET device_name = ?`, hostile)
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET given_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET detected_name = ?`, hostile)
+	dbtest.Exec(t, h.path(), `UPDATE sessions SET custom_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
 	dbtest.Exec(t, h.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
 
 	wantText := func(what, text string, lines int) {

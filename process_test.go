@@ -270,7 +270,7 @@ func BenchmarkStart(b *testing.B) {
 	dbtest.Exec(b, h.path(), `
 		INSERT INTO sessions
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
-		SELECT 'session' || i, randomblob(32), user_id, device_name, '', device_kind, user_agent, ip, 0, created_at - i, last_active_at - i, expires_at - i
+		SELECT 'session' || i, randomblob(32), user_id, detected_name, '', device_kind, user_agent, ip, 0, created_at - i, last_active_at - i, expires_at - i
 		FROM sessions, n`)
 	if got := len(h.live()); got != 10000 {
 		b.Fatalf("%d sessions", got)

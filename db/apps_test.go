@@ -223,8 +223,8 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 		}
 		for _, d := range over {
 			c.exec(`
-				INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-				SELECT $1, randomblob(32), user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at
+				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+				SELECT $1, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at
 				FROM sessions WHERE id = $2`, d.ID, left[0].ID)
 		}
 		c.flush()

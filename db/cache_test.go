@@ -241,7 +241,7 @@ func (h *house) changeSession(s *subject, other *other, i int) {
 		s.change(name, func() { h.must(h.Rename(h.ctx(), s.Session, s.ID, name)) })
 	case 1:
 		s.change(name, func() {
-			other.do("sql", fmt.Sprintf(`UPDATE sessions SET given_name = '%s' WHERE id = '%s'`, name, s.ID))
+			other.do("sql", fmt.Sprintf(`UPDATE sessions SET custom_name = '%s' WHERE id = '%s'`, name, s.ID))
 		})
 	case 2:
 		s.change("ended", func() { h.must(h.SignOut(h.ctx(), s.Session)) })

@@ -156,7 +156,7 @@ func TestDiskIsFull(t *testing.T) {
 	if _, err := c.Writer().Exec(`PRAGMA max_page_count = 1000000`); err != nil {
 		t.Fatal(err)
 	}
-	c.exec(`DELETE FROM sessions WHERE device_name = 'curl'`)
+	c.exec(`DELETE FROM sessions WHERE detected_name = 'curl'`)
 	c.recover()
 }
 

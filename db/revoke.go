@@ -15,7 +15,7 @@ type Ended struct {
 // end runs a DELETE FROM sessions and records each session that it deleted. No session ends in another way, but
 // with its user.
 func (tx *tx) end(kind, by, statement string, args ...any) (ended []Ended, err error) {
-	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(given_name, ''), device_name), ip`, args...)
+	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), ip`, args...)
 	if err != nil {
 		return nil, err
 	}

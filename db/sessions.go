@@ -97,7 +97,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 			}
 		}
 		err := tx.changeOne(`
-			INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $8, $9
 			FROM users
 			WHERE id = $10 AND disabled = 0 AND password_hash = $11`,
@@ -126,7 +126,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 }
 
 // sessionColumns are what scanSession reads, from sessions s and users u; after them comes what the session was used for.
-const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.device_name, s.device_kind, s.given_name, s.user_agent, s.ip, s.shared,
+const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.detected_name, s.device_kind, s.custom_name, s.user_agent, s.ip, s.shared,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
 const resumeSession = `
@@ -296,9 +296,9 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}
 		err := tx.QueryRow(`
-			UPDATE sessions SET given_name = $1
+			UPDATE sessions SET custom_name = $1
 			WHERE id = $2 AND user_id = $3 AND expires_at > $4
-			RETURNING COALESCE(NULLIF(given_name, ''), device_name), ip`, name, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
+			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), ip`, name, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNotFound
 		}

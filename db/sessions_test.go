@@ -380,7 +380,7 @@ func TestRenameRefusesWhatIsNotTheCallers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if n := c.number(`SELECT COUNT(*) FROM sessions WHERE given_name <> ''`); n != 0 {
+	if n := c.number(`SELECT COUNT(*) FROM sessions WHERE custom_name <> ''`); n != 0 {
 		t.Errorf("%d were named", n)
 	}
 	if after := c.number(`SELECT COUNT(*) FROM activity`); after != before {

@@ -15,7 +15,7 @@ func (c *cast) expire(n int) {
 	c.t.Helper()
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 		SELECT 'old' || i, randomblob(32), $2, 'old ' || i, 'unknown', '', '192.0.2.' || (i % 250), 0, $3, $3, $3 FROM n`, n, c.alice.ID, c.clock.Now().UnixMilli())
 }
 

@@ -164,10 +164,10 @@ func TestNameByAPI(t *testing.T) {
 		"trailing":      {`{"name":"x"} x`, 400, "before"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.Exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
+			c.Exec(`UPDATE sessions SET custom_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
 			got := c.Alice.API("PATCH", path, test.body)
 			got.Is(t, test.status)
-			if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != test.kept {
+			if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != test.kept {
 				t.Errorf("kept %q, want %q", kept, test.kept)
 			}
 			if test.status == 200 {

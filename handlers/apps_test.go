@@ -130,8 +130,8 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 		t.Errorf("%q", shown)
 	}
 	for i := range 30 {
-		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-			SELECT ?, randomblob(32), user_id, device_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
+		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+			SELECT ?, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
 			fmt.Sprintf("MANY%022d", i), 600_000+i, c.AlicePhone.ID)
 	}
 	for what, got := range map[string]handlerstest.Answer{"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "all": c.Alice.Page("/sessions?all=1")} {

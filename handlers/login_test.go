@@ -48,7 +48,7 @@ func TestSignInByForm(t *testing.T) {
 	if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !newCookie.MatchString(cookies[0]) {
 		t.Errorf("Set-Cookie %q", cookies)
 	}
-	row := c.Only(`SELECT u.username, s.device_name, s.device_kind, s.user_agent, s.ip, s.shared, s.given_name, s.last_active_at - s.created_at, s.expires_at - s.created_at
+	row := c.Only(`SELECT u.username, s.detected_name, s.device_kind, s.user_agent, s.ip, s.shared, s.custom_name, s.last_active_at - s.created_at, s.expires_at - s.created_at
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token()))
 	want := "alice Firefox on Linux desktop " + handlerstest.FirefoxOnLinux + " 127.0.0.1 0  0 1209600000"
 	if row != want {

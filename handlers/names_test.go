@@ -34,7 +34,7 @@ func TestNames(t *testing.T) {
 		"not UTF-8":          {"a\xff", "a\ufffd", 303},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.Exec(`UPDATE sessions SET given_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
+			c.Exec(`UPDATE sessions SET custom_name = 'before' WHERE id = ?`, c.AlicePhone.ID)
 			got := c.Alice.Form(path, "name", test.typed)
 			got.Is(t, test.status)
 			want := test.kept
@@ -44,7 +44,7 @@ func TestNames(t *testing.T) {
 			} else {
 				got.Is(t, 303, "/sessions?done=named")
 			}
-			if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != want {
+			if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != want {
 				t.Errorf("kept %q, want %q", kept, want)
 			}
 		})
@@ -103,13 +103,13 @@ func TestInvisibleNames(t *testing.T) {
 	for _, name := range []string{"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮",
 		"\u0e01\u0e33", "a\u202eb", "\ufffd"} {
 		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", name).Is(t, 303, "/sessions?done=named")
-		if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != name {
+		if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != name {
 			t.Errorf("%+q is kept as %+q", name, kept)
 		}
 	}
 	for _, spaces := range []string{" ", "\u00a0\u2003\u3000", "\t\u2028\x00"} {
 		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", spaces).Is(t, 303, "/sessions?done=named")
-		if kept := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != "" {
+		if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != "" {
 			t.Errorf("%+q is kept as %+q", spaces, kept)
 		}
 	}

@@ -81,7 +81,7 @@ func FuzzNameBody(f *testing.F) {
 		default:
 			t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
 		}
-		kept := c.Only(`SELECT length(given_name) <= 60 FROM sessions WHERE id = ?`, c.AlicePhone.ID)
+		kept := c.Only(`SELECT length(custom_name) <= 60 FROM sessions WHERE id = ?`, c.AlicePhone.ID)
 		if kept != "1" {
 			t.Errorf("%q: a name too long was kept", body)
 		}

@@ -311,13 +311,13 @@ func TestHostileTextStaysText(t *testing.T) {
 	hostile := c.SignIn("alice", handlerstest.AlicePassword, hostileAgent)
 	named := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	c.Alice.HTMX("POST", "/sessions/"+named.ID+"/name", "name", hostileName).Is(t, 200)
-	if got := c.Only(`SELECT given_name FROM sessions WHERE id = ?`, named.ID); got != hostileName {
+	if got := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, named.ID); got != hostileName {
 		t.Fatalf("kept as %q", got)
 	}
 	if got := c.Only(`SELECT MAX(length(CAST(user_agent AS BLOB))) FROM sessions`); got != "512" {
 		t.Errorf("a User-Agent of %s bytes is kept", got)
 	}
-	for _, row := range c.Rows(`SELECT device_name FROM sessions`) {
+	for _, row := range c.Rows(`SELECT detected_name FROM sessions`) {
 		if !regexp.MustCompile(`^[A-Za-z0-9 ._+-]+$`).MatchString(row) {
 			t.Errorf("a device is called %q", row)
 		}

@@ -88,8 +88,8 @@ func TestManyDevices(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	newest := ""
 	for i := range 36 { // with the phone 37
-		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-			SELECT ?, randomblob(32), user_id, device_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
+		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+			SELECT ?, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
 			fmt.Sprintf("MANY%022d", i), i+1, c.AlicePhone.ID)
 		newest = fmt.Sprintf("MANY%022d", i)
 	}

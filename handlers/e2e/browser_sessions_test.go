@@ -500,7 +500,7 @@ func namesADevice(t *testing.T, c *chromiumProcess) {
 	openAndSame("by Enter")
 	b.same(buttonOf("10.0.0.1")+`.textContent`, "Sign out Kitchen tablet, 10.0.0.1")
 	b.same(input+`.value`, "Kitchen tablet")
-	if got := b.house.Only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != "Kitchen tablet" {
+	if got := b.house.Only(`SELECT custom_name FROM sessions WHERE id = ?`, ids[0]); got != "Kitchen tablet" {
 		t.Errorf("the row says %q", got)
 	}
 
@@ -563,7 +563,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 		b.press(kb.Enter)
 		b.untilText(confirming, "Press again to sign out "+isolated(plain(name))+", 10.0.0.1. Escape cancels.")
 		b.press(kb.Escape)
-		if got := b.house.Only(`SELECT given_name FROM sessions WHERE id = ?`, ids[0]); got != name {
+		if got := b.house.Only(`SELECT custom_name FROM sessions WHERE id = ?`, ids[0]); got != name {
 			t.Errorf("kept as %q, not %q", got, name)
 		}
 		b.holds(`document.querySelectorAll('#sessions img, #sessions script, #status *, #confirming *').length === 0`)

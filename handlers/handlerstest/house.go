@@ -231,7 +231,7 @@ func (h *House) SameRows(t testing.TB, want []string, query string, args ...any)
 
 // everySession and everyAccount are the rows that a refused request must leave as they were.
 const (
-	EverySession = `SELECT id, hex(token_hash), user_id, given_name, last_active_at, expires_at FROM sessions ORDER BY id`
+	EverySession = `SELECT id, hex(token_hash), user_id, custom_name, last_active_at, expires_at FROM sessions ORDER BY id`
 	EveryAccount = `SELECT id, username, password_hash, is_admin, disabled FROM users ORDER BY id`
 )
 

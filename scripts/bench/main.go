@@ -216,7 +216,7 @@ func seed(data string, count int) (tokens []string, err error) {
 		return nil, err
 	}
 	session, err := tx.Prepare(`
-		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.7', 0, $4, $4, $5)`)
 	if err != nil {
 		return nil, err

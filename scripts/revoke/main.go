@@ -150,7 +150,7 @@ func (h *house) expire() error {
 	defer pool.Close()
 	_, err = pool.Exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO sessions (id, token_hash, user_id, device_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 		SELECT hex(randomblob(13)), randomblob(32), (SELECT id FROM users), 'Firefox on Linux', 'desktop', 'Mozilla/5.0', '192.0.2.10', 0, i, i, i FROM n`, expired)
 	return err
 }
