@@ -17,26 +17,24 @@ type AppUse struct {
 // appsKept is how many apps are kept for a session: those used last.
 const appsKept = 50
 
-// AppUses are the apps that a session was used for, as the database tells it in one column: "notes.example.com 1763460120000,…".
-// A host has neither of the separators in it. Kept as text, they let sessions be compared.
-type AppUses string
-
+// appsOfSession gives the apps of a session in one column, for parseAppUses: "notes.example.com 1763460120000,…". A host has
+// neither of the separators in it.
 const appsOfSession = `COALESCE((SELECT group_concat(a.host || ' ' || a.last_used_at) FROM session_apps a WHERE a.session_id = s.id), '')`
 
-// All lists them, last used first.
-func (u AppUses) All() (all []AppUse) {
-	if u == "" {
+// parseAppUses returns the apps, last used first.
+func parseAppUses(text string) (uses []AppUse) {
+	if text == "" {
 		return nil
 	}
-	for text := range strings.SplitSeq(string(u), ",") {
-		host, at, _ := strings.Cut(text, " ")
+	for use := range strings.SplitSeq(text, ",") {
+		host, at, _ := strings.Cut(use, " ")
 		ms, _ := strconv.ParseInt(at, 10, 64) // an INTEGER column of a STRICT table
-		all = append(all, AppUse{host, time.UnixMilli(ms)})
+		uses = append(uses, AppUse{host, time.UnixMilli(ms)})
 	}
-	slices.SortFunc(all, func(a, b AppUse) int {
+	slices.SortFunc(uses, func(a, b AppUse) int {
 		return cmp.Or(b.LastUsedAt.Compare(a.LastUsedAt), strings.Compare(a.Host, b.Host))
 	})
-	return all
+	return uses
 }
 
 // appUse is the key of a note: which session was used for which app.

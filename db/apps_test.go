@@ -455,7 +455,7 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		case c.desk.ID:
 			wanted = []db.AppUse{{"bank.example.com", first}}
 		}
-		if got := session.Apps.All(); !slices.EqualFunc(got, wanted, func(a, b db.AppUse) bool { return a.Host == b.Host && a.LastUsedAt.Equal(b.LastUsedAt) }) {
+		if got := session.Apps; !slices.EqualFunc(got, wanted, func(a, b db.AppUse) bool { return a.Host == b.Host && a.LastUsedAt.Equal(b.LastUsedAt) }) {
 			t.Errorf("%s: the apps of the session on %s are %v, want %v", where, session.DeviceName, got, wanted)
 		}
 	}
@@ -481,14 +481,14 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		check("Session", session)
 	}
 	// Requests do not pay for it.
-	if got := c.alive(c.laptop); got.Apps != "" {
-		t.Errorf("Resume reads %q", got.Apps)
+	if got := c.alive(c.laptop); got.Apps != nil {
+		t.Errorf("Resume reads %v", got.Apps)
 	}
 }
 
 func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 	t.Parallel()
-	got := db.AppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000").All()
+	got := db.ParseAppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000")
 	var hosts []string
 	for _, use := range got {
 		hosts = append(hosts, use.Host)
@@ -500,12 +500,12 @@ func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 
 func TestNoAppsAreNoList(t *testing.T) {
 	t.Parallel()
-	if got := db.AppUses("").All(); got != nil {
+	if got := db.ParseAppUses(""); got != nil {
 		t.Errorf("%v", got)
 	}
 	c := openCast(t)
-	if session, err := c.Session(c.alice.ID, c.laptop.ID); err != nil || session.Apps != "" {
-		t.Errorf("a session that was used for nothing has %q, %v", session.Apps, err)
+	if session, err := c.Session(c.alice.ID, c.laptop.ID); err != nil || session.Apps != nil {
+		t.Errorf("a session that was used for nothing has %v, %v", session.Apps, err)
 	}
 }
 

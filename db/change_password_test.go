@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
 			t.Errorf("the new token has %d characters", len(token))
 		}
 		// The same session, under a new token: what is signed in where has not changed.
-		if got := c.alive(device{token, c.laptop.Session}); got != c.laptop.Session {
+		if got := c.alive(device{token, c.laptop.Session}); !reflect.DeepEqual(got, c.laptop.Session) {
 			t.Errorf("got %+v\nwant %+v", got, c.laptop.Session)
 		}
 		changed := happening{db.PasswordChanged, "192.0.2.10", firefoxOnLinux, c.laptop.ID, firefoxOnLinux, 1}

@@ -17,7 +17,10 @@ const (
 	AttemptsWaiting = attemptsWaiting
 )
 
-var OpenServerKey = openServerKey
+var (
+	OpenServerKey = openServerKey
+	ParseAppUses  = parseAppUses
+)
 
 func (k serverKey) Derive(purpose string) []byte { return k.derive(purpose) }
 

@@ -53,7 +53,7 @@ type Session struct {
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends if it is not used again
 	EndsAt       time.Time // when it ends however busy it is
-	Apps         AppUses   // what it was used for; read for lists, not for every request
+	Apps         []AppUse  // last used first; read for lists, not for every request
 }
 
 // NewSession is what a sign-in brings.
@@ -186,9 +186,10 @@ type scanner interface{ Scan(dest ...any) error }
 // scanSession reads sessionColumns and what the session was used for.
 func (s *Store) scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
+	var apps string
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.UserAgent, &session.IP, &session.Shared,
-		&createdAt, &lastActiveAt, &expiresAt, (*string)(&session.Apps))
+		&createdAt, &lastActiveAt, &expiresAt, &apps)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, ErrNotFound
 	}
@@ -199,6 +200,7 @@ func (s *Store) scanSession(row scanner) (session Session, err error) {
 	_, lifetime := s.options.Limits.of(session.Shared)
 	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
 	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)
+	session.Apps = parseAppUses(apps)
 	return session, unavailable(err)
 }
 

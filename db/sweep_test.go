@@ -142,8 +142,8 @@ func TestAClockThatWasAhead(t *testing.T) {
 			if err := mend(h); err != nil {
 				t.Fatal(err)
 			}
-			for d, want := range map[device]time.Duration{before: 14 * day, laptop: 14 * day, library: 30 * time.Minute} {
-				got := h.alive(d)
+			for d, want := range map[*device]time.Duration{&before: 14 * day, &laptop: 14 * day, &library: 30 * time.Minute} {
+				got := h.alive(*d)
 				if !got.ExpiresAt.Equal(now.Add(want)) || got.CreatedAt.After(now) || got.LastActiveAt.After(now) {
 					t.Errorf("%s: created %v, last active %v, ends %v; now is %v", d.DeviceName, got.CreatedAt, got.LastActiveAt, got.ExpiresAt, now)
 				}
@@ -202,8 +202,8 @@ func TestApplyLimitsShortensOnly(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for d, want := range map[device]time.Duration{laptop: test.normal, library: test.shared} {
-				if got := h.alive(d); got.ExpiresAt.Sub(d.CreatedAt) != want || !got.LastActiveAt.Equal(d.LastActiveAt) {
+			for d, want := range map[*device]time.Duration{&laptop: test.normal, &library: test.shared} {
+				if got := h.alive(*d); got.ExpiresAt.Sub(d.CreatedAt) != want || !got.LastActiveAt.Equal(d.LastActiveAt) {
 					t.Errorf("%s ends after %v, want %v", d.DeviceName, got.ExpiresAt.Sub(d.CreatedAt), want)
 				}
 			}

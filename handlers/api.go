@@ -31,7 +31,7 @@ type AppUseJSON struct {
 // NewSessionJSON leaves Username and IsCurrent to the caller.
 func NewSessionJSON(session db.Session) SessionJSON {
 	apps := []AppUseJSON{}
-	for _, use := range session.Apps.All() {
+	for _, use := range session.Apps {
 		apps = append(apps, AppUseJSON{use.Host, RFC3339(use.LastUsedAt)})
 	}
 	return SessionJSON{

@@ -48,12 +48,15 @@ func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 // newViews parses every template. They are built in, so an error is ours and stops the start.
 func newViews() *html.Engine {
 	engine := html.NewFileSystem(http.FS(views.FS), ".html")
-	rows := &rowCache{engine: engine}
+	rows := &rowCache{}
 	engine.AddFunc("asset", assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("row", rows.render)
 	if err := engine.Load(); err != nil {
+		panic(err)
+	}
+	if err := rows.serve(engine.Templates); err != nil {
 		panic(err)
 	}
 	return engine
@@ -70,12 +73,36 @@ func isolate(name string) string {
 
 var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "", "\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
-// rowCache keeps the rows of device lists as they were rendered. A row is its own key, so what is kept can never be
-// out of date; rendering ten of them again would take most of the time of a page.
+// rowCache keeps the rows of device lists as they were rendered: rendering ten of them again would take most of the time of a page.
+// The key is everything that a row shows, so what is kept can never be out of date.
 type rowCache struct {
-	engine *html.Engine
-	mu     sync.RWMutex
-	rows   map[sessionRow]template.HTML
+	uncached *template.Template
+	mu       sync.RWMutex
+	rows     map[rowKey]template.HTML
+}
+
+type rowKey struct {
+	rowFacts
+	apps string
+}
+
+func (r sessionRow) key() rowKey {
+	var apps strings.Builder
+	for _, app := range r.Apps {
+		apps.WriteString(app.Host + "\t" + app.LastUsed.Machine() + "\t" + app.Ago + "\n")
+	}
+	return rowKey{r.rowFacts, apps.String()}
+}
+
+const rowFragment = "sessions/_row"
+
+// serve puts the cache in front of the fragment, wherever a template includes it or a handler renders it alone.
+func (r *rowCache) serve(templates *template.Template) (err error) {
+	r.uncached, err = templates.AddParseTree(rowFragment+".uncached", templates.Lookup(rowFragment).Tree)
+	if err == nil {
+		_, err = templates.New(rowFragment).Parse(`{{row .}}`)
+	}
+	return err
 }
 
 // rowsKept bounds the cache to some 5 MB. Beyond it everything goes, and what is still in use comes back.
@@ -85,28 +112,27 @@ const rowsKept = 2000
 var indentation = regexp.MustCompile(`\n\s+`)
 
 func (r *rowCache) render(row sessionRow) (template.HTML, error) {
-	if row.NameError != "" { // holds what somebody typed, of any length
-		var out bytes.Buffer
-		err := r.engine.Render(&out, "sessions/_row", row)
-		return template.HTML(out.String()), err
-	}
+	key := row.key()
 	r.mu.RLock()
-	kept, known := r.rows[row]
+	kept, known := r.rows[key]
 	r.mu.RUnlock()
 	if known {
 		return kept, nil
 	}
 	var out bytes.Buffer
-	if err := r.engine.Render(&out, "sessions/_row", row); err != nil {
+	if err := r.uncached.Execute(&out, row); err != nil {
 		return "", err
 	}
 	kept = template.HTML(indentation.ReplaceAll(out.Bytes(), []byte("\n")))
+	if row.NameError != "" { // holds what somebody typed, of any length
+		return kept, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.rows) >= rowsKept || r.rows == nil {
-		r.rows = map[sessionRow]template.HTML{}
+		r.rows = map[rowKey]template.HTML{}
 	}
-	r.rows[row] = kept
+	r.rows[key] = kept
 	return kept, nil
 }
 

@@ -45,8 +45,14 @@ func (l *sessionList) find(id string) *sessionRow {
 	return nil
 }
 
-// sessionRow is one device in the list. It has all that the row shows, and can be compared: see rowCache.
+// sessionRow is one device in the list, with all that its row shows.
 type sessionRow struct {
+	rowFacts
+	Apps usedApps
+}
+
+// rowFacts can be compared: see rowCache.
+type rowFacts struct {
 	ID         string
 	DeviceName string
 	CustomName string
@@ -54,7 +60,6 @@ type sessionRow struct {
 	Kind       string
 	IP         string
 	UserAgent  string
-	Apps       usedApps
 	Shared     bool
 	Current    bool
 	Active     string // "9 minutes ago"; "" is now
@@ -68,12 +73,12 @@ type sessionRow struct {
 const activeNow = 3 * time.Minute
 
 func (h *handler) newRow(session db.Session, current bool) sessionRow {
-	row := sessionRow{
+	row := sessionRow{rowFacts: rowFacts{
 		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, Kind: session.DeviceKind,
 		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.EndsAt),
-	}
+	}}
 	now := h.Store.Now()
 	if !current && now.Sub(session.LastActiveAt) >= activeNow {
 		row.Active = row.LastActive.ago(now)

@@ -1,0 +1,54 @@
+package handlers
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A rendered row is kept under its key, so whatever a row shows must be part of the key.
+func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
+	t.Parallel()
+	row := func() sessionRow {
+		return sessionRow{Apps: usedApps{{"notes.example.com", newMoment(time.Unix(0, 0)), "yesterday"}}}
+	}
+	for what, change := range map[string]func(*sessionRow){
+		"the host":       func(r *sessionRow) { r.Apps[0].Host = "photos.example.com" },
+		"the time":       func(r *sessionRow) { r.Apps[0].LastUsed = newMoment(time.Unix(60, 0)) },
+		"how long ago":   func(r *sessionRow) { r.Apps[0].Ago = "2 days ago" },
+		"a second app":   func(r *sessionRow) { r.Apps = append(r.Apps, usedApp{}) },
+		"no app":         func(r *sessionRow) { r.Apps = nil },
+		"a fact":         func(r *sessionRow) { r.Current = true },
+		"a fact of time": func(r *sessionRow) { r.Expires = newMoment(time.Unix(60, 0)) },
+	} {
+		changed := row()
+		change(&changed)
+		if changed.key() == row().key() {
+			t.Errorf("%s is no part of the key", what)
+		}
+	}
+	if shown, keyed := reflect.TypeFor[sessionRow]().NumField(), 2; shown != keyed {
+		t.Errorf("a row has %d parts, and its key is made of %d", shown, keyed)
+	}
+	if shown, keyed := reflect.TypeFor[usedApp]().NumField(), 3; shown != keyed {
+		t.Errorf("an app has %d fields, and the key is made of %d", shown, keyed)
+	}
+}
+
+// A page that includes the fragment and a handler that renders it alone give the same.
+func TestARowIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	engine := newViews()
+	row := sessionRow{rowFacts: rowFacts{ID: "ABC", DeviceName: "Firefox on Linux"}}
+	var alone, list strings.Builder
+	if err := engine.Render(&alone, rowFragment, row); err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.Render(&list, "sessions/_list", sessionList{Current: row}); err != nil {
+		t.Fatal(err)
+	}
+	if alone.Len() == 0 || !strings.Contains(list.String(), alone.String()) {
+		t.Errorf("alone it is\n%s\nin the list\n%s", alone.String(), list.String())
+	}
+}
