@@ -201,7 +201,7 @@ func openHousehold(t testing.TB, sessions map[string]int) *household {
 				t.Fatal(err)
 			}
 			for range sessions[user.Username] {
-				_, session, err := store.SignIn(t.Context(), made, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+				_, session, err := store.SignIn(t.Context(), made, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
 				if err != nil {
 					t.Fatal(err)
 				}

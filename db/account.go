@@ -6,14 +6,21 @@ import (
 	"errors"
 )
 
-// ChangePassword sets a new password and gives the session that asked a new token; with endOthers the user's other
-// sessions end. It returns ErrWrongPassword, Throttled, Invalid (field "password"), or ErrSessionEnded.
-func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, password string, endOthers bool) (token string, err error) {
-	user, err := s.reauthenticate(ctx, by, current, ip)
+// PasswordChange says how ChangePassword changes the password of the user who asks.
+type PasswordChange struct {
+	Current   string
+	New       string
+	EndOthers bool // end the user's other sessions
+}
+
+// ChangePassword sets a new password and gives the session that asked a new token. It returns ErrWrongPassword, Throttled,
+// Invalid (field "password"), or ErrSessionEnded.
+func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, change PasswordChange) (token string, err error) {
+	user, err := s.reauthenticate(ctx, by, client, change.Current)
 	if err != nil {
 		return "", err
 	}
-	hash, err := s.hashNewPassword(ctx, password, user.Username, user.Email)
+	hash, err := s.hashNewPassword(ctx, change.New, user.Username, user.Email)
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +43,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, ip, current, pas
 		if err := tx.record(eventOf(by, PasswordChanged)); err != nil {
 			return err
 		}
-		if !endOthers {
+		if !change.EndOthers {
 			return nil
 		}
 		_, err = tx.end(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
@@ -231,8 +238,8 @@ func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 
 // DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It returns ErrWrongPassword,
 // Throttled, ErrLastAdmin or ErrSessionEnded.
-func (s *Store) DeleteAccount(ctx context.Context, by Session, password, ip string) error {
-	user, err := s.reauthenticate(ctx, by, password, ip)
+func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, password string) error {
+	user, err := s.reauthenticate(ctx, by, client, password)
 	if err != nil {
 		return err
 	}

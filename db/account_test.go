@@ -41,7 +41,7 @@ func (s *accountStore) add(new db.NewUser) db.User {
 // signIn begins a session, past Authenticate.
 func (s *accountStore) signIn(user db.User, device string) (token string, session db.Session) {
 	s.t.Helper()
-	token, session, err := s.SignIn(context.Background(), user, db.NewSession{DeviceName: device, DeviceKind: "desktop", IP: accountIP})
+	token, session, err := s.SignIn(context.Background(), user, db.NewSession{Client: db.Client{DeviceName: device, DeviceKind: "desktop", IP: accountIP}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func (s *accountStore) trySession(name, password, ip string) error {
 }
 
 func clientOf(ip, deviceName string) db.Client {
-	return db.Client{IP: ip, DeviceName: func() string { return deviceName }}
+	return db.Client{IP: ip, DeviceName: deviceName}
 }
 
 func (s *accountStore) rows(query string, args ...any) []string {
@@ -133,7 +133,7 @@ func TestSignInAgainstSetPassword(t *testing.T) {
 	if err := s.SetPassword(ctx, "alice", accountNewPassword); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = s.SignIn(ctx, user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: accountIP})
+	_, _, err = s.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: accountIP}})
 	s.wantErr(err, db.ErrWrongPassword)
 	s.wantRows([]string{}, `SELECT id FROM sessions`)
 }
@@ -235,7 +235,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.add(db.NewUser{Username: "carol", IsAdmin: true})
 
 	s.wantErr(s.DisableUser(ctx, "carol", true), nil) // a disabled administrator administers nothing
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrLastAdmin)
+	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), db.ErrLastAdmin)
 	if _, err := s.Resume(token); err != nil {
 		t.Error("after a refusal:", err)
 	}
@@ -243,7 +243,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.wantRows([]string{}, `SELECT id FROM attempts`) // the password was right
 
 	s.wantErr(s.EnableUser(ctx, "carol"), nil)
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
+	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), nil)
 	s.wantRows([]string{"bob", "carol"}, `SELECT username FROM users ORDER BY id`)
 }
 
@@ -255,7 +255,7 @@ func TestTwoAdministratorsDeleteThemselvesAtOnce(t *testing.T) {
 	_, two := s.signIn(s.add(db.NewUser{Username: "carol", IsAdmin: true}), "Safari on iPhone")
 	errs := make(chan error, 2)
 	for _, session := range []db.Session{one, two} {
-		go func() { errs <- s.DeleteAccount(ctx, session, accountPassword, accountIP) }()
+		go func() { errs <- s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword) }()
 	}
 	deleted, refused := 0, 0
 	for range 2 {
@@ -282,7 +282,7 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 	bob := s.add(db.NewUser{Username: "bob"})
 	_, session := s.signIn(bob, "Chrome on macOS")
 	s.wantErr(s.SignOut(ctx, session), nil)
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), db.ErrSessionEnded)
+	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), db.ErrSessionEnded)
 	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
 
@@ -298,7 +298,7 @@ func TestDeleteAccountForgetsItsAttempts(t *testing.T) {
 		_, err := s.Authenticate(ctx, "bob", "not it", db.Client{IP: accountIP})
 		s.wantErr(err, db.ErrWrongPassword)
 	}
-	s.wantErr(s.DeleteAccount(ctx, session, accountPassword, accountIP), nil)
+	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), nil)
 	s.wantRows([]string{"3"}, `SELECT COUNT(*) FROM attempts`) // those of the address
 	s.wantRows(nil, `SELECT key FROM consecutive_failures`)
 }

@@ -145,7 +145,7 @@ var endingsOfAccounts = map[string]func(*cast) error{
 	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
 	"deleted": func(c *cast) error {
 		c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`) // the last administrator stays
-		return c.DeleteAccount(c.ctx(), c.phone.Session, alicePassword, "198.51.100.20")
+		return c.DeleteAccount(c.ctx(), c.phone.Session, db.Client{IP: "198.51.100.20"}, alicePassword)
 	},
 }
 
@@ -243,7 +243,7 @@ func TestTheSessionThatStaysKeepsItsApps(t *testing.T) {
 		c.use(c.phone, notes)
 		c.flush()
 		c.use(c.laptop, "photos.example.com")
-		token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, endOthers)
+		token, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, endOthers)
 		if err != nil {
 			t.Fatal(err)
 		}

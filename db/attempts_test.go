@@ -76,7 +76,7 @@ func TestThrottleRefusalsWriteNothing(t *testing.T) {
 		s.fail(1, fmt.Sprintf("nobody%d", i), accountIP)
 	}
 	for range 10 {
-		s.wantErr(s.DeleteAccount(context.Background(), session, accountWrong, accountIP), db.ErrWrongPassword)
+		s.wantErr(s.DeleteAccount(context.Background(), session, db.Client{IP: accountIP}, accountWrong), db.ErrWrongPassword)
 	}
 	if err := s.Flush(context.Background()); err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestThrottleRefusalsWriteNothing(t *testing.T) {
 	written := s.dataVersion()
 	for name, err := range map[string]error{
 		"by account": s.try("alice", accountWrong, "198.51.100.1"), "by address": s.try("bob", accountWrong, accountIP),
-		"right password": s.try("alice", accountPassword, accountIP), "by session": s.DeleteAccount(context.Background(), session, accountPassword, accountIP),
+		"right password": s.try("alice", accountPassword, accountIP), "by session": s.DeleteAccount(context.Background(), session, db.Client{IP: accountIP}, accountPassword),
 	} {
 		var throttled db.Throttled
 		if !errors.As(err, &throttled) {
@@ -334,7 +334,7 @@ func TestLiveSessionIsCountedByItself(t *testing.T) {
 	_, laptop := s.signIn(alice, "Firefox on Linux")
 	_, library := s.signIn(alice, "Chrome on Windows")
 	change := func(by db.Session, current string) error {
-		_, err := s.ChangePassword(ctx, by, accountIP, current, accountNewPassword, false)
+		_, err := s.ChangePassword(ctx, by, db.Client{IP: accountIP}, db.PasswordChange{Current: current, New: accountNewPassword})
 		return err
 	}
 	for range 10 {

@@ -5,17 +5,23 @@ import (
 	"errors"
 )
 
-// Client is where a request comes from.
+// Client describes who sent a request.
 type Client struct {
 	IP         string
-	DeviceName func() string // made from the User-Agent; called only for an attempt that the throttle let through
+	UserAgent  string
+	DeviceName string // detected from the User-Agent, such as "Firefox on Linux"
+	DeviceKind string // desktop, phone, tablet, terminal or unknown
+
+	// Describe, unless it is nil, returns DeviceName and DeviceKind. It parses the User-Agent, which is expensive, so the store
+	// calls it only for an attempt that the throttle let through.
+	Describe func() (deviceName, deviceKind string)
 }
 
-func (c Client) deviceName() string {
-	if c.DeviceName == nil {
-		return ""
+func (c Client) described() Client {
+	if c.Describe != nil {
+		c.DeviceName, c.DeviceKind = c.Describe()
 	}
-	return c.DeviceName()
+	return c
 }
 
 // Authenticate finds the account by username or e-mail address and checks the password. For a name that does not
@@ -35,14 +41,14 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 	}, nil)
 	if errors.Is(err, ErrWrongPassword) {
 		// Kept in memory for now: a write here would make known names slower than unknown ones.
-		s.noteFailure(user.ID, client.IP, client.deviceName())
+		s.noteFailure(user.ID, client.IP, client.described().DeviceName)
 	}
 	return user, err // of an unknown name, an empty one: people type passwords there by mistake
 }
 
 // reauthenticate checks the password of the user whose session asks. It returns ErrWrongPassword, Throttled, ErrBusy or
 // ErrSessionEnded.
-func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip string) (User, error) {
+func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, password string) (User, error) {
 	user, err := s.findUser(ctx, by.Username)
 	if errors.Is(err, ErrNotFound) {
 		return user, ErrSessionEnded // the account is gone, and the session with it
@@ -51,7 +57,7 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, password, ip str
 		return user, err
 	}
 	failed := eventOf(by, ConfirmFailed)
-	failed.ip = ip
+	failed.ip = client.IP
 	return user, s.attempt(ctx, s.sessionCounters(by.ID), func(bool) error {
 		return s.checkPassword(ctx, &user, password)
 	}, func(tx *tx) error {

@@ -163,7 +163,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 	if n := back.number(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked' AND done_by = 'command'`); n != 4 {
 		t.Errorf("%d sessions are recorded as revoked by a command, want 4", n)
 	}
-	if _, err := back.Invitation(back.ctx(), invitation, "192.0.2.1"); err == nil {
+	if _, err := back.Invitation(back.ctx(), invitation, db.Client{IP: "192.0.2.1"}); err == nil {
 		t.Error("the invitation is good still")
 	}
 	back.alive(back.signIn(back.bob(), "curl", "192.0.2.14"))

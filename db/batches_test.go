@@ -55,7 +55,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 	for name, remove := range map[string]func(*cast) error{
 		"by command": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
 		"by the user": func(c *cast) error {
-			return c.DeleteAccount(c.ctx(), c.laptop.Session, alicePassword, "192.0.2.10")
+			return c.DeleteAccount(c.ctx(), c.laptop.Session, db.Client{IP: "192.0.2.10"}, alicePassword)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

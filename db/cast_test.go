@@ -180,7 +180,7 @@ type device struct {
 
 func (h *house) signIn(user db.User, deviceName, ip string, change ...func(*db.NewSession)) device {
 	h.t.Helper()
-	new := db.NewSession{DeviceName: deviceName, DeviceKind: "desktop", UserAgent: "Mozilla/5.0", IP: ip}
+	new := db.NewSession{Client: db.Client{DeviceName: deviceName, DeviceKind: "desktop", UserAgent: "Mozilla/5.0", IP: ip}}
 	for _, c := range change {
 		c(&new)
 	}
@@ -189,6 +189,13 @@ func (h *house) signIn(user db.User, deviceName, ip string, change ...func(*db.N
 		h.t.Fatalf("sign in %s: %v", user.Username, err)
 	}
 	return device{token, session}
+}
+
+// onCurl is a sign-in without a browser.
+var onCurl = db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal"}}
+
+func (h *house) changePassword(by db.Session, current, new string, endOthers bool) (token string, err error) {
+	return h.ChangePassword(h.ctx(), by, db.Client{IP: "192.0.2.1"}, db.PasswordChange{Current: current, New: new, EndOthers: endOthers})
 }
 
 func shared(new *db.NewSession) { new.Shared = true }

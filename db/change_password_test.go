@@ -1,7 +1,6 @@
 package db_test
 
 import (
-	"context"
 	"errors"
 	"reflect"
 	"slices"
@@ -18,7 +17,7 @@ func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
 		c.clock.Advance(time.Hour)
-		token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, endOthers)
+		token, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, endOthers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +86,7 @@ func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
 					c.texts(`SELECT kind FROM activity WHERE kind <> 'confirm_failed' ORDER BY id`))
 			}
 			before := stored()
-			token, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", test.current, test.new, true)
+			token, err := c.changePassword(c.laptop.Session, test.current, test.new, true)
 			if test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
@@ -115,7 +114,7 @@ func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
 	var both sync.WaitGroup
 	for i := range passwords {
 		both.Go(func() {
-			tokens[i], errs[i] = c.ChangePassword(context.Background(), devices[i].Session, "192.0.2.1", alicePassword, passwords[i], false)
+			tokens[i], errs[i] = c.changePassword(devices[i].Session, alicePassword, passwords[i], false)
 		})
 	}
 	arrived(2)

@@ -20,7 +20,7 @@ import (
 // writes are all the verbs that change something.
 var writes = map[string]func(*cast) error{
 	"sign in": func(c *cast) error {
-		_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal"})
+		_, _, err := c.SignIn(c.ctx(), c.bob, onCurl)
 		return err
 	},
 	"sign out": func(c *cast) error { return c.SignOut(c.ctx(), c.phone.Session) },
@@ -38,7 +38,7 @@ var writes = map[string]func(*cast) error{
 	},
 	"rename": func(c *cast) error { return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "mine") },
 	"change the password": func(c *cast) error {
-		_, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, true)
+		_, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, true)
 		return err
 	},
 	"create an account": func(c *cast) error {
@@ -138,7 +138,7 @@ func TestDiskIsFull(t *testing.T) {
 	// Fill what is left in the pages that there are.
 	var full error
 	for range 1000 {
-		if _, _, full = c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}); full != nil {
+		if _, _, full = c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}}); full != nil {
 			break
 		}
 	}
@@ -146,7 +146,7 @@ func TestDiskIsFull(t *testing.T) {
 		t.Errorf("on a full disk: %v", full)
 	}
 	sessions := c.ids()
-	if _, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}); !errors.Is(err, db.ErrUnavailable) {
+	if _, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}}); !errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("again: %v", err)
 	}
 	if left := c.ids(); !slices.Equal(left, sessions) {

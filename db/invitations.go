@@ -68,8 +68,8 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 
 // Invitation finds a good invitation by its token. It returns ErrNotFound for one that is used, old, void or wrong, and
 // Throttled after too many of those.
-func (s *Store) Invitation(ctx context.Context, token, ip string) (invitation Invitation, err error) {
-	err = s.CheckSecret(ctx, ip, func() error {
+func (s *Store) Invitation(ctx context.Context, token string, client Client) (invitation Invitation, err error) {
+	err = s.CheckSecret(ctx, client.IP, func() error {
 		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
 		return err
 	})
@@ -93,7 +93,7 @@ func findInvitation(row *sql.Row) (i Invitation, err error) {
 // AcceptInvitation sets the password and uses the invitation up; every session of the account ends. Errors as
 // Invitation's, and Invalid when the password will not do, or the name was taken meanwhile: then the invitation stands.
 func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation, err error) {
-	invitation, err = s.Invitation(ctx, token, client.IP)
+	invitation, err = s.Invitation(ctx, token, client)
 	if err != nil {
 		return user, invitation, err
 	}
@@ -101,7 +101,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	if err != nil {
 		return user, invitation, err
 	}
-	deviceName := client.deviceName()
+	client = client.described() // before the transaction, which must not wait for it
 	err = s.write(ctx, func(tx *tx) error {
 		// Found again, because of two posts of one link only one may pass.
 		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))
@@ -112,7 +112,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 			return err
 		}
 		if !i.New {
-			user, err = s.setPassword(tx, i.Username, hash, deviceName)
+			user, err = s.setPassword(tx, i.Username, hash, client.DeviceName)
 			return err
 		}
 		// Reuse was decided when the link was made: deleting an account also deletes the links that would create it again.

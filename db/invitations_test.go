@@ -31,7 +31,7 @@ func TestInviteNewAccount(t *testing.T) {
 	ctx := context.Background()
 	s := openAccountStore(t)
 	token := s.invite(db.NewUser{Username: " Carol ", Email: "Carol@Example.com"})
-	invitation, err := s.Invitation(ctx, token, accountIP)
+	invitation, err := s.Invitation(ctx, token, db.Client{IP: accountIP})
 	if err != nil || invitation.Username != "carol" || !invitation.New {
 		t.Fatalf("%+v, %v", invitation, err)
 	}
@@ -57,7 +57,7 @@ func TestInviteExistingAccount(t *testing.T) {
 	bob := s.add(db.NewUser{Username: "bob"})
 	one, _ := s.signIn(bob, "Chrome on macOS")
 	token := s.invite(db.NewUser{Username: "BOB"})
-	if invitation, err := s.Invitation(ctx, token, accountIP); err != nil || invitation.Username != "bob" || invitation.New {
+	if invitation, err := s.Invitation(ctx, token, db.Client{IP: accountIP}); err != nil || invitation.Username != "bob" || invitation.New {
 		t.Fatalf("%+v, %v", invitation, err)
 	}
 	s.wantErr(s.try("bob", accountPassword, accountIP), nil) // an invitation alone changes nothing
@@ -125,7 +125,7 @@ func TestInvitationIsGoodOnce(t *testing.T) {
 		token := s.invite(db.NewUser{Username: name})
 		s.wantErr(s.accept(token, accountNewPassword), nil)
 		s.wantErr(s.accept(token, "another dozen pickled lamps"), db.ErrNotFound)
-		_, err := s.Invitation(context.Background(), token, accountIP)
+		_, err := s.Invitation(context.Background(), token, db.Client{IP: accountIP})
 		s.wantErr(err, db.ErrNotFound)
 		s.wantErr(s.try(name, accountNewPassword, accountIP), nil)
 	}
@@ -138,7 +138,7 @@ func TestInvitationLasts72Hours(t *testing.T) {
 		s.add(db.NewUser{Username: "alice"})
 		token := s.invite(db.NewUser{Username: name})
 		s.clock.Advance(72*time.Hour - time.Millisecond)
-		if _, err := s.Invitation(context.Background(), token, accountIP); err != nil {
+		if _, err := s.Invitation(context.Background(), token, db.Client{IP: accountIP}); err != nil {
 			t.Fatal("before 72 hours:", err)
 		}
 		if err := s.Sweep(context.Background(), s.clock.Now()); err != nil {
@@ -146,7 +146,7 @@ func TestInvitationLasts72Hours(t *testing.T) {
 		}
 		s.wantRows([]string{name}, `SELECT username FROM invitations`)
 		s.clock.Advance(time.Millisecond)
-		_, err := s.Invitation(context.Background(), token, accountIP)
+		_, err := s.Invitation(context.Background(), token, db.Client{IP: accountIP})
 		s.wantErr(err, db.ErrNotFound)
 		s.wantErr(s.accept(token, accountNewPassword), db.ErrNotFound)
 		s.wantRows([]string{"alice"}, `SELECT username FROM users`)
@@ -170,7 +170,7 @@ func TestInvitationIsVoid(t *testing.T) {
 			return s.SetPassword(ctx, "bob", "another dozen pickled lamps")
 		},
 		"change of password": func(s *accountStore, by db.Session) error {
-			_, err := s.ChangePassword(ctx, by, accountIP, accountPassword, "another dozen pickled lamps", false)
+			_, err := s.ChangePassword(ctx, by, db.Client{IP: accountIP}, db.PasswordChange{Current: accountPassword, New: "another dozen pickled lamps"})
 			return err
 		},
 		"disable": func(s *accountStore, _ db.Session) error { return s.DisableUser(ctx, "bob", true) },
@@ -179,7 +179,7 @@ func TestInvitationIsVoid(t *testing.T) {
 		},
 		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, "bob", true) },
 		"deletion by the user": func(s *accountStore, by db.Session) error {
-			return s.DeleteAccount(ctx, by, accountPassword, accountIP)
+			return s.DeleteAccount(ctx, by, db.Client{IP: accountIP}, accountPassword)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,11 +192,11 @@ func TestInvitationIsVoid(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := s.rows(`SELECT username, password_hash FROM users`)
-			_, err := s.Invitation(ctx, token, accountIP)
+			_, err := s.Invitation(ctx, token, db.Client{IP: accountIP})
 			s.wantErr(err, db.ErrNotFound)
 			s.wantErr(s.accept(token, accountNewPassword), db.ErrNotFound)
 			s.wantRows(before, `SELECT username, password_hash FROM users`)
-			if _, err := s.Invitation(ctx, other, accountIP); err != nil {
+			if _, err := s.Invitation(ctx, other, db.Client{IP: accountIP}); err != nil {
 				t.Error("somebody else's invitation:", err)
 			}
 		})
@@ -292,7 +292,7 @@ func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
 	s.wantErr(err, nil)
 	s.add(db.NewUser{Username: "eve"})
 	s.wantErr(s.DeleteUser(ctx, "eve", true), nil)
-	_, err = s.Invitation(ctx, token, accountIP)
+	_, err = s.Invitation(ctx, token, db.Client{IP: accountIP})
 	s.wantErr(err, db.ErrNotFound)
 }
 

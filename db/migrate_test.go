@@ -138,7 +138,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, _, err := stores[1].SignIn(t.Context(), alice, db.NewSession{DeviceName: "curl", DeviceKind: "terminal"})
+	token, _, err := stores[1].SignIn(t.Context(), alice, onCurl)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -181,7 +181,7 @@ func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
 			}
 		}
 	}
-	if _, err := h.ChangePassword(h.ctx(), d.Session, "192.0.2.1", composed, decomposed+" Bergsteiger", true); err != nil {
+	if _, err := h.changePassword(d.Session, composed, decomposed+" Bergsteiger", true); err != nil {
 		t.Error("change:", err)
 	}
 	if _, err := h.Authenticate(h.ctx(), "decomposed", composed+" Bergsteiger", db.Client{}); err != nil {
@@ -271,7 +271,7 @@ func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
 		}
-		if _, _, err := c.SignIn(c.ctx(), users[i], db.NewSession{DeviceName: "curl", DeviceKind: "terminal"}); err != nil {
+		if _, _, err := c.SignIn(c.ctx(), users[i], onCurl); err != nil {
 			t.Error("the right password:", err)
 		}
 	}
@@ -338,7 +338,7 @@ func TestHashingIsBounded(t *testing.T) {
 	if _, err := c.CreateUser(c.ctx(), db.NewUser{Username: "carol", Password: newPassword}); !errors.Is(err, db.ErrBusy) {
 		t.Error("a new account:", err)
 	}
-	if _, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, true); !errors.Is(err, db.ErrBusy) {
+	if _, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, true); !errors.Is(err, db.ErrBusy) {
 		t.Error("a new password:", err)
 	}
 	close(done)

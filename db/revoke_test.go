@@ -45,7 +45,7 @@ var endings = []struct {
 	{
 		name: "replaced",
 		end: func(c *cast) error {
-			_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{DeviceName: "curl", DeviceKind: "terminal", Replaces: []string{c.laptop.token}})
+			_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal"}, Replaces: []string{c.laptop.token}})
 			return err
 		},
 		over:   []string{"laptop"},
@@ -54,7 +54,7 @@ var endings = []struct {
 	{
 		name: "one session too many",
 		end: func(c *cast) error {
-			_, _, err := c.SignIn(c.ctx(), c.alice, db.NewSession{DeviceName: "curl", DeviceKind: "terminal"})
+			_, _, err := c.SignIn(c.ctx(), c.alice, onCurl)
 			return err
 		},
 		over:   []string{"laptop"},
@@ -63,7 +63,7 @@ var endings = []struct {
 	{
 		name: "change the password",
 		end: func(c *cast) error {
-			_, err := c.ChangePassword(c.ctx(), c.phone.Session, "192.0.2.1", alicePassword, newPassword, true)
+			_, err := c.changePassword(c.phone.Session, alicePassword, newPassword, true)
 			return err
 		},
 		over: []string{"laptop"},

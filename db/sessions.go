@@ -58,12 +58,9 @@ type Session struct {
 
 // NewSession is what a sign-in brings.
 type NewSession struct {
-	DeviceName string
-	DeviceKind string
-	UserAgent  string
-	IP         string
-	Shared     bool
-	Replaces   []string // tokens that the client brought: one browser is one row, so the sessions that they name end
+	Client
+	Shared   bool
+	Replaces []string // tokens that the client brought: one browser is one row, so the sessions that they name end
 }
 
 // newToken makes the secret for the cookie: 130 random bits in base32, 26 characters.
@@ -80,7 +77,7 @@ func hashToken(token string) []byte {
 // SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It returns
 // ErrWrongPassword when the password was changed, or the account disabled or deleted, in between.
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
-	token = newToken()
+	token, new.Client = newToken(), new.described()
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,

@@ -78,7 +78,7 @@ func TestSessionIDIsNotDerivedFromTheToken(t *testing.T) {
 func TestNoTokenIsInAnyFile(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	newToken, err := c.ChangePassword(c.ctx(), c.laptop.Session, "192.0.2.1", alicePassword, newPassword, false)
+	newToken, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 			c.exec(change)
 			before := c.ids()
 			// What the browser brought lives on too: nothing happened.
-			_, _, err = c.SignIn(c.ctx(), alice, db.NewSession{DeviceName: firefoxOnLinux, DeviceKind: "desktop", Replaces: []string{c.desk.token}})
+			_, _, err = c.SignIn(c.ctx(), alice, db.NewSession{Client: db.Client{DeviceName: firefoxOnLinux, DeviceKind: "desktop"}, Replaces: []string{c.desk.token}})
 			if !errors.Is(err, db.ErrWrongPassword) {
 				t.Errorf("SignIn: %v", err)
 			}

@@ -85,7 +85,7 @@ func TestDeletedUsernameIsNotGivenOutAgain(t *testing.T) {
 func TestUserWhoDeletesTheAccountTakesTheNameAlong(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	if err := c.DeleteAccount(c.ctx(), c.desk.Session, bobPassword, "192.0.2.1"); err != nil {
+	if err := c.DeleteAccount(c.ctx(), c.desk.Session, db.Client{IP: "192.0.2.1"}, bobPassword); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword})["username"]; !strings.Contains(got, deletedHint) {

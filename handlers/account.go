@@ -45,7 +45,9 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	token, err := h.Store.ChangePassword(c.UserContext(), current, h.client(c).IP, body.secret("current_password"), body.secret("new_password"), body.has("end_others"))
+	token, err := h.Store.ChangePassword(c.UserContext(), current, h.client(c), db.PasswordChange{
+		Current: body.secret("current_password"), New: body.secret("new_password"), EndOthers: body.has("end_others"),
+	})
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
@@ -88,7 +90,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	}
 	p.Confirming = true
 	current := currentSession(c)
-	err = h.Store.DeleteAccount(c.UserContext(), current, body.secret("password"), h.client(c).IP)
+	err = h.Store.DeleteAccount(c.UserContext(), current, h.client(c), body.secret("password"))
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		h.logFailedCheck(c)

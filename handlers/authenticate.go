@@ -126,10 +126,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 // planted cookies.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	brought, _ := h.tokens(c)
-	device := h.deviceOf(c)
-	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{
-		DeviceName: device.Name, DeviceKind: device.Kind, UserAgent: userAgentOf(c), IP: h.client(c).IP, Shared: shared, Replaces: brought,
-	})
+	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{Client: h.clientSigningIn(c), Shared: shared, Replaces: brought})
 	if err != nil {
 		return err
 	}

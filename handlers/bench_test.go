@@ -64,7 +64,7 @@ func BenchmarkForward(b *testing.B) {
 	})
 	user := house.AddUser("alice", handlerstest.AlicePassword)
 	token, _, err := house.Store.SignIn(context.Background(), user,
-		db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+		db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,11 +14,6 @@ import (
 // userAgentMax is how many bytes of a User-Agent are read and kept: parsing a hostile one of 8 KB can take 100 ms.
 const userAgentMax = 512
 
-func userAgentOf(c *fiber.Ctx) string { return cutUserAgent(c.Get(fiber.HeaderUserAgent)) }
-
-// deviceOf describes the device of a client that signs in.
-func (h *handler) deviceOf(c *fiber.Ctx) device { return h.devices().name(userAgentOf(c)) }
-
 const clientKey = "client"
 
 // client describes who sent the request. It is built once per request. The User-Agent is parsed when the device name is first asked
@@ -28,23 +23,21 @@ func (h *handler) client(c *fiber.Ctx) db.Client {
 		return client
 	}
 	address, _ := h.clientAddress(c)
-	userAgent := userAgentOf(c)
-	client := db.Client{
-		IP:         address.String(),
-		DeviceName: sync.OnceValue(func() string { return h.devices().nameUnlessBusy(userAgent).Name }),
-	}
+	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent))}
+	client.Describe = sync.OnceValues(func() (name, kind string) { return h.devices().nameUnlessBusy(client.UserAgent) })
 	c.Locals(clientKey, client)
+	return client
+}
+
+// clientSigningIn is client for somebody whose password or token is right. Describe waits for its turn to parse the User-Agent.
+func (h *handler) clientSigningIn(c *fiber.Ctx) db.Client {
+	client := h.client(c)
+	client.Describe = func() (name, kind string) { return h.devices().name(client.UserAgent) }
 	return client
 }
 
 func cutUserAgent(userAgent string) string {
 	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")
-}
-
-// device describes the device behind a User-Agent.
-type device struct {
-	Name string // "Firefox on Windows", "curl", "Unknown device"
-	Kind string // desktop, phone, tablet, terminal or unknown
 }
 
 // deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms if the User-Agent is crafted for
@@ -76,49 +69,49 @@ var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 	return parser
 })
 
-var unknownDevice = device{"Unknown device", "unknown"}
+const unknownDevice, unknownKind = "Unknown device", "unknown"
 
 // nameUnlessBusy is name for failed sign-ins. There can be any number of them, so they do not wait for a parse.
-func (n deviceNamer) nameUnlessBusy(userAgent string) device {
+func (n deviceNamer) nameUnlessBusy(userAgent string) (name, kind string) {
 	if !n.parsing.TryLock() {
-		return unknownDevice
+		return unknownDevice, unknownKind
 	}
 	defer n.parsing.Unlock()
 	return n.describe(userAgent)
 }
 
 // name waits for its turn to parse. Only sign-ins with the right password wait here.
-func (n deviceNamer) name(userAgent string) device {
+func (n deviceNamer) name(userAgent string) (name, kind string) {
 	n.parsing.Lock()
 	defer n.parsing.Unlock()
 	return n.describe(userAgent)
 }
 
-// describe returns a name that a person recognises. It omits versions, because browsers freeze or forge them (Windows 11 says 10,
-// macOS 10.15.7, Android "10; K").
-func (n deviceNamer) describe(userAgent string) device {
+// describe returns a name that a person recognises, such as "Firefox on Windows" or "curl", and a kind as in db.Client. The name
+// omits versions, because browsers freeze or forge them (Windows 11 says 10, macOS 10.15.7, Android "10; K").
+func (n deviceNamer) describe(userAgent string) (name, kind string) {
 	if userAgent == "" {
-		return unknownDevice
+		return unknownDevice, unknownKind
 	}
 	client := n.parse(userAgent)
 	browser, system := browserName(client.UserAgent.Family), systemName(client.Os.Family, userAgent)
-	kind := kindOfDevice(system, userAgent)
+	kind = kindOfDevice(system, userAgent)
 	// Every browser claims to be Mozilla. Anything else is a tool or an app, whose browser the parser can only guess.
 	if browser != "" && !strings.HasPrefix(userAgent, "Mozilla/") && !strings.HasPrefix(userAgent, "Opera/") {
 		if kind != "phone" && kind != "tablet" {
-			return device{browser, "terminal"}
+			return browser, "terminal"
 		}
 		browser = "App"
 	}
 	switch {
 	case browser != "" && system != "":
-		return device{browser + " on " + system, kind}
+		return browser + " on " + system, kind
 	case browser != "":
-		return device{browser, kind}
+		return browser, kind
 	case system != "":
-		return device{"Browser on " + system, kind}
+		return "Browser on " + system, kind
 	}
-	return unknownDevice
+	return unknownDevice, unknownKind
 }
 
 // browserNames are the names of families that people know by another one.

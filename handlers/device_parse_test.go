@@ -66,20 +66,24 @@ func TestParsesOneAtATime(t *testing.T) {
 		<-finish
 		return &uaparser.Client{UserAgent: &uaparser.UserAgent{Family: "Firefox"}, Os: &uaparser.Os{Family: "Linux"}}
 	}}
-	named := make(chan device, 2)
-	go func() { named <- namer.nameUnlessBusy("Mozilla/5.0") }()
+	named := make(chan string, 2)
+	name := func(describe func(userAgent string) (name, kind string)) {
+		got, _ := describe("Mozilla/5.0")
+		named <- got
+	}
+	go name(namer.nameUnlessBusy)
 	<-parsing
 	for range 100 {
-		if got := namer.nameUnlessBusy("Mozilla/5.0"); got != unknownDevice {
+		if got, _ := namer.nameUnlessBusy("Mozilla/5.0"); got != unknownDevice {
 			t.Fatalf("while another is parsed: %v", got)
 		}
 	}
-	go func() { named <- namer.name("Mozilla/5.0") }() // a right password: waits
+	go name(namer.name) // a right password: waits
 	finish <- true
 	<-parsing
 	finish <- true
 	for range 2 {
-		if got := <-named; got.Name != "Firefox on Linux" {
+		if got := <-named; got != "Firefox on Linux" {
 			t.Errorf("got %v", got)
 		}
 	}

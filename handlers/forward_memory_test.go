@@ -29,7 +29,7 @@ func TestAuthorizeGrowsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, _, err := store.SignIn(ctx, user, db.NewSession{DeviceKind: "unknown"})
+	token, _, err := store.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceKind: "unknown"}})
 	if err != nil {
 		t.Fatal(err)
 	}

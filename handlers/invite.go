@@ -36,7 +36,7 @@ var errInvitation = problem{fiber.StatusNotFound,
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")
-	invitation, err := h.Store.Invitation(c.UserContext(), token, h.client(c).IP)
+	invitation, err := h.Store.Invitation(c.UserContext(), token, h.client(c))
 	if errors.Is(err, db.ErrNotFound) {
 		return h.refuseInvitation(c)
 	}
@@ -60,9 +60,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		return err
 	}
 	token := body.get("token")
-	client := h.client(c)
-	client.DeviceName = func() string { return h.deviceOf(c).Name } // the token is right, so this one waits for its turn to parse
-	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), client)
+	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientSigningIn(c))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):

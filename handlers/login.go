@@ -132,8 +132,9 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		err = h.startSession(c, user, given.Shared)
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
+		deviceName, _ := client.Describe()
 		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP),
-			"user", user.Username, "ip", client.IP, "device", client.DeviceName())
+			"user", user.Username, "ip", client.IP, "device", deviceName)
 		return h.refuseSignIn(c, given)
 	}
 	if err != nil {

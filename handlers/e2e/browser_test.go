@@ -442,7 +442,7 @@ func rowOf(ip string) string {
 
 // device is a device for seed, by its name and IP address.
 func device(name, ip string) db.NewSession {
-	return db.NewSession{DeviceName: name, DeviceKind: "desktop", UserAgent: handlerstest.FirefoxOnLinux, IP: ip}
+	return db.NewSession{Client: db.Client{DeviceName: name, DeviceKind: "desktop", UserAgent: handlerstest.FirefoxOnLinux, IP: ip}}
 }
 
 // seed signs a user in on devices, a minute apart: the last of them is the first in the list. It answers their ids.

@@ -122,7 +122,7 @@ func (h *house) fill(sessions int) (alive []browser, err error) {
 		return nil, err
 	}
 	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+		token, session, err := store.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
 		if err != nil {
 			return nil, err
 		}

@@ -128,7 +128,7 @@ func (h *house) fill(sessions int) (err error) {
 		return err
 	}
 	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"})
+		token, session, err := store.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
 		if err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func serve(folder string) (token, address string, err error) {
 		{ago: 0, name: "Safari on iPhone", kind: "phone", ip: "198.51.100.23"},
 	} {
 		at = now.Add(-device.ago)
-		token, _, err = store.SignIn(context.Background(), user, db.NewSession{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip, Shared: device.shared})
+		token, _, err = store.SignIn(context.Background(), user, db.NewSession{Client: db.Client{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip}, Shared: device.shared})
 		if err != nil {
 			return "", "", err
 		}
