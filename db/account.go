@@ -178,12 +178,9 @@ func (s *Store) setEmail(tx *tx, userID int64, email string) error {
 	if reason := checkEmail(email); reason != "" {
 		return Invalid{"email": reason}
 	}
-	result, err := tx.Exec(`UPDATE users SET email = NULLIF($1, '') WHERE id = $2 AND COALESCE(email, '') <> $1`, email, userID)
-	if err != nil {
+	changed, err := tx.changeRows(`UPDATE users SET email = NULLIF($1, '') WHERE id = $2 AND COALESCE(email, '') <> $1`, email, userID)
+	if err != nil || changed == 0 {
 		return uniqueViolation(err)
-	}
-	if changed, err := result.RowsAffected(); err != nil || changed == 0 {
-		return err
 	}
 	if err := s.forgetAttempts(tx, User{ID: userID, Email: email}); err != nil {
 		return err

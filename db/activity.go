@@ -87,30 +87,23 @@ type Activity struct {
 }
 
 // Activity lists what happened to a user's account before the activity of that id (0: all), newest first, at most limit.
-func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) (list []Activity, err error) {
+func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) ([]Activity, error) {
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	rows, err := s.reader.QueryContext(ctx, `
+	return queryAll(ctx, s, scanActivity, `
 		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
 		FROM activity
 		WHERE user_id = $1 AND id < $2
 		ORDER BY id DESC
 		LIMIT $3`, userID, before, limit)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var a Activity
-		var happenedAt int64
-		if err := rows.Scan(&a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count); err != nil {
-			return nil, unavailable(err)
-		}
-		a.At = time.UnixMilli(happenedAt)
-		list = append(list, a)
-	}
-	return list, unavailable(rows.Err())
+}
+
+func scanActivity(row scanner) (a Activity, err error) {
+	var happenedAt int64
+	err = row.Scan(&a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
+	a.At = time.UnixMilli(happenedAt)
+	return a, err
 }
 
 // RecordExport records that a user took a copy of the data, before it is handed out.

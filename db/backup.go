@@ -229,16 +229,10 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 	if err := s.Sweep(ctx, time.Time{}); err != nil {
 		return restored, err
 	}
-	err = s.write(ctx, func(tx *tx) error {
-		result, err := tx.Exec(`DELETE FROM invitations`)
-		if err != nil {
+	err = s.write(ctx, func(tx *tx) (err error) {
+		if restored.Invitations, err = tx.changeRows(`DELETE FROM invitations`); err != nil {
 			return err
 		}
-		voided, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		restored.Invitations = int(voided)
 		return tx.QueryRow(`SELECT COUNT(*) FROM users`).Scan(&restored.Users)
 	})
 	return restored, err

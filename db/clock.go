@@ -11,23 +11,19 @@ import (
 // bringBackSessions brings back at most limit sessions of a kind; -1 is all. No session that was made or used in the past can
 // end after now plus the shorter of its limits, so the index on expires_at finds those that were not.
 func (s *Store) bringBackSessions(tx *tx, shared bool, limit int) (int, error) {
-	now := tx.now
 	idle, lifetime := s.options.Limits.of(shared)
-	if shared {
-		return tx.changeRows(`
-			UPDATE sessions
-			SET created_at = MIN(created_at, $1), last_active_at = MIN(last_active_at, $1),
-			    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)
-			WHERE id IN (SELECT id FROM sessions WHERE shared = 1 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`,
-			now, idle.Milliseconds(), lifetime.Milliseconds(), limit)
+	statement := `UPDATE sessions` + broughtBack + `
+		WHERE id IN (SELECT id FROM sessions WHERE shared = 0 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
+	if shared { // a statement of its own, because a placeholder would not use the index of these
+		statement = `UPDATE sessions` + broughtBack + `
+		WHERE id IN (SELECT id FROM sessions WHERE shared = 1 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
 	}
-	return tx.changeRows(`
-		UPDATE sessions
-		SET created_at = MIN(created_at, $1), last_active_at = MIN(last_active_at, $1),
-		    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)
-		WHERE id IN (SELECT id FROM sessions WHERE shared = 0 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`,
-		now, idle.Milliseconds(), lifetime.Milliseconds(), limit)
+	return tx.changeRows(statement, tx.now, idle.Milliseconds(), lifetime.Milliseconds(), limit)
 }
+
+const broughtBack = `
+		SET created_at = MIN(created_at, $1), last_active_at = MIN(last_active_at, $1),
+		    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)`
 
 // bringBackActivity keeps activity from outliving its retention.
 func (s *Store) bringBackActivity(tx *tx, limit int) (int, error) {

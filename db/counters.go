@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // counter is one of the limits that an attempt counts against.
 type counter struct {
 	key         attemptKey
-	most        int  // failures within attemptsWindow
+	most        int // attempts within the window
+	window      time.Duration
 	consecutive bool // maxConsecutiveFailures applies too
 	hidden      bool // a full counter does not refuse the attempt; it makes it fail like a wrong password
 }
@@ -39,8 +41,8 @@ func (s *Store) attemptKey(kind, name string) (key attemptKey) {
 // A known device of the user will be counted here by itself.
 func (s *Store) accountCounters(name string, userID int64) []counter {
 	return []counter{
-		{key: s.attemptKey("name", name), most: attemptsPerAccount, consecutive: true},
-		{key: s.accountKey(name, userID), most: attemptsPerAccount, consecutive: true, hidden: true},
+		{key: s.attemptKey("name", name), most: attemptsPerAccount, window: attemptsWindow, consecutive: true},
+		{key: s.accountKey(name, userID), most: attemptsPerAccount, window: attemptsWindow, consecutive: true, hidden: true},
 	}
 }
 
@@ -54,19 +56,26 @@ func (s *Store) accountKey(name string, userID int64) attemptKey {
 // sessionCounters count by the session alone: strangers' failures never keep the owner from changing the password, and
 // somebody at an unattended browser gets ten guesses.
 func (s *Store) sessionCounters(sessionID string) []counter {
-	return []counter{{key: s.attemptKey("session", sessionID), most: attemptsPerSession}}
+	return []counter{{key: s.attemptKey("session", sessionID), most: attemptsPerSession, window: attemptsWindow}}
 }
 
-// addressCounters count an IPv6 network (/64) as one address, because a single customer has all of it.
 func (s *Store) addressCounters(ip string) []counter {
+	network, site := networks(ip)
+	counters := []counter{{key: s.attemptKey("address", network), most: attemptsPerAddress, window: attemptsWindow}}
+	if site != "" {
+		counters = append(counters, counter{key: s.attemptKey("address", site), most: attemptsPerSite, window: attemptsWindow})
+	}
+	return counters
+}
+
+// networks returns what counts as one address: an IPv6 network (/64), because a single customer has all of it, or else the IP
+// address itself. An IPv6 address is also part of a site (/48).
+func networks(ip string) (network, site string) {
 	address, err := netip.ParseAddr(ip)
 	if err != nil || address.Unmap().Is4() {
-		return []counter{{key: s.attemptKey("address", ip), most: attemptsPerAddress}}
+		return ip, ""
 	}
-	network, _ := address.Prefix(64)
-	site, _ := address.Prefix(48)
-	return []counter{
-		{key: s.attemptKey("address", network.String()), most: attemptsPerAddress},
-		{key: s.attemptKey("address", site.String()), most: attemptsPerSite},
-	}
+	of64, _ := address.Prefix(64)
+	of48, _ := address.Prefix(48)
+	return of64.String(), of48.String()
 }

@@ -38,25 +38,30 @@ func (tx *tx) end(kind, by, statement string, args ...any) (ended []Ended, err e
 	return ended, nil
 }
 
-// Revoke ends another session of the same user. Unknown, already over or somebody else's: ErrNotFound.
+// endOne is end for a statement that must end one session, else it returns ErrNotFound.
+func (tx *tx) endOne(kind, by, statement string, args ...any) (Ended, error) {
+	ended, err := tx.end(kind, by, statement, args...)
+	if err != nil {
+		return Ended{}, err
+	}
+	if len(ended) == 0 {
+		return Ended{}, ErrNotFound
+	}
+	return ended[0], nil
+}
+
+// Revoke ends another session of the same user. For one that is unknown, has ended or is somebody else's, it returns ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) error {
-		all, err := tx.end(Revoked, by.DeviceName, `
+	err = s.writeAs(ctx, by, func(tx *tx) (err error) {
+		ended, err = tx.endOne(Revoked, by.DeviceName, `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, tx.now)
-		if err != nil {
-			return err
-		}
-		if len(all) == 0 {
-			return ErrNotFound
-		}
-		ended = all[0]
-		return nil
+		return err
 	})
 	return ended, err
 }
 
-// One statement, and it keeps the caller's session only.
+// One statement, and it keeps only the caller's session.
 const endOtherSessions = `
 	DELETE FROM sessions
 	WHERE user_id = $1 AND id <> $2 AND expires_at > $3`
@@ -83,16 +88,10 @@ func (s *Store) SignOut(ctx context.Context, session Session) error {
 
 // RevokeByCommand ends one session by its id, for the person with a shell on the server; ErrNotFound when there is none.
 func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
-	err = s.writeUrgent(ctx, func(tx *tx) error {
-		all, err := tx.end(Revoked, ByCommand, `
+	err = s.writeUrgent(ctx, func(tx *tx) (err error) {
+		ended, err = tx.endOne(Revoked, ByCommand, `
 			DELETE FROM sessions
 			WHERE id = $1 AND expires_at > $2`, id, tx.now)
-		if err == nil && len(all) == 0 {
-			err = ErrNotFound
-		}
-		if err == nil {
-			ended = all[0]
-		}
 		return err
 	})
 	return ended, err

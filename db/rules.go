@@ -82,20 +82,8 @@ func userIDs(tx *tx, usernames []string) (ids []int64, err error) {
 }
 
 // AppRules lists the rules by host.
-func (s *Store) AppRules(ctx context.Context) (rules []AppRule, err error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		rule, err := scanRule(rows)
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		rules = append(rules, rule)
-	}
-	return rules, unavailable(rows.Err())
+func (s *Store) AppRules(ctx context.Context) ([]AppRule, error) {
+	return queryAll(ctx, s, scanRule, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
 }
 
 // RemoveAppRule deletes a host's rule, or returns ErrNotFound. It returns the rule that decides about the host from then on,

@@ -177,9 +177,6 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs: a clock that was set back must not silence it
 }
 
-// scanner is a row that is to be scanned.
-type scanner interface{ Scan(dest ...any) error }
-
 // scanSession reads sessionColumns and what the session was used for.
 func (s *Store) scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
@@ -238,11 +235,11 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 	if !known {
 		return nil, ErrNotFound
 	}
-	return s.scanSessions(s.reader.QueryContext(ctx, `
+	return queryAll(ctx, s, s.scanSession, `
 		SELECT `+sessionColumns+appsOfSession+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
-		ORDER BY u.username, s.last_active_at DESC`, username, s.now()))
+		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
 }
 
 // OnlyAddress is the address from which every live session was begun; "" when there are two, or no session.
@@ -255,21 +252,6 @@ func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
 		ip = ""
 	}
 	return ip, unavailable(err)
-}
-
-func (s *Store) scanSessions(rows *sql.Rows, err error) (sessions []Session, _ error) {
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		session, err := s.scanSession(rows)
-		if err != nil {
-			return nil, err
-		}
-		sessions = append(sessions, session)
-	}
-	return sessions, unavailable(rows.Err())
 }
 
 const sessionByID = `

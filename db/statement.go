@@ -68,6 +68,9 @@ func (q *statement) enter() error {
 	}
 }
 
+// scanner is a row of *sql.Row or *sql.Rows.
+type scanner interface{ Scan(dest ...any) error }
+
 // queryOne is query for the only row, or ErrNotFound.
 func queryOne[T any](q *statement, scan func(scanner) (T, error), args ...any) (found T, err error) {
 	err = ErrNotFound
@@ -78,4 +81,21 @@ func queryOne[T any](q *statement, scan func(scanner) (T, error), args ...any) (
 		err = failed
 	}
 	return found, err
+}
+
+// queryAll runs a query that is not prepared, and scans every row.
+func queryAll[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	rows, err := s.reader.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row, err := scan(rows)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		all = append(all, row)
+	}
+	return all, unavailable(rows.Err())
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -59,7 +60,7 @@ func (s *Store) attempt(ctx context.Context, counters []counter, check func(bloc
 	}
 	// Before the place is given up. If the write fails, the answer is 503 and tells nothing about the guess.
 	err = s.write(ctx, func(tx *tx) error {
-		if err := tx.recordFailure(counters); err != nil || failed == nil {
+		if err := tx.count(counters); err != nil || failed == nil {
 			return err
 		}
 		return failed(tx)
@@ -128,7 +129,7 @@ func (s *Store) reserve(ctx context.Context, counters []counter) (blocked bool, 
 func (s *Store) checkCounters(ctx context.Context, counters []counter) (released chan struct{}, blocked bool, err error) {
 	var refused Throttled
 	for _, c := range counters {
-		left, full, err := s.attemptsLeft(ctx, c)
+		left, full, err := s.attemptsLeft(ctx, s.reader, c)
 		if err != nil {
 			return nil, false, err
 		}
@@ -151,28 +152,33 @@ func (s *Store) checkCounters(ctx context.Context, counters []counter) (released
 
 // attemptsLeft returns how many attempts a counter has left, and with none left the refusal: until the oldest of the
 // failures that fill the counter has left the window. A failure from the future does not count: the clock was set back.
-func (s *Store) attemptsLeft(ctx context.Context, c counter) (left int, full Throttled, err error) {
+func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left int, full Throttled, err error) {
 	var failures, consecutive int
 	var oldest int64
 	now := s.now()
 	// "+ 0", or SQLite would compile the statement again for each limit.
-	err = s.reader.QueryRowContext(ctx, `
+	err = from.QueryRowContext(ctx, `
 		SELECT COUNT(*), COALESCE(MIN(failed_at), 0), COALESCE((SELECT failures FROM consecutive_failures WHERE key = $1), 0)
 		FROM (SELECT failed_at FROM attempts
 		      WHERE key = $1 AND failed_at > $2 AND failed_at <= $3
 		      ORDER BY failed_at DESC
-		      LIMIT $4 + 0)`, c.key[:], now-attemptsWindow.Milliseconds(), now, c.most).Scan(&failures, &oldest, &consecutive)
+		      LIMIT $4 + 0)`, c.key[:], now-c.window.Milliseconds(), now, c.most).Scan(&failures, &oldest, &consecutive)
 	switch {
 	case err != nil:
 		return 0, full, unavailable(err)
 	case c.consecutive && consecutive >= maxConsecutiveFailures:
 		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // no time helps, but a 429 names one
 	case failures >= c.most:
-		return 0, Throttled{RetryAfter: time.Duration(oldest+attemptsWindow.Milliseconds()-now) * time.Millisecond}, nil
+		return 0, Throttled{RetryAfter: time.Duration(oldest+c.window.Milliseconds()-now) * time.Millisecond}, nil
 	case c.consecutive:
 		return min(c.most-failures, maxConsecutiveFailures-consecutive), full, nil
 	}
 	return c.most - failures, full, nil
+}
+
+// querier is what both the store's readers and a transaction can do.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 func (r *reservations) add(counters []counter) {
@@ -197,7 +203,7 @@ func (r *reservations) release(counters []counter) {
 	}
 }
 
-func (tx *tx) recordFailure(counters []counter) error {
+func (tx *tx) count(counters []counter) error {
 	for _, c := range counters {
 		if _, err := tx.Exec(`INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, c.key[:], tx.now); err != nil {
 			return err

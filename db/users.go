@@ -94,7 +94,7 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	invalid := checkNames(new)
 	if new.SignUp { // looked at first, so that a flood costs no hash
-		if err := s.checkSignUps(ctx, s.reader.QueryRowContext, new.IP); err != nil {
+		if err := s.checkSignUps(ctx, s.reader, new.IP); err != nil {
 			return User{}, err
 		}
 	}
@@ -210,17 +210,25 @@ func uniqueViolation(err error) error {
 	return Invalid{"username": usernameTaken}
 }
 
-func (s *Store) findUser(ctx context.Context, name string) (user User, err error) {
+// userColumns are what scanUser reads; after them comes how many of the user's sessions are alive.
+const userColumns = `id, username, COALESCE(email, ''), password_hash, is_admin, disabled, approved, created_at, `
+
+func scanUser(row scanner) (user User, err error) {
 	var createdAt int64
-	err = s.reader.QueryRowContext(ctx, `
-		SELECT id, username, COALESCE(email, ''), password_hash, is_admin, disabled, approved, created_at
+	err = row.Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt,
+		&user.Sessions)
+	user.CreatedAt = time.UnixMilli(createdAt)
+	return user, err
+}
+
+func (s *Store) findUser(ctx context.Context, name string) (User, error) {
+	user, err := scanUser(s.reader.QueryRowContext(ctx, `
+		SELECT `+userColumns+`0
 		FROM users
-		WHERE username = $1 OR email = $1`, canonical(name)).
-		Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt)
+		WHERE username = $1 OR email = $1`, canonical(name)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, ErrNotFound
 	}
-	user.CreatedAt = time.UnixMilli(createdAt)
 	return user, unavailable(err)
 }
 
@@ -239,25 +247,10 @@ func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
 }
 
 // Users lists every account by name, each with how many of its sessions are alive.
-func (s *Store) Users(ctx context.Context) (users []User, err error) {
-	rows, err := s.reader.QueryContext(ctx, `
-		SELECT id, username, COALESCE(email, ''), is_admin, disabled, approved, created_at,
+func (s *Store) Users(ctx context.Context) ([]User, error) {
+	return queryAll(ctx, s, scanUser, `
+		SELECT `+userColumns+`
 		       (SELECT COUNT(*) FROM sessions WHERE user_id = users.id AND users.disabled = 0 AND expires_at > $1)
 		FROM users
 		ORDER BY username`, s.now())
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var user User
-		var createdAt int64
-		err := rows.Scan(&user.ID, &user.Username, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt, &user.Sessions)
-		if err != nil {
-			return nil, fmt.Errorf("list the accounts: %w", unavailable(err))
-		}
-		user.CreatedAt = time.UnixMilli(createdAt)
-		users = append(users, user)
-	}
-	return users, unavailable(rows.Err())
 }
