@@ -23,10 +23,10 @@ type accountPage struct {
 func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
 	p := accountPage{
 		page:      h.pageFor(c, "Your account"),
-		Current:   field{Name: "current_password", Label: "Current password", Type: "password", Autocomplete: "current-password", Required: true},
-		New:       newPasswordField("new_password", "New password"),
+		Current:   field{Kind: "current-password", Name: "current_password"},
+		New:       field{Kind: "new-password", Name: "new_password"},
 		EndOthers: true,
-		Delete:    field{Name: "password", Label: "Your password", Type: "password", Autocomplete: "current-password", Required: true},
+		Delete:    field{Kind: "your-password", Name: "password"},
 	}
 	p.Section = "account"
 	return p
@@ -62,7 +62,7 @@ func (h *handler) changePassword(c *fiber.Ctx) error {
 		p := h.newAccountPage(c)
 		p.EndOthers = body.has("end_others")
 		p.Form.mark(invalid, &p.Current, &p.New)
-		return refuse(c, "account/index", p)
+		return refuse(c, "account/index", &p)
 	}
 	h.Log.Info("password changed", "user", current.Username, "session", current.ID)
 	h.setCookie(c, token, current)
@@ -95,11 +95,11 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	case errors.Is(err, db.ErrWrongPassword):
 		h.logFailedCheck(c)
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
-		return refuse(c, "account/delete", p)
+		return refuse(c, "account/delete", &p)
 	case errors.Is(err, db.ErrLastAdmin):
 		p.DeleteForm.Error = "You are the last administrator. Whoever runs this server can make another one, or delete this account, " +
 			"with the porchlight command."
-		return refuse(c, "account/delete", p)
+		return refuse(c, "account/delete", &p)
 	case err != nil:
 		return err
 	}

@@ -17,7 +17,7 @@ func TestAccountPage(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	got := c.Alice.Page("/account")
 	got.Is(t, 200)
-	got.Has(t, "<title>Your account – Porchlight</title>", "You are signed in as <strong>alice</strong>.", `autocomplete="current-password"`, `autocomplete="new-password"`,
+	got.Has(t, "<title>Your account – Porchlight</title>", "You're signed in as <strong>alice</strong>.", `autocomplete="current-password"`, `autocomplete="new-password"`,
 		`name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
 }
 

@@ -103,11 +103,8 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	c.Status(status)
 	switch {
 	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // its path is unknown
-		title := "You cannot be let in just now"
-		if status == fiber.StatusForbidden || status == fiber.StatusNotFound {
-			title = "The way in is not set up right"
-		}
-		return c.Render("forward/refused", refusalPage{Title: title, Text: message})
+		misset := status == fiber.StatusForbidden || status == fiber.StatusNotFound
+		return c.Render("forward/refused", refusalPage{Problem: message, Misset: misset})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):
@@ -115,6 +112,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 		return c.Render("layouts/_problem", message)
 	}
 	p := errorPage{page: h.pageFor(c, message)}
+	p.IsError = true
 	if first, rest, more := strings.Cut(message, ". "); more && len(message) > 60 {
 		p.Title, p.Text = first, rest
 	}

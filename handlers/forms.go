@@ -10,8 +10,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/text/unicode/rangetable"
-
-	"porchlight/db"
 )
 
 // form is what a page tells above its fields.
@@ -20,22 +18,13 @@ type form struct {
 	Invalid []*field // the fields that something is wrong with
 }
 
-// field is one labelled input; views/forms/_field.html draws it.
+// field is one labelled input; views/forms/_field.html draws it and has the words for each kind.
 type field struct {
-	Name         string
-	Label        string
-	Type         string
-	Value        string // what was typed; never a password
-	Hint         string
-	Error        string
-	Autocomplete string
-	Required     bool
-	Autofocus    bool
-}
-
-func newPasswordField(name, label string) field {
-	return field{Name: name, Label: label, Type: "password", Autocomplete: "new-password", Required: true,
-		Hint: fmt.Sprintf("At least %d characters. Four or five words that do not belong together are easy to keep and hard to guess.", db.PasswordMin)}
+	Kind      string // login, username, email, password, first-password, current-password, new-password or your-password
+	Name      string
+	Value     string // what was typed; never a password
+	Error     string
+	Autofocus bool
 }
 
 // mark puts each reason beside its field.
@@ -49,8 +38,9 @@ func (f *form) mark(reasons map[string]string, fields ...*field) {
 }
 
 // refuse shows a form again, with what was typed and what is wrong with it.
-func refuse(c *fiber.Ctx, view string, with any) error {
-	return c.Status(fiber.StatusUnprocessableEntity).Render(view, with)
+func refuse(c *fiber.Ctx, view string, p interface{ setError() }) error {
+	p.setError()
+	return c.Status(fiber.StatusUnprocessableEntity).Render(view, p)
 }
 
 // formBody is the body of a plain form. Nothing is read from the query: a secret has no place in an address.

@@ -180,27 +180,22 @@ func isOurCookie(pair []byte) bool {
 	return string(name) == "porchlight" || string(name) == "porchlight-device"
 }
 
-// refusalPage is shown under an app's address, where our style sheet is not available.
+// refusalPage is shown under an app's address, where our style sheet is not available. It refuses a user the host or, without one,
+// tells what is wrong.
 type refusalPage struct {
-	Title   string
-	Text    string
-	User    string // who is signed in; "" if nobody is, or if it does not matter
-	SignOut string // the address of the sign-out page
+	Problem  string
+	Misset   bool // the server or its proxy is not set up right
+	User     string
+	Approved bool
+	Host     string
+	SignOut  string // the address of the sign-out page
 }
 
 // deny refuses a user who is signed in but may not open this host.
 func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.ID+" "+asked.host,
 		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.client(c).IP)
-	p := refusalPage{
-		Title:   "This app is not open to you",
-		Text:    "You may not open " + asked.host + ". Whoever runs this server decides who may: you can ask them, or sign in as somebody else.",
-		User:    access.Username,
-		SignOut: h.origin + signOutPath,
-	}
-	if !access.Approved {
-		p.Title = "Your account is waiting for approval"
-		p.Text = "You can open " + asked.host + " once an administrator has approved your account. Ask whoever runs this server."
-	}
-	return c.Status(fiber.StatusForbidden).Render("forward/refused", p)
+	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
+		User: access.Username, Approved: access.Approved, Host: asked.host, SignOut: h.origin + signOutPath,
+	})
 }

@@ -224,7 +224,7 @@ func TestForwardNotAllowed(t *testing.T) {
 				t.Run(e.path+" "+name+" "+method, func(t *testing.T) {
 					got := e.ask(c.Bob, toNotes.by(method), headers...)
 					stops(t, got, 403, "")
-					got.Has(t, "<p>You may not open notes.example.com. ", "You are signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
+					got.Has(t, "<p>You may not open notes.example.com. ", "You're signed in as <strong>bob</strong>.", `<a href="`+publicURL+`/logout">`)
 					if kind := got.Header.Get("Content-Type"); kind != "text/html; charset=utf-8" {
 						t.Errorf("Content-Type %q", kind)
 					}

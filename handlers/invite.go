@@ -21,7 +21,7 @@ type invitePage struct {
 func makeInvitePage(token string, invitation db.Invitation) invitePage {
 	p := invitePage{
 		page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New,
-		Password: newPasswordField("password", "Password"),
+		Password: field{Kind: "first-password", Name: "password"},
 	}
 	if invitation.New {
 		p.Title = "Welcome"
@@ -69,7 +69,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx) error {
 		p := makeInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)
 		p.Form.Error = invalid["username"] + invalid["email"] // at most one of them is set
-		return refuse(c, "invite/index", p)
+		return refuse(c, "invite/index", &p)
 	case err != nil:
 		return err
 	}

@@ -34,8 +34,8 @@ func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
 	}
 	return signInPage{
 		page:       page{Title: "Sign in"},
-		Username:   field{Name: "username", Label: "Username or e-mail", Type: "text", Autocomplete: "username", Required: true, Autofocus: true},
-		Password:   field{Name: "password", Label: "Password", Type: "password", Autocomplete: "current-password", Required: true},
+		Username:   field{Kind: "login", Name: "username", Autofocus: true},
+		Password:   field{Kind: "password", Name: "password"},
 		Next:       next,
 		App:        appOf(next),
 		RightPlace: h.rightPlace(c, next),
@@ -156,7 +156,7 @@ func (h *handler) refuseSignIn(c *fiber.Ctx, given credentials) error {
 	}
 	p.Username.Value, p.Shared = *given.Username, given.Shared
 	p.Form.Error = wrongPassword
-	return refuse(c, "login/index", p)
+	return refuse(c, "login/index", &p)
 }
 
 func (h *handler) showSignOut(c *fiber.Ctx) error {

@@ -23,18 +23,24 @@ type page struct {
 	Title   string
 	Message string // what has just happened; "" says nothing
 	User    string // who is signed in; "" is nobody
+	IsError bool
 	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices or account
 }
 
-// FullTitle is "[message – ]Your devices – Porchlight".
+// FullTitle is "[message, or "Error: " – ]Your devices – Porchlight".
 func (p page) FullTitle() string {
 	title := p.Title + " – Porchlight"
+	if p.IsError {
+		title = "Error: " + title
+	}
 	if p.Message != "" {
 		title = p.Message + " – " + title
 	}
 	return title
 }
+
+func (p *page) setError() { p.IsError = true }
 
 // pageFor is a page for whoever asks.
 func (h *handler) pageFor(c *fiber.Ctx, title string) page {
@@ -52,6 +58,7 @@ func newViews() *html.Engine {
 	engine.AddFunc("asset", assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
+	engine.AddFunc("passwordMin", func() int { return db.PasswordMin })
 	engine.AddFunc("row", rows.render)
 	if err := engine.Load(); err != nil {
 		panic(err)

@@ -289,7 +289,7 @@ func TestUnknownPath(t *testing.T) {
 		"/public/../handlers.go", "/public/%2e%2e/views.go", "/public/"} {
 		got := c.Alice.Page(path)
 		got.Is(t, 404)
-		got.Has(t, "<h1>There is nothing here</h1>")
+		got.Has(t, "<h1>There is nothing here</h1>", "<title>Error: There is nothing here – Porchlight</title>")
 	}
 	for _, path := range []string{"/me", "/me/", "/me/nowhere", "/me/sessions/", "/me/sessions/current/"} {
 		got := c.Alice.Page(path)

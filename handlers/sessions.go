@@ -206,13 +206,14 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP))
 }
 
-// confirmPage asks before something ends, where no script can.
+// confirmPage asks before something ends, where no script can: one session or, without an ID, Count others.
 type confirmPage struct {
 	page
-	Question string
-	Text     string
-	Action   string
-	Button   string
+	ID         string
+	DeviceName string
+	IP         string
+	LastActive moment
+	Count      int
 }
 
 // revokeSessionByForm is revokeSession for a plain form: it asks first, and ends with a redirect.
@@ -250,11 +251,8 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 		return err
 	}
 	return c.Render("sessions/confirm", confirmPage{
-		page:     h.pageFor(c, "Are you sure?"),
-		Question: fmt.Sprintf("Sign out %s?", isolate(session.DeviceName)),
-		Text:     fmt.Sprintf("IP %s, last active %s. It is signed out at its next click.", session.IP, newMoment(session.LastActiveAt).Exact()),
-		Action:   "/sessions/" + session.ID + "/revoke",
-		Button:   "Sign out " + session.DeviceName,
+		page: h.pageFor(c, "Are you sure?"),
+		ID:   session.ID, DeviceName: session.DeviceName, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 	})
 }
 
@@ -290,13 +288,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	if count == 0 {
 		return c.Redirect("/sessions", fiber.StatusSeeOther)
 	}
-	return c.Render("sessions/confirm", confirmPage{
-		page:     h.pageFor(c, "Are you sure?"),
-		Question: fmt.Sprintf("Sign out of %s?", otherDevices(count)),
-		Text:     "You stay signed in on this one. The others are signed out at their next click.",
-		Action:   "/sessions/revoke-others",
-		Button:   "Sign out of " + otherDevices(count),
-	})
+	return c.Render("sessions/confirm", confirmPage{page: h.pageFor(c, "Are you sure?"), Count: count})
 }
 
 // otherDevices is "1 other device" or "4 other devices".
@@ -356,5 +348,5 @@ func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error
 	row.CustomName, row.NameError = typed, told.message
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
 	p.Section = "devices"
-	return refuse(c, "sessions/index", p)
+	return refuse(c, "sessions/index", &p)
 }

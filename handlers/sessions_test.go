@@ -46,7 +46,7 @@ func TestDevicesPage(t *testing.T) {
 	got := c.Alice.Page("/sessions")
 	got.Is(t, 200)
 	got.Has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `<div id="status" role="status"></div>`, `href="#main"`)
-	inOrder(t, got, "<h1>Your devices</h1>", "You are signed in on these devices.", `<a href="/account">change your password</a>`, `id="status"`,
+	inOrder(t, got, "<h1>Your devices</h1>", "You're signed in on these devices. Don't recognise one?", `<a href="/account">change your password</a>`, `id="status"`,
 		"<h2>This device</h2>", "Firefox on Linux", "Active now", "IP 127.0.0.1", "Signed in", "18 Nov 2026",
 		"Other devices (1)", "Sign out of 1 other device<", "Safari on iPhone", "Last active", "10 minutes ago")
 	got.Lacks(t, "Chrome on macOS", c.Bob.ID, "This is your only active session", "Show all", "revoke</", "Revoke")
@@ -69,7 +69,7 @@ func TestDevicesPageAlone(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	got := c.Bob.Page("/sessions")
-	got.Has(t, "This is your only active session. You are not signed in anywhere else.", ">Other devices<")
+	got.Has(t, "This is your only active session. You're not signed in anywhere else.", ">Other devices<")
 	got.Lacks(t, "Sign out of", "(0)", "0 other", `data-confirm=`)
 }
 

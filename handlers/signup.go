@@ -22,9 +22,9 @@ type newAccountPage struct {
 func makeNewAccountPage(title string) newAccountPage {
 	return newAccountPage{
 		page:     page{Title: title},
-		Username: field{Name: "username", Label: "Username", Type: "text", Autocomplete: "username", Required: true, Autofocus: true, Hint: "Letters (a to z), digits, dots, dashes and underscores."},
-		Email:    field{Name: "email", Label: "E-mail (optional)", Type: "email", Autocomplete: "email", Hint: "You can sign in with it, too."},
-		Password: newPasswordField("password", "Password"),
+		Username: field{Kind: "username", Name: "username", Autofocus: true},
+		Email:    field{Kind: "email", Name: "email"},
+		Password: field{Kind: "first-password", Name: "password"},
 	}
 }
 
@@ -111,7 +111,7 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAcco
 	case errors.As(err, &invalid):
 		p.Username.Value, p.Email.Value = new.Username, new.Email
 		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
-		return refuse(c, view, p)
+		return refuse(c, view, &p)
 	case err != nil:
 		return err
 	}

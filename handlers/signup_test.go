@@ -144,7 +144,7 @@ func TestSignUpRefuses(t *testing.T) {
 			got := browser.Form("/signup", "username", test.username, "password", test.password)
 			got.Is(t, 422)
 			got.Has(t, test.reasons...)
-			got.Has(t, `role="alert"`, `aria-invalid="true"`)
+			got.Has(t, "<title>Error: Create an account – Porchlight</title>", "At least 15 characters.", `role="alert"`, `aria-invalid="true"`)
 			if test.username != "" && name != "a bad name" {
 				got.Has(t, `value="`+test.username+`"`)
 			}

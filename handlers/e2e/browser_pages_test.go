@@ -228,13 +228,14 @@ func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Enter)
 	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
 	b.holds(`document.querySelector('.errors').getAttribute('role') === 'alert'`)
+	b.holds(`document.title.startsWith('Error: ')`)
 	b.holds(focused + ` === document.querySelector('.errors')`)
 	b.holds(`document.querySelectorAll('.errors a').length === 2`)
 	for _, id := range []string{"username", "password"} {
 		field := `document.getElementById(` + quote(id) + `)`
 		b.holds(field + `.getAttribute('aria-invalid') === 'true'`)
 		b.holds(`document.getElementById('` + id + `-error').textContent.length > 10`)
-		b.holds(described(id) + ` === document.getElementById('` + id + `-error').textContent`)
+		b.holds(described(id) + ` === ['-error', '-hint'].map((end) => document.getElementById('` + id + `' + end).textContent).join(' | ')`)
 	}
 	b.same(`document.getElementById('username').value`, "Not A Name")
 	b.same(`document.getElementById('password').value`, "")
@@ -252,7 +253,7 @@ func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	b.same(`document.getElementById('password').value`, "")
 	b.holds(`document.getElementById('shared').checked`)
 	b.holds(focused + ` === document.querySelector('.errors')`)
-	b.same(described("shared"), "You are signed out when the browser closes, or soon after you stop using it.")
+	b.same(described("shared"), "You'll be signed out when you close the browser, or soon after you stop using it.")
 }
 
 // spoken are the roles and names of what a screen reader finds, in order: "button Sign out One, 10.0.0.1".
@@ -456,6 +457,14 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.eval(`(document.querySelectorAll('#other-devices button[data-confirm]')[1].click(), 1)`)
 	b.holds(armedCount + ` === 1`)
 	check("devices", b)
+	for _, width := range []int64{320, 500, 1100} { // the button stays at the top right of its row
+		b.run(emulation.SetDeviceMetricsOverride(width, 800, 1, false))
+		b.until(fmt.Sprintf(`innerWidth === %d`, width))
+		b.holds(`[...document.querySelectorAll('#other-devices .device')].every((row) => {
+			const box = row.getBoundingClientRect(), button = row.querySelector('button[hx-delete]').getBoundingClientRect();
+			return button.top - box.top < 20 && box.right - button.right < 20;
+		})`)
+	}
 	b.visit("/account?done=password")
 	check("account", b)
 	b.visit("/logout")

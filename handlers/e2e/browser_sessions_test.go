@@ -18,7 +18,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-const onlySession = "This is your only active session. You are not signed in anywhere else."
+const onlySession = "This is your only active session. You're not signed in anywhere else."
 
 func endsTheOther(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "the-token-of-this-start" })
