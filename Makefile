@@ -1,7 +1,7 @@
 .PHONY: run test test-fast bench ci
 
 run: # serve on http://localhost:3000; the database is in data/
-	go run . --log-level debug
+	go run . serve --views . --log-level debug
 
 test: # everything, with Chromium and the real proxies where they are installed
 	go test ./...

@@ -39,9 +39,11 @@ type commands struct {
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }
 
-type serveCommand struct{}
+type serveCommand struct {
+	Views string `hidden:"" placeholder:"FOLDER" help:"Read views/ and public/ from this folder for each request, while you work on them."`
+}
 
-func (*serveCommand) Run(e *environment) error { return serve(e) }
+func (s *serveCommand) Run(e *environment) error { return serve(e, s.Views) }
 
 type sessionCommand struct {
 	List   sessionListCommand   `cmd:"" help:"List the live sessions."`

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -97,8 +98,8 @@ func (e *environment) databaseOptions() db.Options {
 // shutdownWait is how long requests may take to finish when the server stops.
 const shutdownWait = 5 * time.Second
 
-// serve runs the server until the context ends.
-func serve(e *environment) (err error) {
+// serve runs the server until the context ends. views is where templates and static files are read from; "" uses those built in.
+func serve(e *environment, views string) (err error) {
 	limit, err := connectionLimit()
 	if err != nil {
 		return err
@@ -124,7 +125,7 @@ func serve(e *environment) (err error) {
 	}
 	out := e.settings.openQueue(e.stdout)
 	defer out.close()
-	app, err := newApp(e, store, listener.Addr(), out, log)
+	app, err := newApp(e, store, listener.Addr(), out, log, views)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -133,7 +134,7 @@ func serve(e *environment) (err error) {
 }
 
 // newApp is called once the server has its port: a start that fails must not change anything for a server that runs already.
-func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger) (*fiber.App, error) {
+func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger, views string) (*fiber.App, error) {
 	if err := store.ApplyLimits(e.ctx); err != nil {
 		return nil, fmt.Errorf("cannot write to the database: %w", err)
 	}
@@ -146,6 +147,10 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 	if err != nil {
 		return nil, err
 	}
+	var files fs.FS
+	if views != "" {
+		files = os.DirFS(views)
+	}
 	return handlers.New(handlers.Options{
 		Store:          store,
 		URL:            e.settings.url,
@@ -154,6 +159,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 		Signup:         e.settings.Signup == "open",
 		SetupToken:     setupToken,
 		Log:            log,
+		Files:          files,
 	}), nil
 }
 

@@ -24,22 +24,24 @@ type asset struct {
 	version string // the beginning of the content's SHA-256
 }
 
-var assets = sync.OnceValue(func() map[string]asset {
+var builtInAssets = sync.OnceValue(func() map[string]asset { return loadAssets(public.FS) })
+
+func loadAssets(files fs.FS) map[string]asset {
 	all := map[string]asset{}
-	err := fs.WalkDir(public.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		body, err := public.FS.ReadFile(name)
+		body, err := fs.ReadFile(files, name)
 		hash := sha256.Sum256(body)
 		all[name] = asset{kind: kindOf(name), body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
 		return err
 	})
 	if err != nil {
-		panic(err) // the files are built in
+		panic(err) // the files are built in, unless somebody works on them
 	}
 	return all
-})
+}
 
 // kindOf returns the Content-Type. It does not use package mime, whose tables differ from machine to machine.
 func kindOf(name string) string {
@@ -62,15 +64,17 @@ func compress(body []byte) []byte {
 }
 
 // assetURL returns the address of a static file. It changes with the content, so browsers may cache the file forever.
-func assetURL(name string) string { return "/public/" + name + "?v=" + assets()[name].version }
+func (h *handler) assetURL(name string) string {
+	return "/public/" + name + "?v=" + h.assets()[name].version
+}
 
-func showAsset(c *fiber.Ctx) error { return sendAsset(c, c.Params("*")) }
+func (h *handler) showAsset(c *fiber.Ctx) error { return h.sendAsset(c, c.Params("*")) }
 
 // showIcon serves the icon where browsers look for it by default.
-func showIcon(c *fiber.Ctx) error { return sendAsset(c, "favicon.ico") }
+func (h *handler) showIcon(c *fiber.Ctx) error { return h.sendAsset(c, "favicon.ico") }
 
-func sendAsset(c *fiber.Ctx, name string) error {
-	file, known := assets()[name]
+func (h *handler) sendAsset(c *fiber.Ctx, name string) error {
+	file, known := h.assets()[name]
 	if !known {
 		return fiber.ErrNotFound
 	}

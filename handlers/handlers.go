@@ -3,6 +3,7 @@ package handlers
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -26,6 +27,7 @@ type Options struct {
 	Signup         bool           // anyone can create an account
 	SetupToken     string         // needed to create the first account; "" if one exists
 	Log            *slog.Logger
+	Files          fs.FS // holds views/ and public/, which are read for each request; nil for those that are built in
 }
 
 type handler struct {
@@ -39,6 +41,7 @@ type handler struct {
 	logLimiter    logLimiter
 	logsRequests  bool
 	devices       func() deviceNamer
+	assets        func() map[string]asset
 }
 
 const (
@@ -68,8 +71,8 @@ func New(options Options) *fiber.App {
 	app.Use(h.refuseCrossOrigin, rejectCompressedBody)
 
 	// Public.
-	publicRoute(app, "/public/*", showAsset)
-	publicRoute(app, "/favicon.ico", showIcon)
+	publicRoute(app, "/public/*", h.showAsset)
+	publicRoute(app, "/favicon.ico", h.showIcon)
 	publicRoute(app, healthPath, h.checkHealth)
 	publicRoute(app, signInPath, h.showSignIn, h.signIn)
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
@@ -121,7 +124,7 @@ const (
 
 func (h *handler) config() fiber.Config {
 	return fiber.Config{
-		Views:                   newViews(),
+		Views:                   h.newViews(),
 		ErrorHandler:            h.answerError,
 		CaseSensitive:           true,
 		StrictRouting:           true,
@@ -161,6 +164,13 @@ func newHandler(options Options) *handler {
 		signInPolicy: policyLeadingTo(options.URL.Scheme, options.CookieDomain),
 		devices:      sync.OnceValue(newDeviceNamer),
 		logsRequests: options.Log.Enabled(context.Background(), slog.LevelDebug),
+		assets:       builtInAssets,
+	}
+	if h.Files != nil {
+		h.assets = func() map[string]asset {
+			files, _ := fs.Sub(h.Files, "public")
+			return loadAssets(files)
+		}
 	}
 	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
 	h.cookieDomains = cookieDomains(h.ownHost)

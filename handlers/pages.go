@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -51,11 +52,16 @@ func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 	return p
 }
 
-// newViews parses every template. They are built in, so an error is ours and stops the start.
-func newViews() *html.Engine {
-	engine := html.NewFileSystem(http.FS(views.FS), ".html")
+// newViews parses every template. An error in one that is built in is ours and stops the start.
+func (h *handler) newViews() *html.Engine {
+	var files fs.FS = views.FS
+	if h.Files != nil {
+		files, _ = fs.Sub(h.Files, "views")
+	}
+	engine := html.NewFileSystem(http.FS(files), ".html")
+	engine.Reload(h.Files != nil)
 	rows := &rowCache{}
-	engine.AddFunc("asset", assetURL)
+	engine.AddFunc("asset", h.assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("passwordMin", func() int { return db.PasswordMin })

@@ -1,10 +1,18 @@
 package handlers
 
 import (
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/public"
+	"porchlight/views"
 )
 
 // A rendered row is kept under its key, so whatever a row shows must be part of the key.
@@ -39,7 +47,7 @@ func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 // A page that includes the fragment and a handler that renders it alone give the same.
 func TestARowIsTheSameEverywhere(t *testing.T) {
 	t.Parallel()
-	engine := newViews()
+	engine := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)}).newViews()
 	row := sessionRow{rowFacts: rowFacts{ID: "ABC", DeviceName: "Firefox on Linux"}}
 	var alone, list strings.Builder
 	if err := engine.Render(&alone, rowFragment, row); err != nil {
@@ -50,5 +58,33 @@ func TestARowIsTheSameEverywhere(t *testing.T) {
 	}
 	if alone.Len() == 0 || !strings.Contains(list.String(), alone.String()) {
 		t.Errorf("alone it is\n%s\nin the list\n%s", alone.String(), list.String())
+	}
+}
+
+// With --views, files are read for each request: the next one shows a change of a template, of a row or of the style sheet.
+func TestFilesFromDisk(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for name, files := range map[string]fs.FS{"views": views.FS, "public": public.FS} {
+		if err := os.CopyFS(filepath.Join(folder, name), files); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler), Files: os.DirFS(folder)})
+	engine := h.newViews()
+	for _, name := range []string{"views/sessions/_row.html", "views/sessions/_list.html", "public/app.css"} {
+		for _, text := range []string{"a porch", "a light"} {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			if err := engine.Render(&got, "sessions/_list", sessionList{}); err != nil {
+				t.Fatal(err)
+			}
+			got.Write(h.assets()["app.css"].body)
+			if !strings.Contains(got.String(), text) {
+				t.Errorf("%s: %q is not shown", name, text)
+			}
+		}
 	}
 }
