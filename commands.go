@@ -22,7 +22,7 @@ import (
 	"porchlight/handlers"
 )
 
-// commands are the words of the command line.
+// commands is the command line: the settings, and every command.
 type commands struct {
 	settings    `group:"settings"`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
@@ -34,7 +34,7 @@ type commands struct {
 
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Check that a running server is healthy; for containers."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check that the server at --listen is healthy; for containers."`
 	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }
@@ -47,11 +47,11 @@ func (s *serveCommand) Run(e *environment) error { return serve(e, s.Views) }
 
 type sessionCommand struct {
 	List   sessionListCommand   `cmd:"" help:"List the live sessions."`
-	Revoke sessionRevokeCommand `cmd:"" help:"End sessions. They are dead at once, also on a server that runs."`
+	Revoke sessionRevokeCommand `cmd:"" help:"End sessions at once, also on a running server."`
 }
 
 type sessionListCommand struct {
-	User *string `placeholder:"NAME" help:"Only this user's."`
+	User *string `placeholder:"NAME" help:"Only the sessions of this user."`
 	JSON bool    `help:"Print JSON."`
 }
 
@@ -88,9 +88,9 @@ func (l *sessionListCommand) Run(e *environment) error {
 }
 
 type sessionRevokeCommand struct {
-	IDs  []string `arg:"" optional:"" name:"id" help:"Ids, as session list prints them."`
-	User *string  `placeholder:"NAME" help:"Every session of this user."`
-	All  bool     `help:"Every session of everybody."`
+	IDs  []string `arg:"" optional:"" name:"id" help:"Ids of sessions, as session list prints them."`
+	User *string  `placeholder:"NAME" help:"End every session of this user."`
+	All  bool     `help:"End every session of every user."`
 }
 
 func (r *sessionRevokeCommand) Run(e *environment) error {
@@ -101,7 +101,7 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 		}
 	}
 	if ways != 1 || blank(r.User) {
-		return usageError{errors.New("session revoke: give ids, or --user NAME, or --all, and only one of them")}
+		return usageError{errors.New("session revoke: give ids, --user NAME or --all, and only one of these")}
 	}
 	return e.withStore(func(store *db.Store) error {
 		if len(r.IDs) > 0 {
@@ -127,7 +127,7 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 	})
 }
 
-// blank reports whether a name was given but is empty, like an unset variable in a script. It must not mean everybody.
+// blank reports whether a name was given but is empty, such as an unset variable in a script. It must not mean every user.
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
 
 // revokeEach ends every session that exists, and then reports the ids that do not.
@@ -152,7 +152,7 @@ func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error
 
 type healthcheckCommand struct{}
 
-// healthcheckWait is how long a server may take to answer.
+// healthcheckWait is how long the server may take to answer.
 const healthcheckWait = 3 * time.Second
 
 func (*healthcheckCommand) Run(e *environment) error {
@@ -169,7 +169,7 @@ func (*healthcheckCommand) Run(e *environment) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server is not well: %s", response.Status)
+		return fmt.Errorf("the server is not healthy: %s", response.Status)
 	}
 	return nil
 }
@@ -274,7 +274,7 @@ func printTable(out io.Writer, heads string, rows int, row func(int) []any) erro
 	return table.Flush()
 }
 
-// printable removes control characters and marks of writing direction, with which a name could manipulate the terminal.
+// printable removes control characters and bidirectional marks, with which a name could manipulate the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {

@@ -9,15 +9,15 @@ import (
 )
 
 type appCommand struct {
-	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, else every approved user. It takes nobody away."`
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, or every approved user if none are. People who were allowed before stay allowed."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
-	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then a rule such as *.example.com decides, or else --apps-default."`
+	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then a rule such as *.example.com applies, or else --apps-default."`
 }
 
 type appAllowCommand struct {
-	Host   string   `arg:"" help:"The host, such as notes.example.com; with a leading *. the hosts that have any one label in its place."`
-	User   []string `placeholder:"NAME" sep:"none" help:"This user. Can be given again."`
-	Admins *bool    `help:"Every administrator."`
+	Host   string   `arg:"" help:"The host, such as notes.example.com. A leading *. stands for any one label."`
+	User   []string `placeholder:"NAME" sep:"none" help:"Allow this user. May be repeated."`
+	Admins *bool    `help:"Allow every administrator."`
 }
 
 func (a *appAllowCommand) Run(e *environment) error {
@@ -26,8 +26,8 @@ func (a *appAllowCommand) Run(e *environment) error {
 			return usageError{errors.New("app allow: --user needs a name")}
 		}
 	}
-	if a.Admins != nil && !*a.Admins { // it must not mean everybody
-		return usageError{errors.New("app allow: --admins lets administrators in, and takes nobody away; leave it out")}
+	if a.Admins != nil && !*a.Admins { // it must not mean every user
+		return usageError{errors.New("app allow: --admins=false removes nobody; leave it out")}
 	}
 	if err := e.settings.checkGuarded(a.Host); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (a *appAllowCommand) Run(e *environment) error {
 	})
 }
 
-// checkGuarded rejects a rule for a host that forward auth always refuses: the rule would be listed but have no effect.
+// checkGuarded rejects a rule for a host that forward auth never allows: the rule would be listed but have no effect.
 func (s *settings) checkGuarded(text string) error {
 	host, ok := db.RuleHost(text)
 	if !ok {
@@ -109,13 +109,13 @@ func (r *appRemoveCommand) Run(e *environment) error {
 		case err != nil:
 			return err
 		}
-		decides := "the rule of " + next.Host
+		applies := "the rule for " + next.Host
 		if next.Host == "" {
-			decides = "--apps-default " + e.settings.AppsDefault
+			applies = "--apps-default " + e.settings.AppsDefault
 			next.Everyone = e.settings.AppsDefault == "allow"
 		}
 		host, _ := db.RuleHost(r.Host)
-		fmt.Fprintf(e.stdout, "Removed the rule of %s. Now %s decides: open to %s.\n", host, decides, whoMay(next))
+		fmt.Fprintf(e.stdout, "Removed the rule for %s. Now %s applies: open to %s.\n", host, applies, whoMay(next))
 		return nil
 	})
 }
@@ -124,7 +124,7 @@ func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
 }
 
-// whoMay describes the people whom a rule allows. Users who are named need no approval, so they are listed beside everyone.
+// whoMay describes the people that a rule allows. Named users need no approval, so they are listed even if everyone is allowed.
 func whoMay(rule db.AppRule) string {
 	who := rule.Users
 	if rule.Everyone {

@@ -214,12 +214,12 @@ func TestAppRemove(t *testing.T) {
 func TestAppRemoveSaysWhatDecidesNow(t *testing.T) {
 	h := openHousehold(t, nil)
 	h.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
-	const everybody = "--apps-default allow decides: open to every approved user."
+	const everybody = "--apps-default allow applies: open to every approved user."
 	for _, test := range []struct{ args, want string }{
-		{"A.example.com:443", "Removed the rule of a.example.com. Now the rule of *.example.com decides: open to bo."},
-		{"c.b.example.com", "Removed the rule of c.b.example.com. Now " + everybody},
-		{"*.example.com", "Removed the rule of *.example.com. Now " + everybody},
-		{"b.example.com --apps-default deny", "Removed the rule of b.example.com. Now --apps-default deny decides: open to nobody."},
+		{"A.example.com:443", "Removed the rule for a.example.com. Now the rule for *.example.com applies: open to bo."},
+		{"c.b.example.com", "Removed the rule for c.b.example.com. Now " + everybody},
+		{"*.example.com", "Removed the rule for *.example.com. Now " + everybody},
+		{"b.example.com --apps-default deny", "Removed the rule for b.example.com. Now --apps-default deny applies: open to nobody."},
 	} {
 		args := append([]string{"app", "remove"}, strings.Fields(test.args)...)
 		if out := must(t, "", h.with(args...)...); out != test.want+"\n" {

@@ -51,7 +51,7 @@ func (e *environment) readPassword() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askToDelete asks the person to type the name again.
+// askToDelete asks the person to type the name as a confirmation.
 func (t *terminal) askToDelete(name string) error {
 	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good.\n", printable(name))
 	line, err := t.ask("Type the name to go on: ", func(question string) (string, error) {

@@ -11,8 +11,8 @@ import (
 
 type userCommand struct {
 	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
-	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, on which the person chooses a password. For an account that exists it is the way back in after a forgotten password."`
-	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address."`
+	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, with which the person chooses a password. For an existing account it is the way back in after a forgotten password."`
+	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, or set its e-mail address."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
 	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
 	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
@@ -22,7 +22,7 @@ type userCommand struct {
 
 type userAddCommand struct {
 	Name  string `arg:"" help:"The username."`
-	Admin bool   `help:"Make the account an administrator; the very first account always is."`
+	Admin bool   `help:"Make the account an administrator; the first account always is one."`
 	Email string `placeholder:"E" help:"Its e-mail address."`
 	Reuse bool   `help:"Allow the name of an account that was deleted."`
 }
@@ -53,8 +53,8 @@ func (a *userAddCommand) Run(e *environment) error {
 type userSetCommand struct {
 	Name    string  `arg:"" help:"The username."`
 	Approve bool    `help:"Let somebody who signed up reach the apps."`
-	Admin   *bool   `negatable:"" help:"Make it an administrator, or with --no-admin make it none. An administrator is approved as well."`
-	Email   *string `placeholder:"E" help:"Its e-mail address; an empty one removes it."`
+	Admin   *bool   `negatable:"" help:"Make the account an administrator, which also approves it; --no-admin takes the role away."`
+	Email   *string `placeholder:"E" help:"Its e-mail address; an empty value removes it."`
 	Force   bool    `help:"Demote even the last administrator who can sign in."`
 }
 
@@ -172,7 +172,7 @@ type userDeleteCommand struct {
 func (d *userDeleteCommand) Run(e *environment) error {
 	terminal, ok := e.terminal()
 	if !d.Yes && !ok {
-		return usageError{errors.New("user delete: there is no terminal to ask on; give --yes")}
+		return usageError{errors.New("user delete: there is no terminal to confirm on; add --yes")}
 	}
 	return e.withUser(d.Name, "Deleted %s, with its sessions and its activity.", func(store *db.Store) error {
 		if !d.Yes {
@@ -196,7 +196,7 @@ func (e *environment) withUser(name, said string, do func(*db.Store) error) erro
 		return fmt.Errorf("there is no user %s", printable(name))
 	}
 	if errors.Is(err, db.ErrLastAdmin) {
-		return fmt.Errorf("%s is the last administrator who can sign in; make another one first with user set NAME --admin, or add --force",
+		return fmt.Errorf("%s is the last administrator who can sign in; first make another with user set NAME --admin, or add --force",
 			printable(name))
 	}
 	if err == nil {

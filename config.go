@@ -24,14 +24,14 @@ type settings struct {
 	CookieDomain      string        `placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
 	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
 	Signup            string        `default:"closed" enum:"open,closed" placeholder:"open|closed" help:"open lets anyone create an account at /signup."`
-	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends when it has been unused for so long."`
-	MaxLifetime       time.Duration `default:"${max_lifetime}" placeholder:"DURATION" help:"A session ends after so long, however busy."`
+	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends when it has been unused for this long."`
+	MaxLifetime       time.Duration `default:"${max_lifetime}" placeholder:"DURATION" help:"A session ends after this long, even if it is in use."`
 	SharedIdleTimeout time.Duration `default:"${shared_idle_timeout}" placeholder:"DURATION" help:"The idle limit on a shared computer."`
 	SharedMaxLifetime time.Duration `default:"${shared_max_lifetime}" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
 	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
 	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
-	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user, or to none."`
+	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
 	LogFormat         string        `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 	LogLevel          string        `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
 

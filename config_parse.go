@@ -16,18 +16,18 @@ import (
 	"porchlight/db"
 )
 
-// This file reads the command line and the environment, and words their errors. kong's own messages are about its parser, so they
-// are never shown.
+// This file parses the command line and the environment, and writes the errors about them. kong's own messages describe its parser, so
+// they are never shown.
 
-// usageError is a mistake on the command line or in a setting: exit status 2.
+// usageError is a mistake on the command line or in a setting. The exit status is 2.
 type usageError struct{ error }
 
-// errAnswered means that the help or the version was printed and there is nothing left to do.
-var errAnswered = errors.New("answered")
+// errPrinted means that the help or the version was printed and there is nothing left to do.
+var errPrinted = errors.New("printed")
 
-// parse reads the command line and the environment into c, and checks the settings. The error is a usageError or errAnswered.
+// parse reads the command line and the environment into c, and checks the settings. The error is a usageError or errPrinted.
 func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) {
-	answered := false
+	printed := false
 	fromVariable := map[string]bool{} // whether a variable set this flag
 	variables := func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		value := os.Getenv(variableOf(flag.Name))
@@ -37,14 +37,14 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 		fromVariable[flag.Name] = true
 		return value, nil
 	}
-	parser, err := newParser(c, kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { answered = true }),
+	parser, err := newParser(c, kong.Writers(stdout, os.Stderr), kong.Exit(func(int) { printed = true }),
 		kong.Resolvers(kong.ResolverFunc(variables)))
 	if err != nil {
 		return nil, err
 	}
 	parsed, err := parser.Parse(args)
-	if answered {
-		return nil, errAnswered
+	if printed {
+		return nil, errPrinted
 	}
 	if err == nil {
 		err = checkRepeated(parsed)
@@ -60,7 +60,7 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 
 func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append(options, kong.Name("porchlight"),
-		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, sign any of them out."),
+		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, and sign any of them out."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
 		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),

@@ -128,7 +128,7 @@ func TestNoParserSpeaks(t *testing.T) {
 		tried++
 		var c commands
 		_, err := parse(&c, args, io.Discard)
-		if errors.Is(err, errAnswered) || err == nil {
+		if errors.Is(err, errPrinted) || err == nil {
 			t.Errorf("%q was understood", args)
 			return
 		}

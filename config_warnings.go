@@ -14,7 +14,7 @@ import (
 
 func (s *settings) warn(log *slog.Logger) {
 	if s.CookieDomain != "" && len(s.proxies) == 0 {
-		log.Warn("every auth check is refused, since no proxy is trusted; set --trusted-proxies to the address of the reverse proxy",
+		log.Warn("every auth check is refused because no proxy is trusted; set --trusted-proxies to the address of the reverse proxy",
 			"cookie_domain", s.CookieDomain)
 	}
 	for _, prefix := range s.proxies {
@@ -37,7 +37,7 @@ func (s *settings) warn(log *slog.Logger) {
 	}
 }
 
-// isLoopback reports whether browsers take a host for their own machine.
+// isLoopback reports whether browsers resolve a host to their own machine.
 func isLoopback(host string) bool {
 	host = strings.ToLower(host)
 	address, err := netip.ParseAddr(host)

@@ -94,7 +94,7 @@ func countLines(text []byte) int { return bytes.Count(text, []byte("\n")) }
 func (s *settings) openQueue(to io.Writer) *lineQueue {
 	return newLineQueue(to, func(to io.Writer, dropped int) error {
 		var line bytes.Buffer
-		s.logger(&line).Warn("lines of the log were dropped because nobody read them in time", "lines", dropped)
+		s.logger(&line).Warn("log lines were dropped because nobody read them in time", "lines", dropped)
 		_, err := to.Write(line.Bytes())
 		return err
 	})

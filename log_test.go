@@ -138,7 +138,7 @@ func TestLineQueue(t *testing.T) {
 	for scanner.Scan() {
 		line := bytes.TrimLeft(scanner.Bytes(), ".")
 		var n int
-		_, after, _ := bytes.Cut(line, []byte(`"level":"WARN","msg":"lines of the log were dropped because nobody read them in time","lines":`))
+		_, after, _ := bytes.Cut(line, []byte(`"level":"WARN","msg":"log lines were dropped because nobody read them in time","lines":`))
 		if fmt.Sscan(string(after), &n); n > 0 {
 			dropped += n
 		} else if fmt.Sscanf(string(line), "line %d", &n); n == read+dropped {

@@ -34,7 +34,7 @@ func main() {
 	os.Exit(status(err))
 }
 
-// printError gives up after a while: the process must end even if nobody reads standard error.
+// printError gives up after shutdownWait: the process must end even if nobody reads standard error.
 func printError(err error) {
 	printed := make(chan struct{})
 	go func() {
@@ -64,7 +64,7 @@ func status(err error) int {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	var c commands
 	parsed, err := parse(&c, args, stdout)
-	if errors.Is(err, errAnswered) {
+	if errors.Is(err, errPrinted) {
 		return nil
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func serve(e *environment, views string) (err error) {
 	return serveUntilDone(e.ctx, app, listener, log)
 }
 
-// newApp is called once the server has its port: a start that fails must not change anything for a server that runs already.
+// newApp is called once the server has its port: a failed start must not change anything for a server that is already running.
 func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger, views string) (*fiber.App, error) {
 	if err := store.ApplyLimits(e.ctx); err != nil {
 		return nil, fmt.Errorf("cannot write to the database: %w", err)
@@ -172,8 +172,8 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 		every time.Duration
 		do    func(context.Context) error
 	}{
-		{"write the notes of activity", store.FlushEvery(), store.Flush},
-		{"sweep", e.settings.SweepInterval, func(ctx context.Context) error {
+		{"write session activity", store.FlushEvery(), store.Flush},
+		{"delete expired sessions", e.settings.SweepInterval, func(ctx context.Context) error {
 			return store.Sweep(ctx, time.Now().Add(-e.settings.ActivityRetention))
 		}},
 		{"checkpoint the database", db.CheckpointEvery, store.Checkpoint},
