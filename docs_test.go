@@ -17,9 +17,9 @@ import (
 	"porchlight/handlers"
 )
 
-// This file owns what the documents say about settings, commands and routes: all of it exists, and all that exists is there.
+// This file checks the documents against the program: every setting, command and route is documented, and nothing else is.
 
-// readmeSection returns the text below a heading of the README, up to the next one of its kind.
+// readmeSection returns the text below a heading of the README, up to the next heading of that level.
 func readmeSection(t *testing.T, heading string) string {
 	t.Helper()
 	_, section, found := strings.Cut(readFile(t, "README.md"), "\n## "+heading+"\n")
@@ -39,7 +39,7 @@ func readFile(t *testing.T, name string) string {
 	return string(text)
 }
 
-// tableRows returns the cells of each row of the tables in a text, without the heads.
+// tableRows returns the cells of each row of the tables in a text, without the header rows.
 func tableRows(text string) (rows [][]string) {
 	inTable := false
 	for line := range strings.Lines(text) {
@@ -94,7 +94,7 @@ func TestReadmeHasEverySetting(t *testing.T) {
 	}
 }
 
-// A variable that a sample names must exist, or the server would not start with it.
+// Every variable that a sample sets must exist, or the server would not start with it.
 func TestDocumentsNameOnlySettings(t *testing.T) {
 	t.Parallel()
 	var known []string
@@ -114,7 +114,7 @@ func TestDocumentsNameOnlySettings(t *testing.T) {
 	}
 }
 
-// commandOf returns the command that a code span such as "porchlight user add NAME [--admin]" is about, and "serve" for
+// commandOf returns the command in a code span: "user add" for "porchlight user add NAME [--admin]", and "serve" for
 // "porchlight [serve]".
 func commandOf(span string) string {
 	var words []string
@@ -131,8 +131,8 @@ func TestReadmeHasEveryCommand(t *testing.T) {
 	t.Parallel()
 	flag := regexp.MustCompile(`--([a-z][a-z-]*)`)
 	section := readmeSection(t, "Commands")
-	prose := regexp.MustCompile(`(?m)^\|.*$`).ReplaceAllString(section, "") // it tells of flags that several commands have
-	documented := map[string]string{}                                       // its row, by command
+	prose := regexp.MustCompile(`(?m)^\|.*$`).ReplaceAllString(section, "") // describes flags that several commands have
+	documented := map[string]string{}                                       // table row by command
 	for _, cells := range tableRows(section) {
 		for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[0], -1) {
 			if command := commandOf(span[1]); command != "" {
@@ -156,7 +156,7 @@ func TestReadmeHasEveryCommand(t *testing.T) {
 			if own.Tag.Negatable != "" {
 				known = append(known, "no-"+own.Name)
 			}
-			if !strings.Contains(row+prose, "--"+own.Name) {
+			if !own.Hidden && !strings.Contains(row+prose, "--"+own.Name) {
 				t.Errorf("%s: the README does not have --%s", node.Path(), own.Name)
 			}
 		}
@@ -174,7 +174,7 @@ func TestReadmeHasEveryCommand(t *testing.T) {
 	}
 }
 
-// Every route of the API is called in the README's example, and what is called there exists.
+// The README's example calls every route of the API, and no others.
 func TestReadmeHasEveryAPIRoute(t *testing.T) {
 	t.Parallel()
 	var want, got []string
