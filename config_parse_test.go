@@ -33,7 +33,7 @@ func refusedToStart(t *testing.T, args ...string) string {
 func TestWrongCommandLines(t *testing.T) {
 	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
 	all, id := h.live(), h.ids["ada"][0]
-	const revoke = "session revoke: give ids, or --user NAME, or --all, and only one of them"
+	const revoke = "session revoke: give ids, --user NAME or --all, and only one of these"
 	for _, test := range []struct {
 		args []string
 		want string
