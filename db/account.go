@@ -34,7 +34,8 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		if err != nil {
 			return err
 		}
-		if err := tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID); err != nil {
+		err = tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID)
+		if err != nil {
 			return err
 		}
 		if err := tx.voidInvitation(by.UserID); err != nil {
@@ -46,7 +47,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		if !change.EndOthers {
 			return nil
 		}
-		_, err = tx.end(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		_, err = tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
 	})
 	return token, err
@@ -69,7 +70,7 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 	})
 }
 
-// setPassword is the part that SetPassword and AcceptInvitation share.
+// setPassword is what SetPassword and AcceptInvitation have in common.
 func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
@@ -88,12 +89,12 @@ func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err e
 	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidInvitation(user.ID)); err != nil {
 		return user, err
 	}
-	_, err = tx.end(Revoked, by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
+	_, err = tx.endSessions(Revoked, by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
 	return user, err
 }
 
 // DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
-// ErrLastAdmin unless force is set. Disabling twice is no error and changes nothing.
+// ErrLastAdmin unless force is set. Disabling it again is no error and changes nothing.
 func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
 	user, err := s.UserByName(ctx, username)
 	if err != nil {
@@ -113,12 +114,13 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 		if err := tx.voidInvitation(user.ID); err != nil {
 			return err
 		}
-		_, err = tx.end(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
+		_, err = tx.endSessions(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
 		return err
 	})
 }
 
-// EnableUser enables a disabled account; ErrNotFound for an unknown name. Enabling twice is no error and changes nothing.
+// EnableUser enables a disabled account. It returns ErrNotFound for an unknown name. Enabling it again is no error and changes
+// nothing.
 func (s *Store) EnableUser(ctx context.Context, username string) error {
 	user, err := s.UserByName(ctx, username)
 	if err != nil {
@@ -129,7 +131,7 @@ func (s *Store) EnableUser(ctx context.Context, username string) error {
 	})
 }
 
-// UserChange is what ChangeUser changes of an account; nil leaves a value as it is.
+// UserChange says what ChangeUser changes in an account. A nil value is left as it is.
 type UserChange struct {
 	Approve bool
 	IsAdmin *bool   // true also approves the account
@@ -137,8 +139,8 @@ type UserChange struct {
 	Force   bool    // demote even the last administrator who can sign in
 }
 
-// ChangeUser changes an account from the command line, all of it or nothing. It returns ErrNotFound, ErrLastAdmin, or
-// Invalid (field "email"). What already holds is neither changed nor recorded.
+// ChangeUser changes an account from the command line. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin,
+// or Invalid (field "email"). It records only values that were different.
 func (s *Store) ChangeUser(ctx context.Context, username string, change UserChange) error {
 	user, err := s.UserByName(ctx, username)
 	if err != nil {
@@ -188,7 +190,7 @@ func (s *Store) setEmail(tx *tx, userID int64, email string) error {
 	return tx.record(event{userID: userID, kind: EmailChanged, by: ByCommand})
 }
 
-// setFlag runs a statement that changes one user and records the change; ErrNotFound when there was nothing to change.
+// setFlag runs a statement that changes one user, and records the change. It returns ErrNotFound if there was nothing to change.
 func (tx *tx) setFlag(statement string, userID int64, kind string) error {
 	if err := tx.changeOne(statement, userID); err != nil {
 		return err
@@ -204,8 +206,8 @@ func ignoreNotFound(err error) error {
 }
 
 // DeleteUser deletes an account with its sessions and its activity, from the command line. It returns ErrNotFound for an
-// unknown name, and ErrLastAdmin unless force is set. When it fails half-way, the account is disabled and DeleteUser can be
-// repeated.
+// unknown name, and ErrLastAdmin unless force is set. If it fails halfway, the account is disabled, and DeleteUser can be called
+// again.
 func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
 	user, err := s.UserByName(ctx, username)
 	if err != nil {
@@ -233,7 +235,7 @@ func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 	return err
 }
 
-// DeleteAccount deletes the account of whoever asks, with its sessions and its activity. It returns ErrWrongPassword,
+// DeleteAccount deletes the account of the user who asks, with its sessions and its activity. It returns ErrWrongPassword,
 // Throttled, ErrLastAdmin or ErrSessionEnded.
 func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, password string) error {
 	user, err := s.reauthenticate(ctx, by, client, password)
@@ -252,9 +254,9 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, pa
 	return err
 }
 
-// deleteSome deletes as much of an account as goes into one batch. The first batch shuts the user out. The last one, for most
-// accounts the same, deletes the account and what is kept by its name: attempts, and an invitation that would create it again.
-// Its name is not given out again.
+// deleteSome deletes one batch of an account. The first batch disables the account. The last one, which for most accounts is also
+// the first, deletes the account and what is stored by its name: attempts, and an invitation that would create it again. The name
+// cannot be used again.
 func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err error) {
 	if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 		return 0, err

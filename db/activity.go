@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The kinds of activity, as the API tells them.
+// The kinds of activity, as they appear in the API.
 const (
 	SignedIn        = "signed_in"
 	SignInFailed    = "sign_in_failed"
@@ -16,7 +16,7 @@ const (
 	Revoked         = "revoked"
 	Replaced        = "replaced" // by a sign-in on the same browser
 	Expired         = "expired"
-	Evicted         = "evicted" // one session too many
+	Evicted         = "evicted" // the user had too many sessions
 	PasswordChanged = "password_changed"
 	Renamed         = "renamed"
 	Exported        = "exported"
@@ -30,38 +30,38 @@ const (
 	ConfirmFailed   = "confirm_failed" // a live session gave a wrong password
 )
 
-// ByCommand is who did it when it was done on the command line.
+// ByCommand is Activity.By for what was done on the command line.
 const ByCommand = "command"
 
-// event is a row of activity that is to be written.
+// event is a row of activity to write.
 type event struct {
 	userID     int64
 	kind       string
 	at         int64  // milliseconds since 1970; 0 is the time of the transaction
-	ip         string // of the session that it happened to, or of the attempt that failed
+	ip         string // of the session that it happened to, or of the failed attempt
 	deviceName string // likewise
-	sessionID  string // "" for a sign-in that failed
+	sessionID  string // "" for a failed sign-in
 	by         string // the name of the device that did it, or ByCommand
 	count      int    // 0 means 1
 }
 
-// eventOf is something that the user of a session did, or failed to do.
+// eventOf returns an event for something that the user of a session did, or failed to do.
 func eventOf(by Session, kind string) event {
 	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}
 }
 
-// record writes an event within the transaction of what happened, so that neither is ever there without the other.
+// record writes an event in the transaction of what happened, so that neither exists without the other.
 func (tx *tx) record(e event) error {
 	_, err := tx.Exec(`
 		INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8
-		WHERE EXISTS (SELECT 1 FROM users WHERE id = $1)`, // a failure noted in memory may outlive its account
+		WHERE EXISTS (SELECT 1 FROM users WHERE id = $1)`, // an event noted in memory may outlive its account
 		e.userID, e.kind, cmp.Or(e.at, tx.now), e.ip, e.deviceName, e.sessionID, e.by, max(e.count, 1))
 	return err
 }
 
-// recordRepeat adds to the user's newest event when that is the same again, so that somebody who guesses
-// passwords all night does not fill the disk.
+// recordRepeat increases the count of the user's newest event if that is the same, so that somebody who guesses passwords all
+// night does not fill the disk. Otherwise it records a new event.
 func (tx *tx) recordRepeat(e event) error {
 	err := tx.changeOne(`
 		UPDATE activity SET count = count + $1, happened_at = $2
@@ -79,14 +79,15 @@ type Activity struct {
 	ID         int64
 	Kind       string
 	At         time.Time
-	IP         string // of the session that it happened to, or of the attempt that failed
+	IP         string // of the session that it happened to, or of the failed attempt
 	DeviceName string // likewise
-	SessionID  string // "" where there was none
-	By         string // the name of the device that did it, ByCommand, or "" where nobody did
-	Count      int    // how often in a row
+	SessionID  string // "" if there was none
+	By         string // the name of the device that did it, ByCommand, or "" if nobody did
+	Count      int    // how many times in a row
 }
 
-// Activity lists what happened to a user's account before the activity of that id (0: all), newest first, at most limit.
+// Activity returns what happened to a user's account, newest first and at most limit rows. If before is not 0, it returns only rows
+// with a smaller id.
 func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) ([]Activity, error) {
 	if before == 0 {
 		before = math.MaxInt64
@@ -106,7 +107,7 @@ func scanActivity(row scanner) (a Activity, err error) {
 	return a, err
 }
 
-// RecordExport records that a user took a copy of the data, before it is handed out.
+// RecordExport records that a user exports their data. Call it before the data is sent.
 func (s *Store) RecordExport(ctx context.Context, by Session) error {
 	return s.write(ctx, func(tx *tx) error {
 		return tx.record(eventOf(by, Exported))

@@ -14,14 +14,14 @@ type AppUse struct {
 	LastUsedAt time.Time
 }
 
-// appsKept is how many apps are kept for a session: those used last.
+// appsKept is how many apps are stored for a session: the most recently used ones.
 const appsKept = 50
 
-// appsOfSession gives the apps of a session in one column, for parseAppUses: "notes.example.com 1763460120000,…". A host has
-// neither of the separators in it.
+// appsOfSession selects the apps of a session as one column for parseAppUses: "notes.example.com 1763460120000,…". A host contains
+// neither separator.
 const appsOfSession = `COALESCE((SELECT group_concat(a.host || ' ' || a.last_used_at) FROM session_apps a WHERE a.session_id = s.id), '')`
 
-// parseAppUses returns the apps, last used first.
+// parseAppUses returns the apps, most recently used first.
 func parseAppUses(text string) (uses []AppUse) {
 	if text == "" {
 		return nil
@@ -37,11 +37,11 @@ func parseAppUses(text string) (uses []AppUse) {
 	return uses
 }
 
-// appUse is the key of a note: which session was used for which app.
+// appUse is the key of a note: the session, and the app that it was used for.
 type appUse struct{ sessionID, host string }
 
-// useApp notes that a session was used for an app, as long as too many others are not noted: what a client makes up as
-// hosts must not fill the memory.
+// useApp notes that a session was used for an app. It notes at most appsKept apps of one session, so that a client that invents
+// hosts cannot fill the memory.
 func (p *pending) useApp(use appUse, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +54,7 @@ func (p *pending) useApp(use appUse, at int64) {
 	p.apps[use] = note{at: at}
 }
 
-// recountApps counts after a flush what was noted meanwhile.
+// recountApps counts the apps that were noted during a flush.
 func (p *pending) recountApps() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +64,7 @@ func (p *pending) recountApps() {
 	}
 }
 
-// writeApps writes which apps were used. A session that has ended meanwhile has none.
+// writeApps writes which apps were used. It writes nothing for a session that has ended in the meantime.
 func (s *Store) writeApps(tx *tx, batch map[appUse]note) error {
 	sessions := map[string]bool{}
 	for use, n := range batch {

@@ -24,9 +24,9 @@ func (c Client) described() Client {
 	return c
 }
 
-// Authenticate finds the account by username or e-mail address and checks the password. For a name that does not
-// exist, a wrong password and a disabled account it does the same work and returns ErrWrongPassword. After too many of
-// those it returns Throttled, whether the password is right or not. If too many sign-ins wait already, it returns ErrBusy.
+// Authenticate finds an account by its username or e-mail address, and checks the password. For an unknown name, a wrong password
+// and a disabled account it does the same work and returns ErrWrongPassword. After too many failures it returns Throttled, even if
+// the password is right. If too many sign-ins are already waiting, it returns ErrBusy.
 func (s *Store) Authenticate(ctx context.Context, name, password string, client Client) (User, error) {
 	user, err := s.findUser(ctx, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -35,23 +35,23 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 	counters := append(s.addressCounters(client.IP), s.accountCounters(canonical(name), user.ID)...)
 	err = s.attempt(ctx, counters, func(blocked bool) error {
 		if blocked {
-			user.passwordHash = "" // takes as long, and never matches
+			user.passwordHash = "" // takes as long to compare, and never matches
 		}
 		return s.checkPassword(ctx, &user, password)
 	}, nil)
 	if errors.Is(err, ErrWrongPassword) {
-		// Kept in memory for now: a write here would make known names slower than unknown ones.
+		// In memory for now, because a write would make known names slower than unknown ones.
 		s.noteFailure(user.ID, client.IP, client.described().DeviceName)
 	}
-	return user, err // of an unknown name, an empty one: people type passwords there by mistake
+	return user, err // empty for an unknown name, because people type passwords there by mistake
 }
 
-// reauthenticate checks the password of the user whose session asks. It returns ErrWrongPassword, Throttled, ErrBusy or
+// reauthenticate checks the password of a user who is signed in. It returns ErrWrongPassword, Throttled, ErrBusy or
 // ErrSessionEnded.
 func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, password string) (User, error) {
 	user, err := s.findUser(ctx, by.Username)
 	if errors.Is(err, ErrNotFound) {
-		return user, ErrSessionEnded // the account is gone, and the session with it
+		return user, ErrSessionEnded // the account was deleted, and its sessions with it
 	}
 	if err != nil {
 		return user, err
@@ -65,8 +65,8 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, p
 	})
 }
 
-// checkPassword returns ErrWrongPassword unless the password is right and the account enabled. It brings the hash up to
-// today's cost.
+// checkPassword returns ErrWrongPassword unless the password is right and the account is enabled. If the stored hash is cheaper
+// than the current cost, it replaces it.
 func (s *Store) checkPassword(ctx context.Context, user *User, password string) error {
 	matches, outdated, err := s.hasher.compare(ctx, user.passwordHash, password)
 	switch {
@@ -81,7 +81,7 @@ func (s *Store) checkPassword(ctx context.Context, user *User, password string) 
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	// Another sign-in was faster, or the password has changed: look again.
+	// Another sign-in replaced the hash first, or the password was changed: check again.
 	if *user, err = s.findUser(ctx, user.Username); errors.Is(err, ErrNotFound) {
 		return ErrWrongPassword
 	} else if err != nil {
@@ -90,7 +90,8 @@ func (s *Store) checkPassword(ctx context.Context, user *User, password string) 
 	return s.checkPassword(ctx, user, password)
 }
 
-// rehash brings the stored hash up to today's cost. It returns ErrNotFound if the password has changed since it was checked.
+// rehash replaces the stored hash with one of the current cost. It returns ErrNotFound if the stored hash has changed since it was
+// checked.
 func (s *Store) rehash(ctx context.Context, user *User, password string) error {
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {

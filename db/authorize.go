@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// AppAccess is what a reverse proxy is told about a request to an app: whose live session it is, and whether the rules let
-// that user reach the host. It has no more of the session than that takes: an app's pages ask dozens of times.
+// AppAccess is the result of an auth check: whose live session a request to an app has, and whether the rules allow that user to
+// reach the host. It holds only the part of the session that this takes, because one page of an app causes dozens of auth checks.
 type AppAccess struct {
 	ID       string // of the session; public
 	Username string
@@ -22,24 +22,24 @@ type AppAccess struct {
 	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
 
-// authorizeSession is resumeSession for what a proxy is told and, in the same statement, the host's rule for that user. The rule for
-// the very host comes before the one for its siblings. An unapproved user needs a rule that names them.
+// authorizeSession is resumeSession for an AppAccess. In the same statement it applies the rule for the host, or else the rule for the
+// host and its siblings, or else the default. An unapproved user needs a rule that names them.
 const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at, s.expires_at,
-	       COALESCE((SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $1),
-	                (SELECT ` + ruleLetsIn + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
+	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
+	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $4 AND u.disabled = 0`
 
-const ruleLetsIn = `
+const ruleAllows = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
-// Authorize finds the live session that a token names, or returns ErrNotFound, and reports whether its user may reach the
-// host: a name in lower case, without port and trailing dot. Every request to an app comes through here.
+// Authorize returns the live session that a token names and whether its user may reach the host, a name in lower case without port
+// and trailing dot. If there is no such session, it returns ErrNotFound. Every request to an app passes here.
 func (s *Store) Authorize(token, host string) (AppAccess, error) {
-	return find(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
+	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
 		access, err := queryOne(&s.authorize, scanAppAccess, host, siblings(host), !s.options.DenyApps, hash)
 		access.host = host
 		return access, err
@@ -48,9 +48,9 @@ func (s *Store) Authorize(token, host string) (AppAccess, error) {
 
 func (a AppAccess) expiry() time.Time { return a.expiresAt }
 
-// siblings is the rule that matches any one label in the place of the host's first; "" where there can be none.
+// siblings returns the wildcard rule that matches the host, or "" if there can be none.
 func siblings(host string) string {
-	if _, parent, found := strings.Cut(host, "."); found { // of an address too, but for that no rule can be made
+	if _, parent, found := strings.Cut(host, "."); found { // of an IP address too, but no rule can exist for that
 		return "*." + parent
 	}
 	return ""
@@ -63,8 +63,8 @@ func scanAppAccess(row scanner) (v AppAccess, err error) {
 	return v, err
 }
 
-// UseApp notes that the session was let through to the host just now and, where that was its user's doing and not the app's,
-// that it is active. It waits for nothing: Flush writes the notes.
+// UseApp notes that the session was allowed to reach the host just now. If active, it also notes that the session's user did
+// something: a background request of an app does not count as activity. It never blocks, because Flush writes the notes.
 func (s *Store) UseApp(v AppAccess, active bool) {
 	now := s.Now()
 	if s.worthNoting(v.shared, v.lastUsedAt, now) {

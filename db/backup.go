@@ -17,15 +17,15 @@ import (
 	"porchlight/migrations"
 )
 
-// Contents says what a backup holds.
+// Contents describes what a backup holds.
 type Contents struct {
 	Users    int
 	Sessions int   // live ones
 	Size     int64 // in bytes
 }
 
-// Backup writes a consistent copy of the database to a new file, while a server may run. It neither migrates the database nor
-// overwrites a file. The copy has passed SQLite's integrity check and is on disk when Backup returns.
+// Backup writes a consistent copy of the database to a new file. A server may be running. Backup neither migrates the database nor
+// overwrites a file. When it returns, the copy has passed SQLite's integrity check and is on disk.
 func Backup(ctx context.Context, options Options, to string) (contents Contents, err error) {
 	options = options.withDefaults()
 	path := options.Path
@@ -51,7 +51,7 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 		return contents, explain(path, err)
 	}
 	err = copyDatabase(ctx, pool, to, func(file *os.File) error {
-		copied, err := openPool(file.Name(), "mode=rw", 1) // with mode=ro, the check leaves constraints out
+		copied, err := openPool(file.Name(), "mode=rw", 1) // with mode=ro, the check would skip constraints
 		if err != nil {
 			return err
 		}
@@ -74,18 +74,18 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 	return contents, nil
 }
 
-// Restored says what a restored database holds, and what Restore took from it.
+// Restored describes what a restored database holds, and what Restore removed from it.
 type Restored struct {
 	Users       int
 	Ended       int // sessions that were alive in the backup
 	Invitations int // links that could still have been used
 }
 
-// Restore makes a database from a backup, in a folder without one. The copy is checked, migrated, and cleared of every session
-// and invitation before it gets its name: one that was revoked or used after the backup would be good again.
+// Restore creates a database from a backup, in a folder without a database. It checks the copy, migrates it, and removes every
+// session and invitation before it gives the copy its name, because some were revoked or used after the backup.
 func Restore(ctx context.Context, options Options, from string) (restored Restored, err error) {
 	path := options.Path
-	if err := wantNoDatabase(path); err != nil {
+	if err := checkNoDatabase(path); err != nil {
 		return restored, err
 	}
 	real, err := filepath.EvalSymlinks(from)
@@ -101,7 +101,7 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 	} else if !info.Mode().IsRegular() || info.Size() == 0 {
 		return restored, fmt.Errorf("%s is not a backup: it is empty, or not a file", from)
 	}
-	if err := makeFolder(filepath.Dir(path)); err != nil {
+	if err := createFolder(filepath.Dir(path)); err != nil {
 		return restored, explain(path, fmt.Errorf("create the data folder: %w", err))
 	}
 	lock, err := lockToServe(ctx, path)
@@ -109,10 +109,10 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 		return restored, err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
-	if err := wantNoDatabase(path); err != nil { // whoever held the lock may have made one
+	if err := checkNoDatabase(path); err != nil { // another process may have created one before this one got the lock
 		return restored, err
 	}
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} { // of a restore that was killed
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} { // left by a restore that was killed
 		os.Remove(aside + suffix)
 		defer os.Remove(aside + suffix)
 	}
@@ -130,7 +130,7 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 	return restored, explain(path, publish(aside, path))
 }
 
-func wantNoDatabase(path string) error {
+func checkNoDatabase(path string) error {
 	if found, err := findDatabase(path); err != nil {
 		return err
 	} else if found {
@@ -157,8 +157,8 @@ func sameFolder(a, b string) bool {
 	return err == nil && otherErr == nil && os.SameFile(folder, other)
 }
 
-// copyFiles copies a backup, and the WAL beside it where somebody copied the files of a database by hand. The originals are
-// only read: SQLite would write to their folder.
+// copyFiles copies a backup, and the WAL beside it if somebody copied the files of a database by hand. It only reads the originals,
+// whereas SQLite would write to their folder.
 func copyFiles(from, to string) error {
 	for _, suffix := range []string{"", "-wal"} {
 		source, err := os.Open(from + suffix)
@@ -181,7 +181,7 @@ func copyFiles(from, to string) error {
 	return nil
 }
 
-// migrateBackup checks a copied backup and brings it up to this binary's version. Its errors name the backup.
+// migrateBackup checks a copied backup and migrates it to this binary's version. Its errors name the backup.
 func migrateBackup(ctx context.Context, copied, from string) error {
 	pool, err := openPool(copied, migrateSettings, 1)
 	if err != nil {
@@ -215,7 +215,7 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	return nil
 }
 
-// clearSessions ends every session and voids every invitation in a database that nobody serves yet.
+// clearSessions ends every session and voids every invitation in a database that is not in use yet.
 func clearSessions(ctx context.Context, options Options) (restored Restored, err error) {
 	s := newStore(options)
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -225,7 +225,7 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 	if restored.Ended, err = s.RevokeAllByCommand(ctx); err != nil {
 		return restored, err
 	}
-	// What has expired goes too: it would live again if the clock were ahead now.
+	// Expired sessions too: if the clock is ahead now, they would be alive again once it is right.
 	if err := s.Sweep(ctx, time.Time{}); err != nil {
 		return restored, err
 	}

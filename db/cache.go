@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// cache keeps what was read by a key together with the stamp from before. Nothing is ever removed by hand: a commit makes every
-// entry stale, whoever made it. Its size is fixed, so that what clients ask for cannot fill the memory: each key has two places, and
-// a new entry takes the place of a stale one first.
+// cache stores values by key, each with the stamp that was loaded before the value was read. Nothing is removed explicitly, because
+// every commit, of any process, makes all entries stale. Its size is fixed, so that requests cannot fill the memory: each key has two
+// places, and a new entry replaces a stale one first.
 type cache[V any] struct {
 	changes *changes
 	places  [cachePlaces]atomic.Pointer[cached[V]]
@@ -25,7 +25,7 @@ type cached[V any] struct {
 	value V
 }
 
-// cacheKey is the hash of a token, and the host or the session that is asked about.
+// cacheKey is the hash of a token, with a host for an auth check, or the id of a session without a token.
 type cacheKey struct {
 	hash [sha256.Size]byte
 	name string
@@ -33,14 +33,14 @@ type cacheKey struct {
 
 var cacheSeed = maphash.MakeSeed()
 
-// places are where the entry of a key may be. A token's hash is as good as random, and nobody can aim at a place.
+// placesOf returns where the entry of a key may be. The places depend on a hash and a random seed, so nobody can aim at one.
 func (c *cache[V]) placesOf(key cacheKey) (first, second *atomic.Pointer[cached[V]]) {
 	i := (binary.LittleEndian.Uint64(key.hash[:]) ^ maphash.String(cacheSeed, key.name)) % cachePlaces
 	return &c.places[i], &c.places[i^1]
 }
 
-// get returns what is cached for a key, or else what read returns, which it keeps unless that is an error. What it returns is shared:
-// it must not be changed.
+// get returns the cached value of a key if it is still true, or else what read returns, which it caches unless that is an error. The
+// value is shared, so the caller must not change it.
 func (c *cache[V]) get(key cacheKey, read func() (V, error)) (V, error) {
 	now, ok := c.changes.loadStamp() // before the row is read
 	if !ok {

@@ -10,16 +10,16 @@ import (
 
 // stamp names one state of the database: the header of the WAL index, as SQLite keeps it at the start of porchlight.db-shm
 // (https://www.sqlite.org/walformat.html, 2.1 "The WAL-Index Header"). It holds a count of the commits, the number of valid frames
-// in the WAL, a checksum over them, and the salts, which are new whenever the WAL starts again.
+// in the WAL, a checksum over them, and the salts, which change whenever the WAL restarts.
 type stamp [6]uint64
 
 // walIndexVersion is the only layout of the header that we know.
 const walIndexVersion = 3007000
 
-// frames is how many frames of the WAL are valid: mxFrame, the fifth of the 32-bit numbers in the header.
+// frames returns how many frames of the WAL are valid: mxFrame, the fifth of the 32-bit numbers in the header.
 func (s *stamp) frames() int64 { return int64((*[12]uint32)(unsafe.Pointer(s))[4]) }
 
-// salts are the eight bytes that the WAL's header and its frames bear, too.
+// salts returns the eight bytes that are also in the header of the WAL and of each of its frames.
 func (s *stamp) salts() []byte { return (*[48]byte)(unsafe.Pointer(s))[32:40] }
 
 // changes reads the stamp. A row that was read stays true as long as the stamp is the one from before it was read:
@@ -30,7 +30,7 @@ func (s *stamp) salts() []byte { return (*[48]byte)(unsafe.Pointer(s))[32:40] }
 // A stamp that was loaded while the header was half written is harmless, because its commit has not returned yet.
 type changes struct{ header atomic.Pointer[stamp] }
 
-// loadStamp returns the stamp of the database as it is now. ok is false where there is none: nothing may be cached then.
+// loadStamp returns the current stamp of the database. If there is none, ok is false and nothing may be cached.
 func (c *changes) loadStamp() (now stamp, ok bool) {
 	header := c.header.Load()
 	if header == nil {
@@ -42,14 +42,14 @@ func (c *changes) loadStamp() (now stamp, ok bool) {
 	return now, uint32(now[0]) == walIndexVersion || now[0]>>32 == walIndexVersion // of either byte order
 }
 
-// open maps the header of the file that SQLite has mapped, too. Without a map there are no stamps.
+// open maps the header of the -shm file, which SQLite has mapped too. If that fails, there are no stamps.
 func (c *changes) open(path string, file os.FileInfo) { c.header.Store(mapHeader(path, file)) }
 
-// close ends the use of the map. It comes before the last connection is closed, because the next process to open the database
-// shortens the file.
+// close ends the use of the map. Call it before the last connection is closed, because the next process that opens the database
+// truncates the file.
 func (c *changes) close() { c.header.Store(nil) }
 
-// headers are the maps of this process, one for each file.
+// headers holds the maps of this process, one for each file.
 var headers struct {
 	sync.Mutex
 	files []mappedHeader
@@ -61,7 +61,7 @@ type mappedHeader struct {
 }
 
 // mapHeader maps the start of a file for as long as the process lives. The file is never closed: closing any descriptor of it drops
-// the POSIX locks that the process has on it, SQLite's among them. While it is open, its number is not used for another file.
+// the POSIX locks that the process has on it, including SQLite's. While it is open, its inode number is not used for another file.
 func mapHeader(path string, info os.FileInfo) *stamp {
 	headers.Lock()
 	defer headers.Unlock()
@@ -70,7 +70,7 @@ func mapHeader(path string, info os.FileInfo) *stamp {
 			return mapped.header
 		}
 	}
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // an os.File would close itself when it is collected
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // the garbage collector would close an os.File
 	if err != nil {
 		return nil
 	}

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// counter is one of the limits that an attempt counts against.
+// counter is a limit that an attempt counts against.
 type counter struct {
 	key         attemptKey
-	most        int // attempts within the window
+	most        int // failed attempts within the window
 	window      time.Duration
 	consecutive bool // maxConsecutiveFailures applies too
-	hidden      bool // a full counter does not refuse the attempt; it makes it fail like a wrong password
+	hidden      bool // when full, it does not refuse the attempt, but makes it fail like a wrong password
 }
 
 // attemptKey names a counter in the database. It is an HMAC, because people type passwords into the name field.
@@ -27,18 +27,16 @@ func (s *Store) attemptKey(kind, name string) (key attemptKey) {
 	return key
 }
 
-// accountCounters count the attempts at one account, or at a name that no account has.
+// accountCounters returns the counters of an account, or of a name that no account has.
 //
-// Somebody from outside must not find out which username and which e-mail address belong together. If both had one
-// visible counter, ten wrong passwords for the username would block the address too, and so tell. Therefore what can be
-// seen (429, Retry-After, the lockout) depends only on the name as it was typed. A second counter holds the account
-// itself to ten guesses, whichever name they come by, and is hidden: once it is full, every password is wrong. A guesser
-// sees the same for the other name as for a name that nobody has: ten wrong passwords, then 429. The owner may
-// be told that the right password is wrong, but only while somebody attacks the account by its other name.
+// Nobody must be able to find out which username and which e-mail address belong together. If both shared one visible counter, ten
+// wrong passwords for the username would block the address too, and so reveal it. Therefore what can be seen (429, Retry-After, the
+// lockout) depends only on the name as it was typed. A second counter limits the account itself to ten guesses by either name, and
+// is hidden: once it is full, every password is wrong. For the other name, a guesser sees the same as for a name that nobody has:
+// ten wrong passwords, then 429. The owner may see the right password refused, but only while somebody attacks the account by
+// its other name.
 //
-// A name that no account has gets the same two counters, so that a failure costs the same writes.
-//
-// A known device of the user will be counted here by itself.
+// A name that no account has gets two counters as well, so that a failure costs the same writes.
 func (s *Store) accountCounters(name string, userID int64) []counter {
 	return []counter{
 		{key: s.attemptKey("name", name), most: attemptsPerAccount, window: attemptsWindow, consecutive: true},
@@ -53,12 +51,13 @@ func (s *Store) accountKey(name string, userID int64) attemptKey {
 	return s.attemptKey("account", strconv.FormatInt(userID, 10))
 }
 
-// sessionCounters count by the session alone: strangers' failures never keep the owner from changing the password, and
-// somebody at an unattended browser gets ten guesses.
+// sessionCounters returns the only counter of a session. So other people's failures never keep the owner from changing the password,
+// and somebody at an unattended browser gets ten guesses.
 func (s *Store) sessionCounters(sessionID string) []counter {
 	return []counter{{key: s.attemptKey("session", sessionID), most: attemptsPerSession, window: attemptsWindow}}
 }
 
+// addressCounters returns the counters of an IP address.
 func (s *Store) addressCounters(ip string) []counter {
 	network, site := networks(ip)
 	counters := []counter{{key: s.attemptKey("address", network), most: attemptsPerAddress, window: attemptsWindow}}

@@ -1,4 +1,4 @@
-// Package db keeps users, sessions and activity in one SQLite file, which is the only truth there is.
+// Package db stores users, sessions and activity in one SQLite file.
 package db
 
 import (
@@ -17,58 +17,58 @@ import (
 )
 
 var (
-	// ErrNotFound says that there is no such row, or none that the caller may touch.
+	// ErrNotFound says that the row does not exist, or that the caller may not touch it.
 	ErrNotFound = errors.New("not found")
-	// ErrSessionEnded says that the session that asks has ended since the request came in; nothing was changed.
-	ErrSessionEnded = errors.New("the session is over")
-	// ErrUnavailable says that the database did not answer: nothing was read, nothing was changed.
+	// ErrSessionEnded says that the caller's session has ended since the request arrived. Nothing was changed.
+	ErrSessionEnded = errors.New("the session has ended")
+	// ErrUnavailable says that the database did not answer. Nothing was read or changed.
 	ErrUnavailable = errors.New("the database does not answer")
-	// ErrUncertain says that the database could not confirm a change: it may be saved or not.
+	// ErrUncertain says that the database could not confirm a change, which may be saved or not.
 	ErrUncertain = errors.New("the change may not have been saved; check, and repeat it if it is missing")
 )
 
-// readers is how many connections read at once. Reads are short and never wait for a write.
+// readers is how many connections a pool of readers has. Reads are short and never wait for a write.
 const readers = 2
 
-// Store is the database, opened and migrated. Its methods may be called from many goroutines at once.
+// Store is an open and migrated database. Its methods are safe for concurrent use.
 type Store struct {
 	options Options
-	writer  *sql.DB // one connection, for whoever has the queue's turn
+	writer  *sql.DB // one connection, for the write that has the queue's turn
 	queue   writeQueue
 	reader  *sql.DB
-	tokens  *sql.DB // for the statements
+	tokens  *sql.DB // for the prepared statements
 
-	resume, authorize, byID, list statement // what nearly every request asks
+	resume, authorize, byID, list statement // for nearly every request
 
 	changes  changes
-	answered atomic.Pointer[stamp] // Ping has succeeded since
-	sessions cache[Session]        // by token, without apps; by id, with them
+	answered atomic.Pointer[stamp] // the stamp at which Ping last succeeded
+	sessions cache[Session]        // by token, without apps; by id, with apps
 	access   cache[AppAccess]      // by token and host
 
 	hasher  *hasher
 	checker *passwordChecker
 	files   *fileWatch
-	lock    *fileLock // of a server, until Close
+	lock    *fileLock // held by a server until Close
 
-	openedAfter int64 // the last id of a user that was given out before the store was opened
+	openedAfter int64 // the last user id that was assigned before the store was opened
 
 	pending        pending
 	attempts       reservations
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
 
-	committed  bell          // rings after each commit
-	uncertain  chan struct{} // a COMMIT has failed
-	walLimit   int64         // walWarnSize, but in tests
+	committed  bell          // wakes its waiters after each commit
+	uncertain  chan struct{} // receives when a COMMIT has failed
+	walLimit   int64         // walWarnSize, except in tests
 	walWarned  time.Time
-	stop       context.CancelFunc // ends what runs in the background
+	stop       context.CancelFunc // ends the work in the background
 	background sync.WaitGroup
 }
 
-// Every setting is part of the address, so that it holds for every connection. FULL, because the driver
-// would choose NORMAL, which loses acknowledged commits in a power cut. What is deleted is overwritten: accounts that were
-// deleted must not be found in the file's free pages. Each reader caches 1 MB: the inner pages of the
-// indexes, even of a million sessions; the rest is in the system's own cache anyway.
+// Every setting is part of the DSN, so it applies to every connection. With NORMAL, the driver's default, a power cut loses
+// acknowledged commits. secure_delete overwrites what is deleted, so that deleted accounts are not left in free pages of the file.
+// Each reader caches 1 MB, which is enough for the inner pages of the indexes, even of a million sessions. The operating system
+// caches the rest.
 const (
 	writerSettings = "_journal_mode=WAL&_sync=FULL&_busy_timeout=1000&_txlock=immediate&_fk=1&_secure_delete=1"
 	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000&_cache_size=-1000"
@@ -105,14 +105,15 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// meetServer tells the commands which files this server has open or, in a command, asks the server.
-func (s *Store) meetServer(ctx context.Context) error {
+// compareWithServer notes in the lock file which files this server has open. In a command, it compares that note with the files that
+// the command has open.
+func (s *Store) compareWithServer(ctx context.Context) error {
 	if s.options.Serve {
 		return s.files.note(s.files.identity())
 	}
-	note, err := s.files.agree(ctx)
+	note, err := s.files.awaitServer(ctx)
 	if note == shutNote {
-		s.options.Warn("the server that runs has shut itself, because its files were removed, replaced or truncated; restart it")
+		s.options.Warn("the running server stopped using the database, because its files were removed, replaced or truncated; restart it")
 	}
 	return err
 }
@@ -125,7 +126,7 @@ func (s *Store) warnOfFiles(err error) {
 		"nothing is read or written until a restart", s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 }
 
-// dsn is the address of the database for the driver; odd characters of the path are escaped.
+// dsn returns the driver's address of a database. It escapes special characters in the path.
 func dsn(path, settings string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + settings
 }
@@ -140,7 +141,7 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// openWatchedPool opens a pool for the store, which refuses once the store is shut.
+// openWatchedPool opens a pool that refuses to connect and to query once the store is shut.
 func (s *Store) openWatchedPool(settings string, connections int) (*sql.DB, error) {
 	pool := sql.OpenDB(connector{dsn(s.options.Path, settings), s.files})
 	pool.SetMaxOpenConns(connections)
@@ -148,7 +149,7 @@ func (s *Store) openWatchedPool(settings string, connections int) (*sql.DB, erro
 	return pool, pool.Ping()
 }
 
-// connector opens connections, and asks the file watch before that and before each query.
+// connector opens connections that check the file watch first, as they do before each query.
 type connector struct {
 	dsn   string
 	files *fileWatch
@@ -179,11 +180,11 @@ func (c watchedConn) QueryContext(ctx context.Context, query string, args []driv
 	return c.SQLiteConn.QueryContext(ctx, query, args)
 }
 
-// Close writes what is still noted in memory, then closes the database. A store that is shut leaves its connections to
-// the end of the process: closing the last one would write the WAL back, and delete by their paths files that are not its own.
+// Close writes what is noted in memory, then closes the database. A store that is shut leaves its connections open until the process
+// ends: closing the last one would write the WAL back, and would delete other files that have its paths now.
 func (s *Store) Close() error {
 	var errs []error
-	if s.stop != nil { // everything is open
+	if s.stop != nil { // connect succeeded
 		if s.files.check() == nil {
 			errs = append(errs, s.Flush(context.Background()))
 		}
@@ -201,7 +202,7 @@ func (s *Store) Close() error {
 	return errors.Join(append(errs, s.lock.release())...)
 }
 
-// Ping asks for a session that cannot be: the database answers.
+// Ping returns an error if the database does not answer. It looks for a session that cannot exist.
 func (s *Store) Ping() error {
 	if err := s.files.check(); err != nil {
 		return err
@@ -209,7 +210,7 @@ func (s *Store) Ping() error {
 	return s.resume.query(func(scanner) error { return nil }, []byte{})
 }
 
-// Reachable is Ping, or nil if the database has answered since its last change.
+// Reachable is Ping, but it asks only if the database has changed since it last answered.
 func (s *Store) Reachable() error {
 	now, ok := s.changes.loadStamp()
 	if answered := s.answered.Load(); ok && answered != nil && *answered == now {
@@ -222,13 +223,13 @@ func (s *Store) Reachable() error {
 	return err
 }
 
-// Now is the time by the store's clock, which everybody goes by.
+// Now returns the time of the one clock, the store's.
 func (s *Store) Now() time.Time { return s.options.Now() }
 
-// now is Now as the database keeps it: milliseconds since 1970.
+// now returns Now in milliseconds since 1970, as the database stores times.
 func (s *Store) now() int64 { return s.Now().UnixMilli() }
 
-// SQLiteVersion is the version of the library that is built in.
+// SQLiteVersion returns the version of the built-in library.
 func SQLiteVersion() string {
 	version, _, _ := sqlite3.Version()
 	return version

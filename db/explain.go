@@ -14,13 +14,13 @@ import (
 
 var errNoRoom = errors.New("no room on the disk")
 
-// damage is what a check of the database found.
+// damage is an error that a check of the database found.
 type damage string
 
 func (d damage) Error() string { return string(d) }
 
-// explain turns what SQLite or the system says about the database into one line for the person who runs the server: what is
-// wrong, and what to do about this cause.
+// explain turns an error of SQLite or the operating system into one line for the person who runs the server: what is wrong, and what
+// to do about it.
 func explain(path string, err error) error {
 	if err == nil {
 		return nil
@@ -39,7 +39,7 @@ func explain(path string, err error) error {
 	case is(errNoRoom, syscall.ENOSPC, syscall.EDQUOT), e.Code == sqlite3.ErrFull:
 		return fmt.Errorf("%s: %w; make room on that disk, or choose another folder with --data", path, err)
 	case e.Code == sqlite3.ErrBusy, e.Code == sqlite3.ErrLocked:
-		return fmt.Errorf("%s is locked by %s; stop it and try again: %w", path, holder("WRITE", path, path+"-shm"), err)
+		return fmt.Errorf("%s is locked by %s; stop it and try again: %w", path, lockHolder("WRITE", path, path+"-shm"), err)
 	case errors.As(err, new(damage)), e.Code == sqlite3.ErrCorrupt, e.Code == sqlite3.ErrNotADB:
 		return fmt.Errorf("%s is damaged (%w); restore a backup into an empty folder with porchlight restore, and name that folder with --data",
 			path, err)
@@ -53,7 +53,7 @@ func explain(path string, err error) error {
 	return fmt.Errorf("cannot open the database %s: %w; choose another folder with --data, or restore a backup", path, err)
 }
 
-// notWritable says which of the files, or their folder, cannot be written, and why.
+// notWritable returns an error that says which of the files, or their folder, cannot be written, and why.
 func notWritable(path string, err error) error {
 	folder := filepath.Dir(path)
 	for _, name := range []string{folder, path, path + "-wal", path + "-shm", lockFile(path)} {

@@ -12,10 +12,10 @@ import (
 	"syscall"
 )
 
-// findDatabase reports whether there is a database. It refuses a WAL without one: SQLite would delete the WAL as soon as it
-// makes a new database, and with it the revocations that are only in the WAL.
+// findDatabase reports whether there is a database. It returns an error for a WAL without a database: when SQLite creates a new
+// database, it deletes the WAL, and with it revocations that are only in the WAL.
 func findDatabase(path string) (found bool, err error) {
-	if target, err := os.Readlink(path); err == nil { // SQLite keeps the WAL beside the target
+	if target, err := os.Readlink(path); err == nil { // SQLite puts the WAL beside the target
 		return false, fmt.Errorf("%s is a symbolic link to %s; name the folder of that file with --data", path, target)
 	}
 	info, err := os.Stat(path)
@@ -34,12 +34,12 @@ func findDatabase(path string) (found bool, err error) {
 	return false, nil
 }
 
-// makeFolder makes a folder and the missing ones above it, for their owner only.
-func makeFolder(path string) error {
+// createFolder creates a folder and its missing parents, accessible only to their owner.
+func createFolder(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := makeFolder(filepath.Dir(path)); err != nil {
+	if err := createFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	if err := os.Mkdir(path, 0o700); errors.Is(err, fs.ErrExist) {
@@ -51,35 +51,35 @@ func makeFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(takeOwner(folder), folder.Close())
+	return errors.Join(inheritOwner(folder), folder.Close())
 }
 
-// closeFolder takes the data folder from everybody but its owner. A folder with the sticky bit, such as /tmp, is
-// everybody's, and stays so.
-func closeFolder(path string) error {
+// restrictFolder makes the data folder accessible only to its owner. It does not change a folder with the sticky bit, such as /tmp,
+// which everybody uses.
+func restrictFolder(path string) error {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return err
 	}
 	if info.Mode()&fs.ModeSticky != 0 {
-		return errors.New("it is shared by everybody on this machine")
+		return errors.New("everybody on this machine uses it")
 	}
 	return os.Chmod(path, 0o700)
 }
 
-// createFile creates a file for its owner only. It fails when there is one.
+// createFile creates a file that only its owner can access. It fails if the file exists.
 func createFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := takeOwner(file); err != nil {
+	if err := inheritOwner(file); err != nil {
 		return nil, errors.Join(err, file.Close(), os.Remove(path))
 	}
 	return file, nil
 }
 
-// ensureFile creates a file for its owner only, unless there is one.
+// ensureFile is createFile, unless the file exists.
 func ensureFile(path string) error {
 	file, err := createFile(path)
 	if errors.Is(err, fs.ErrExist) {
@@ -91,9 +91,9 @@ func ensureFile(path string) error {
 	return file.Close()
 }
 
-// takeOwner gives a file that root has just created to the owner of its folder: a command of root must not lock the
-// service's user out. It works on the open file, since the folder's owner could put a link in its place.
-func takeOwner(file *os.File) error {
+// inheritOwner gives a file that root has just created to the owner of its folder, so that a command that root runs does not lock the
+// service's user out. It uses the open file, because the folder's owner could put a link in its place.
+func inheritOwner(file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -108,7 +108,7 @@ func takeOwner(file *os.File) error {
 	return file.Chown(int(owner.Uid), int(owner.Gid))
 }
 
-// copyDatabase writes a copy aside and puts it in its place once it is finished and on disk. It overwrites nothing.
+// copyDatabase writes a copy under a temporary name, and renames it once it is finished and on disk. It overwrites nothing.
 func copyDatabase(ctx context.Context, pool *sql.DB, to string, finish func(*os.File) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*.partial")
 	if err != nil {
@@ -116,7 +116,7 @@ func copyDatabase(ctx context.Context, pool *sql.DB, to string, finish func(*os.
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	defer os.Remove(file.Name())
-	if _, err := pool.ExecContext(ctx, `VACUUM INTO $1`, file.Name()); err != nil { // accepts an empty file, and keeps its mode
+	if _, err := pool.ExecContext(ctx, `VACUUM INTO $1`, file.Name()); err != nil { // into an empty file, which keeps its mode
 		return err
 	}
 	if err := finish(file); err != nil {
@@ -128,7 +128,7 @@ func copyDatabase(ctx context.Context, pool *sql.DB, to string, finish func(*os.
 	return publish(file.Name(), to)
 }
 
-// removeLeftovers removes what a process that was killed wrote aside. The caller holds the lock.
+// removeLeftovers removes temporary files of a process that was killed. The caller holds the lock.
 func removeLeftovers(path string) {
 	names, _ := filepath.Glob(globPath(path) + ".version-*.partial")
 	for _, name := range names {
@@ -138,14 +138,14 @@ func removeLeftovers(path string) {
 
 var globSigns = regexp.MustCompile(`[\\*?[]`)
 
-// globPath escapes what filepath.Glob would read as a pattern.
+// globPath escapes the characters that have a meaning for filepath.Glob.
 func globPath(path string) string { return globSigns.ReplaceAllString(path, `\$0`) }
 
-// publish gives a finished file its name, durably. It fails with fs.ErrExist when there is a file of that name.
+// publish gives a finished file its name, durably. It returns fs.ErrExist if a file of that name exists.
 func publish(from, to string) error {
-	// A link, since a rename would overwrite.
+	// A link, because a rename would overwrite.
 	err := os.Link(from, to)
-	if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without links
+	if err != nil && !errors.Is(err, fs.ErrExist) { // this file system has no links
 		if _, missing := os.Lstat(to); !errors.Is(missing, fs.ErrNotExist) {
 			return fmt.Errorf("%s: %w", to, fs.ErrExist)
 		}

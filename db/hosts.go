@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// CanonicalHost is the one form in which hosts are kept and compared: in lower case, without port and trailing dot, an IPv6
-// address without brackets. It reads a host as clients write it, "Notes.Example.com.:8443", and tells its port; "" where
-// there is none. Not ok is whatever a browser would not take for the name of a host or an address. Names are ASCII: what is
-// lower-cased from other letters can be another name to the proxy.
+// CanonicalHost parses a host as clients write it, such as "Notes.Example.com.:8443". It returns the form in which hosts are stored
+// and compared: in lower case, without port and trailing dot, and an IPv6 address without brackets. The port is "" if there is none.
+// ok is false for text that a browser would not accept as a host. Names are ASCII, because other letters in lower case can be another
+// name to the proxy.
 func CanonicalHost(text string) (host, port string, ok bool) {
 	host = text
 	if i := strings.LastIndexByte(text, ':'); i >= 0 && !strings.HasSuffix(text, "]") {
@@ -33,8 +33,8 @@ func CanonicalHost(text string) (host, port string, ok bool) {
 	return strings.ToLower(host), port, true
 }
 
-// isHostName takes letters, digits, hyphens and, since they are in use, underscores. Browsers read a name that ends in a number
-// as an IPv4 address.
+// isHostName reports whether every label has only letters, digits, hyphens or underscores, which are not standard but in use. Browsers
+// parse a name that ends in a number as an IPv4 address.
 func isHostName(host string) bool {
 	if len(host) > 253 {
 		return false
@@ -55,17 +55,17 @@ func isHostName(host string) bool {
 	return true
 }
 
-// IsUnder reports whether a canonical host is a domain or a name below it.
+// IsUnder reports whether a canonical host is the domain or a subdomain of it.
 func IsUnder(host, domain string) bool { return host == domain || strings.HasSuffix(host, "."+domain) }
 
-// IsAddress reports whether a canonical host is an IP address and no name.
+// IsAddress reports whether a canonical host is an IP address.
 func IsAddress(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
 }
 
-// RuleHost returns the one form in which the host of an AppRule is kept: what CanonicalHost returns, after a leading "*." that
-// stands for any one label of a name. It also takes an IPv6 address without brackets, as AppRules lists it.
+// RuleHost returns the form in which the host of an AppRule is stored: what CanonicalHost returns, or "*." and a name, where "*"
+// matches one label. It also accepts an IPv6 address without brackets, as AppRules returns it.
 func RuleHost(text string) (host string, ok bool) {
 	if IsAddress(text) && strings.Contains(text, ":") {
 		text = "[" + text + "]"

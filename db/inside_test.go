@@ -51,7 +51,7 @@ func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error {
 func (s *Store) Overwrite(ctx context.Context) error { return s.overwrite(ctx) }
 
 // Agree asks the server that has the lock which files it has open, as commands do.
-func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.agree(ctx) }
+func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.awaitServer(ctx) }
 
 // CheckFiles is what happens a few times a second beside the requests.
 func (s *Store) CheckFiles() error { return s.files.check() }

@@ -7,22 +7,21 @@ import (
 	"time"
 )
 
-// InvitationLasts is how long the link of an invitation is good.
+// InvitationLasts is how long the link of an invitation is valid.
 const InvitationLasts = 72 * time.Hour
 
 // Invitation lets its bearer choose the password of one account, once.
 type Invitation struct {
 	Username string
-	New      bool // the account is made then; else it exists and gets a new password
+	New      bool // accepting it creates the account; otherwise it changes the password of one
 
 	userID  int64
 	email   string
 	isAdmin bool
 }
 
-// Invite makes an invitation and returns its token, which is kept nowhere else. For a name that has an account already it
-// is the way back in after a forgotten password. It answers Invalid for a name or an address that will not do, and
-// ErrDisabled for an account that is disabled.
+// Invite creates an invitation and returns its token, which is not stored. For the name of an existing account it is the way to
+// choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
 func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitation Invitation, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	if invalid := checkNames(new); len(invalid) > 0 {
@@ -66,8 +65,8 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	return token, invitation, err
 }
 
-// Invitation finds a good invitation by its token. It returns ErrNotFound for one that is used, old, void or wrong, and
-// Throttled after too many of those.
+// Invitation returns the valid invitation with this token. It returns ErrNotFound for a token that is used, expired, void or unknown,
+// and Throttled after too many of those.
 func (s *Store) Invitation(ctx context.Context, token string, client Client) (invitation Invitation, err error) {
 	err = s.CheckSecret(ctx, client.IP, func() error {
 		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
@@ -90,9 +89,10 @@ func findInvitation(row *sql.Row) (i Invitation, err error) {
 	return i, unavailable(err)
 }
 
-// AcceptInvitation sets the password and uses the invitation up; every session of the account ends. Errors as
-// Invitation's, and Invalid when the password will not do, or the name was taken meanwhile: then the invitation stands.
-func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation, err error) {
+// AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. It returns the errors of
+// Invitation, or Invalid if the password is refused or the name was taken in the meantime. With Invalid, the invitation stays valid.
+func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation,
+	err error) {
 	invitation, err = s.Invitation(ctx, token, client)
 	if err != nil {
 		return user, invitation, err
@@ -103,7 +103,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	}
 	client = client.described() // before the transaction, which must not wait for it
 	err = s.write(ctx, func(tx *tx) error {
-		// Found again, because of two posts of one link only one may pass.
+		// Read again, because only one of two requests with the same link may succeed.
 		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))
 		if err != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 			user, err = s.setPassword(tx, i.Username, hash, client.DeviceName)
 			return err
 		}
-		// Reuse was decided when the link was made: deleting an account also deletes the links that would create it again.
+		// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
 		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, hash); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	return user, invitation, err
 }
 
-// voidInvitation makes a link useless that could still set the account's password.
+// voidInvitation deletes the invitation that could still set the account's password.
 func (tx *tx) voidInvitation(userID int64) error {
 	_, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID)
 	return err

@@ -16,8 +16,8 @@ import (
 // keySize is the length of the server's secret and of every key derived from it, in bytes.
 const keySize = 32
 
-// serverKey is the one secret of the server, kept in porchlight.key beside the database. It is never used itself:
-// every purpose derives a key of its own.
+// serverKey is the one secret of the server, stored in porchlight.key beside the database. It is never used directly: each purpose has
+// a key that is derived from it.
 type serverKey []byte
 
 // derive returns the key for one purpose. Two purposes never share a key.
@@ -31,13 +31,13 @@ func (k serverKey) derive(purpose string) []byte {
 
 const keyName = "porchlight.key"
 
-// openServerKey reads the key file of the folder, and makes it first if it is missing. It never replaces one: what
-// was encrypted or signed under the old key would be lost.
+// openServerKey reads the key file in the folder, and creates it if it is missing. It never replaces one, because what was encrypted or
+// signed with the old key would be lost.
 func openServerKey(folder string) (serverKey, error) {
 	path := filepath.Join(folder, keyName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeServerKey(path); err != nil {
+		if err := createServerKey(path); err != nil {
 			return nil, fmt.Errorf("cannot create the key file %s: %w; check who owns the folder, or choose another with --data", path, err)
 		}
 		text, err = os.ReadFile(path)
@@ -56,9 +56,9 @@ func openServerKey(folder string) (serverKey, error) {
 	return key, nil
 }
 
-// makeServerKey writes the key aside and gives it its name once it is on disk, so a crash leaves a whole key or none. If
+// createServerKey writes the key aside and gives it its name once it is on disk, so a crash leaves a whole key or none. If
 // another process was faster, its key counts.
-func makeServerKey(path string) error {
+func createServerKey(path string) error {
 	aside, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial") // mode 0600
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func makeServerKey(path string) error {
 	secret := make([]byte, keySize)
 	rand.Read(secret)
 	_, err = fmt.Fprintf(aside, "%x\n", secret)
-	if err := errors.Join(err, takeOwner(aside), aside.Sync(), aside.Close()); err != nil {
+	if err := errors.Join(err, inheritOwner(aside), aside.Sync(), aside.Close()); err != nil {
 		return err
 	}
 	if err := publish(aside.Name(), path); !errors.Is(err, fs.ErrExist) {

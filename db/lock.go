@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveWait is how long a server waits for the one before it to end.
+// serveWait is how long a server waits for the previous one to end.
 const serveWait = 3 * time.Second
 
-// lockPoll is how often a lock that another process holds is asked for.
+// lockPoll is how often a process tries to get a lock that another one holds.
 const lockPoll = 50 * time.Millisecond
 
-// fileLock is held by whoever migrates the database, and by a server for as long as it serves. It lies beside the database,
-// since closing a second descriptor of one of SQLite's own files would drop SQLite's locks. A nil fileLock is none.
+// fileLock is held by a process that migrates the database, and by a server as long as it runs. It is a file of its own, because
+// closing another descriptor of one of SQLite's files would drop SQLite's locks. A nil fileLock is no lock.
 type fileLock struct{ *flock.Flock }
 
 func (l *fileLock) release() error {
@@ -34,26 +34,26 @@ func (l *fileLock) release() error {
 
 func lockFile(path string) string { return path + ".lock" }
 
-// lockToServe takes the lock for a server. Two servers on one database would each count attempts and follow changes for
-// themselves, so there is only one.
+// lockToServe takes the lock for a server. Two servers on one database would let more attempts through than the limits allow, so there
+// is only one.
 func lockToServe(ctx context.Context, path string) (*fileLock, error) {
 	lock, err := tryLock(ctx, path, serveWait)
 	if lock == nil && err == nil {
-		err = fmt.Errorf("%s is already serving %s; stop it, or choose another folder with --data", holder("", lockFile(path)), path)
+		err = fmt.Errorf("%s is already serving %s; stop it, or choose another folder with --data", lockHolder("", lockFile(path)), path)
 	}
 	return lock, err
 }
 
-// lockToMigrate takes the lock for a command. It fails while a server has the database open, which would go on with the
-// schema that it knows. Servers older than the lock give themselves away by SQLite's own lock.
+// lockToMigrate takes the lock for a command. It fails while a server has the database open, because the server would continue with
+// the old schema. A server from before there was this lock is noticed by SQLite's own lock.
 func lockToMigrate(ctx context.Context, path string) (*fileLock, error) {
 	lock, err := tryLock(ctx, path, commandWait)
 	if err != nil {
 		return nil, err
 	}
-	by := holder("", path+"-shm")
+	by := lockHolder("", path+"-shm")
 	if lock == nil {
-		by = holder("", lockFile(path))
+		by = lockHolder("", lockFile(path))
 	}
 	if lock == nil || by != unknownHolder {
 		return nil, errors.Join(lock.release(),
@@ -62,7 +62,7 @@ func lockToMigrate(ctx context.Context, path string) (*fileLock, error) {
 	return lock, nil
 }
 
-// tryLock returns nil when another process still has the lock at the end of the wait.
+// tryLock returns nil if another process still has the lock at the end of the wait.
 func tryLock(ctx context.Context, path string, wait time.Duration) (*fileLock, error) {
 	if err := ensureFile(lockFile(path)); err != nil {
 		return nil, explain(path, err)
@@ -82,9 +82,9 @@ func tryLock(ctx context.Context, path string, wait time.Duration) (*fileLock, e
 
 const unknownHolder = "another process"
 
-// holder names a process other than this one that holds a lock of the kind (READ or WRITE, "" is either) on one of the files,
-// as Linux lists them in /proc/locks. Elsewhere, and in another container, it is unknownHolder.
-func holder(kind string, paths ...string) string {
+// lockHolder returns the name of another process that holds a lock of the kind (READ or WRITE, or "" for either) on one of the files.
+// Linux lists them in /proc/locks. On other systems, and if the process is in another container, it returns unknownHolder.
+func lockHolder(kind string, paths ...string) string {
 	locks, err := os.Open("/proc/locks")
 	if err != nil {
 		return unknownHolder

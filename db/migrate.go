@@ -16,22 +16,22 @@ import (
 	"porchlight/migrations"
 )
 
-// keptCopies is how many copies from before migrations stay beside the database.
+// keptCopies is how many copies from before a migration stay beside the database.
 const keptCopies = 3
 
-// secureDeleteSince is the first version that was written with secure_delete on.
+// secureDeleteSince is the first version of the database that is written with secure_delete on.
 const secureDeleteSince = 7
 
-// commandWait is how long a command waits for another process that migrates.
+// commandWait is how long a command waits for another process to migrate the database.
 const commandWait = 2 * time.Second
 
 // Foreign keys are off: with them on, rebuilding a table would delete its children.
 const migrateSettings = "_busy_timeout=1000&_fk=0&_sync=FULL&_secure_delete=1"
 
-var errNotOurs = errors.New("it is not Porchlight's")
+var errNotOurs = errors.New("not a Porchlight database")
 
-// migrate brings the database up to this binary's version. A server holds the lock already. A command takes it when steps
-// are missing, and fails while a server holds it. Whatever fails leaves the database as it was.
+// migrate migrates the database to this binary's version. A server already holds the lock. A command takes it if migrations are
+// missing, and fails while a server holds it. If anything fails, the database is unchanged.
 func migrate(ctx context.Context, path string, locked bool) error {
 	return migrateWith(ctx, path, locked, migrations.FS)
 }
@@ -46,7 +46,7 @@ func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) err
 	if err == nil && current < newest && !locked {
 		lock, lockErr := lockToMigrate(ctx, path)
 		defer lock.release()
-		// Whoever held the lock may have migrated the database meanwhile.
+		// The process that held the lock may have migrated the database.
 		if current, newest, err = versions(ctx, pool, steps); err == nil && current < newest && lockErr != nil {
 			return lockErr
 		}
@@ -70,14 +70,14 @@ func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) err
 	}
 	if err := apply(ctx, pool, current, steps); err != nil {
 		if kept != "" {
-			os.Remove(kept) // nothing was changed
+			os.Remove(kept) // the database is unchanged
 		}
 		return explain(path, fmt.Errorf("migrate the database (nothing was changed): %w", err))
 	}
 	return nil
 }
 
-// versions returns the version of the database and the newest that the steps lead to.
+// versions returns the version of the database and the newest one that the migrations lead to.
 func versions(ctx context.Context, pool *sql.DB, steps fs.FS) (current, newest int64, err error) {
 	provider, err := newProvider(pool, steps)
 	if err != nil {
@@ -88,7 +88,7 @@ func versions(ctx context.Context, pool *sql.DB, steps fs.FS) (current, newest i
 	return current, sources[len(sources)-1].Version, err
 }
 
-// version is 0 for an empty file, and errNotOurs for a database that another program made.
+// version returns 0 for an empty file, and errNotOurs for a database of another program.
 func version(ctx context.Context, pool *sql.DB) (int64, error) {
 	var tables, ours int
 	err := pool.QueryRowContext(ctx, `
@@ -105,10 +105,10 @@ func version(ctx context.Context, pool *sql.DB) (int64, error) {
 	return version, err
 }
 
-// apply runs all missing steps in one transaction: a crash leaves the old version or the new one, never one between.
+// apply runs all missing migrations in one transaction, so that a crash leaves the old version or the new one, and none between.
 func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err error) {
 	if 0 < current && current < secureDeleteSince {
-		// What was deleted until now is still in free pages.
+		// What was deleted before is still in free pages.
 		if _, err := pool.ExecContext(ctx, `VACUUM`); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err e
 	}
 	defer func() {
 		if err != nil {
-			pool.Exec(`ROLLBACK`) // fails when SQLite has rolled back by itself
+			pool.Exec(`ROLLBACK`) // fails if SQLite has already rolled back
 		}
 	}()
 	var partial *goose.PartialError
@@ -138,13 +138,13 @@ func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err e
 	return err
 }
 
-// newProvider reads the steps. A provider that isolates DDL begins no transactions of its own, so that its statements join the
-// one of apply: the pool has a single connection.
+// newProvider reads the migrations. A provider that isolates DDL begins no transactions, so its statements are part of the one that
+// apply begins: the pool has a single connection.
 func newProvider(pool *sql.DB, steps fs.FS) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectSQLite3, pool, steps, goose.WithDisableGlobalRegistry(true), goose.WithIsolateDDL(true))
 }
 
-// checkParents reports a row that refers to none: the steps ran with foreign keys off.
+// checkParents looks for rows without a parent, because the migrations ran with foreign keys off.
 func checkParents(ctx context.Context, pool *sql.DB) error {
 	rows, err := pool.QueryContext(ctx, `PRAGMA foreign_key_check`)
 	if err != nil {
@@ -157,11 +157,11 @@ func checkParents(ctx context.Context, pool *sql.DB) error {
 	return rows.Err()
 }
 
-// keepCopy writes a copy that is named by the version it holds. It never overwrites one; the newest few stay.
+// keepCopy writes a copy whose name contains the database's version. It overwrites no copy, and removes old ones.
 func keepCopy(ctx context.Context, pool *sql.DB, path string, version int64) (kept string, err error) {
 	removeLeftovers(path)
 	kept = fmt.Sprintf("%s.version-%d", path, version)
-	for i := 2; ; i++ { // a start that was killed, or a return to an older version, left one already
+	for i := 2; ; i++ { // an earlier start was killed, or an older backup was put back
 		if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
 			break
 		} else if err != nil {
@@ -169,14 +169,14 @@ func keepCopy(ctx context.Context, pool *sql.DB, path string, version int64) (ke
 		}
 		kept = fmt.Sprintf("%s.version-%d.%d", path, version, i)
 	}
-	if err := copyDatabase(ctx, pool, kept, takeOwner); err != nil {
+	if err := copyDatabase(ctx, pool, kept, inheritOwner); err != nil {
 		return "", err
 	}
 	return kept, pruneCopies(path)
 }
 
-// pruneCopies removes all copies but the newest: a deleted account must not live on in them for good. Earlier Porchlights
-// named a copy .before-N for the version that it was migrated to.
+// pruneCopies removes all but the newest keptCopies copies, because deleted accounts are still in them. Earlier versions of Porchlight
+// named a copy .before-N for the version that the database was migrated to.
 func pruneCopies(path string) error {
 	type keptCopy struct {
 		name         string

@@ -13,26 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say where the database is and how long things last in it.
+// Options configure a Store.
 type Options struct {
 	Path        string               // of the database file
-	Create      bool                 // create the database, and its folder, when there is none; else Open fails
-	Serve       bool                 // this is the server: one per database, and nobody migrates the database until Close
-	Limits      Limits               // the zero value takes DefaultLimits
+	Create      bool                 // create the database and its folder if there is none; otherwise Open fails
+	Serve       bool                 // this process is the server: the only one, and until Close nobody migrates the database
+	Limits      Limits               // the zero value means DefaultLimits
 	MaxSessions int                  // live sessions a user may have; 0 means DefaultMaxSessions
-	Site        string               // the host of the public address: no password may be made of it
-	HashCost    HashCost             // the zero value takes DefaultHashCost
-	DenyApps    bool                 // a guarded host without a rule is open to nobody, instead of every approved user
+	Site        string               // the host of the public address, which a password must not consist of
+	HashCost    HashCost             // the zero value means DefaultHashCost
+	DenyApps    bool                 // nobody may reach a guarded host without a rule; otherwise every approved user may
 	Now         func() time.Time     // nil means time.Now
-	Warn        func(message string) // is called with what is wrong but does not keep the database from opening; may be nil
+	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
 }
 
-// roomNeeded is the free space, in bytes, that Open asks for. SQLite maps its -shm file into memory, and a disk that is full
-// when a page of it is first written ends the process with SIGBUS. (SQLite allocates one byte per 4 kB, so with blocks
-// of 1 kB three in four are holes.)
+// roomNeeded is the free space, in bytes, that Open requires. SQLite maps its -shm file into memory, and if the disk is full when a
+// page of it is first written, the process ends with SIGBUS. (SQLite allocates one byte per 4 kB, so with blocks of 1 kB three of four
+// are holes.)
 const roomNeeded = 1 << 20
 
-// checkFor bounds the search for damage when a server starts. A million sessions would take 1.8 s.
+// checkFor limits the search for damage when a server starts. For a million sessions it would take 1.8 s.
 const checkFor = time.Second
 
 func (o Options) withDefaults() Options {
@@ -62,7 +62,7 @@ func newStore(options Options) *Store {
 	}
 }
 
-// Open migrates the database and opens it. The error is one line for the person who runs the server.
+// Open migrates and opens the database. The error is one line for the person who runs the server.
 func Open(ctx context.Context, options Options) (*Store, error) {
 	s := newStore(options)
 	err := s.prepare(ctx)
@@ -73,7 +73,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		err = explain(options.Path, s.connect(ctx))
 	}
 	if err == nil {
-		err = s.meetServer(ctx)
+		err = s.compareWithServer(ctx)
 	}
 	if err == nil && options.Serve {
 		err = explain(options.Path, s.tryWriting(ctx))
@@ -84,7 +84,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	return s, nil
 }
 
-// prepare makes sure that there is a sound database of this binary's version to connect to.
+// prepare creates the database if needed, checks it for damage, and migrates it to this binary's version.
 func (s *Store) prepare(ctx context.Context) (err error) {
 	path := s.options.Path
 	found, err := findDatabase(path)
@@ -101,7 +101,7 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 		if s.lock, err = lockToServe(ctx, path); err != nil {
 			return err
 		}
-		if found, err = findDatabase(path); err != nil { // as whoever had the lock left it
+		if found, err = findDatabase(path); err != nil { // another process may have created one before this one got the lock
 			return err
 		}
 	}
@@ -126,14 +126,14 @@ func (s *Store) openKey() error {
 	return err
 }
 
-// prepareFolder creates the folder when it is missing, shuts out everybody but its owner, and checks that there is room.
+// prepareFolder creates the folder if it is missing, makes it accessible only to its owner, and checks that there is room.
 func (s *Store) prepareFolder() error {
 	path := s.options.Path
 	folder := filepath.Dir(path)
-	if err := makeFolder(folder); err != nil {
+	if err := createFolder(folder); err != nil {
 		return explain(path, fmt.Errorf("create the data folder: %w", err))
 	}
-	if err := closeFolder(folder); err != nil {
+	if err := restrictFolder(folder); err != nil {
 		s.options.Warn(fmt.Sprintf("other users of this machine can look into the data folder %s, and its mode cannot be changed to 0700: %v",
 			folder, err))
 	}
@@ -143,13 +143,13 @@ func (s *Store) prepareFolder() error {
 		}
 	}
 	if info, err := os.Stat(path + "-shm"); !s.options.Serve && err == nil && info.Size() > 0 {
-		return nil // a server made it, and may still serve: its disk being full keeps no command from revoking
+		return nil // a server created it and may be running: a command must be able to revoke even if the disk is full
 	}
 	return checkRoom(path)
 }
 
-// tryWriting finds out at start, when there is somebody to tell, whether the database can be written. The first write to the
-// WAL also fills the holes of -shm (see roomNeeded) while there is room for that.
+// tryWriting writes to the database once, so that a server that cannot write does not start. The first write to the WAL also fills
+// the holes of -shm (see roomNeeded) while there is room.
 func (s *Store) tryWriting(ctx context.Context) error {
 	return s.write(ctx, func(tx *tx) error {
 		_, err := tx.Exec(`UPDATE limits SET id = id`)
@@ -160,7 +160,7 @@ func (s *Store) tryWriting(ctx context.Context) error {
 func checkRoom(path string) error {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &disk); err != nil {
-		return nil // a file system that does not say
+		return nil // the file system does not report it
 	}
 	free := disk.Bavail
 	if os.Geteuid() == 0 {
@@ -172,8 +172,8 @@ func checkRoom(path string) error {
 	return nil
 }
 
-// checkDamage looks for damage before the database is written to: in its length always, in its pages for as long as
-// checkFor allows. The caller holds the lock.
+// checkDamage looks for damage before the database is written to: in its length, and in its pages for as long as checkFor allows. The
+// caller holds the lock.
 func checkDamage(ctx context.Context, path string) error {
 	pool, err := openPool(path, "_busy_timeout=1000", 1)
 	if err != nil {
@@ -187,13 +187,13 @@ func checkDamage(ctx context.Context, path string) error {
 	defer cancel()
 	err = checkPages(limited, pool, `PRAGMA quick_check(1)`)
 	if limited.Err() != nil && ctx.Err() == nil {
-		return nil // too big to be read to the end; what was read is sound
+		return nil // too big to be read to the end; no damage so far
 	}
 	return err
 }
 
-// checkLength compares the length of the file with the number of its pages. SQLite does so by itself where there is no WAL,
-// and otherwise reads what is missing as zeros. Only pages that are in the WAL may be missing from the file.
+// checkLength compares the length of the file with the number of its pages. SQLite does so itself only if there is no WAL; otherwise it
+// reads missing pages as zeros. Only pages that are in the WAL may be missing from the file.
 func checkLength(ctx context.Context, pool *sql.DB, path string) error {
 	var pages, pageSize, inWAL int64
 	row := pool.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`)
@@ -214,7 +214,7 @@ func checkLength(ctx context.Context, pool *sql.DB, path string) error {
 	return nil
 }
 
-// checkPages runs a pragma that returns "ok" or the damage that it found.
+// checkPages runs a pragma that checks the database and returns "ok" or what it found.
 func checkPages(ctx context.Context, pool *sql.DB, pragma string) error {
 	var found string
 	if err := pool.QueryRowContext(ctx, pragma).Scan(&found); err != nil {

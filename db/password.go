@@ -13,7 +13,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// HashCost is what one Argon2id hash costs. One lane (p = 1) always.
+// HashCost is the cost of an Argon2id hash. It always has one lane (p = 1).
 type HashCost struct {
 	Memory uint32 // KiB
 	Time   uint32 // passes
@@ -27,7 +27,7 @@ const (
 	hashingWaiting = 64 // about a second's worth
 )
 
-// hasher hashes passwords. It bounds how many are hashed at once, and how many wait for that.
+// hasher hashes passwords. It limits how many are hashed at once, and how many wait.
 type hasher struct {
 	cost  HashCost
 	queue *workQueue
@@ -37,7 +37,7 @@ func newHasher(cost HashCost) *hasher {
 	return &hasher{cost: cost, queue: newWorkQueue(hashingAtOnce, hashingWaiting)}
 }
 
-// hash makes a PHC string: $argon2id$v=19$m=…,t=…,p=1$salt$key.
+// hash returns a PHC string: $argon2id$v=19$m=…,t=…,p=1$salt$key.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
@@ -47,8 +47,8 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, h.cost.Memory, h.cost.Time, encode(salt), encode(key)), err
 }
 
-// compare reports whether password made the hash, and whether the hash is cheaper than today's cost. An empty hash
-// stands for an account that does not exist: it takes as long and never matches.
+// compare reports whether the hash is of this password, and whether it is cheaper than the current cost. An empty hash stands for an
+// account that does not exist: it takes as long, and never matches.
 func (h *hasher) compare(ctx context.Context, hash, password string) (matches, outdated bool, err error) {
 	cost, salt, key, parseErr := parseHash(hash)
 	if hash == "" {
@@ -62,7 +62,7 @@ func (h *hasher) compare(ctx context.Context, hash, password string) (matches, o
 	return matches, cost.Memory < h.cost.Memory || cost.Time < h.cost.Time, err
 }
 
-// NFC, so that a password typed on another keyboard is the same password. Nothing else is changed.
+// NFC, so that a password is the same on every keyboard. Nothing else is changed.
 func (c HashCost) key(password string, salt []byte) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, c.Time, c.Memory, 1, 32)
 }

@@ -13,25 +13,24 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// This file owns which new passwords are accepted.
+// This file decides which new passwords are accepted.
 
-// PasswordMin is the length of the shortest new password, in code points: NIST SP 800-63B-4 for a password that is the only factor.
+// PasswordMin is the minimum length of a new password in code points, from NIST SP 800-63B-4 for a password that is the only factor.
 const PasswordMin = 15
 
 const (
 	passwordMax = 256 // code points
-	scoredMax   = 64  // code points that zxcvbn sees: its time grows much faster than the length
+	scoredMax   = 64  // code points that zxcvbn gets, because its time grows much faster than the length
 	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
 
-	// Checking takes a few milliseconds, and some 60 for a password that was made for it (BenchmarkCheckPassword). It has a
-	// queue of its own, so that a flood of such passwords does not keep sign-ins waiting, and one slot, so that it takes at
-	// most one processor.
+	// Checking takes a few milliseconds, or about 60 for a password that was crafted for it (BenchmarkCheckPassword). It has its own
+	// queue, so that many such passwords do not keep sign-ins waiting, and one slot, so that it uses at most one processor.
 	checkingAtOnce  = 1
-	checkingWaiting = 32 // two seconds, when all were made for it
+	checkingWaiting = 32 // two seconds, if all are crafted
 )
 
-// CheckPasswordLength returns Invalid for a new password that is refused for its length, whoever it is for. It is for those who
-// ask for a password twice.
+// CheckPasswordLength returns Invalid for a new password that is too short or too long. Use it before you ask for the password a
+// second time.
 func CheckPasswordLength(password string) error {
 	if reason := lengthReason(norm.NFC.String(password)); reason != "" {
 		return Invalid{"password": reason}
@@ -59,8 +58,8 @@ func newPasswordChecker() *passwordChecker {
 	return &passwordChecker{newWorkQueue(checkingAtOnce, checkingWaiting)}
 }
 
-// check returns why a new password is refused, or "". The words are what an attacker would try first: the username, the
-// e-mail address, the site. It returns ErrBusy when too many passwords are being checked.
+// check returns why a new password is refused, or "". The words are what an attacker would try first: the username, the e-mail
+// address, the site. It returns ErrBusy if too many passwords are being checked.
 func (c *passwordChecker) check(ctx context.Context, password string, words ...string) (reason string, err error) {
 	password = norm.NFC.String(password)
 	if reason := lengthReason(password); reason != "" {
@@ -74,7 +73,7 @@ const tooEasy = "This password is too easy to guess: it %s. Try four or five wor
 
 // weakness returns why a password is easy to guess, or "".
 func weakness(password string, words []string) (reason string) {
-	if madeOf(password, words) {
+	if isMadeOf(password, words) {
 		return "This password is made of your username, your e-mail address or this site's name, which are tried first. " +
 			"Use words that have nothing to do with them."
 	}
@@ -93,14 +92,14 @@ func weakness(password string, words []string) (reason string) {
 	if strength(password, words) < scoreMin {
 		return fmt.Sprintf(tooEasy, "is common, or made of common words, dates, repeats or keyboard rows")
 	}
-	if isShortRepeat(letters(password)) { // last, since the other reasons say more
+	if isShortRepeat(letters(password)) { // last, because the other reasons say more
 		return fmt.Sprintf(tooEasy, "repeats itself")
 	}
 	return ""
 }
 
-// readings are the password, without the sign between its letters if most stand alone as in "p a s s", and, where it has signs
-// that stand for letters, as it reads then.
+// readings returns the password and, if it has signs that stand for letters, what it reads as with these letters. If one sign separates
+// most of its letters, as in "p a s s", they are joined.
 func readings(password string) []string {
 	isSign := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
 	if i := strings.IndexFunc(password, isSign); i >= 0 {
@@ -119,7 +118,7 @@ func readings(password string) []string {
 	return texts
 }
 
-// leet are the two ways to read such signs: 1 and | stand for i or for l.
+// leet are the two ways to read signs as letters: 1 and | stand for i or for l.
 var leet = [...]*strings.Replacer{newLeet("i"), newLeet("l")}
 
 func newLeet(bar string) *strings.Replacer {
@@ -127,9 +126,9 @@ func newLeet(bar string) *strings.Replacer {
 		"!", "i", "1", bar, "|", bar, "0", "o", "$", "s", "5", "s", "+", "t", "7", "t", "%", "x", "2", "z")
 }
 
-// strength is the lowest of zxcvbn's scores, 0 to 4, of the password as it is, without repeats, and read backwards. zxcvbn
-// itself knows neither. Its own matcher for signs that stand for letters would try every combination of them, which takes
-// seconds for a password that is made for it.
+// strength returns the lowest of zxcvbn's scores, from 0 to 4, for the password as it is, without repeats, and backwards. zxcvbn itself
+// checks neither repeats of words nor reversed words. Its matcher for signs that stand for letters is left out, because it tries every
+// combination, which takes seconds for a crafted password.
 func strength(password string, words []string) int {
 	score := 4
 	for _, text := range readings(password) {
@@ -146,7 +145,7 @@ func strength(password string, words []string) int {
 
 var separators = regexp.MustCompile(`[^\pL\pN]+`)
 
-// guessable breaks the words at their punctuation: ada@example.com is also "ada" and "example".
+// guessable splits the words at their punctuation: ada@example.com is also "ada" and "example".
 func guessable(words []string) []string {
 	all := []string{"porchlight"}
 	for _, word := range words {
@@ -160,8 +159,8 @@ func guessable(words []string) []string {
 	return all
 }
 
-// madeOf reports whether little of the password is left once the words, digits and punctuation are taken out.
-func madeOf(password string, words []string) bool {
+// isMadeOf reports whether little of the password is left once the words, digits and punctuation are taken out.
+func isMadeOf(password string, words []string) bool {
 	rest, found := strings.ToLower(password), false
 	for _, word := range words {
 		if strings.Contains(rest, word) {

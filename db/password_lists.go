@@ -10,19 +10,19 @@ import (
 	"sync"
 )
 
-// This file owns the passwords and phrases that attackers have on their lists. Both are read when the first new password is checked.
+// This file holds the passwords and phrases that attackers have on their lists. They are read when the first new password is checked.
 
-// commonPasswords is made by scripts/passwords, and says at its start where it is from.
+// commonPasswords is written by scripts/passwords. Its first lines name its source.
 //
 //go:embed common_passwords.txt.gz
 var commonPasswords []byte
 
-// knownPhrases says at its start where it is from.
+// knownPhrases names its sources in its first lines.
 //
 //go:embed known_phrases.txt
 var knownPhrases string
 
-// phraseMin is how long a part of a well-known phrase must be to count as one.
+// phraseMin is how many characters a part of a well-known phrase must have to count as one.
 const phraseMin = 12
 
 // isCommon reports whether the text is a common password, forwards, backwards, or several times in a row.
@@ -48,7 +48,7 @@ var commonSet = sync.OnceValue(func() map[string]bool {
 	return set
 })
 
-// isPhrase reports whether the text is a well-known phrase or a part of one, with little else.
+// isPhrase reports whether the text is a well-known phrase with little else, or a part of one.
 func isPhrase(text string) bool {
 	for _, phrase := range phraseList() {
 		before, after, found := strings.Cut(text, phrase)
@@ -67,7 +67,7 @@ var phraseList = sync.OnceValue(func() []string {
 	return phrases
 })
 
-// listLines are the lines of a list without its comments.
+// listLines returns the lines of a list without its comments.
 func listLines(text string) (lines []string) {
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {

@@ -7,14 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// This file owns the patterns that make a long password easy to guess in any script: walks over the keyboard, sequences,
-// and repeats.
+// This file finds the patterns that make a long password easy to guess in any script: keyboard walks, sequences and repeats.
 
-// unpredictableMin is how many letters must be left beside a pattern, for it to be harmless.
+// unpredictableMin is how many letters a password must have besides a pattern, for the pattern to be harmless.
 const unpredictableMin = PasswordMin / 2
 
-// letters is the text in lower case without spaces and signs, and without the digits around it: what people add to a pattern
-// to make it look different. Where that would take more than half, it stays as it is.
+// letters returns the text in lower case without spaces and signs, and without digits at both ends. People add these to a pattern to
+// make it look different. If that would remove more than half of the text, it removes less.
 func letters(text string) string {
 	text = strings.ToLower(text)
 	half := (utf8.RuneCountInString(text) + 1) / 2
@@ -40,22 +39,22 @@ func reversed(text string) string {
 	return string(runes)
 }
 
-// isRepeat reports whether little is left of the text once its repeats are taken out.
+// isRepeat reports whether little is left of the text without its repeats.
 func isRepeat(text string) bool {
 	runes := []rune(text)
 	short := collapse(runes)
 	return len(short) < len(runes) && len(short) < unpredictableMin
 }
 
-// isShortRepeat reports whether the text is nothing but one part, too short for a password, over and over.
+// isShortRepeat reports whether the text only repeats one part that is too short for a password.
 func isShortRepeat(text string) bool {
 	runes := []rune(text)
 	length, times := repeatAt(runes)
 	return times > 1 && length < PasswordMin && length*times >= len(runes)
 }
 
-// collapse writes everything that is said twice or more in a row once: "dragondragon" is "dragon". A double letter stays. What
-// a password repeats to its very end counts as well, be it only in part: "dragondrag" is "dragon".
+// collapse replaces parts that repeat with one of them: "dragondragon" becomes "dragon". A double letter stays. At the end of the text,
+// the last repeat may be incomplete: "dragondrag" becomes "dragon".
 func collapse(text []rune) (short []rune) {
 	for i := 0; i < len(text); {
 		length, times := repeatAt(text[i:])
@@ -65,7 +64,7 @@ func collapse(text []rune) (short []rune) {
 	return short
 }
 
-// repeatAt returns the length of the shortest unit that repeats at the start of the text, and how often it is there.
+// repeatAt returns the length of the shortest part that repeats at the start of the text, and how many times it occurs.
 func repeatAt(text []rune) (length, times int) {
 	for length = 1; length < len(text); length++ {
 		times = 1
@@ -85,7 +84,7 @@ func repeatAt(text []rune) (length, times int) {
 	return 1, 1
 }
 
-// keyboards are rows of keys, each row half a key further to the right; a dot is a key without a letter.
+// keyboards are rows of keys, each of them half a key further to the right. A dot is a key without a letter.
 var keyboards = [...]string{
 	"1234567890 qwertyuiop asdfghjkl zxcvbnm",
 	"1234567890ß qwertzuiopü asdfghjklöä yxcvbnm",
@@ -96,7 +95,7 @@ var keyboards = [...]string{
 	"1234567890 йцукенгшщзхї фівапролджє ячсмитьбю",
 	"1234567890 .ςερτυθιοπ ασδφγηξκλ ζχψωβνμ",
 	"1234567890 ..קראטוןםפ שדגכעיחלךף זסבהנמצתץ",
-	// What people count in, where the signs do not follow each other in Unicode.
+	// Characters that people count with and that are not consecutive in Unicode.
 	"一二三四五六七八九十 甲乙丙丁戊己庚辛壬癸",
 	"あいうえおかきくけこさしすせそたちつてとなにぬねの",
 	"いろはにほへとちりぬるをわかよたれそつねならむ",
@@ -119,8 +118,8 @@ var layouts = func() (all []map[rune]key) {
 	return all
 }()
 
-// isWalk reports whether the text is made of straight walks over neighbouring keys, or of sequences such as "abcd", with little
-// else: also when two such walks alternate, as in "1a2s3d4f5g6h7j".
+// isWalk reports whether the text consists of straight walks over neighbouring keys and sequences such as "abcd", with little else. Two
+// walks may alternate, as in "1a2s3d4f5g6h7j".
 func isWalk(text string) bool {
 	runes := []rune(text)
 	var odd, even []rune
@@ -143,7 +142,7 @@ func isWalk(text string) bool {
 	return false
 }
 
-// notWalked counts the letters that belong to no walk and no sequence.
+// notWalked returns how many letters are part of no walk and no sequence.
 func notWalked(text []rune, keys map[rune]key) (count int) {
 	steps := make([]key, max(len(text)-1, 0))
 	for i := range steps {
@@ -160,7 +159,7 @@ func notWalked(text []rune, keys map[rune]key) (count int) {
 	return count
 }
 
-// keyStep is how far it is from one key to its neighbour; noStep where they do not touch.
+// keyStep returns the step from one key to its neighbour, or noStep if the keys are not neighbours.
 func keyStep(a, b rune, keys map[rune]key) key {
 	from, known := keys[a]
 	to, also := keys[b]
@@ -182,18 +181,18 @@ var (
 	noStep     = key{9, 9}
 )
 
-// straight counts the steps at the start that go on in one direction (period 1), or in two by turns as in "1q2w3e" (period 2).
+// straight returns how many steps at the start go in one direction (period 1) or alternate between two as in "1q2w3e" (period 2).
 func straight(steps []key, period int) (count int) {
 	for count < len(steps) && steps[count] != noStep && (count < period || steps[count] == steps[count-period]) {
 		count++
 	}
-	if count <= period { // nothing went on
+	if count <= period { // no step repeats
 		return 0
 	}
 	return count
 }
 
-// sequence counts the letters at the start that are followed by the next one of their alphabet, or by the one before.
+// sequence returns how many letters at the start are each followed by the next letter of the alphabet, or each by the previous one.
 func sequence(text []rune) (count int) {
 	for count < len(text)-1 {
 		step := text[count+1] - text[count]

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// pending is what was noted in memory and is not yet on disk, so that reading never waits for a write. Each map
-// is bounded: by the sessions that there are, with appsKept apps each, or by pendingFailures.
+// pending holds notes that are in memory and not yet on disk, so that reading never waits for a write. Every map is bounded: by the
+// number of sessions, with appsKept apps each, or by pendingFailures.
 type pending struct {
-	flushing sync.Mutex // one flush at a time: what was noted once is written once
+	flushing sync.Mutex // one flush at a time, so that each note is written once
 
 	mu       sync.Mutex
 	touches  map[string]note            // by session id: when it was last active
 	apps     map[appUse]note            // by session and host: when it was last used there
-	appsOf   map[string]int             // by session id: how many apps were noted since the last flush
-	refused  map[[sha256.Size]byte]note // by token hash: expired sessions that were asked for
-	failures map[failure]note           // sign-ins that failed
+	appsOf   map[string]int             // by session id: how many apps are noted
+	refused  map[[sha256.Size]byte]note // by token hash: sessions that were refused because they had expired
+	failures map[failure]note           // failed sign-ins
 }
 
 func newPending() pending {
@@ -33,15 +33,15 @@ type failure struct {
 	ip, deviceName string
 }
 
-// note is when something happened last, in milliseconds since 1970, and how often where that is counted.
+// note is when something last happened, in milliseconds since 1970, and for failures how many times.
 type note struct {
 	at    int64
 	count int
 }
 
 const (
-	pendingFailures = 1000 // accounts and addresses within one flush; more are told by the log alone
-	flushBatch      = 100  // notes in one transaction, so that a revocation waits for a few milliseconds at most
+	pendingFailures = 1000 // different failures between two flushes; more are only logged
+	flushBatch      = 100  // notes in one transaction, so that a revocation waits a few milliseconds at most
 )
 
 func (p *pending) touch(id string, at int64) {
@@ -63,7 +63,7 @@ func (p *pending) isRefused(hash [sha256.Size]byte) bool {
 	return refused
 }
 
-// noteFailure notes a sign-in that failed; there is nothing to note where no account was meant.
+// noteFailure notes a failed sign-in to an account. With userID 0 it notes nothing.
 func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	p := &s.pending
 	p.mu.Lock()
@@ -74,14 +74,14 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	}
 }
 
-// FlushEvery is how often to call Flush: what was noted is on disk within 10 seconds, or a quarter of a shorter
-// idle limit. Half of that, because a note may come just after a flush.
+// FlushEvery returns how often to call Flush, so that notes are on disk within 10 seconds, or within a quarter of a shorter idle
+// timeout. It is half of that, because a note may follow just after a flush.
 func (s *Store) FlushEvery() time.Duration {
 	idle := min(s.options.Limits.IdleTimeout, s.options.Limits.SharedIdleTimeout)
 	return max(min(10*time.Second, idle/4)/2, time.Millisecond)
 }
 
-// Flush writes what was noted. What cannot be written now stays noted.
+// Flush writes the notes. Notes that it cannot write stay in memory.
 func (s *Store) Flush(ctx context.Context) error {
 	p := &s.pending
 	p.flushing.Lock()
@@ -99,7 +99,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	return flushNotes(ctx, s, p.failures, s.recordFailures)
 }
 
-// flushNotes writes notes batch by batch, and keeps of them what was noted meanwhile.
+// flushNotes writes notes in batches. It leaves what is noted during the flush.
 func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, write func(*tx, map[K]note) error) error {
 	s.pending.mu.Lock()
 	left := maps.Clone(noted)
@@ -129,14 +129,14 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 	return nil
 }
 
-// writeTouches writes when sessions were last active. A touch is an UPDATE with the expiry in it, so it cannot bring back a
-// session that has ended meanwhile.
+// writeTouches writes when sessions were last active. It is an UPDATE with the expiry in its condition, so it cannot bring back a
+// session that has ended in the meantime.
 func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	limits := s.options.Limits
 	touch, err := tx.Prepare(`
 		UPDATE sessions
 		SET last_active_at = $1,
-		    created_at = MIN(created_at, $1), -- a clock that was ahead at sign-in must not lengthen its lifetime
+		    created_at = MIN(created_at, $1), -- if the clock was ahead at sign-in, the lifetime must not be longer
 		    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3) ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
 		WHERE id = $6 AND expires_at > $7`)
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 
 func (s *Store) deleteRefused(tx *tx, batch map[[sha256.Size]byte]note) error {
 	for hash := range batch {
-		if _, err := tx.end(Expired, "", `
+		if _, err := tx.endSessions(Expired, "", `
 			DELETE FROM sessions
 			WHERE token_hash = $1`, hash[:]); err != nil {
 			return err

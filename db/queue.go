@@ -6,23 +6,21 @@ import (
 	"sync"
 )
 
-// class is the order in which writes get their turn.
+// class is the priority of a write. A revocation does not wait for sign-ins, and nothing waits for the sweep.
 type class int
 
-// Whoever signs a device out does not wait for strangers who sign in, and nobody waits for the sweep.
 const (
-	urgent     class = iota // revocations, and what else a signed-in user or an administrator asks for
+	urgent     class = iota // revocations, and other changes by a signed-in user or an administrator
 	normal                  // sign-ins, counted attempts, notes of activity
 	background              // the sweep
 	classes
 )
 
-// maxPassedOver is how often a class is passed over before it gets one turn. It keeps a stream of urgent writes from
-// starving the others: urgent writes come from live sessions, each waits for its own fsync, and every ninth turn goes to
-// those that wait. A revocation waits for one other write at the most.
+// maxPassedOver is how many times a class is passed over before it gets one turn, so that many urgent writes do not starve the others:
+// every ninth turn goes to a class that waits. Still, a revocation waits for one other write at most.
 const maxPassedOver = 8
 
-// writeQueue gives one write at a time its turn. SQLite has one writer; its own waiting is unfair and knows no order.
+// writeQueue gives one write at a time a turn. SQLite allows one writer, and its own way to wait is neither fair nor in any order.
 type writeQueue struct {
 	mu         sync.Mutex
 	busy       bool
@@ -30,7 +28,7 @@ type writeQueue struct {
 	passedOver [classes]int
 }
 
-// enter waits for a turn, which leave ends, or for the end of ctx.
+// enter waits for a turn, which leave ends. It returns the context's error if ctx ends first.
 func (q *writeQueue) enter(ctx context.Context, c class) error {
 	q.mu.Lock()
 	if !q.busy {
@@ -52,13 +50,13 @@ func (q *writeQueue) enter(ctx context.Context, c class) error {
 		q.waiting[c] = slices.Delete(q.waiting[c], i, i+1)
 	}
 	q.mu.Unlock()
-	if i < 0 { // the turn came at the same moment
+	if i < 0 { // the turn came at the same time
 		q.leave()
 	}
 	return ctx.Err()
 }
 
-// leave hands the turn to the next write.
+// leave passes the turn to the next write.
 func (q *writeQueue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -77,7 +75,7 @@ func (q *writeQueue) leave() {
 	q.waiting[next] = slices.Delete(q.waiting[next], 0, 1)
 }
 
-// next is the first class that has waited long enough, else the most urgent one.
+// next returns a class that was passed over too often, or else the most urgent one that waits.
 func (q *writeQueue) next() (next class, found bool) {
 	for c := range classes {
 		if len(q.waiting[c]) == 0 {

@@ -1,8 +1,6 @@
 package db
 
-import (
-	"context"
-)
+import "context"
 
 // Ended is a session that has ended.
 type Ended struct {
@@ -12,9 +10,9 @@ type Ended struct {
 	IP         string
 }
 
-// end runs a DELETE FROM sessions and records each session that it deleted. No session ends in another way, but
-// with its user.
-func (tx *tx) end(kind, by, statement string, args ...any) (ended []Ended, err error) {
+// endSessions runs a DELETE FROM sessions and records each session that it deleted. Sessions end in no other way, except with their
+// user.
+func (tx *tx) endSessions(kind, by, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), ip`, args...)
 	if err != nil {
 		return nil, err
@@ -38,9 +36,9 @@ func (tx *tx) end(kind, by, statement string, args ...any) (ended []Ended, err e
 	return ended, nil
 }
 
-// endOne is end for a statement that must end one session, else it returns ErrNotFound.
-func (tx *tx) endOne(kind, by, statement string, args ...any) (Ended, error) {
-	ended, err := tx.end(kind, by, statement, args...)
+// endSession is endSessions for one session. It returns ErrNotFound if the statement ended none.
+func (tx *tx) endSession(kind, by, statement string, args ...any) (Ended, error) {
+	ended, err := tx.endSessions(kind, by, statement, args...)
 	if err != nil {
 		return Ended{}, err
 	}
@@ -53,7 +51,7 @@ func (tx *tx) endOne(kind, by, statement string, args ...any) (Ended, error) {
 // Revoke ends another session of the same user. For one that is unknown, has ended or is somebody else's, it returns ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) (err error) {
-		ended, err = tx.endOne(Revoked, by.DeviceName, `
+		ended, err = tx.endSession(Revoked, by.DeviceName, `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, tx.now)
 		return err
@@ -61,35 +59,35 @@ func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended,
 	return ended, err
 }
 
-// One statement, and it keeps only the caller's session.
+// A single statement, so that RevokeOthers keeps only the caller's session and its count is true.
 const endOtherSessions = `
 	DELETE FROM sessions
 	WHERE user_id = $1 AND id <> $2 AND expires_at > $3`
 
-// RevokeOthers ends every session of the user except the one that asks, and returns how many it ended.
+// RevokeOthers ends every session of the user except the caller's, and returns how many it ended.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) error {
-		ended, err := tx.end(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		ended, err := tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
 		count = len(ended)
 		return err
 	})
 	return count, err
 }
 
-// SignOut ends a session at its own wish. That it was over already is no error.
+// SignOut ends the caller's own session. It is no error if the session has already ended.
 func (s *Store) SignOut(ctx context.Context, session Session) error {
 	return s.writeUrgent(ctx, func(tx *tx) error {
-		_, err := tx.end(SignedOut, session.DeviceName, `
+		_, err := tx.endSessions(SignedOut, session.DeviceName, `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2`, session.ID, session.UserID)
 		return err
 	})
 }
 
-// RevokeByCommand ends one session by its id, for the person with a shell on the server; ErrNotFound when there is none.
+// RevokeByCommand ends the session with this id, for the person with a shell on the server. It returns ErrNotFound if there is none.
 func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
 	err = s.writeUrgent(ctx, func(tx *tx) (err error) {
-		ended, err = tx.endOne(Revoked, ByCommand, `
+		ended, err = tx.endSession(Revoked, ByCommand, `
 			DELETE FROM sessions
 			WHERE id = $1 AND expires_at > $2`, id, tx.now)
 		return err
@@ -97,8 +95,8 @@ func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, er
 	return ended, err
 }
 
-// RevokeUserByCommand ends every session of one user in batches, and returns how many those were; ErrNotFound for an
-// unknown name.
+// RevokeUserByCommand ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown
+// name.
 func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count int, err error) {
 	user, err := s.UserByName(ctx, username)
 	if err != nil {
@@ -109,17 +107,17 @@ func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count
 		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND user_id = $2 LIMIT $3)`, s.now(), user.ID, batchSize)
 }
 
-// RevokeAllByCommand ends every session of everybody in batches, and returns how many those were.
+// RevokeAllByCommand ends every session of every user in batches, and returns how many it ended.
 func (s *Store) RevokeAllByCommand(ctx context.Context) (count int, err error) {
 	return s.revokeByCommand(ctx, `
 		DELETE FROM sessions
 		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)
 }
 
-// revokeByCommand runs a DELETE of live sessions in batches. When one fails, count is how many sessions the others ended.
+// revokeByCommand runs a DELETE of live sessions in batches. If one fails, count is how many sessions the previous ones ended.
 func (s *Store) revokeByCommand(ctx context.Context, statement string, args ...any) (count int, err error) {
 	return s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) {
-		ended, err := tx.end(Revoked, ByCommand, statement, args...)
+		ended, err := tx.endSessions(Revoked, ByCommand, statement, args...)
 		return len(ended), err
 	})
 }

@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// AppRule says who may reach a guarded host or, with a leading "*.", every host that has one label in its place.
+// AppRule says who may reach a guarded host or, if Host starts with "*.", every host that has one label in place of the "*".
 type AppRule struct {
 	Host     string
 	Everyone bool     // every approved user
 	Admins   bool     // every administrator
-	Users    []string // these, by username and in order
+	Users    []string // these usernames, sorted
 }
 
-// UnknownUsers are names that no account has.
+// UnknownUsers is an error with the names that no account has.
 type UnknownUsers []string
 
 func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u, ", ") }
 
-// ErrNotAHost says that a rule was asked for what is not the name of a host.
+// ErrNotAHost says that a rule was given text that is not the name of a host.
 var ErrNotAHost = errors.New("not a host name")
 
-// AllowApp lets more people reach a host: administrators, the named users or, when neither are given, every approved user.
-// It only adds to what the host's rule allows, and returns the rule that now holds. If a name is unknown, nothing changes and
-// the error is UnknownUsers: a rule for the others alone would shut out the person whose name was misspelt.
+// AllowApp allows more people to reach a host: administrators, the named users or, if neither are given, every approved user. It adds
+// to what the host's rule allows, and returns the resulting rule. If a name is unknown, it changes nothing and returns UnknownUsers,
+// because a rule for the other names would shut out the person whose name was misspelt.
 func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {
 	host, ok := RuleHost(host)
 	if !ok {
@@ -81,13 +81,13 @@ func userIDs(tx *tx, usernames []string) (ids []int64, err error) {
 	return ids, nil
 }
 
-// AppRules lists the rules by host.
+// AppRules returns all rules, sorted by host.
 func (s *Store) AppRules(ctx context.Context) ([]AppRule, error) {
 	return queryAll(ctx, s, scanRule, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
 }
 
-// RemoveAppRule deletes a host's rule, or returns ErrNotFound. It returns the rule that decides about the host from then on,
-// the one for its siblings; a rule without a host means that there is none and Options.DenyApps decides.
+// RemoveAppRule deletes the rule of a host, or returns ErrNotFound if it has none. It returns the wildcard rule that applies to the
+// host now. If that has no Host, there is no such rule and Options.DenyApps applies.
 func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, err error) {
 	host, ok := RuleHost(host)
 	if !ok {
@@ -113,7 +113,7 @@ func ruleByHost(tx *tx, host string) (AppRule, error) {
 	return scanRule(tx.QueryRow(`SELECT `+ruleColumns+` FROM app_rules r WHERE r.host = $1`, host))
 }
 
-// ruleColumns are what scanRule reads of app_rules r; a username has no comma in it.
+// ruleColumns is what scanRule reads from app_rules r. A username contains no comma.
 const ruleColumns = `r.host, r.everyone, r.admins,
 	COALESCE((SELECT group_concat(u.username) FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host), '')`
 

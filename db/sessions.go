@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Limits are how long a session lasts: unused, and however busy; shorter on a shared computer.
+// Limits says how long a session lasts without use and in all, and how long on a shared computer.
 type Limits struct {
 	IdleTimeout       time.Duration
 	MaxLifetime       time.Duration
@@ -17,7 +17,7 @@ type Limits struct {
 	SharedMaxLifetime time.Duration
 }
 
-// DefaultLimits follow OWASP ASVS 5.0, 7.3: both an idle and an absolute limit.
+// DefaultLimits follows OWASP ASVS 5.0, 7.3, which asks for an idle and an absolute limit.
 var DefaultLimits = Limits{
 	IdleTimeout:       14 * 24 * time.Hour,
 	MaxLifetime:       30 * 24 * time.Hour,
@@ -25,7 +25,7 @@ var DefaultLimits = Limits{
 	SharedMaxLifetime: 24 * time.Hour,
 }
 
-// DefaultMaxSessions is how many live sessions a user may have. Signing in beyond that ends the one unused longest.
+// DefaultMaxSessions is how many live sessions a user may have. One more sign-in ends the session that was unused for longest.
 const DefaultMaxSessions = 100
 
 func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
@@ -35,38 +35,37 @@ func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	return l.IdleTimeout, l.MaxLifetime
 }
 
-// Session is one browser, or other client, that is signed in as one user, together with what a request needs to
-// know of that user.
+// Session is one browser, or other client, that is signed in as one user. It includes what a request needs to know about the user.
 type Session struct {
-	ID           string // public; tells nothing about the token
+	ID           string // public, and not derived from the token
 	UserID       int64
 	Username     string
 	IsAdmin      bool   // the user is an administrator
-	DeviceName   string // the name that the user gave, else the one made from the User-Agent
-	DetectedName string // made from the User-Agent
+	DeviceName   string // CustomName, or else DetectedName
+	DetectedName string // detected from the User-Agent at sign-in
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
-	CustomName   string // the name that the user gave; "" is none
+	CustomName   string // the name that the user gave, or ""
 	UserAgent    string
 	IP           string // at sign-in
 	Shared       bool   // a shared or public computer
 	CreatedAt    time.Time
 	LastActiveAt time.Time
-	ExpiresAt    time.Time // when it ends if it is not used again
-	EndsAt       time.Time // when it ends however busy it is
+	ExpiresAt    time.Time // when it ends without further use
+	EndsAt       time.Time // when it ends even if it is used
 	Apps         []AppUse  // last used first; read for lists, not for every request
 }
 
-// NewSession is what a sign-in brings.
+// NewSession describes a session to begin.
 type NewSession struct {
 	Client
 	Shared   bool
-	Replaces []string // tokens that the client brought: one browser is one row, so the sessions that they name end
+	Replaces []string // tokens that the client sent: their sessions end, so that one browser is one row
 }
 
-// newToken makes the secret for the cookie: 130 random bits in base32, 26 characters.
+// newToken returns a secret for a cookie or a link: 130 random bits in base32, 26 characters.
 func newToken() string { return rand.Text() }
 
-// TokenLength is how many characters a token has; nothing else needs to be looked up.
+// TokenLength is how many characters a token has. A text of another length is no token.
 const TokenLength = 26
 
 func hashToken(token string) []byte {
@@ -74,39 +73,41 @@ func hashToken(token string) []byte {
 	return hash[:]
 }
 
-// SignIn begins a session of a user whom Authenticate or CreateUser returned, under a new token. It returns
-// ErrWrongPassword when the password was changed, or the account disabled or deleted, in between.
+// SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. It returns
+// ErrWrongPassword if the password was changed, or the account disabled or deleted, since then.
 func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
 	token, new.Client = newToken(), new.described()
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
-		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind, UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
+		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind,
+		UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
 	}
 	err = s.write(ctx, func(tx *tx) error {
 		idle, lifetime := s.options.Limits.of(new.Shared)
 		session.CreatedAt, session.LastActiveAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now)
 		session.ExpiresAt, session.EndsAt = session.CreatedAt.Add(min(idle, lifetime)), session.CreatedAt.Add(lifetime)
 		for _, brought := range new.Replaces {
-			if _, err := tx.end(Replaced, new.DeviceName, `
+			if _, err := tx.endSessions(Replaced, new.DeviceName, `
 				DELETE FROM sessions
 				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
 				return err
 			}
 		}
 		err := tx.changeOne(`
-			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
+			                      created_at, last_active_at, expires_at)
 			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $8, $9
 			FROM users
 			WHERE id = $10 AND disabled = 0 AND password_hash = $11`,
-			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared, tx.now, session.ExpiresAt.UnixMilli(),
-			user.ID, user.passwordHash)
+			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared,
+			tx.now, session.ExpiresAt.UnixMilli(), user.ID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
 		}
 		if err != nil {
 			return err
 		}
-		if _, err := tx.end(Evicted, new.DeviceName, `
+		if _, err := tx.endSessions(Evicted, new.DeviceName, `
 			DELETE FROM sessions
 			WHERE id IN (SELECT id FROM sessions
 			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
@@ -122,8 +123,9 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 	return token, session, err
 }
 
-// sessionColumns are what scanSession reads, from sessions s and users u; after them comes what the session was used for.
-const sessionColumns = `s.id, s.user_id, u.username, u.is_admin, s.detected_name, s.device_kind, s.custom_name, s.user_agent, s.ip, s.shared,
+// sessionColumns is what scanSession reads from sessions s and users u. The last column is appsOfSession, or ”.
+const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
+	       s.detected_name, s.device_kind, s.custom_name, s.user_agent, s.ip, s.shared,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
 const resumeSession = `
@@ -131,19 +133,21 @@ const resumeSession = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND u.disabled = 0`
 
-// Resume finds the live session that a token names, or returns ErrNotFound. Every request comes through here.
+// Resume returns the live session that a token names, or ErrNotFound. Every request passes here.
 func (s *Store) Resume(token string) (Session, error) {
-	return find(s, &s.sessions, token, "", func(hash []byte) (Session, error) { return queryOne(&s.resume, s.scanSession, hash) })
+	return sessionByToken(s, &s.sessions, token, "", func(hash []byte) (Session, error) {
+		return queryOne(&s.resume, s.scanSession, hash)
+	})
 }
 
-// expiring is what a token names. It does not count once it has expired.
+// expiring is what a token names, until it expires: a Session or an AppAccess.
 type expiring interface{ expiry() time.Time }
 
 func (s Session) expiry() time.Time { return s.ExpiresAt }
 
-// find is the one way from a token to a session, so that every way in refuses alike. A session that was refused because it had
-// expired stays refused, even when the clock is set back: it is remembered until the next flush has deleted it.
-func find[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (found T, err error) {
+// sessionByToken is the only way from a token to a session, so that pages and auth checks refuse the same sessions. A session that was
+// refused because it had expired stays refused, even if the clock is set back: it is remembered until Flush has deleted it.
+func sessionByToken[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (found T, err error) {
 	if err := s.files.err(); err != nil {
 		return found, err
 	}
@@ -163,21 +167,20 @@ func find[T expiring](s *Store, c *cache[T], token, name string, read func(hash 
 	return found, nil
 }
 
-// Touch notes that the session's user did something just now. It waits for nothing: Flush writes the notes.
+// Touch notes that the session's user did something just now. It never blocks, because Flush writes the notes.
 func (s *Store) Touch(session Session) {
 	if now := s.Now(); s.worthNoting(session.Shared, session.LastActiveAt, now) {
 		s.pending.touch(session.ID, now.UnixMilli())
 	}
 }
 
-// worthNoting reports whether what a busy session does is to be noted again: when the last note is older than a minute,
-// or a quarter of a shorter idle limit.
+// worthNoting reports whether to note again that a session is in use: if the last note is older than a minute, or than a quarter of a
+// shorter idle timeout.
 func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	idle, _ := s.options.Limits.of(shared)
-	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs: a clock that was set back must not silence it
+	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes go on after the clock was set back
 }
 
-// scanSession reads sessionColumns and what the session was used for.
 func (s *Store) scanSession(row scanner) (session Session, err error) {
 	var createdAt, lastActiveAt, expiresAt int64
 	var apps string
@@ -198,7 +201,7 @@ func (s *Store) scanSession(row scanner) (session Session, err error) {
 	return session, unavailable(err)
 }
 
-// With a bare $3 as its limit, SQLite would compile the statement again each time, to plan for that number.
+// With a bare $3 as its limit, SQLite would compile the statement again on each run, to plan for that number.
 const sessionsOfUser = `
 	SELECT ` + sessionColumns + appsOfSession + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
@@ -206,7 +209,8 @@ const sessionsOfUser = `
 	ORDER BY s.last_active_at DESC
 	LIMIT $3 + 0`
 
-// Sessions lists a user's live sessions, last active first, at most limit of them (0: all); total counts all.
+// Sessions returns a user's live sessions, most recently active first, and how many there are in total. If limit is not 0, it returns
+// at most that many.
 func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions []Session, total int, err error) {
 	if limit == 0 {
 		limit = -1
@@ -224,12 +228,13 @@ func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions
 	return sessions, total, unavailable(err)
 }
 
-// AllSessions lists the live sessions of every user, or of one, by name and last active first. An unknown user is
-// ErrNotFound.
+// AllSessions returns the live sessions of one user, or with "" of every user, sorted by username and then most recently active first.
+// It returns ErrNotFound for an unknown user.
 func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, error) {
 	username = canonical(username)
 	var known bool
-	if err := s.reader.QueryRowContext(ctx, `SELECT $1 = '' OR EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known); err != nil {
+	err := s.reader.QueryRowContext(ctx, `SELECT $1 = '' OR EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known)
+	if err != nil {
 		return nil, unavailable(err)
 	}
 	if !known {
@@ -242,7 +247,7 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
 }
 
-// OnlyAddress is the address from which every live session was begun; "" when there are two, or no session.
+// OnlyAddress returns the IP address from which every live session was begun. It returns "" if there are several, or no session.
 func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
 	var addresses int
 	err = s.reader.QueryRowContext(ctx, `
@@ -259,7 +264,7 @@ const sessionByID = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.id = $1 AND u.disabled = 0`
 
-// Session finds one of a user's live sessions, or returns ErrNotFound.
+// Session returns one of a user's live sessions, or ErrNotFound.
 func (s *Store) Session(userID int64, id string) (Session, error) {
 	if err := s.files.err(); err != nil {
 		return Session{}, err
@@ -271,8 +276,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	return session, err
 }
 
-// Rename gives a session of the same user a name, or with "" takes it away again; ErrNotFound when there is no such
-// session.
+// Rename gives one of the user's own sessions a name, or with "" removes its name. It returns ErrNotFound if there is no such session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}

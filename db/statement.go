@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// statement is a prepared query for what nearly every request asks. It runs without a context: the driver would start a goroutine to
-// watch it, which costs as much as the answer.
+// statement is a prepared query that nearly every request runs. It runs without a context, because the driver would start a goroutine to
+// watch the context, which costs as much as the query.
 type statement struct {
 	*sql.Stmt
 	files *fileWatch
-	turns chan struct{} // as many as there are connections, and shared by all statements of their pool
+	turns chan struct{} // one for each connection; all statements of the pool share them
 }
 
-// openStatements prepares queries on a pool of their own, so that no long list is in their way.
+// openStatements prepares queries on a pool of their own, so that they do not wait for a long list.
 func (s *Store) openStatements(queries map[*statement]string) (err error) {
 	if s.tokens, err = s.openWatchedPool(readerSettings, readers); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (s *Store) openStatements(queries map[*statement]string) (err error) {
 	return nil
 }
 
-// query scans every row. It waits for a connection no longer than a write waits for its turn.
+// query scans every row. It waits for a connection as long as a write waits for its turn.
 func (q *statement) query(scan func(scanner) error, args ...any) error {
 	if err := q.files.err(); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (q *statement) enter() error {
 // scanner is a row of *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
-// queryOne is query for the only row, or ErrNotFound.
+// queryOne returns the only row, or ErrNotFound.
 func queryOne[T any](q *statement, scan func(scanner) (T, error), args ...any) (found T, err error) {
 	err = ErrNotFound
 	if failed := q.query(func(row scanner) error {
@@ -83,7 +83,7 @@ func queryOne[T any](q *statement, scan func(scanner) (T, error), args ...any) (
 	return found, err
 }
 
-// queryAll runs a query that is not prepared, and scans every row.
+// queryAll runs a query that is not prepared, and returns every row.
 func queryAll[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
 	rows, err := s.reader.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Sweep deletes in small batches what has ended: sessions and invitations that have expired, activity from before keepSince,
-// and attempts that no longer count. It first brings back what lies in the future because the clock was ahead.
+// Sweep deletes expired sessions and invitations, activity from before keepSince, and attempts that no longer count, in small batches.
+// First it corrects rows that were written while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
-		func(tx *tx) (int, error) { return s.bringBackSessions(tx, false, batchSize) },
-		func(tx *tx) (int, error) { return s.bringBackSessions(tx, true, batchSize) },
-		func(tx *tx) (int, error) { return s.bringBackActivity(tx, batchSize) },
-		func(tx *tx) (int, error) { return 0, s.bringBackInvitations(tx) },
+		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },
+		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, true, batchSize) },
+		func(tx *tx) (int, error) { return s.fixFutureActivity(tx, batchSize) },
+		func(tx *tx) (int, error) { return 0, s.fixFutureInvitations(tx) },
 		s.sweepSessions,
 		func(tx *tx) (int, error) {
 			return tx.changeRows(`
@@ -27,7 +27,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
 				tx.now-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
 		},
-		func(tx *tx) (int, error) { // a full row stays: time alone must not open the account again
+		func(tx *tx) (int, error) { // a full counter stays, because time must not unlock the account
 			return tx.changeRows(`
 				DELETE FROM consecutive_failures
 				WHERE key IN (SELECT key FROM consecutive_failures
@@ -52,15 +52,15 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 }
 
 func (s *Store) sweepSessions(tx *tx) (int, error) {
-	swept, err := tx.end(Expired, "", `
+	swept, err := tx.endSessions(Expired, "", `
 		DELETE FROM sessions
 		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
 	return len(swept), err
 }
 
-// ApplyLimits shortens the sessions that were begun under longer limits than today's, so that a stricter setting
-// holds from the start of the server on. Longer limits come with the next use of a session. Where the limits are those of
-// the last start only what a clock that was ahead has made is shortened: a million sessions take seconds to go through.
+// ApplyLimits shortens sessions that began under longer limits, so that stricter settings apply when the server starts. Longer limits
+// apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that were
+// written while the clock was ahead, because it takes seconds to go through a million sessions.
 func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
 	idle, lifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds()
@@ -71,7 +71,7 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 			SET idle = $1, lifetime = $2, shared_idle = $3, shared_lifetime = $4
 			WHERE (idle, lifetime, shared_idle, shared_lifetime) <> ($1, $2, $3, $4)`, idle, lifetime, sharedIdle, sharedLifetime)
 		if errors.Is(err, ErrNotFound) {
-			return s.bringBackAll(tx)
+			return s.fixFuture(tx)
 		}
 		if err != nil {
 			return err
@@ -90,6 +90,6 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.bringBackAll(tx)
+		return s.fixFuture(tx)
 	})
 }

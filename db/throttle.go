@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// Failed attempts at a secret are counted for 15 minutes, and per account also in a row (NIST SP 800-63B-4, 3.2.2).
+// Failed attempts at a secret are counted for 15 minutes. For an account, consecutive failures are counted too (NIST SP 800-63B-4,
+// 3.2.2).
 const (
 	attemptsWindow          = 15 * time.Minute
 	attemptsPerAccount      = 10
 	attemptsPerSession      = 10
 	attemptsPerAddress      = 30
-	attemptsPerSite         = 300                 // an IPv6 /48, of which one customer may have all 65,536 networks
-	maxConsecutiveFailures  = 100                 // after these, only an invitation or `user passwd` lets the account in
-	consecutiveFailuresKept = 30 * 24 * time.Hour // fewer than that are forgotten after so long
+	attemptsPerSite         = 300                 // an IPv6 /48: one customer may have all of its 65,536 networks
+	maxConsecutiveFailures  = 100                 // then only an invitation or `user passwd` unlocks the account
+	consecutiveFailuresKept = 30 * 24 * time.Hour // after the last one; maxConsecutiveFailures are kept for ever
 	attemptsWaiting         = hashingWaiting      // attempts that may wait for others to be checked
 )
 
-// Throttled says that there were too many failed attempts. This one was not checked, and does not count.
+// Throttled says that there were too many failed attempts. This attempt was not checked and does not count.
 type Throttled struct {
 	RetryAfter time.Duration
-	Locked     bool // after maxConsecutiveFailures: time alone does not help
+	Locked     bool // after maxConsecutiveFailures: waiting does not help
 }
 
 func (t Throttled) Error() string {
@@ -34,20 +35,18 @@ func (t Throttled) Error() string {
 	return fmt.Sprintf("too many attempts; try again in %s", t.RetryAfter.Round(time.Second))
 }
 
-// CheckSecret checks a secret that belongs to no account, such as a token in a link, and counts failures by the address
-// alone. It returns check's error, Throttled or ErrBusy. An attempt has failed if check returns ErrWrongPassword or
-// ErrNotFound.
+// CheckSecret checks a secret that belongs to no account, such as a token in a link, and counts failures by IP address. It returns
+// check's error, Throttled or ErrBusy. The attempt has failed if check returns ErrWrongPassword or ErrNotFound.
 func (s *Store) CheckSecret(ctx context.Context, ip string, check func() error) error {
 	return s.attempt(ctx, s.addressCounters(ip), func(bool) error { return check() }, nil)
 }
 
-// attempt reserves a place in every counter, checks the secret, and counts the attempt if it failed. If failed is not
-// nil, it runs in the transaction that counts. When check is told that the attempt is blocked, it must do the same work
-// and return ErrWrongPassword.
+// attempt makes a reservation in every counter, checks the secret, and counts the attempt if it failed. If failed is not nil, it runs
+// in the transaction that counts. If check is called with blocked, it must do the same work and return ErrWrongPassword.
 //
-// Reservations are kept in memory. So a success or a refusal writes nothing, and a crash leaves nothing reserved. A second
-// process on the same database could let as many more attempts through as are being checked at that moment; the
-// failures themselves are in the database, and count for both and after a restart.
+// Reservations are in memory, so a success or a refusal writes nothing, and a crash leaves nothing reserved. A second process on the
+// same database could let through as many more attempts as are being checked at that moment. Failures are in the database, so they
+// count for both processes and after a restart.
 func (s *Store) attempt(ctx context.Context, counters []counter, check func(blocked bool) error, failed func(*tx) error) error {
 	blocked, err := s.reserve(ctx, counters)
 	if err != nil {
@@ -58,7 +57,7 @@ func (s *Store) attempt(ctx context.Context, counters []counter, check func(bloc
 	if !errors.Is(checked, ErrWrongPassword) && !errors.Is(checked, ErrNotFound) {
 		return checked
 	}
-	// Before the place is given up. If the write fails, the answer is 503 and tells nothing about the guess.
+	// Before the reservation is released. If the write fails, the answer is 503 and reveals nothing about the guess.
 	err = s.write(ctx, func(tx *tx) error {
 		if err := tx.count(counters); err != nil || failed == nil {
 			return err
@@ -71,9 +70,9 @@ func (s *Store) attempt(ctx context.Context, counters []counter, check func(bloc
 	return checked
 }
 
-// reservations are the attempts that are being checked, by counter. They are not failures, but each could become one:
-// while failures and reservations together reach a limit, further attempts wait. So fifty guesses at once are ten, and
-// yet forty people behind one address all sign in at once.
+// reservations are the attempts that are being checked, by counter. They are not failures, but each could become one: while failures
+// and reservations together reach a limit, further attempts wait. So of fifty guesses at once only ten are checked, while forty people
+// behind one address can all sign in at once.
 type reservations struct {
 	mu       sync.Mutex // held while failures are read, so that counting and reserving are one step
 	checking map[attemptKey]*reservation
@@ -82,14 +81,14 @@ type reservations struct {
 
 type reservation struct {
 	attempts int
-	released chan struct{} // closed when one of the attempts was checked
+	released chan struct{} // closed when one of the attempts has been checked
 }
 
 func newReservations() reservations {
 	return reservations{checking: map[attemptKey]*reservation{}}
 }
 
-// reserve returns Throttled if a counter is full, and ErrBusy if too many attempts wait already.
+// reserve returns Throttled if a counter is full, and ErrBusy if too many attempts are already waiting.
 func (s *Store) reserve(ctx context.Context, counters []counter) (blocked bool, err error) {
 	r := &s.attempts
 	r.mu.Lock()
@@ -124,8 +123,8 @@ func (s *Store) reserve(ctx context.Context, counters []counter) (blocked bool, 
 	}
 }
 
-// checkCounters returns Throttled if one of the counters is full, or else a channel to wait for if one would be full
-// should every attempt that is being checked fail. A hidden counter does not wait: the time would tell.
+// checkCounters returns Throttled if one of the counters is full. If one would be full after all attempts that are being checked have
+// failed, it returns a channel to wait for. Attempts do not wait for a hidden counter, because the time would reveal it.
 func (s *Store) checkCounters(ctx context.Context, counters []counter) (released chan struct{}, blocked bool, err error) {
 	var refused Throttled
 	for _, c := range counters {
@@ -150,13 +149,13 @@ func (s *Store) checkCounters(ctx context.Context, counters []counter) (released
 	return released, blocked, nil
 }
 
-// attemptsLeft returns how many attempts a counter has left, and with none left the refusal: until the oldest of the
-// failures that fill the counter has left the window. A failure from the future does not count: the clock was set back.
+// attemptsLeft returns how many attempts a counter has left or, if it has none, the error to return: the counter is full until the
+// oldest of its failures leaves the window. A failure from the future does not count, because the clock was set back.
 func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left int, full Throttled, err error) {
 	var failures, consecutive int
 	var oldest int64
 	now := s.now()
-	// "+ 0", or SQLite would compile the statement again for each limit.
+	// Without "+ 0", SQLite would compile the statement again on each run.
 	err = from.QueryRowContext(ctx, `
 		SELECT COUNT(*), COALESCE(MIN(failed_at), 0), COALESCE((SELECT failures FROM consecutive_failures WHERE key = $1), 0)
 		FROM (SELECT failed_at FROM attempts
@@ -167,7 +166,7 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 	case err != nil:
 		return 0, full, unavailable(err)
 	case c.consecutive && consecutive >= maxConsecutiveFailures:
-		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // no time helps, but a 429 names one
+		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // waiting does not help, but a 429 states a time
 	case failures >= c.most:
 		return 0, Throttled{RetryAfter: time.Duration(oldest+c.window.Milliseconds()-now) * time.Millisecond}, nil
 	case c.consecutive:
@@ -176,7 +175,7 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 	return c.most - failures, full, nil
 }
 
-// querier is what both the store's readers and a transaction can do.
+// querier is the store's pool of readers or a transaction.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
@@ -203,6 +202,7 @@ func (r *reservations) release(counters []counter) {
 	}
 }
 
+// count counts a failed attempt in every counter.
 func (tx *tx) count(counters []counter) error {
 	for _, c := range counters {
 		if _, err := tx.Exec(`INSERT INTO attempts (key, failed_at) VALUES ($1, $2)`, c.key[:], tx.now); err != nil {
@@ -221,12 +221,12 @@ func (tx *tx) count(counters []counter) error {
 	return nil
 }
 
-// forgetConsecutiveFailures ends the row of failures of an account, by whichever of its names they came.
+// forgetConsecutiveFailures resets the consecutive failures of an account, by any of its names.
 func (s *Store) forgetConsecutiveFailures(tx *tx, user User) error {
 	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)
 }
 
-// forgetAttempts starts an account clean: after it is created or renamed, or when an administrator restores access.
+// forgetAttempts resets all counters of an account: when it is created or gets another name, or an administrator restores access.
 func (s *Store) forgetAttempts(tx *tx, user User) error {
 	if err := s.forgetCounters(tx, user, `DELETE FROM attempts WHERE key = $1`); err != nil {
 		return err
@@ -239,7 +239,7 @@ func (s *Store) forgetCounters(tx *tx, user User, statement string) error {
 		if name == "" {
 			continue
 		}
-		// What was counted before the name had an account must not wait for the next time it has none.
+		// Also what was counted before the name had an account, because it would count again once the name has none.
 		for _, key := range []attemptKey{s.attemptKey("name", name), s.accountKey(name, 0), s.accountKey(name, user.ID)} {
 			if _, err := tx.Exec(statement, key[:]); err != nil {
 				return err

@@ -12,28 +12,28 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// writeWait bounds the wait for a turn to write. SQLite's own wait for a lock that another process holds (busy_timeout,
-// 1 s) comes on top, so a write answers within 3 seconds.
+// writeWait is how long a write waits for its turn. With SQLite's own wait for a lock that another process holds (busy_timeout, 1 s),
+// a write returns within 3 seconds.
 const writeWait = 1500 * time.Millisecond
 
-// tx is a transaction that writes, and the time at which all that it does happens.
+// tx is a transaction that writes. Everything in it happens at the same time.
 type tx struct {
 	*sql.Tx
 	now int64 // milliseconds since 1970
 }
 
-// write runs work in one transaction. Once it returns nil, what work did is on disk and holds through a power cut. It returns
-// ErrUnavailable when nothing was changed, and ErrUncertain when that is not known.
+// write runs work in one transaction. When it returns nil, the changes are on disk and survive a power cut. It returns ErrUnavailable if
+// nothing was changed, and ErrUncertain if that is unknown.
 func (s *Store) write(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, normal, work)
 }
 
-// writeUrgent is write before everything that waits: for revocations.
+// writeUrgent is write, but before all writes that are not urgent. It is for revocations.
 func (s *Store) writeUrgent(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, urgent, work)
 }
 
-// writeAs is writeUrgent on behalf of a session, which must still be alive when it happens, not only when the request came in.
+// writeAs is writeUrgent on behalf of a session. It returns ErrSessionEnded if the session has ended since the request arrived.
 func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) error {
 	return s.writeUrgent(ctx, func(tx *tx) error {
 		var alive bool
@@ -50,9 +50,9 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) e
 	})
 }
 
-// writeInBatches runs work in one transaction after another until it has changed fewer rows than batchSize. After each it
-// pauses for as long as that took, so that other writes, of other processes too, get half of the time. It returns how many rows
-// were changed in all; with an error, those of the batches before it.
+// writeInBatches runs work in one transaction after another until it changes fewer rows than batchSize. After each it pauses for as
+// long as the transaction took, so that other writes, also those of other processes, get half of the time. It returns how many rows it
+// changed in total, also if a batch fails.
 func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (changed int, err error)) (total int, err error) {
 	for {
 		var changed int
@@ -77,7 +77,7 @@ func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (cha
 	}
 }
 
-// batchSize is how many rows a batch changes: a few milliseconds' worth, which is how long a revocation waits for it.
+// batchSize is how many rows a batch changes. It takes a few milliseconds, which is how long a revocation may wait for it.
 const batchSize = 50
 
 func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) error {
@@ -90,7 +90,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	if err := s.files.check(); err != nil {
 		return err
 	}
-	// From here on no deadline: a commit that was cut short could not be told from one that failed.
+	// From here on there is no deadline: after a commit that was interrupted, nobody would know whether it succeeded.
 	begun, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return unavailable(err)
@@ -101,21 +101,21 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	if err := begun.Commit(); err != nil {
 		select {
 		case s.uncertain <- struct{}{}:
-		default: // settle knows already
+		default: // settle has not handled the previous one yet
 		}
 		return fmt.Errorf("%w: %v", ErrUncertain, err)
 	}
-	if err := s.files.check(); err != nil { // it may have gone into files that nobody will find
+	if err := s.files.check(); err != nil { // the change may be in files that were removed
 		return fmt.Errorf("%w: %v", ErrUncertain, err)
 	}
 	s.committed.wake()
 	return nil
 }
 
-// Changed returns a channel that is closed by the next commit of this process. Take it before reading what may change.
+// Changed returns a channel that the next commit of this process closes. Call it before you read what may change.
 func (s *Store) Changed() <-chan struct{} { return s.committed.wait() }
 
-// bell wakes everybody who waits for it.
+// bell wakes every goroutine that waits for it.
 type bell struct {
 	mu   sync.Mutex
 	rung chan struct{}
@@ -139,12 +139,12 @@ func (b *bell) wake() {
 	}
 }
 
-// settleEvery is how often settle tries again.
+// settleEvery is how long settle waits before it tries again.
 const settleEvery = time.Second
 
-// settle follows a COMMIT that failed. Its frames may be in the WAL, whole but not synced: this process has taken the
-// change back, and the next one, after a crash, would find and keep it. So settle makes a small change until one succeeds,
-// which overwrites those frames.
+// settle follows a COMMIT that failed. Its frames may be in the WAL, complete but not synced: this process has rolled the change back,
+// but after a crash the next one would find and apply it. So settle overwrites those frames with a small change, and tries until that
+// succeeds.
 func (s *Store) settle(ctx context.Context) {
 	for {
 		select {
@@ -162,8 +162,8 @@ func (s *Store) settle(ctx context.Context) {
 	}
 }
 
-// overwrite commits a page without changing anything: setting user_version, which nobody uses, writes the first page even
-// when the value stays the same.
+// overwrite commits a page without changing anything. Setting user_version, which is not used, writes the first page even if the value
+// stays the same.
 func (s *Store) overwrite(ctx context.Context) error {
 	return s.write(ctx, func(tx *tx) error {
 		_, err := tx.Exec(`PRAGMA user_version = 0`)
@@ -171,7 +171,7 @@ func (s *Store) overwrite(ctx context.Context) error {
 	})
 }
 
-// changeOne runs a statement that must change one row, else it returns ErrNotFound.
+// changeOne runs a statement that must change a row. It returns ErrNotFound if it changes none.
 func (tx *tx) changeOne(statement string, args ...any) error {
 	n, err := tx.changeRows(statement, args...)
 	if err == nil && n == 0 {
@@ -197,15 +197,15 @@ func ignoreDone(err error) error {
 	return err
 }
 
-// unavailable marks the errors that mean "the database does not answer" (locked, full, gone, unreadable), so
-// that they can be told from a mistake of ours.
+// unavailable wraps errors that mean that the database does not answer (locked, full, gone, unreadable) in ErrUnavailable, which
+// distinguishes them from bugs.
 func unavailable(err error) error {
 	var sqliteErr sqlite3.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
-	case strings.HasSuffix(err.Error(), "is closed"): // for that database/sql names no error
+	case strings.HasSuffix(err.Error(), "is closed"): // database/sql exports no error for that
 	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:
 	default:
 		return err

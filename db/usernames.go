@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// This file owns which usernames are given out. Apps behind the reverse proxy know people by their username alone, so a name
-// must never come to mean somebody else, or somebody more powerful.
+// This file decides which usernames a new account may have. Apps behind the reverse proxy know people only by their username, so a
+// name must never be given to somebody else, or mean somebody more powerful.
 
-// reservedUsernames are the names that apps and mail servers treat as powerful, or that people would take for the server's own.
+// reservedUsernames are the names that apps and mail servers treat as powerful, or that people would believe to be the server's own.
 // Nobody can sign up with one. From RFC 2142, Unix accounts, and the first administrators of common self-hosted apps.
 var reservedUsernames = wordSet(`
 	admin administrator administrators admins adm sysadmin sysadm superadmin superuser supervisor root toor sudo wheel
@@ -32,13 +32,13 @@ func wordSet(text string) map[string]bool {
 
 var fillerWords = wordSet("the real our my official")
 
-// isReserved reports whether nobody can sign up with the username. Variants that people would not tell apart count too: with
+// isReserved reports whether nobody can sign up with the username. Variants that people would not distinguish count too: with
 // separators ("web-master"), with digits around ("admin1") or for letters ("r0ot"), and several words ("the-admin-team").
 func isReserved(username string) bool {
 	username = strings.NewReplacer(".", "", "_", "", "-", "").Replace(username)
 	for _, name := range []string{username, strings.Trim(username, "0123456789")} {
 		for _, text := range readings(name) {
-			if madeOfReserved(text) {
+			if isMadeOfReserved(text) {
 				return true
 			}
 		}
@@ -46,14 +46,14 @@ func isReserved(username string) bool {
 	return false
 }
 
-// madeOfReserved reports whether the text is a reserved word, perhaps between others and fillers.
-func madeOfReserved(text string) bool {
+// isMadeOfReserved reports whether the text is a reserved word, possibly with other reserved words and fillers.
+func isMadeOfReserved(text string) bool {
 	if reservedUsernames[text] {
 		return true
 	}
 	for i := range text {
 		first, rest := text[:i], text[i:]
-		if fillerWords[first] && madeOfReserved(rest) || reservedUsernames[first] && (fillerWords[rest] || madeOfReserved(rest)) {
+		if fillerWords[first] && isMadeOfReserved(rest) || reservedUsernames[first] && (fillerWords[rest] || isMadeOfReserved(rest)) {
 			return true
 		}
 	}
@@ -67,15 +67,15 @@ const (
 		"To use it all the same, add --reuse."
 )
 
-// deletedKey is what is kept of the username of a deleted account. Who has the database alone cannot find out the name.
+// deletedKey returns what is stored of the username of a deleted account. Without the key file, nobody can find out the name.
 func (s *Store) deletedKey(username string) []byte {
 	mac := hmac.New(sha256.New, s.usernameSecret)
 	mac.Write([]byte(username))
 	return mac.Sum(nil)
 }
 
-// checkAvailable returns Invalid for the username of a deleted account. Somebody who signs up is told the same as for a
-// taken name: which accounts there were is nobody's business.
+// checkAvailable returns Invalid for the username of a deleted account. At sign-up the message is that of a taken name, so that it does
+// not reveal which accounts existed.
 func (s *Store) checkAvailable(tx *tx, new NewUser) error {
 	var deleted bool
 	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(new.Username)).Scan(&deleted)
@@ -88,7 +88,7 @@ func (s *Store) checkAvailable(tx *tx, new NewUser) error {
 	return Invalid{"username": usernameDeleted}
 }
 
-// retireUsername keeps the username of an account that is being deleted from being given out again.
+// retireUsername prevents that the username of a deleted account is used again.
 func (s *Store) retireUsername(tx *tx, username string) error {
 	_, err := tx.Exec(`
 		INSERT INTO deleted_usernames (key)

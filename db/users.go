@@ -15,13 +15,13 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// ErrWrongPassword says that the name, the password or both are wrong, or that the account is disabled; never which.
+// ErrWrongPassword says that the name or the password is wrong, or that the account is disabled, but not which.
 var ErrWrongPassword = errors.New("username or password is incorrect")
 
-// ErrDisabled says that the account is disabled, to the person on the command line.
+// ErrDisabled says that the account is disabled. Only commands return it.
 var ErrDisabled = errors.New("the account is disabled")
 
-// Invalid says what is wrong with what was given, by field: username, email, password, name.
+// Invalid says what is wrong with the input, by field: username, email or password.
 type Invalid map[string]string
 
 func (i Invalid) Error() string {
@@ -41,19 +41,19 @@ type User struct {
 	Disabled  bool
 	Approved  bool // false for those who signed themselves up, until an administrator approves them
 	CreatedAt time.Time
-	Sessions  int // that are alive; only Users fills it
+	Sessions  int // live ones; set only by Users
 
 	passwordHash string
 }
 
-// NewUser is an account that is to be made.
+// NewUser describes an account to create.
 type NewUser struct {
 	Username string // trimmed and lower-cased before use
-	Email    string // likewise; "" is none
+	Email    string // likewise; "" for none
 	Password string
-	IsAdmin  bool   // the very first account is an administrator whatever this says, unless somebody signs up
-	First    bool   // create it only while the store is fresh (see IsFresh), else ErrNotFound
-	SignUp   bool   // somebody creates it for themselves: it waits for approval, and some names are reserved
+	IsAdmin  bool   // the very first account is always an administrator, unless SignUp is set
+	First    bool   // return ErrNotFound unless the store is fresh (see IsFresh)
+	SignUp   bool   // a sign-up: the account waits for approval, and some names are reserved
 	IP       string // of the browser that signs up
 	Reuse    bool   // allow the name of a deleted account
 }
@@ -62,7 +62,7 @@ const usernameMax = 32 // characters
 
 var usernamePattern = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{0,%d}$`, usernameMax-1))
 
-// canonical is how names and addresses are kept and compared.
+// canonical returns the form in which usernames and e-mail addresses are stored and compared.
 func canonical(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
 // HasUsers reports whether any account exists.
@@ -71,29 +71,29 @@ func (s *Store) HasUsers(ctx context.Context) (has bool, err error) {
 	return has, unavailable(err)
 }
 
-// An id is never used again, so the last one that was given out shows that an account was created, even where it is gone.
+// Ids are never used again, so the last one shows whether an account was created, even if it was deleted.
 const lastUserID = `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'users'`
 
 const isFresh = `SELECT NOT EXISTS (SELECT 1 FROM users) AND (` + lastUserID + `) = $1`
 
-// IsFresh reports whether no account exists and none has existed since the store was opened, created here or by a command.
+// IsFresh reports whether no account exists, and none has existed since the store was opened.
 func (s *Store) IsFresh(ctx context.Context) (fresh bool, err error) {
 	err = s.reader.QueryRowContext(ctx, isFresh, s.openedAfter).Scan(&fresh)
 	return fresh, unavailable(err)
 }
 
-// HasAdministrator reports whether an administrator exists who can sign in.
+// HasAdministrator reports whether an administrator exists whose account is not disabled.
 func (s *Store) HasAdministrator(ctx context.Context) (has bool, err error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0)`).Scan(&has)
 	return has, unavailable(err)
 }
 
-// CreateUser creates an account. What is wrong with it comes back as Invalid, all of it at once. It returns Throttled when
-// somebody signs up from an address that created too many.
+// CreateUser creates an account. It returns Invalid with everything that is wrong, or Throttled if too many accounts were created from
+// the IP address of a sign-up.
 func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	invalid := checkNames(new)
-	if new.SignUp { // looked at first, so that a flood costs no hash
+	if new.SignUp { // first, because hashing a password is expensive
 		if err := s.checkSignUps(ctx, s.reader, new.IP); err != nil {
 			return User{}, err
 		}
@@ -116,20 +116,20 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 	return user, err
 }
 
-// CheckNewUser returns Invalid for names that CreateUser would refuse, so that nobody is asked for a password in vain.
+// CheckNewUser returns Invalid if CreateUser would refuse the names. Call it before asking for a password.
 func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	if invalid := checkNames(new); len(invalid) > 0 {
 		return invalid
 	}
-	fits := errors.New("nothing is kept")
+	rollBack := errors.New("roll back")
 	err := s.write(ctx, func(tx *tx) error {
 		if _, err := s.insertUser(tx, new, ""); err != nil {
 			return err
 		}
-		return fits
+		return rollBack
 	})
-	if errors.Is(err, fits) {
+	if errors.Is(err, rollBack) {
 		return nil
 	}
 	return err
@@ -186,7 +186,7 @@ func checkEmail(email string) string {
 	return ""
 }
 
-// hashNewPassword answers Invalid, field "password", for one that will not do.
+// hashNewPassword returns Invalid, field "password", for a password that is refused.
 func (s *Store) hashNewPassword(ctx context.Context, password, username, email string) (hash string, err error) {
 	reason, err := s.checker.check(ctx, password, username, email, s.options.Site)
 	if err != nil {
@@ -210,7 +210,7 @@ func uniqueViolation(err error) error {
 	return Invalid{"username": usernameTaken}
 }
 
-// userColumns are what scanUser reads; after them comes how many of the user's sessions are alive.
+// userColumns is what scanUser reads. The last column is the number of live sessions, or 0.
 const userColumns = `id, username, COALESCE(email, ''), password_hash, is_admin, disabled, approved, created_at, `
 
 func scanUser(row scanner) (user User, err error) {
@@ -232,12 +232,12 @@ func (s *Store) findUser(ctx context.Context, name string) (User, error) {
 	return user, unavailable(err)
 }
 
-// Account is the account of whoever asks.
+// Account returns the account of the user who is signed in.
 func (s *Store) Account(ctx context.Context, by Session) (User, error) {
 	return s.findUser(ctx, by.Username)
 }
 
-// UserByName finds an account by its username only, as commands name it. It returns ErrNotFound if there is none.
+// UserByName returns the account with this username, or ErrNotFound. It does not accept an e-mail address.
 func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
 	user, err := s.findUser(ctx, username)
 	if err == nil && user.Username != canonical(username) {
@@ -246,7 +246,7 @@ func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
 	return user, err
 }
 
-// Users lists every account by name, each with how many of its sessions are alive.
+// Users returns every account, sorted by username and with its number of live sessions.
 func (s *Store) Users(ctx context.Context) ([]User, error) {
 	return queryAll(ctx, s, scanUser, `
 		SELECT `+userColumns+`

@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// walSizeLimit, in bytes, is what remains of the WAL's file once its frames are in the database and it begins again.
-	// SQLite keeps it near 4 MB unless a reader holds it up.
+	// walSizeLimit, in bytes, is the size to which SQLite truncates the WAL when it restarts it. The WAL stays near 4 MB unless a reader
+	// keeps it from restarting.
 	walSizeLimit = 16 << 20
 
 	// CheckpointEvery is how often to call Checkpoint.
 	CheckpointEvery = time.Minute
 
-	// walWarnSize is how many bytes of the WAL may be waiting to be written to the database before somebody is told.
+	// walWarnSize is how many bytes of the WAL may wait to be written to the database before Checkpoint warns.
 	walWarnSize = 64 << 20
 
 	walWarnEvery = time.Hour
 )
 
-// Checkpoint writes the WAL back to the database, which SQLite does by itself, and warns when that no longer works. A reader
-// keeps the WAL from beginning again for as long as its transaction is open: a forgotten shell would let it fill the disk.
+// Checkpoint writes the WAL back to the database, as SQLite does by itself, and warns if that no longer works. An open read transaction
+// keeps the WAL from restarting, so a forgotten shell could let it fill the disk.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
@@ -43,7 +43,7 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	if now := s.Now(); left > s.walLimit && now.Sub(s.walWarned).Abs() >= walWarnEvery {
 		s.walWarned = now
 		s.options.Warn(fmt.Sprintf("%s-wal has grown to %d MB, because %s holds a read transaction open on the database; "+
-			"end that program or its transaction", s.options.Path, left>>20, holder("READ", s.options.Path+"-shm")))
+			"end that program or its transaction", s.options.Path, left>>20, lockHolder("READ", s.options.Path+"-shm")))
 	}
 	return nil
 }

@@ -15,20 +15,20 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// watchEvery is how often the files are checked beside the requests.
+// watchEvery is how often the files are checked in the background.
 const watchEvery = 200 * time.Millisecond
 
-// fileWatch checks that the files on disk are the ones that SQLite has open. SQLite goes on with files that were removed,
-// replaced or truncated under it: without its -wal, what it acknowledges is lost with the process; without its -shm, it does
-// not see what other processes write. Once fileWatch finds such a file, the store stays shut until the next start.
+// fileWatch checks that the files on disk are the ones that SQLite has open. SQLite continues with files that were removed, replaced or
+// truncated: without its -wal, acknowledged changes are lost when the process ends; without its -shm, it does not see what other
+// processes write. Once fileWatch finds such a file, the store stays shut until the next start.
 //
-// The database and -shm are only ever looked at with stat: closing any descriptor of them would drop all of SQLite's locks.
+// It only calls stat on the database and -shm, because closing any descriptor of them would drop all of SQLite's locks.
 type fileWatch struct {
 	path    string
 	files   [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
-	changes *changes       // of the same database
+	changes *changes       // the stamps of the same database
 	shut    atomic.Pointer[error]
-	onErr   func(error) // is called once, when the store is shut
+	onErr   func(error) // called once, when the store is shut
 }
 
 func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
@@ -40,7 +40,7 @@ func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
 	return files, nil
 }
 
-// remember takes the identity of the files. All three exist once every connection has read something.
+// remember records which files are open. All three exist once every connection has read something.
 func (w *fileWatch) remember() (err error) {
 	if w.files, err = w.stat(); err == nil {
 		w.changes.open(w.path+"-shm", w.files[2])
@@ -48,7 +48,7 @@ func (w *fileWatch) remember() (err error) {
 	return err
 }
 
-// check looks at the files, and shuts the store if they are not the ones that were opened, or if the WAL was overwritten.
+// check shuts the store if the files are not the ones that were opened, or if the WAL was truncated or overwritten.
 func (w *fileWatch) check() error {
 	if err := w.err(); err != nil {
 		return err
@@ -72,11 +72,11 @@ func (w *fileWatch) check() error {
 	return w.err()
 }
 
-// walIntact reports whether the WAL holds the frames that its index in shared memory counts. A WAL that was truncated in place
-// looks fine to SQLite, which appends where its index ends, but after a crash the recovery starts at the first byte. SQLite resets
-// the index before it truncates or restarts the WAL, so an index that counts frames is enough to tell.
+// walIntact reports whether the WAL holds the frames that its index in shared memory counts. SQLite does not notice a WAL that was
+// truncated in place, because it appends where the index ends, but after a crash the recovery starts at the first byte. SQLite resets
+// the index before it truncates or restarts the WAL, so an index that counts frames means that they must be there.
 func (w *fileWatch) walIntact() bool {
-	wal, err := os.Open(w.path + "-wal") // nobody locks this file, so closing it drops no locks
+	wal, err := os.Open(w.path + "-wal") // there are no locks on this file, so closing it drops none
 	if err != nil {
 		return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 	}
@@ -85,19 +85,20 @@ func (w *fileWatch) walIntact() bool {
 	for ok && now.frames() > 0 && !hasLastFrame(wal, now) {
 		before := now
 		if now, ok = w.changes.loadStamp(); now == before {
-			return false // the WAL was not restarted meanwhile
+			return false // SQLite has not restarted the WAL in the meantime
 		}
 	}
 	return true
 }
 
-// hasLastFrame reports whether the WAL starts with its header, and whether the last frame that the index counts bears the same salts.
+// hasLastFrame reports whether the WAL starts with its header, and the last frame that the index counts is there with the same salts.
 // The format is described at https://sqlite.org/fileformat2.html#walformat.
 func hasLastFrame(wal io.ReaderAt, now stamp) bool {
 	const magic, headerSize, frameHeaderSize = 0x377f0682, 32, 24 // the last bit of magic is the byte order of checksums
 	var header [headerSize]byte
 	var frame [frameHeaderSize]byte
-	if _, err := wal.ReadAt(header[:], 0); err != nil || binary.BigEndian.Uint32(header[:])&^1 != magic || !bytes.Equal(header[16:24], now.salts()) {
+	_, err := wal.ReadAt(header[:], 0)
+	if err != nil || binary.BigEndian.Uint32(header[:])&^1 != magic || !bytes.Equal(header[16:24], now.salts()) {
 		return false
 	}
 	frameSize := frameHeaderSize + int64(binary.BigEndian.Uint32(header[8:]))
@@ -105,11 +106,11 @@ func hasLastFrame(wal io.ReaderAt, now stamp) bool {
 	if _, err := wal.ReadAt(frame[:], start); err != nil || !bytes.Equal(frame[8:16], now.salts()) {
 		return false
 	}
-	_, err := wal.ReadAt(frame[:1], start+frameSize-1) // its last byte
+	_, err = wal.ReadAt(frame[:1], start+frameSize-1) // its last byte
 	return err == nil
 }
 
-// err returns ErrUnavailable once the store is shut. Every read asks, so it touches no file.
+// err returns ErrUnavailable once the store is shut. Every read calls it, so it does not access the files.
 func (w *fileWatch) err() error {
 	if err := w.shut.Load(); err != nil {
 		return *err
@@ -117,7 +118,7 @@ func (w *fileWatch) err() error {
 	return nil
 }
 
-// checkEvery checks the files until the context ends or they are not the same.
+// checkEvery checks the files until the context ends or the store is shut.
 func (w *fileWatch) checkEvery(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -133,14 +134,14 @@ func (w *fileWatch) checkEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// A server writes into its lock file which files it has open. A command that finds others waits until the server has
-// noticed, too: it must not say that a session has ended while the server still lets it in.
+// A server writes into its lock file which files it has open. If a command has other files open, it waits until the server has noticed
+// too: it must not say that a session has ended while the server still accepts it.
 const (
-	shutNote     = "shut\n"
-	agreeTimeout = 10 * watchEvery
+	shutNote      = "shut\n"
+	serverTimeout = 10 * watchEvery
 )
 
-// identity is the device and the number of each file.
+// identity returns the device and inode number of each file.
 func (w *fileWatch) identity() (text string) {
 	for _, file := range w.files {
 		if stat, ok := file.Sys().(*syscall.Stat_t); ok {
@@ -150,7 +151,7 @@ func (w *fileWatch) identity() (text string) {
 	return text
 }
 
-// note writes into the lock file; it does not create one, since the folder may be gone.
+// note writes into the lock file. It does not create it, because the folder may have been removed.
 func (w *fileWatch) note(text string) error {
 	file, err := os.OpenFile(lockFile(w.path), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
@@ -160,10 +161,10 @@ func (w *fileWatch) note(text string) error {
 	return errors.Join(err, file.Close())
 }
 
-// agree waits until a server that runs has the same files open, or is shut. It returns the server's note, or "" when no
-// server runs. A server that has the lock and has noted nothing yet is starting, or is just writing its note.
-func (w *fileWatch) agree(ctx context.Context) (note string, err error) {
-	wait, cancel := context.WithTimeout(ctx, agreeTimeout)
+// awaitServer waits until the running server has the same files open or is shut. It returns the server's note, or "" if no server is
+// running. A server that has the lock but no note is starting, or is just writing its note.
+func (w *fileWatch) awaitServer(ctx context.Context) (note string, err error) {
+	wait, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	for {
 		note, running, err := w.serverNote()
@@ -178,15 +179,15 @@ func (w *fileWatch) agree(ctx context.Context) (note string, err error) {
 		if note == "" {
 			return "", ctx.Err()
 		}
-		return note, fmt.Errorf("%w: the server that runs has other files open than %s; restart it, then try again",
+		return note, fmt.Errorf("%w: the running server has other files open than %s; restart it, then try again",
 			ErrUnavailable, w.path)
 	}
 }
 
-// serverNote returns what the server that runs has noted.
+// serverNote returns the note of the running server.
 func (w *fileWatch) serverNote() (note string, running bool, err error) {
 	if _, err := os.Stat(lockFile(w.path)); err != nil {
-		return "", false, nil // nobody ever locked it
+		return "", false, nil // there was never a server
 	}
 	lock := flock.New(lockFile(w.path))
 	free, err := lock.TryRLock()

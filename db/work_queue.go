@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// ErrBusy says that too much expensive work is waiting already; try again in a moment.
+// ErrBusy says that too much expensive work is already waiting. The caller may try again in a moment.
 var ErrBusy = errors.New("too many passwords at once")
 
-// workQueue bounds how much work of one kind is done at once, and how much waits for that.
+// workQueue limits how much work of one kind runs at once, and how much waits.
 type workQueue struct {
 	slots chan struct{}
 	max   int32 // in a slot or waiting
@@ -20,7 +20,7 @@ func newWorkQueue(atOnce, waiting int) *workQueue {
 	return &workQueue{slots: make(chan struct{}, atOnce), max: int32(atOnce + waiting)}
 }
 
-// run gives work one of the slots. It returns ErrBusy when the queue is full.
+// run runs work in one of the slots. It returns ErrBusy if the queue is full.
 func (q *workQueue) run(ctx context.Context, work func()) error {
 	if q.count.Add(1) > q.max {
 		q.count.Add(-1)
