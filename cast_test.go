@@ -26,10 +26,10 @@ const (
 	boPassword  = "gravel opera thimble quartz"
 )
 
-// patience is how long a test waits for what must happen; it ends as soon as it does.
+// patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
-// command runs the program as the shell would, and gives what it printed and how it ended.
+// command runs the program as a shell would, and returns what it printed and its error.
 func command(t testing.TB, stdin string, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -37,8 +37,8 @@ func command(t testing.TB, stdin string, args ...string) (stdout string, err err
 	return out.String(), err
 }
 
-// must is a command that works.
-func must(t testing.TB, stdin string, args ...string) (stdout string) {
+// mustRun runs a command that must succeed, and returns what it printed.
+func mustRun(t testing.TB, stdin string, args ...string) (stdout string) {
 	t.Helper()
 	stdout, err := command(t, stdin, args...)
 	if err != nil {
@@ -47,34 +47,34 @@ func must(t testing.TB, stdin string, args ...string) (stdout string) {
 	return stdout
 }
 
-// refused checks that a command ended with the status, and with one line that holds the words.
-func refused(t testing.TB, err error, wantStatus int, words ...string) {
+// wantError checks that a command failed with the exit status, and with one line that contains the words.
+func wantError(t testing.TB, err error, wantStatus int, words ...string) {
 	t.Helper()
 	if got := status(err); got != wantStatus {
 		t.Fatalf("status %d, want %d: %v", got, wantStatus, err)
 	}
 	if strings.TrimSpace(err.Error()) == "" || strings.ContainsAny(err.Error(), "\r\n") {
-		t.Errorf("not one line: %q", err)
+		t.Errorf("the error is not one line: %q", err)
 	}
 	for _, word := range words {
 		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%q does not say %q", err, word)
+			t.Errorf("the error %q does not contain %q", err, word)
 		}
 	}
 }
 
-// server is the program serving a data folder on a port of its own.
+// server is the program while it serves a data folder on a free port.
 type server struct {
 	t      testing.TB
 	data   string
-	listen string // where it said that it listens
+	listen string // the address it printed
 	url    string
-	lines  chan string // what it prints from then on; closed once it has ended
+	lines  chan string // what it prints after that; closed when it has ended
 	cancel context.CancelFunc
 	end    func() error
 }
 
-// start serves the folder until stop is called, or the test is over.
+// start serves the folder until stop is called or the test ends.
 func start(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -94,7 +94,7 @@ func start(t testing.TB, data string, args ...string) *server {
 	}()
 	s.end = sync.OnceValue(func() error { return <-ended })
 	t.Cleanup(func() { s.stop() })
-	line := <-s.lines // "" when it ended before it listened
+	line := <-s.lines // "" if it ended before it listened
 	var ok bool
 	if s.listen, ok = strings.CutPrefix(line, "Listening on "); !ok {
 		t.Fatalf("the first line is %q: %v", line, s.stop())
@@ -103,14 +103,14 @@ func start(t testing.TB, data string, args ...string) *server {
 	return s
 }
 
-// stop tells the server to stop, as SIGTERM does, and waits for its end.
+// stop stops the server, as SIGTERM would, and waits until it has ended.
 func (s *server) stop() error {
 	s.cancel()
 	return s.end()
 }
 
-// rest is what else the server printed; it stops it.
-func (s *server) rest() (lines []string) {
+// stopAndRead stops the server and returns the lines that nobody has read yet.
+func (s *server) stopAndRead() (lines []string) {
 	s.t.Helper()
 	if err := s.stop(); err != nil {
 		s.t.Errorf("stop: %v", err)
@@ -121,7 +121,7 @@ func (s *server) rest() (lines []string) {
 	return lines
 }
 
-// client is a script with a cookie jar that follows no redirect.
+// client is an HTTP client with a cookie jar. It follows no redirects.
 type client struct {
 	t    testing.TB
 	url  string
@@ -135,7 +135,8 @@ func (s *server) newClient() *client {
 	}
 	transport := &http.Transport{}
 	s.t.Cleanup(transport.CloseIdleConnections)
-	return &client{s.t, s.url, &http.Client{Jar: jar, Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client{s.t, s.url, &http.Client{Jar: jar, Transport: transport, Timeout: patience, CheckRedirect: noRedirects}}
 }
 
 func (s *server) signIn(name, password string) *client {
@@ -152,7 +153,7 @@ func (c *client) get(path string) (status int, body string) {
 	return c.read(c.http.Get(c.url + path))
 }
 
-// form sends pairs of name and value.
+// form posts a form of pairs of name and value.
 func (c *client) form(path string, values ...string) (status int, body string) {
 	c.t.Helper()
 	form := url.Values{}
@@ -175,7 +176,7 @@ func (c *client) read(response *http.Response, err error) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// want checks the status of an answer to GET.
+// want checks the status of a GET.
 func (c *client) want(status int, path string) {
 	c.t.Helper()
 	if got, body := c.get(path); got != status {
@@ -183,25 +184,31 @@ func (c *client) want(status int, path string) {
 	}
 }
 
-// household is a data folder with accounts in it: ada, the administrator, and bo, each signed in as often as asked for.
-// Their passwords are hashed as cheaply as the format allows.
-type household struct {
+// fixture is a data folder with two accounts: ada, the administrator, and bo. Their passwords are hashed as cheaply as the format
+// allows.
+type fixture struct {
 	t    testing.TB
 	data string
-	ids  map[string][]string // of their sessions, oldest first
+	ids  map[string][]string // ids of the sessions of each user, oldest first
 }
 
-func openHousehold(t testing.TB, sessions map[string]int) *household {
+// newFixture creates so many sessions for each user.
+func newFixture(t testing.TB, sessions map[string]int) *fixture {
 	t.Helper()
-	h := &household{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}
+	h := &fixture{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}
 	h.withStore(func(store *db.Store) {
-		for _, user := range []db.NewUser{{Username: "ada", Email: "ada@example.com", Password: adaPassword}, {Username: "bo", Password: boPassword}} {
-			made, err := store.CreateUser(t.Context(), user)
+		for _, user := range []db.NewUser{
+			{Username: "ada", Email: "ada@example.com", Password: adaPassword},
+			{Username: "bo", Password: boPassword},
+		} {
+			created, err := store.CreateUser(t.Context(), user)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range sessions[user.Username] {
-				_, session, err := store.SignIn(t.Context(), made, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
+				_, session, err := store.SignIn(t.Context(), created, db.NewSession{
+					Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
+				})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -212,7 +219,7 @@ func openHousehold(t testing.TB, sessions map[string]int) *household {
 	return h
 }
 
-func (h *household) withStore(do func(*db.Store)) {
+func (h *fixture) withStore(do func(*db.Store)) {
 	h.t.Helper()
 	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), HashCost: dbtest.HashCost})
 	if err != nil {
@@ -224,20 +231,20 @@ func (h *household) withStore(do func(*db.Store)) {
 	}
 }
 
-func (h *household) path() string { return filepath.Join(h.data, "porchlight.db") }
+func (h *fixture) path() string { return filepath.Join(h.data, "porchlight.db") }
 
-// with puts the data folder before a command's words.
-func (h *household) with(args ...string) []string {
+// with puts --data before the arguments.
+func (h *fixture) with(args ...string) []string {
 	return slices.Concat([]string{"--data", h.data}, args)
 }
 
-// live are the ids of the rows that are left, oldest first.
-func (h *household) live() []string {
+// sessions returns the ids of the sessions in the database, oldest first.
+func (h *fixture) sessions() []string {
 	h.t.Helper()
 	return dbtest.Rows(h.t, h.path(), `SELECT id FROM sessions ORDER BY rowid`)
 }
 
-// eventually waits until something has come true.
+// eventually waits until a condition holds.
 func eventually(t testing.TB, what string, true func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -246,14 +253,14 @@ func eventually(t testing.TB, what string, true func() bool) {
 	for !true() {
 		select {
 		case <-deadline:
-			t.Fatalf("after %s still not: %s", patience, what)
+			t.Fatalf("not after %s: %s", patience, what)
 		case <-again.C:
 		}
 	}
 }
 
-// built is the program as people run it; it is built once.
-func built(t testing.TB) string {
+// binary returns the path of the program. It is built once.
+func binary(t testing.TB) string {
 	t.Helper()
 	path, err := buildOnce()
 	if err != nil {
@@ -275,7 +282,7 @@ var buildOnce = sync.OnceValues(func() (path string, err error) {
 })
 
 func TestMain(m *testing.M) {
-	for _, variable := range os.Environ() { // what the person who runs the tests has set is not for them
+	for _, variable := range os.Environ() { // the settings of the person who runs the tests must not affect them
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "PORCHLIGHT_") {
 			os.Unsetenv(name)
 		}

@@ -13,12 +13,12 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns that a running server obeys the commands about apps at once, and that the settings about apps reach it.
+// This file tests that the app commands take effect on a running server at once, and that the server obeys the settings about apps.
 
-// guard are the settings with which a server guards the hosts under example.com for a proxy on this machine.
+// guard has the settings of a server that guards the hosts under example.com for a proxy on this machine.
 var guard = []string{"--url", "http://auth.example.com", "--cookie-domain", "example.com", "--trusted-proxies", "127.0.0.1"}
 
-// cookieOf signs in and gives the session's cookie, which the jar of a client at 127.0.0.1 would not take.
+// cookieOf signs in and returns the session cookie, which the jar of a client at 127.0.0.1 would reject.
 func (s *server) cookieOf(name, password string) *http.Cookie {
 	s.t.Helper()
 	c := s.newClient()
@@ -35,8 +35,8 @@ func (s *server) cookieOf(name, password string) *http.Cookie {
 	return nil
 }
 
-// asks is a proxy that asks about a request of the cookie's owner to a host.
-func (s *server) asks(cookie *http.Cookie, host string) (status int) {
+// authCheck sends an auth check, as a proxy would for a request to the host with the cookie.
+func (s *server) authCheck(cookie *http.Cookie, host string) (status int) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), "GET", s.url+"/auth/forward", nil)
 	if err != nil {
@@ -53,29 +53,29 @@ func (s *server) asks(cookie *http.Cookie, host string) (status int) {
 	return status
 }
 
-func (s *server) wantAnswer(want int, cookie *http.Cookie, host string) {
+func (s *server) wantAuthCheck(want int, cookie *http.Cookie, host string) {
 	s.t.Helper()
-	if got := s.asks(cookie, host); got != want {
+	if got := s.authCheck(cookie, host); got != want {
 		s.t.Errorf("%s: %d, want %d", host, got, want)
 	}
 }
 
-// What a command changes, the server obeys on the next request, and it keeps to it when it starts again.
+// A rule applies to the server's next request, and still applies after a restart.
 func TestAppCommandsWhileTheServerRuns(t *testing.T) {
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	s := start(t, h.data, guard...)
 	ada, bo := s.cookieOf("ada", adaPassword), s.cookieOf("bo", boPassword)
 	want := func(host string, adas, bos int) {
 		t.Helper()
-		s.wantAnswer(adas, ada, host)
-		s.wantAnswer(bos, bo, host)
+		s.wantAuthCheck(adas, ada, host)
+		s.wantAuthCheck(bos, bo, host)
 	}
 	const notes, wiki = "notes.example.com", "wiki.example.com"
-	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+	s.wantAuthCheck(http.StatusUnauthorized, nil, notes)
 	want(notes, http.StatusOK, http.StatusOK)
-	must(t, "", h.guarding("app", "allow", "*.example.com", "--admins")...)
+	mustRun(t, "", h.guarding("app", "allow", "*.example.com", "--admins")...)
 	want(notes, http.StatusOK, http.StatusForbidden)
-	must(t, "", h.guarding("app", "allow", notes, "--user", "bo")...)
+	mustRun(t, "", h.guarding("app", "allow", notes, "--user", "bo")...)
 	want(notes, http.StatusForbidden, http.StatusOK)
 	want("NOTES.example.com.:8080", http.StatusForbidden, http.StatusOK)
 	want(wiki, http.StatusOK, http.StatusForbidden)
@@ -84,34 +84,34 @@ func TestAppCommandsWhileTheServerRuns(t *testing.T) {
 	}
 	s = start(t, h.data, guard...)
 	want(notes, http.StatusForbidden, http.StatusOK)
-	must(t, "", h.with("app", "remove", notes)...)
+	mustRun(t, "", h.with("app", "remove", notes)...)
 	want(notes, http.StatusOK, http.StatusForbidden)
-	must(t, "", h.with("app", "remove", "*.example.com")...)
+	mustRun(t, "", h.with("app", "remove", "*.example.com")...)
 	want(notes, http.StatusOK, http.StatusOK)
-	must(t, "", h.with("session", "revoke", "--user", "bo")...)
+	mustRun(t, "", h.with("session", "revoke", "--user", "bo")...)
 	want(notes, http.StatusOK, http.StatusUnauthorized)
-	s.wantAnswer(http.StatusUnauthorized, nil, notes)
+	s.wantAuthCheck(http.StatusUnauthorized, nil, notes)
 }
 
-// What the server noted is listed by the command once it is on disk.
-func TestWhatTheServerNotedIsListed(t *testing.T) {
-	h := openHousehold(t, nil)
+// session list shows the apps that the server has recorded.
+func TestSessionListShowsRecordedApps(t *testing.T) {
+	h := newFixture(t, nil)
 	s := start(t, h.data, guard...)
 	ada := s.cookieOf("ada", adaPassword)
-	s.wantAnswer(http.StatusOK, ada, "Notes.example.com:8080")
-	must(t, "", h.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
-	s.wantAnswer(http.StatusForbidden, ada, "bank.example.com") // she was not let through
-	s.wantAnswer(http.StatusForbidden, ada, "notes.example.org")
+	s.wantAuthCheck(http.StatusOK, ada, "Notes.example.com:8080")
+	mustRun(t, "", h.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
+	s.wantAuthCheck(http.StatusForbidden, ada, "bank.example.com") // refused
+	s.wantAuthCheck(http.StatusForbidden, ada, "notes.example.org")
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
 	if got := dbtest.Rows(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
-		t.Errorf("noted are %q", got)
+		t.Errorf("the recorded apps are %q", got)
 	}
-	rows := readRows(t, must(t, "", h.with("session", "list", "--json")...))
+	rows := readRows(t, mustRun(t, "", h.with("session", "list", "--json")...))
 	apps, _ := rows[0]["apps"].([]any)
 	if len(rows) != 1 || len(apps) != 1 {
-		t.Fatalf("listed are %v", rows)
+		t.Fatalf("the list is %v", rows)
 	}
 	app, _ := apps[0].(map[string]any)
 	if app["host"] != "notes.example.com" {
@@ -120,7 +120,7 @@ func TestWhatTheServerNotedIsListed(t *testing.T) {
 	wantTime(t, app["lastUsedAt"], -patience, 0)
 }
 
-func TestServeKeepsToAppsDefault(t *testing.T) {
+func TestServeAppliesAppsDefault(t *testing.T) {
 	for _, test := range []struct {
 		flag, variable string
 		want           int
@@ -136,23 +136,23 @@ func TestServeKeepsToAppsDefault(t *testing.T) {
 		if test.flag != "" {
 			args = append(slices.Clone(guard), "--apps-default", test.flag)
 		}
-		h := openHousehold(t, nil)
+		h := newFixture(t, nil)
 		s := start(t, h.data, args...)
 		ada := s.cookieOf("ada", adaPassword)
-		s.wantAnswer(test.want, ada, "notes.example.com")
+		s.wantAuthCheck(test.want, ada, "notes.example.com")
 		h.withStore(func(store *db.Store) {
 			if _, err := store.AllowApp(t.Context(), "wiki.example.com", true); err != nil {
 				t.Fatal(err)
 			}
 		})
-		s.wantAnswer(http.StatusOK, ada, "wiki.example.com") // a rule is more than the default
+		s.wantAuthCheck(http.StatusOK, ada, "wiki.example.com") // a rule takes precedence over the default
 		if err := s.stop(); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestServeKeepsToItsCookieDomain(t *testing.T) {
+func TestServeAppliesCookieDomain(t *testing.T) {
 	for _, test := range []struct {
 		args            []string
 		name, domain    string
@@ -164,22 +164,22 @@ func TestServeKeepsToItsCookieDomain(t *testing.T) {
 		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."}, "__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
 		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"}, "__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
 	} {
-		h := openHousehold(t, nil)
+		h := newFixture(t, nil)
 		s := start(t, h.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
 		cookie := s.cookieOf("ada", adaPassword)
 		if cookie.Name != test.name || cookie.Domain != test.domain {
 			t.Errorf("%q: the cookie is %s of %q, want %s of %q", test.args, cookie.Name, cookie.Domain, test.name, test.domain)
 		}
-		s.wantAnswer(http.StatusOK, cookie, test.guarded)
-		s.wantAnswer(http.StatusForbidden, cookie, test.beside)
+		s.wantAuthCheck(http.StatusOK, cookie, test.guarded)
+		s.wantAuthCheck(http.StatusForbidden, cookie, test.beside)
 		if err := s.stop(); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// A setting that would leave the apps open, or people without a cookie, stops the start before anything is made.
-func TestABadSettingOfAppsStopsTheStart(t *testing.T) {
+// A setting that would leave apps unguarded, or people without a cookie, stops the start before anything is created.
+func TestServeRejectsBadAppSettings(t *testing.T) {
 	for _, bad := range []struct{ flag, value string }{
 		{"cookie-domain", "com"},
 		{"cookie-domain", "example.org"},
@@ -193,7 +193,7 @@ func TestABadSettingOfAppsStopsTheStart(t *testing.T) {
 			t.Errorf("--%s %s: exit status %d: %q and on standard error %q", bad.flag, bad.value, code, stdout, stderr)
 		}
 		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("--%s %s: the data folder was made: %v", bad.flag, bad.value, err)
+			t.Errorf("--%s %s: the data folder was created: %v", bad.flag, bad.value, err)
 		}
 	}
 }

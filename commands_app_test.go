@@ -9,10 +9,10 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns the commands about apps: what they print, and how they end.
+// This file tests what the app commands print and how they fail.
 
-// rules are what is on disk: host, everyone, admins and users.
-func (h *household) rules() []string {
+// rules returns the rules in the database, each as host, everyone and admins, and users.
+func (h *fixture) rules() []string {
 	h.t.Helper()
 	return dbtest.Rows(h.t, h.path(), `
 		SELECT host || ' ' || everyone || admins || ' ' || (
@@ -21,10 +21,10 @@ func (h *household) rules() []string {
 		FROM app_rules r ORDER BY host`)
 }
 
-// guarding puts the settings of a server that guards example.com before a command's words.
-func (h *household) guarding(args ...string) []string { return h.with(slices.Concat(guard, args)...) }
+// guarding puts the settings of a server that guards example.com before the arguments.
+func (h *fixture) guarding(args ...string) []string { return h.with(slices.Concat(guard, args)...) }
 
-func (h *household) wantRules(want ...string) {
+func (h *fixture) wantRules(want ...string) {
 	h.t.Helper()
 	if got := h.rules(); !slices.Equal(got, want) {
 		h.t.Errorf("the rules are %q, want %q", got, want)
@@ -32,7 +32,7 @@ func (h *household) wantRules(want ...string) {
 }
 
 func TestAppAllow(t *testing.T) {
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	for _, test := range []struct {
 		args []string
 		out  string
@@ -45,13 +45,13 @@ func TestAppAllow(t *testing.T) {
 		{[]string{"--user", "bo", "e.example.com", "--admins"}, "e.example.com is open to administrators, bo.\n", "e.example.com 01 bo"},
 		{[]string{"*.example.com"}, "*.example.com is open to every approved user.\n", "*.example.com 10 "},
 		{[]string{"Example.com"}, "example.com is open to every approved user.\n", "example.com 10 "},
-		// What was allowed before stays allowed, and is told.
+		// People who were allowed before stay allowed, and are printed.
 		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
 		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
 		{[]string{"c.example.com"}, "c.example.com is open to every approved user, ada, bo.\n", "c.example.com 11 ada,bo"},
 		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every approved user.\n", "a.example.com 11 "},
 	} {
-		if out := must(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
+		if out := mustRun(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
 			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
 		}
 		if !slices.Contains(h.rules(), test.want) {
@@ -63,10 +63,10 @@ func TestAppAllow(t *testing.T) {
 	}
 }
 
-// With one unknown name nothing changes: a rule for the others would shut out whoever was misspelt, and others with them.
+// One unknown name is enough to change nothing: a rule for the other names would lock out the person whose name was misspelt.
 func TestAppAllowOfUnknownUsers(t *testing.T) {
-	h := openHousehold(t, nil)
-	must(t, "", h.guarding("app", "allow", "c.example.com", "--user", "bo")...)
+	h := newFixture(t, nil)
+	mustRun(t, "", h.guarding("app", "allow", "c.example.com", "--user", "bo")...)
 	for _, test := range []struct {
 		args    []string
 		unknown string
@@ -80,7 +80,7 @@ func TestAppAllowOfUnknownUsers(t *testing.T) {
 		{[]string{"c.example.com", "--user", "ada", "--user", "nobody", "--admins"}, "nobody"},
 	} {
 		out, err := command(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...)
-		refused(t, err, 1, "there is no user "+test.unknown+"; nothing was changed")
+		wantError(t, err, 1, "there is no user "+test.unknown+"; nothing was changed")
 		if out != "" {
 			t.Errorf("%q printed %q", test.args, out)
 		}
@@ -88,9 +88,9 @@ func TestAppAllowOfUnknownUsers(t *testing.T) {
 	}
 }
 
-// A rule that could never hold is refused, and the error names the setting that decides.
-func TestAppAllowOfHostsThatAreNeverGuarded(t *testing.T) {
-	h := openHousehold(t, nil)
+// A rule that could never apply is refused, and the error names the setting that is responsible.
+func TestAppAllowOfUnguardedHosts(t *testing.T) {
+	h := newFixture(t, nil)
 	const domain, own = "not under --cookie-domain example.com;", "without --cookie-domain, only "
 	for _, test := range []struct {
 		settings []string
@@ -98,7 +98,7 @@ func TestAppAllowOfHostsThatAreNeverGuarded(t *testing.T) {
 		why      string // "" when the host can be guarded
 	}{
 		{guard, "example.com", ""},
-		{guard, "auth.example.com", ""}, // an app may stand on the same host, under another path
+		{guard, "auth.example.com", ""}, // an app may be on the same host, under another path
 		{guard, "a.b.example.com", ""},
 		{guard, "*.b.example.com", ""},
 		{guard, "notes.example.org", domain},
@@ -124,35 +124,35 @@ func TestAppAllowOfHostsThatAreNeverGuarded(t *testing.T) {
 		case test.why == "" && len(h.rules()) != 1:
 			t.Errorf("%q: %s: the rules are %q", test.settings, test.host, h.rules())
 		case test.why != "":
-			refused(t, err, 1, strings.Trim(test.host, "[]")+" cannot be guarded: ", test.why, "give them to this command too")
+			wantError(t, err, 1, strings.Trim(test.host, "[]")+" cannot be guarded: ", test.why, "give them to this command too")
 			h.wantRules()
 		}
 	}
 }
 
 func TestAppList(t *testing.T) {
-	h := openHousehold(t, nil)
-	if out := must(t, "", h.with("app", "list")...); strings.Count(out, "\n") != 1 {
+	h := newFixture(t, nil)
+	if out := mustRun(t, "", h.with("app", "list")...); strings.Count(out, "\n") != 1 {
 		t.Errorf("an empty list is %q", out)
 	}
-	if out := must(t, "", h.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
+	if out := mustRun(t, "", h.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
 		t.Errorf("an empty list is %q", out)
 	}
-	must(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
-	must(t, "", h.guarding("app", "allow", "*.example.com", "--user", "bo")...)
-	must(t, "", h.guarding("app", "allow", "wiki.example.com")...)
+	mustRun(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
+	mustRun(t, "", h.guarding("app", "allow", "*.example.com", "--user", "bo")...)
+	mustRun(t, "", h.guarding("app", "allow", "wiki.example.com")...)
 	dbtest.Exec(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
 
 	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every approved user"}
 	var lines []string
-	for line := range strings.Lines(must(t, "", h.with("app", "list")...)) {
+	for line := range strings.Lines(mustRun(t, "", h.with("app", "list")...)) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("the table is %q, want %q", lines, want)
 	}
 
-	// Lists are lists, also when there is nobody in them.
+	// An empty list of users is [] and not null.
 	const wantJSON = `[
   {
     "host": "*.example.com",
@@ -176,13 +176,13 @@ func TestAppList(t *testing.T) {
   }
 ]
 `
-	if out := must(t, "", h.with("app", "list", "--json")...); out != wantJSON {
+	if out := mustRun(t, "", h.with("app", "list", "--json")...); out != wantJSON {
 		t.Errorf("printed %s", out)
 	}
 }
 
-// allowBo makes rules that let bo in, also for hosts that the settings of today do not guard.
-func (h *household) allowBo(hosts ...string) {
+// allowBo creates rules that allow bo, even for hosts that the settings do not guard.
+func (h *fixture) allowBo(hosts ...string) {
 	h.t.Helper()
 	h.withStore(func(store *db.Store) {
 		for _, host := range hosts {
@@ -194,25 +194,25 @@ func (h *household) allowBo(hosts ...string) {
 }
 
 func TestAppRemove(t *testing.T) {
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	h.allowBo("notes.example.com", "*.example.com", "[2001:db8::1]")
 	_, err := command(t, "", h.with("app", "remove", "wiki.example.com")...) // which the wildcard covers
-	refused(t, err, 1, "there is no rule for wiki.example.com")
+	wantError(t, err, 1, "there is no rule for wiki.example.com")
 	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo", "notes.example.com 00 bo")
 
-	must(t, "", h.with("app", "remove", "Notes.Example.com:443")...)
+	mustRun(t, "", h.with("app", "remove", "Notes.Example.com:443")...)
 	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo")
 	_, err = command(t, "", h.with("app", "remove", "notes.example.com")...)
-	refused(t, err, 1, "there is no rule for notes.example.com")
+	wantError(t, err, 1, "there is no rule for notes.example.com")
 
-	must(t, "", h.with("app", "remove", "*.example.com")...)
-	must(t, "", h.with("app", "remove", "[2001:db8::1]")...)
+	mustRun(t, "", h.with("app", "remove", "*.example.com")...)
+	mustRun(t, "", h.with("app", "remove", "[2001:db8::1]")...)
 	h.wantRules()
 }
 
-// Whoever removes a rule learns who is let in now.
-func TestAppRemoveSaysWhatDecidesNow(t *testing.T) {
-	h := openHousehold(t, nil)
+// app remove prints who is allowed from then on.
+func TestAppRemoveSaysWhatAppliesNow(t *testing.T) {
+	h := newFixture(t, nil)
 	h.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
 	const everybody = "--apps-default allow applies: open to every approved user."
 	for _, test := range []struct{ args, want string }{
@@ -222,17 +222,17 @@ func TestAppRemoveSaysWhatDecidesNow(t *testing.T) {
 		{"b.example.com --apps-default deny", "Removed the rule for b.example.com. Now --apps-default deny applies: open to nobody."},
 	} {
 		args := append([]string{"app", "remove"}, strings.Fields(test.args)...)
-		if out := must(t, "", h.with(args...)...); out != test.want+"\n" {
+		if out := mustRun(t, "", h.with(args...)...); out != test.want+"\n" {
 			t.Errorf("%q printed %q, want %q", args, out, test.want)
 		}
 	}
 }
 
-// The help says: the host, as app list prints it.
-func TestAppRemoveTakesWhatAppListPrints(t *testing.T) {
-	h := openHousehold(t, nil)
+// The help of app remove says: the host, as app list prints it.
+func TestAppRemoveAcceptsWhatAppListPrints(t *testing.T) {
+	h := newFixture(t, nil)
 	h.allowBo("notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]")
-	for _, row := range readRows(t, must(t, "", h.with("app", "list", "--json")...)) {
+	for _, row := range readRows(t, mustRun(t, "", h.with("app", "list", "--json")...)) {
 		host, _ := row["host"].(string)
 		if _, err := command(t, "", h.with("app", "remove", host)...); err != nil {
 			t.Errorf("app remove %s: %v", host, err)
@@ -241,21 +241,22 @@ func TestAppRemoveTakesWhatAppListPrints(t *testing.T) {
 	h.wantRules()
 }
 
-func TestAppAllowTellsOnlyWhatIsOnDisk(t *testing.T) {
-	h := openHousehold(t, nil)
+// If the commit fails, app allow does not claim success.
+func TestAppAllowPrintsOnlyAfterCommit(t *testing.T) {
+	h := newFixture(t, nil)
 	dbtest.Exec(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
 	dbtest.Exec(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
 	out, err := command(t, "", h.guarding("app", "allow", "notes.example.com", "--admins")...)
-	refused(t, err, 1)
+	wantError(t, err, 1)
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
 	h.wantRules()
 }
 
-func TestAppCommandsWithWrongWords(t *testing.T) {
-	h := openHousehold(t, nil)
-	must(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo")...)
+func TestAppCommandsWithWrongArguments(t *testing.T) {
+	h := newFixture(t, nil)
+	mustRun(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo")...)
 	for _, args := range [][]string{
 		{},
 		{"allow"},
@@ -267,7 +268,7 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 		{"remove", "notes.example.com", "--user", "bo"},
 		{"allow", "notes.example.com", "wiki.example.com"},
 		{"allow", "notes.example.com", "--user"},
-		{"allow", "notes.example.com", "--user="}, // a script's variable that was empty must not mean everybody
+		{"allow", "notes.example.com", "--user="}, // an unset variable in a script must not mean every user
 		{"allow", "notes.example.com", "--user", " "},
 		{"allow", "notes.example.com", "--user", "ada", "--user", ""},
 		{"allow", "notes.example.com", "--admins", "--user="},
@@ -291,7 +292,7 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 		{"remove", "*"},
 	} {
 		out, err := command(t, "", h.guarding(append([]string{"app"}, args...)...)...)
-		refused(t, err, 2)
+		wantError(t, err, 2)
 		if out != "" {
 			t.Errorf("%q printed %q", args, out)
 		}
@@ -299,14 +300,14 @@ func TestAppCommandsWithWrongWords(t *testing.T) {
 	}
 	for _, word := range []string{"allow", "remove"} {
 		_, err := command(t, "", h.with("app", word, "https://notes.example.com")...)
-		refused(t, err, 2, "https://notes.example.com is not a host", "such as notes.example.com or *.example.com")
+		wantError(t, err, 2, "https://notes.example.com is not a host", "such as notes.example.com or *.example.com")
 	}
 }
 
-// What is on the command line may come from a script's variable, and a name from somebody else's hand.
-func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
+// Arguments may come from a script, and names from other people, so errors contain no control characters.
+func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
 	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	for _, test := range []struct {
 		code int
 		args []string
@@ -319,7 +320,7 @@ func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
 		{2, []string{hostile}},
 	} {
 		out, err := command(t, "", h.guarding(append([]string{"app"}, test.args...)...)...)
-		refused(t, err, test.code, "Evil")
+		wantError(t, err, test.code, "Evil")
 		for _, text := range []string{strings.TrimSuffix(out, "\n"), err.Error()} {
 			if i := strings.IndexFunc(text, func(r rune) bool {
 				return r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069)
@@ -330,8 +331,8 @@ func TestAppCommandsWriteTextToTheTerminal(t *testing.T) {
 	}
 }
 
-func TestSessionListTellsTheApps(t *testing.T) {
-	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
+func TestSessionListShowsApps(t *testing.T) {
+	h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
 	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1])
 	for _, use := range []struct {
 		id, host string
@@ -350,13 +351,13 @@ func TestSessionListTellsTheApps(t *testing.T) {
 		{},
 		{app("notes.example.com", "2025-11-18T10:02:00Z")},
 	}
-	out := must(t, "", h.with("session", "list", "--json")...)
+	out := mustRun(t, "", h.with("session", "list", "--json")...)
 	rows := readRows(t, out)
 	if len(rows) != 3 {
 		t.Fatalf("%d rows: %s", len(rows), out)
 	}
 	for i, row := range rows {
-		got, isList := row["apps"].([]any) // a list where there are none, too
+		got, isList := row["apps"].([]any) // also [] if there are none
 		same := isList && len(got) == len(want[i])
 		for j := 0; same && j < len(got); j++ {
 			one, _ := got[j].(map[string]any)

@@ -9,28 +9,28 @@ import (
 )
 
 func TestBackupAndRestore(t *testing.T) {
-	h := openHousehold(t, map[string]int{"bo": 1})
+	h := newFixture(t, map[string]int{"bo": 1})
 	s := start(t, h.data)
 	ada := s.signIn("ada", adaPassword)
 	file := filepath.Join(t.TempDir(), "backup.db")
-	out := must(t, "", h.with("backup", file)...)
+	out := mustRun(t, "", h.with("backup", file)...)
 	if !strings.Contains(out, "2 users and 2 sessions") || !strings.Contains(out, file) {
 		t.Errorf("backup printed %q", out)
 	}
 	if _, err := command(t, "", h.with("backup", file)...); true {
-		refused(t, err, 1, file, "exists")
+		wantError(t, err, 1, file, "exists")
 	}
 	if _, err := command(t, "", h.with("restore", file)...); true {
-		refused(t, err, 1, h.path(), "--data")
+		wantError(t, err, 1, h.path(), "--data")
 	}
 	for _, words := range []string{"backup", "restore"} {
 		_, err := command(t, "", h.with(words, " ")...)
-		refused(t, err, 2, words+": name the")
+		wantError(t, err, 2, words+": name the")
 	}
-	ada.want(http.StatusOK, "/me/sessions") // the server goes on
+	ada.want(http.StatusOK, "/me/sessions") // the server still works
 
-	restored := &household{t: t, data: filepath.Join(t.TempDir(), "new")}
-	out = must(t, "", restored.with("restore", file)...)
+	restored := &fixture{t: t, data: filepath.Join(t.TempDir(), "new")}
+	out = mustRun(t, "", restored.with("restore", file)...)
 	if !strings.Contains(out, "Restored 2 users") || !strings.Contains(out, "Ended 2 sessions and voided 0 invitations") {
 		t.Errorf("restore printed %q", out)
 	}
@@ -40,7 +40,7 @@ func TestBackupAndRestore(t *testing.T) {
 	again.signIn("bo", boPassword).want(http.StatusOK, "/me/sessions")
 }
 
-// Every command that exists, but for those that may create a database.
+// Only serve, user add, user invite and restore create a database.
 func TestCommandsNeedADatabase(t *testing.T) {
 	for _, words := range []string{
 		"user list", "user passwd ada", "user disable ada", "user enable ada", "user delete ada --yes",
@@ -49,12 +49,12 @@ func TestCommandsNeedADatabase(t *testing.T) {
 	} {
 		data := filepath.Join(t.TempDir(), "data")
 		out, err := command(t, adaPassword+"\n", append([]string{"--data", data}, strings.Fields(words)...)...)
-		refused(t, err, 1, data, "--data")
+		wantError(t, err, 1, data, "--data")
 		if out != "" {
 			t.Errorf("%s printed %q", words, out)
 		}
 		if _, err := os.Stat(data); err == nil {
-			t.Errorf("%s made the folder", words)
+			t.Errorf("%s created the folder", words)
 		}
 	}
 }

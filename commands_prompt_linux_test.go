@@ -19,23 +19,23 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns the questions that commands ask, on a real terminal.
+// This file tests the prompts of commands on a real terminal.
 
-// person is somebody at a terminal on which a command of the built program runs.
+// person is somebody at a terminal in which a command of the program runs.
 type person struct {
 	t       *testing.T
 	command *exec.Cmd
 	master  *os.File // the person's end of the terminal
 	slave   *os.File // the command's
 	before  unix.Termios
-	ended   chan struct{}
+	ended   chan struct{} // closed when the command has ended
 
 	mu     sync.Mutex
 	screen bytes.Buffer
 }
 
-// sitDown starts the command on a terminal of its own.
-func sitDown(t *testing.T, args ...string) *person {
+// startOnTerminal starts a command on a new terminal.
+func startOnTerminal(t *testing.T, args ...string) *person {
 	t.Helper()
 	p := &person{t: t, command: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	var err error
@@ -79,7 +79,7 @@ func sitDown(t *testing.T, args ...string) *person {
 	return p
 }
 
-// control calls an ioctl on the person's end, which os.File.Fd would take away from the poller.
+// control calls an ioctl on the person's end. os.File.Fd would make the file blocking.
 func (p *person) control(call func(fd int) error) {
 	p.t.Helper()
 	raw, err := p.master.SyscallConn()
@@ -110,7 +110,7 @@ func (p *person) sees() string {
 	return p.screen.String()
 }
 
-// answers waits for a question and types.
+// answers waits for a question and types the keys.
 func (p *person) answers(question, keys string) {
 	p.t.Helper()
 	eventually(p.t, "the screen shows "+question, func() bool { return strings.HasSuffix(p.sees(), question) })
@@ -128,7 +128,7 @@ func (p *person) wait() {
 	}
 }
 
-// wantEnd waits for the end of the command, and checks that the terminal is as it was.
+// wantEnd waits until the command has ended, and checks that the terminal is in its original state.
 func (p *person) wantEnd(code int, lastLine string) {
 	p.t.Helper()
 	p.wait()
@@ -157,11 +157,11 @@ func TestQuestions(t *testing.T) {
 		steps []step
 		code  int
 		says  string
-		users string // that there are afterwards
+		users string // left afterwards
 	}{
 		{"add", add, []step{{password, boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
 		{"add, typed ahead", add, []step{{password, boPassword + "\r" + boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
-		{"add, with a mistake put right", add, []step{{password, "x\x7f" + boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
+		{"add, with a corrected mistake", add, []step{{password, "x\x7f" + boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
 		{"add, pasted", add, []step{{password, "\x1b[200~" + boPassword + "\x1b[201~\r"}, {again, "\x1b[200~" + boPassword + "\r\x1b[201~"}}, 0, "Created cy.", "ada bo cy"},
 		{"two passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the two passwords differ", "ada bo"},
 		{"a short one", add, []step{{password, "short\r"}}, 1, "porchlight: Use at least 15 characters. This password has 5.", "ada bo"},
@@ -183,8 +183,8 @@ func TestQuestions(t *testing.T) {
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			t.Parallel()
-			h := openHousehold(t, nil)
-			p := sitDown(t, append([]string{built(t)}, h.with(test.args...)...)...)
+			h := newFixture(t, nil)
+			p := startOnTerminal(t, append([]string{binary(t)}, h.with(test.args...)...)...)
 			for _, step := range test.steps {
 				p.answers(step.question, step.keys)
 			}
@@ -193,44 +193,44 @@ func TestQuestions(t *testing.T) {
 				t.Errorf("a password is on the screen: %q", p.sees())
 			}
 			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
-				t.Errorf("it was asked for again: %q", p.sees())
+				t.Errorf("a short password was asked for again: %q", p.sees())
 			}
 			if got := dbtest.Rows(t, h.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
-				t.Errorf("there are %q, want %s", got, test.users)
+				t.Errorf("the users are %q, want %s", got, test.users)
 			}
 		})
 	}
 }
 
-// A signal from elsewhere ends a question like Ctrl-C.
+// A signal ends a prompt, like Ctrl-C.
 func TestSignalDuringAQuestion(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		h := openHousehold(t, nil)
-		p := sitDown(t, append([]string{built(t)}, h.with("user", "passwd", "bo")...)...)
+		h := newFixture(t, nil)
+		p := startOnTerminal(t, append([]string{binary(t)}, h.with("user", "passwd", "bo")...)...)
 		p.answers("Password: ", "")
 		p.command.Process.Signal(signal)
 		p.wantEnd(130, "porchlight: interrupted; nothing was changed")
 	}
 }
 
-// A command that reads a password from standard input ends on a signal, too.
+// A signal also ends a command that reads a password from standard input.
 func TestSignalDuringAPasswordOnStandardInput(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	stdin, typed := io.Pipe()
 	defer typed.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, h.with("user", "passwd", "bo"), stdin, io.Discard) }()
-	if _, err := typed.Write([]byte("lantern")); err != nil { // which returns once it was read
+	if _, err := typed.Write([]byte("lantern")); err != nil { // returns once it was read
 		t.Fatal(err)
 	}
 	cancel()
 	select {
 	case err := <-ended:
-		refused(t, err, 130, "interrupted")
+		wantError(t, err, 130, "interrupted")
 	case <-time.After(patience):
-		t.Fatal("the command waits on")
+		t.Fatal("the command is still waiting")
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// This file owns what commands change of an account: approval, role, e-mail address, and whether a deleted name is used again.
+// This file tests the commands that change an account: approval, role, e-mail address, and the reuse of a deleted name.
 
 func TestUserSetCommand(t *testing.T) {
 	u := newUserTest(t)
@@ -49,7 +49,7 @@ func TestUserCommandsKeepTheLastAdministrator(t *testing.T) {
 	u.wantRows([]string{"bob"}, `SELECT username FROM users`)
 }
 
-func TestUserAddReusesADeletedNameOnlyWhenTold(t *testing.T) {
+func TestUserAddReusesADeletedNameOnlyWithReuse(t *testing.T) {
 	u := newUserTest(t)
 	u.addAliceAndBob()
 	u.ok("", "user", "delete", "bob", "--yes")

@@ -15,24 +15,24 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns what a wrong command line or variable is answered with: one plain line, and exit status 2.
+// This file tests the errors about the command line and the variables: one plain line each, and exit status 2.
 
-// refusedToStart runs the program, which would not serve on if it were to start, and returns the error.
-func refusedToStart(t *testing.T, args ...string) string {
+// startError runs the program, which must fail with exit status 2, and returns its error. If it starts nevertheless, it stops at once.
+func startError(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := run(ctx, args, strings.NewReader(boPassword+"\n"), io.Discard)
 	if err == nil {
-		t.Fatalf("%q was done", args)
+		t.Fatalf("%q succeeded", args)
 	}
-	refused(t, err, 2)
+	wantError(t, err, 2)
 	return err.Error()
 }
 
 func TestWrongCommandLines(t *testing.T) {
-	h := openHousehold(t, map[string]int{"ada": 2, "bo": 1})
-	all, id := h.live(), h.ids["ada"][0]
+	h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
+	all, id := h.sessions(), h.ids["ada"][0]
 	const revoke = "session revoke: give ids, --user NAME or --all, and only one of these"
 	for _, test := range []struct {
 		args []string
@@ -70,7 +70,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"session", "revoke", "--user", "ada", "--all"}, revoke},
 		{[]string{"session", "revoke", id, "--user", "ada", "--all"}, revoke},
 		{[]string{"session", "revoke", "--user="}, revoke},
-		{[]string{"session", "revoke", "--user=", "--all"}, revoke}, // a script's variable that was empty
+		{[]string{"session", "revoke", "--user=", "--all"}, revoke}, // an unset variable in a script
 
 		// Flags.
 		{[]string{"--doorbell"}, "porchlight has no flag --doorbell; see porchlight --help"},
@@ -88,7 +88,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"--max-sessions"}, "--max-sessions needs a value"},
 		{[]string{"--idle-timeout", "-5m"}, "--idle-timeout needs a value; if -5m is the value, write --idle-timeout=-5m"},
 		{[]string{"user", "list", "--json=perhaps"}, "--json=perhaps: give true or false, or leave the value out"},
-		{[]string{"session", "revoke", "--user", "ada", "--user", "bo"}, "--user was given twice"}, // ada's would stay alive
+		{[]string{"session", "revoke", "--user", "ada", "--user", "bo"}, "--user was given twice"}, // ada's sessions would not end
 		{[]string{"user", "add", "cy", "--email=a@example.com", "--admin", "--email=b@example.com"}, "--email was given twice"},
 		{[]string{"user", "list", "--json", "--json"}, "--json was given twice"},
 
@@ -102,20 +102,20 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"--idle-timeout=106752d"}, "--idle-timeout 106752d: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
 		{[]string{"--idle-timeout=2562048h"}, "--idle-timeout 2562048h: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
 	} {
-		if got := refusedToStart(t, h.with(test.args...)...); got != test.want {
+		if got := startError(t, h.with(test.args...)...); got != test.want {
 			t.Errorf("%q: %q, want %q", test.args, got, test.want)
 		}
 	}
-	if got := h.live(); !slices.Equal(got, all) {
-		t.Errorf("left are %q, want %q", got, all)
+	if got := h.sessions(); !slices.Equal(got, all) {
+		t.Errorf("the sessions are %q, want %q", got, all)
 	}
 	if got := dbtest.Rows(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
-		t.Errorf("there are %q", got)
+		t.Errorf("the users are %q", got)
 	}
 }
 
-// Every command, with every wrong form, is answered in our words. kong's are about its parser.
-func TestNoParserSpeaks(t *testing.T) {
+// However a command is misused, the error is our own and not one of kong's, which describe its parser.
+func TestUsageErrorsAreNotKongs(t *testing.T) {
 	t.Parallel()
 	parser, err := newParser(&commands{})
 	if err != nil {
@@ -129,10 +129,10 @@ func TestNoParserSpeaks(t *testing.T) {
 		var c commands
 		_, err := parse(&c, args, io.Discard)
 		if errors.Is(err, errPrinted) || err == nil {
-			t.Errorf("%q was understood", args)
+			t.Errorf("%q was accepted", args)
 			return
 		}
-		refused(t, err, 2)
+		wantError(t, err, 2)
 		if kongs.MatchString(err.Error()) {
 			t.Errorf("%q: %s", args, err)
 		}
@@ -173,12 +173,12 @@ func TestNoParserSpeaks(t *testing.T) {
 	}
 	visit(parser.Model.Node, nil)
 	if tried < 300 {
-		t.Errorf("only %d forms were tried", tried)
+		t.Errorf("only %d command lines were tried", tried)
 	}
 }
 
 func TestUnknownVariables(t *testing.T) {
-	h := openHousehold(t, map[string]int{"ada": 1})
+	h := newFixture(t, map[string]int{"ada": 1})
 	for _, test := range []struct{ variable, advice string }{
 		{"PORCHLIGHT_COOKIE_DOMIAN", "did you mean PORCHLIGHT_COOKIE_DOMAIN?"},
 		{"PORCHLIGHT_DOMAIN", "did you mean PORCHLIGHT_COOKIE_DOMAIN?"},
@@ -195,21 +195,21 @@ func TestUnknownVariables(t *testing.T) {
 			t.Setenv(test.variable, "x")
 			for _, args := range [][]string{{}, {"version"}, {"session", "revoke", "--all"}} {
 				want := "the variable " + printable(test.variable) + " is not a setting; " + test.advice
-				if got := refusedToStart(t, h.with(args...)...); got != want {
+				if got := startError(t, h.with(args...)...); got != want {
 					t.Errorf("%q: %q, want %q", args, got, want)
 				}
 			}
-			must(t, "", "--help") // help comes before the settings
+			mustRun(t, "", "--help") // help works with any settings
 			t.Setenv(test.variable, "")
-			must(t, "", "version") // an empty variable counts as unset
+			mustRun(t, "", "version") // an empty variable counts as unset
 		})
 	}
-	if got := h.live(); !slices.Equal(got, h.ids["ada"]) {
-		t.Errorf("left are %q", got)
+	if got := h.sessions(); !slices.Equal(got, h.ids["ada"]) {
+		t.Errorf("the sessions are %q", got)
 	}
 	t.Setenv("PORCHLIGHTS_DOMAIN", "x")
 	t.Setenv("MY_PORCHLIGHT_X", "x")
-	must(t, "", "version")
+	mustRun(t, "", "version")
 }
 
 func TestDurationsInDays(t *testing.T) {
@@ -230,15 +230,15 @@ func TestDurationsInDays(t *testing.T) {
 }
 
 func TestHelpCommand(t *testing.T) {
-	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // it may be why somebody asks for help
+	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // an invalid setting may be why somebody needs help
 	for _, words := range [][]string{{}, {"user"}, {"user", "add"}, {"app", "allow"}, {"serve"}, {"help"}} {
-		want := must(t, "", append(slices.Clone(words), "--help")...)
-		got := must(t, "", append([]string{"help"}, words...)...)
+		want := mustRun(t, "", append(slices.Clone(words), "--help")...)
+		got := mustRun(t, "", append([]string{"help"}, words...)...)
 		if got != want {
 			t.Errorf("help %q printed %q, want %q", words, got, want)
 		}
 		if usage := strings.Join(words, " "); !strings.Contains(strings.Split(got, "\n")[0], usage) {
-			t.Errorf("help %q is the help of something else: %q", words, got)
+			t.Errorf("help %q is about another command: %q", words, got)
 		}
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// setting is a row of the table of settings, with a value that is right and is not the default.
+// setting is one setting, with its default and another valid value.
 type setting struct {
 	flag, variable string
-	inHelp         string // how --help tells the default
-	standard       string // the default, as read shows it
-	other, want    string // the other value, and what read shows of it
+	inHelp         string // the default, as --help prints it
+	standard       string // the default, as read returns it
+	other, want    string // the other value, and what read returns for it
 	read           func(*settings) any
 }
 
@@ -62,7 +62,7 @@ func TestEverySettingIsTested(t *testing.T) {
 	slices.Sort(tested)
 	slices.Sort(existing)
 	if !slices.Equal(tested, existing) {
-		t.Errorf("tested are %q, there are %q", tested, existing)
+		t.Errorf("the tested variables are %q, the existing ones are %q", tested, existing)
 	}
 }
 
@@ -82,14 +82,14 @@ func TestSettings(t *testing.T) {
 	for _, s := range everySetting {
 		t.Run(s.flag, func(t *testing.T) {
 			if s.flag == "cookie-domain" {
-				t.Setenv("PORCHLIGHT_URL", "https://auth.example.com") // it must fit
+				t.Setenv("PORCHLIGHT_URL", "https://auth.example.com") // the domain must contain its host
 			}
 			flag := []string{"--" + s.flag, s.other}
 			wantSetting(t, s, s.standard)
 			wantSetting(t, s, s.want, flag...)
-			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command takes it
+			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command accepts it
 			wantSetting(t, s, s.want, append(flag, "session", "list")...)
-			if s.flag != "trusted-proxies" { // which may be given one by one
+			if s.flag != "trusted-proxies" { // may be repeated
 				wantSetting(t, s, s.want, append([]string{"--" + s.flag + "=" + s.standard}, flag...)...) // the last counts
 			}
 
@@ -109,25 +109,25 @@ func TestSettings(t *testing.T) {
 	wantSetting(t, everySetting[3], "[192.0.2.2/32]", "--trusted-proxies", "192.0.2.2")
 }
 
-func TestHelpTellsEverySetting(t *testing.T) {
-	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // who asks for help may have a setting that is off
+func TestHelpListsEverySetting(t *testing.T) {
+	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // an invalid setting may be why somebody needs help
 	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"user", "add", "--help"}, {"-h"}} {
 		help, err := command(t, "", args...)
 		if status(err) != 0 {
 			t.Errorf("%q: %v", args, err)
 		}
 		for _, s := range everySetting {
-			// From this flag to the next one, or to what follows the flags.
+			// The section is from this flag to the next one, or to the end of the flags.
 			_, section, found := strings.Cut(help, " --"+s.flag+"=")
 			if !found {
-				t.Errorf("%q does not tell of --%s", args, s.flag)
+				t.Errorf("%q does not list --%s", args, s.flag)
 				continue
 			}
 			section = regexp.MustCompile(`\n\n|\n +(-\w, )?--\w[\w-]*=`).Split(section, 2)[0]
 			section = strings.Join(strings.Fields(section), " ")
 			for _, want := range []string{s.variable, s.inHelp} {
 				if !regexp.MustCompile(`(^|[^\w|-])` + regexp.QuoteMeta(want) + `($|[^\w|-])`).MatchString(section) {
-					t.Errorf("%q: --%s=%s: no word of %s", args, s.flag, section, want)
+					t.Errorf("%q: --%s=%s does not contain %s", args, s.flag, section, want)
 				}
 			}
 		}
@@ -239,21 +239,21 @@ func TestBadSettings(t *testing.T) {
 		{"log-level", "error", "debug, info or warn"},
 	} {
 		t.Run(bad.flag+"="+bad.value, func(t *testing.T) {
-			told := strings.ReplaceAll(bad.value, "\n", "") // what remains of it on one line is for the code to choose
-			if told != bad.value {
-				told = "two"
+			shown := strings.ReplaceAll(bad.value, "\n", "") // the error may replace the line break
+			if shown != bad.value {
+				shown = "two"
 			}
 			serve := func(args ...string) error {
 				ctx, cancel := context.WithCancel(t.Context())
-				cancel() // a setting that is let through ends here, and not in a server that runs on
+				cancel() // if the setting is accepted, the server stops at once
 				return run(ctx, append(args, "--data", t.TempDir()), strings.NewReader(""), io.Discard)
 			}
-			refused(t, serve("--"+bad.flag+"="+bad.value), 2, "--"+bad.flag, told, bad.right)
-			// The error names what the person wrote: the variable here, whose value a good flag overrules.
+			wantError(t, serve("--"+bad.flag+"="+bad.value), 2, "--"+bad.flag, shown, bad.right)
+			// The error names the variable if that was used. A valid flag overrides the variable.
 			variable := "PORCHLIGHT_" + strings.ToUpper(strings.ReplaceAll(bad.flag, "-", "_"))
 			t.Setenv(variable, bad.value)
 			err := serve()
-			refused(t, err, 2, variable+" ", told, bad.right)
+			wantError(t, err, 2, variable+" ", shown, bad.right)
 			if strings.HasPrefix(err.Error(), "--") {
 				t.Errorf("%q names the flag", err)
 			}
@@ -263,10 +263,10 @@ func TestBadSettings(t *testing.T) {
 		})
 	}
 	_, err := command(t, "", "user", "list", "--data=")
-	refused(t, err, 2, `--data "": give a folder`)
+	wantError(t, err, 2, `--data "": give a folder`)
 }
 
-// Which domains the cookie may be shared on depends on the host of --url.
+// Which cookie domains are valid depends on the host of --url.
 func TestCookieDomain(t *testing.T) {
 	s := settingByFlag("cookie-domain")
 	for _, test := range []struct{ url, given, want string }{
@@ -279,10 +279,10 @@ func TestCookieDomain(t *testing.T) {
 		{"https://auth.example.com", "example.com.", "example.com"},
 		{"https://AUTH.Example.COM:8443/", "EXAMPLE.com.", "example.com"},
 		{"http://auth.porch.localhost:3000", "porch.localhost", "porch.localhost"},
-		{"http://auth.home.lan", "home.lan", "home.lan"}, // a suffix that nobody lists
+		{"http://auth.home.lan", "home.lan", "home.lan"}, // a suffix that is not in the list
 		{"http://auth.ada.home.arpa", "ada.home.arpa", "ada.home.arpa"},
 		{"https://auth.example.co.uk", "example.co.uk", "example.co.uk"},
-		{"https://auth.ada.github.io", "ada.github.io", "ada.github.io"}, // one's own below a private suffix
+		{"https://auth.ada.github.io", "ada.github.io", "ada.github.io"}, // a domain below a private suffix
 		{"https://ada.duckdns.org", "ada.duckdns.org", "ada.duckdns.org"},
 		{"https://auth.ada.duckdns.org", "ada.duckdns.org", "ada.duckdns.org"},
 		{"https://auth.city.kawasaki.jp", "city.kawasaki.jp", "city.kawasaki.jp"}, // an exception to *.kawasaki.jp
@@ -297,7 +297,7 @@ func TestCookieDomain(t *testing.T) {
 		{"https://auth.example.com", "COM.", suffix},
 		{"https://auth.example.co.uk", "co.uk", suffix},
 		{"https://auth.example.co.uk", "uk", suffix},
-		{"https://ada.github.io", "github.io", suffix}, // where strangers have their names
+		{"https://ada.github.io", "github.io", suffix}, // other people have names there
 		{"https://ada.github.io", "GitHub.io.", suffix},
 		{"https://auth.ada.duckdns.org", "duckdns.org", suffix},
 		{"https://auth.ada.ddns.net", "ddns.net", suffix},
@@ -323,14 +323,14 @@ func TestCookieDomain(t *testing.T) {
 		{"https://192.168.1.5", "1.5", "example.com"},
 	} {
 		_, err := command(t, "", "version", "--url", test.url, "--cookie-domain", test.given)
-		refused(t, err, 2, "--cookie-domain", test.given, test.right)
+		wantError(t, err, 2, "--cookie-domain", test.given, test.right)
 	}
 }
 
 // A value that begins with a dash looks like another flag.
 func TestBadSettingWithADash(t *testing.T) {
 	_, err := command(t, "", "--idle-timeout", "-5m")
-	refused(t, err, 2, "--idle-timeout", "-5m")
+	wantError(t, err, 2, "--idle-timeout", "-5m")
 }
 
 func TestItemsAreTrimmed(t *testing.T) {

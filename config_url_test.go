@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// This file owns which addresses --url takes.
+// This file tests which addresses --url accepts.
 
 func TestURL(t *testing.T) {
 	s := everySetting[2]
@@ -28,30 +28,30 @@ func TestURL(t *testing.T) {
 		"http://[2001:DB8::1]:3000":     "http://[2001:db8::1]:3000",
 		"http://[2001:db8::1]:80":       "http://[2001:db8::1]",
 		"http://192.0.2.7:3000":         "http://192.0.2.7:3000",
-		"https://auth.example.com.":     "https://auth.example.com", // people and their browsers leave the dot out
+		"https://auth.example.com.":     "https://auth.example.com", // people and browsers leave out the dot
 		"https://auth.example.com.:443": "https://auth.example.com",
 	} {
 		wantSetting(t, s, want, "--url", given)
 	}
-	const alone, ascii = "only a scheme and a host", "browsers write such a host in ASCII; give "
+	const noPath, ascii = "only a scheme and a host", "browsers write such a host in ASCII; give "
 	for given, right := range map[string]string{
 		"https://müller.example":             ascii + "https://xn--mller-kva.example",
 		"http://Auth.MÜLLER.example:8443/":   ascii + "http://auth.xn--mller-kva.example:8443",
 		"https://m%C3%BCller.example":        ascii + "https://xn--mller-kva.example",
 		"https://例え.テスト":                     ascii + "https://xn--r8jz45g.xn--zckzah",
 		"https://auth\u3002example\u3002com": ascii + "https://auth.example.com", // full stops of another script
-		"https://au_th.müller.example":       alone,
-		"https://-ü.example":                 alone,
-		"https://auth..example.com":          alone,
-		"https://auth$.example.com":          alone,
-		"https://auth.example.com:0":         alone,
+		"https://au_th.müller.example":       noPath,
+		"https://-ü.example":                 noPath,
+		"https://auth..example.com":          noPath,
+		"https://auth$.example.com":          noPath,
+		"https://auth.example.com:0":         noPath,
 	} {
 		_, err := command(t, "", "version", "--url", given)
-		refused(t, err, 2, "--url", given, right)
+		wantError(t, err, 2, "--url", given, right)
 	}
 }
 
-// Where :0 asked for any port, the address holds the one that was found; an address that was given stays.
+// With port 0, the default --url gets the port that the system chose. A --url that was given stays.
 func TestURLHasTheRealPort(t *testing.T) {
 	for want, args := range map[string][]string{
 		"http://localhost:41234": {"--listen", "127.0.0.1:0"},

@@ -20,7 +20,7 @@ func TestWarningsAboutSettings(t *testing.T) {
 	)
 	for _, test := range []struct {
 		args string
-		want string // of the one warning; "" is none
+		want string // part of the only warning; "" for none
 	}{
 		{"--listen 127.0.0.1:3000", ""},
 		{"--listen 127.8.8.8:3000", ""},
@@ -69,21 +69,21 @@ func TestWarningsAboutSettings(t *testing.T) {
 	}
 }
 
-// The warnings reach the log of a server, and so does the one that takes a look at the accounts.
+// The server logs the warnings about settings, and also warns if no administrator can sign in.
 func TestServeWarnsOfNoAdministrator(t *testing.T) {
 	const warning = "no administrator can sign in"
 	for _, test := range []struct {
 		statement string
 		warns     bool
 	}{
-		{`DELETE FROM users`, false}, // the set-up link makes one
+		{`DELETE FROM users`, false}, // the set-up link creates one
 		{`UPDATE users SET disabled = 0`, false},
 		{`UPDATE users SET disabled = 1 WHERE username = 'ada'`, true},
 		{`UPDATE users SET is_admin = 0`, true},
 		{`UPDATE users SET is_admin = 1 - is_admin`, false},
 		{`DELETE FROM users WHERE username = 'ada'`, true},
 	} {
-		h := openHousehold(t, nil)
+		h := newFixture(t, nil)
 		dbtest.Exec(t, h.path(), test.statement)
 		p := startProcess(t, "--data", h.data, "--url", "http://auth.example.com")
 		p.terminate()
@@ -91,7 +91,7 @@ func TestServeWarnsOfNoAdministrator(t *testing.T) {
 			t.Errorf("%s: the log is %s", test.statement, p.errors)
 		}
 		if !strings.Contains(p.errors.String(), "--url is http") {
-			t.Errorf("no warning of http: %s", p.errors)
+			t.Errorf("no warning about http: %s", p.errors)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// smallBlocks mounts a file system with blocks of 1 kB, on which SQLite's -shm has holes: a disk that is full when one of
-// them is first written ends a process with SIGBUS.
+// smallBlocks mounts a file system with blocks of 1 kB, on which SQLite's -shm file has holes: if the disk is full when a process first
+// writes to one of them, the process gets SIGBUS.
 func smallBlocks(t *testing.T) (folder string) {
 	t.Helper()
 	base := t.TempDir()
@@ -28,12 +28,12 @@ func smallBlocks(t *testing.T) (folder string) {
 			t.Skipf("cannot make a file system: %s: %v: %s", words[0], err, out)
 		}
 	}
-	// Detached, because the store maps the -shm file until the process ends.
+	// It is detached because the store maps the -shm file until the process ends.
 	t.Cleanup(func() { syscall.Unmount(folder, syscall.MNT_DETACH) })
 	return folder
 }
 
-// fillDisk leaves so many bytes free.
+// fillDisk fills the disk except for so many bytes.
 func fillDisk(t *testing.T, folder string, free int64) {
 	t.Helper()
 	path := filepath.Join(folder, "fill")
@@ -58,7 +58,7 @@ func fillDisk(t *testing.T, folder string, free int64) {
 func TestServeOnAFullDisk(t *testing.T) {
 	folder := smallBlocks(t)
 	data := filepath.Join(folder, "data")
-	must(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
+	mustRun(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
 	for _, free := range []int64{0, 10 << 10, 18 << 10, 24 << 10} {
 		fillDisk(t, folder, free)
 		_, stderr, code := runProcess(t, "--data", data, "--listen", "127.0.0.1:0")
@@ -71,8 +71,8 @@ func TestServeOnAFullDisk(t *testing.T) {
 func TestTheDiskFillsUpWhileServing(t *testing.T) {
 	folder := smallBlocks(t)
 	data := filepath.Join(folder, "data")
-	must(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
-	startProcess(t, "--data", data).terminate() // the first start writes the limits, later ones have nothing to write
+	mustRun(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
+	startProcess(t, "--data", data).terminate() // the first start writes the limits; later ones write nothing
 	p := startProcess(t, "--data", data)
 	fillDisk(t, folder, 28<<10)
 	c := p.newClient()

@@ -20,10 +20,11 @@ import (
 // startWithFiles starts the program with a limit of open files.
 func startWithFiles(t *testing.T, files int, args ...string) *process {
 	t.Helper()
-	return startCommand(t, exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --listen 127.0.0.1:0 "$@"`, files), built(t)}, args...)...))
+	script := fmt.Sprintf(`ulimit -n %d && exec "$0" --listen 127.0.0.1:0 "$@"`, files)
+	return startCommand(t, exec.Command("sh", append([]string{"-c", script, binary(t)}, args...)...))
 }
 
-// files counts the open files of the process, and those that are no connection.
+// files returns how many open files the process has, and how many of them are not sockets.
 func (p *process) files() (all, reserved int) {
 	p.t.Helper()
 	folder := fmt.Sprintf("/proc/%d/fd", p.command.Process.Pid)
@@ -39,8 +40,8 @@ func (p *process) files() (all, reserved int) {
 	return len(entries), reserved
 }
 
-// strangers open connections and ask nothing, or never finish asking.
-func (p *process) strangers(count int) (conns []net.Conn) {
+// openSilent opens connections that send nothing, or only half of a request.
+func (p *process) openSilent(count int) (conns []net.Conn) {
 	p.t.Helper()
 	for i := range count {
 		conn, err := net.Dial("tcp", p.listen)
@@ -58,16 +59,16 @@ func (p *process) strangers(count int) (conns []net.Conn) {
 	return conns
 }
 
-// Twice as many connections as there are descriptors do not end the server, and she who wants to revoke gets in: long
-// before a timeout would free a slot.
+// Twice as many connections as there are descriptors do not stop the server, and a user can still revoke a session, long before a
+// timeout would free a slot.
 func TestOutOfDescriptors(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, map[string]int{"ada": 3})
+	h := newFixture(t, map[string]int{"ada": 3})
 	p := startWithFiles(t, 64, "--data", h.data)
 	ada := p.signIn("ada", adaPassword)
-	ada.http.Timeout = 10 * time.Second // the server gives a silent client 15
+	ada.http.Timeout = 10 * time.Second // the server closes a silent connection after 15
 	for _, id := range h.ids["ada"] {
-		conns := p.strangers(120)
+		conns := p.openSilent(120)
 		ada.http.CloseIdleConnections()
 		ada.revoke(id)
 		if all, _ := p.files(); all > 64 {
@@ -87,10 +88,10 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// What the program opens for itself fits into what is reserved for it, with eight to spare.
+// The program's own files need at least eight descriptors less than are reserved for them.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, map[string]int{"ada": 10})
+	h := newFixture(t, map[string]int{"ada": 10})
 	p := startProcess(t, "--data", h.data, "--sweep-interval", "1ms")
 	ada := p.signIn("ada", adaPassword)
 	for _, id := range h.ids["ada"] {
@@ -104,23 +105,23 @@ func TestDescriptors(t *testing.T) {
 	}
 	p.terminate()
 
-	command := exec.Command("sh", "-c", `ulimit -n 32 && exec "$0" "$@"`, built(t), "--data", h.data, "--listen", "127.0.0.1:0")
+	command := exec.Command("sh", "-c", `ulimit -n 32 && exec "$0" "$@"`, binary(t), "--data", h.data, "--listen", "127.0.0.1:0")
 	out, err := command.CombinedOutput()
 	if command.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "the limit of open files is 32 and must be at least") {
 		t.Errorf("with 32 descriptors: %v %s", err, out)
 	}
 }
 
-// The kernel refuses a connection because the limit was lowered under the server: it answers again once there is room.
+// The kernel refuses connections because the limit was lowered while the server runs. The server recovers when the limit is raised.
 func TestAcceptAfterAShortage(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	command := exec.Command(built(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	w.Close()
@@ -128,11 +129,11 @@ func TestAcceptAfterAShortage(t *testing.T) {
 	c.want(http.StatusOK, "/healthz")
 
 	before := p.limitFiles(4)
-	waiting := p.strangers(5)
+	waiting := p.openSilent(5)
 	log := bufio.NewScanner(r)
 	for log.Scan() && !strings.Contains(log.Text(), "cannot accept connections") {
 	}
-	c.want(http.StatusOK, "/healthz") // on the connection that it has
+	c.want(http.StatusOK, "/healthz") // on its open connection
 	p.limitFiles(before)
 	for _, conn := range waiting {
 		conn.Close()
@@ -149,7 +150,7 @@ func TestAcceptAfterAShortage(t *testing.T) {
 	}
 }
 
-// limitFiles sets the soft limit of a process that runs, and returns what it was.
+// limitFiles sets the soft limit of the running process, and returns the old one.
 func (p *process) limitFiles(soft uint64) (before uint64) {
 	p.t.Helper()
 	var old, limit syscall.Rlimit
@@ -163,7 +164,7 @@ func (p *process) limitFiles(soft uint64) (before uint64) {
 	return old.Cur
 }
 
-// serveLimited serves a limited listener on loopback: every connection gets the answer of a handler.
+// serveLimited accepts connections on a limited listener, and calls answer for each.
 func serveLimited(t *testing.T, limit int, answer func(net.Conn)) *listener {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -228,10 +229,10 @@ func TestLongestWithoutAnAnswerMakesRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := ask(conns[0]); err != nil { // the second is now the oldest
+	if err := ask(conns[0]); err != nil { // now the second has gone longest without an answer
 		t.Fatal(err)
 	}
-	for _, drip := range []byte("slow") { // and does not get younger by sending what has no answer
+	for _, drip := range []byte("slow") { // bytes that get no answer do not change that
 		if _, err := conns[1].Write([]byte{drip}); err != nil {
 			t.Fatal(err)
 		}
@@ -249,8 +250,8 @@ func TestLongestWithoutAnAnswerMakesRoom(t *testing.T) {
 	}
 }
 
-// A connection whose request the server is working on stays; a new one gets its turn afterwards.
-func TestRequestsUnderWayKeepTheirConnection(t *testing.T) {
+// The server does not close a connection while it works on its request. A new one waits.
+func TestPendingRequestsKeepTheirConnection(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	begun := make(chan struct{}, 3)
@@ -295,12 +296,12 @@ func TestListenError(t *testing.T) {
 		{"no such host:0", "give an IP address"},
 	} {
 		_, err := listen(test.address, 8, slog.New(slog.DiscardHandler))
-		refused(t, err, 1, test.address, test.advice, "--listen")
+		wantError(t, err, 1, test.address, test.advice, "--listen")
 		if stop := strings.Contains(err.Error(), "stop what listens"); stop != (test.advice == "stop what listens there") {
 			t.Errorf("%s: %v", test.address, err)
 		}
 	}
-	// A port below 1024, as somebody who is not root.
+	// A port below 1024, for a user who is not root.
 	denied := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)}
 	if got := listenError(":80", denied).Error(); !strings.Contains(got, "choose a port from 1024 on") || strings.Contains(got, "stop") {
 		t.Error(got)

@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// fullPipe returns a pipe that takes no more bytes until somebody reads.
+// fullPipe returns a pipe whose buffer is full.
 func fullPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
 	if err := syscall.Pipe(fds[:]); err != nil {
 		t.Fatal(err)
 	}
-	// Blocking, as a shell makes them: Go would wait for a non-blocking one without a thread.
+	// The pipe is blocking, like one from a shell. With a non-blocking pipe, Go would wait without a thread.
 	r, w = os.NewFile(uintptr(fds[0]), "read end"), os.NewFile(uintptr(fds[1]), "write end")
 	t.Cleanup(func() {
 		r.Close()
@@ -45,16 +45,16 @@ func fullPipe(t *testing.T) (r, w *os.File) {
 
 func TestLogThatNobodyReads(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, map[string]int{"ada": 20})
+	h := newFixture(t, map[string]int{"ada": 20})
 	_, w := fullPipe(t)
-	command := exec.Command(built(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	ada := p.signIn("ada", adaPassword)
 	for _, id := range h.ids["ada"] {
 		ada.revoke(id)
 	}
-	if got := h.live(); len(got) != 1 {
+	if got := h.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions are left", len(got))
 	}
 	p.terminate()
@@ -62,8 +62,8 @@ func TestLogThatNobodyReads(t *testing.T) {
 		t.Errorf("SIGTERM: %v", p.command.ProcessState)
 	}
 
-	// A start that fails ends, too.
-	command = exec.Command(built(t), h.with("--listen", "192.0.2.1:0")...)
+	// A failed start also ends.
+	command = exec.Command(binary(t), h.with("--listen", "192.0.2.1:0")...)
 	command.Stderr = w
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -75,12 +75,12 @@ func TestLogThatNobodyReads(t *testing.T) {
 	}
 }
 
-// The terminal goes away, and with it who read the output: the server goes on. A command may end.
+// The server goes on when its terminal closes and nobody reads its output any more. A command may end.
 func TestHangUpAndClosedPipes(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, map[string]int{"ada": 20})
+	h := newFixture(t, map[string]int{"ada": 20})
 	r, w := fullPipe(t)
-	command := exec.Command(built(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	ada := p.signIn("ada", adaPassword)
@@ -97,14 +97,14 @@ func TestHangUpAndClosedPipes(t *testing.T) {
 		t.Errorf("SIGTERM: %v", p.command.ProcessState)
 	}
 
-	version := exec.Command(built(t), "version")
+	version := exec.Command(binary(t), "version")
 	version.Stdout = w
 	if err := version.Run(); err == nil || version.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGPIPE {
 		t.Errorf("version into a closed pipe: %v", err)
 	}
 }
 
-// revoke ends a session of the same user.
+// revoke ends another session of the same user.
 func (c *client) revoke(id string) {
 	c.t.Helper()
 	request, err := http.NewRequest(http.MethodDelete, c.url+"/me/sessions/"+id, nil)
@@ -116,7 +116,7 @@ func (c *client) revoke(id string) {
 	}
 }
 
-// Every line is either read in the end, or counted in a line that says how many were dropped, in its place among the others.
+// Every line is either written, or counted in a line that says how many were dropped at that place.
 func TestLineQueue(t *testing.T) {
 	t.Parallel()
 	r, w := fullPipe(t)
@@ -134,7 +134,7 @@ func TestLineQueue(t *testing.T) {
 	}()
 	var read, dropped int
 	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, 1<<20) // the first line has all that filled the pipe before it
+	scanner.Buffer(nil, 1<<20) // the first line follows the bytes that filled the pipe
 	for scanner.Scan() {
 		line := bytes.TrimLeft(scanner.Bytes(), ".")
 		var n int
@@ -151,7 +151,7 @@ func TestLineQueue(t *testing.T) {
 	if dropped == 0 || read+dropped != written {
 		t.Errorf("%d lines were read and %d dropped, of %d", read, dropped, written)
 	}
-	if kept := read * 100; kept > 2*queuedBytes {
-		t.Errorf("%d bytes were kept", kept)
+	if queued := read * 100; queued > 2*queuedBytes {
+		t.Errorf("%d bytes were queued", queued)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Not parallel: the limit and the memory are the whole process's.
+// This is not parallel, because the memory limit belongs to the whole process.
 func TestMemoryLimit(t *testing.T) {
 	const other = 1 << 40
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(other))
@@ -29,10 +29,13 @@ func TestMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	eventually(t, "the limit has grown with the connection", func() bool { return debug.SetMemoryLimit(-1) == 100<<20+memoryPerConnection })
+	eventually(t, "the limit has grown with the connection", func() bool {
+		return debug.SetMemoryLimit(-1) == 100<<20+memoryPerConnection
+	})
 }
 
-// A single hash leaves 19 MiB of garbage on a server that does nothing else. Not parallel: the memory is the whole process's.
+// A single hash leaves 19 MiB of garbage on an idle server, which must return it. This is not parallel, because the memory belongs to the
+// whole process.
 func TestReturnMemory(t *testing.T) {
 	const size = 19 << 20
 	held := func() uint64 {
@@ -40,7 +43,7 @@ func TestReturnMemory(t *testing.T) {
 		metrics.Read(samples)
 		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or the collector may be faster
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // otherwise the collector may return it first
 	s := start(t, t.TempDir())
 	defer s.stop()
 	garbage = make([]byte, size)

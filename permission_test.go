@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The advice is about the file that is in the way, for somebody who is not root.
+// For a user who is not root, the error names the file whose permissions are wrong.
 func TestFilesThatBelongToAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run the program as another user")
@@ -18,8 +18,8 @@ func TestFilesThatBelongToAnotherUser(t *testing.T) {
 	const service = 65534
 	base := t.TempDir()
 	program := filepath.Join(base, "porchlight")
-	if err := os.Link(built(t), program); err != nil {
-		t.Skip("cannot put the program where another user reaches it:", err)
+	if err := os.Link(binary(t), program); err != nil {
+		t.Skip("cannot put the program where another user can run it:", err)
 	}
 	for folder := base; folder != os.TempDir() && folder != "/"; folder = filepath.Dir(folder) {
 		if err := os.Chmod(folder, 0o755); err != nil {
@@ -36,7 +36,7 @@ func TestFilesThatBelongToAnotherUser(t *testing.T) {
 		return errs.String(), command.ProcessState.ExitCode()
 	}
 	data := filepath.Join(base, "data")
-	must(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
+	mustRun(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
 	want := func(file string) {
 		t.Helper()
 		stderr, code := listUsers(data)
@@ -44,13 +44,13 @@ func TestFilesThatBelongToAnotherUser(t *testing.T) {
 			t.Errorf("exit status %d: %q, want the advice about %s", code, stderr, file)
 		}
 	}
-	want(data) // the folder is root's
+	want(data) // the folder belongs to root
 	if err := os.Chown(data, service, service); err != nil {
 		t.Fatal(err)
 	}
 	want(filepath.Join(data, "porchlight.db"))
 
-	// With root's first command in a folder of the service, everything is the service's.
+	// If root runs the first command in a folder that belongs to the service, the files belong to the service, too.
 	data = filepath.Join(base, "of the service")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestFilesThatBelongToAnotherUser(t *testing.T) {
 	if err := os.Chown(data, service, service); err != nil {
 		t.Fatal(err)
 	}
-	must(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
+	mustRun(t, adaPassword+"\n", "--data", data, "user", "add", "ada")
 	if stderr, code := listUsers(data); code != 0 {
 		t.Errorf("exit status %d: %s", code, stderr)
 	}

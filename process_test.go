@@ -19,20 +19,20 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// process is the built program serving, as a process of its own.
+// process is the program serving in a separate process.
 type process struct {
 	server
 	command *exec.Cmd
-	errors  *bytes.Buffer // what came on standard error; complete after terminate
+	errors  *bytes.Buffer // standard error; complete after terminate
 }
 
-// startProcess starts the built program on a port of its own, unless args name another.
+// startProcess starts the program, on a free port unless args name another.
 func startProcess(t testing.TB, args ...string) *process {
 	t.Helper()
-	return startCommand(t, exec.Command(built(t), append([]string{"--listen", "127.0.0.1:0"}, args...)...))
+	return startCommand(t, exec.Command(binary(t), append([]string{"--listen", "127.0.0.1:0"}, args...)...))
 }
 
-// startCommand starts a command that becomes the program. Its standard error may go to a pipe of the test's own.
+// startCommand starts a command that runs the program. The test may have set its standard error to a pipe.
 func startCommand(t testing.TB, command *exec.Cmd) *process {
 	t.Helper()
 	p := &process{command: command, errors: &bytes.Buffer{}}
@@ -54,7 +54,7 @@ func startCommand(t testing.TB, command *exec.Cmd) *process {
 			p.lines <- scanner.Text()
 		}
 	}()
-	line := <-p.lines // "" when it ended before it listened
+	line := <-p.lines // "" if it ended before it listened
 	var ok bool
 	if p.listen, ok = strings.CutPrefix(line, "Listening on "); !ok {
 		p.terminate()
@@ -64,7 +64,7 @@ func startCommand(t testing.TB, command *exec.Cmd) *process {
 	return p
 }
 
-// terminate sends SIGTERM and waits for the end.
+// terminate sends SIGTERM and waits until the process has ended.
 func (p *process) terminate() {
 	if p.command.ProcessState != nil {
 		return
@@ -73,7 +73,7 @@ func (p *process) terminate() {
 	p.waitOrKill()
 }
 
-// waitOrKill waits for the end of the process.
+// waitOrKill waits until the process has ended, and kills it if that takes too long.
 func (p *process) waitOrKill() {
 	kill := time.AfterFunc(patience, func() { p.command.Process.Kill() })
 	defer kill.Stop()
@@ -82,12 +82,12 @@ func (p *process) waitOrKill() {
 	}
 }
 
-// runProcess runs a command of the built program, with nothing on standard input.
+// runProcess runs a command of the program with an empty standard input.
 func runProcess(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, built(t), args...)
+	command := exec.CommandContext(ctx, binary(t), args...)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
 	if err := command.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
@@ -96,17 +96,18 @@ func runProcess(t testing.TB, args ...string) (stdout, stderr string, code int) 
 	return out.String(), errs.String(), command.ProcessState.ExitCode()
 }
 
-// userScript is what somebody types who has nothing but curl.
+// userScript uses the API with curl.
 const userScript = `
 set -eu
 url=$1
 cd "$2"
 
-# ask WANTED-STATUS JAR METHOD PATH [BODY]: the answer's body, or a complaint
+# ask WANTED-STATUS JAR METHOD PATH [BODY] prints the body of the response, or fails
 ask() {
 	wanted=$1 jar=$2 method=$3 path=$4
 	shift 4
-	status=$(curl -sS -o answer -w '%{http_code}' -X "$method" -b "$jar" -c "$jar" -A "${agent:-curl}" ${1:+-H 'Content-Type: application/json' -d "$1"} "$url$path")
+	status=$(curl -sS -o answer -w '%{http_code}' -X "$method" -b "$jar" -c "$jar" -A "${agent:-curl}" \
+		${1:+-H 'Content-Type: application/json' -d "$1"} "$url$path")
 	if [ "$status" != "$wanted" ]; then
 		echo "$method $path of $jar: $status, not $wanted: $(cat answer)" >&2
 		exit 1
@@ -114,7 +115,7 @@ ask() {
 	cat answer
 }
 
-# same WHAT GOT WANTED
+# same WHAT GOT WANTED fails unless both are equal
 same() {
 	if [ "$2" != "$3" ]; then
 		echo "$1: got '$2', not '$3'" >&2
@@ -130,10 +131,12 @@ id() { sed 's/.*"id":"\([^"]*\)".*/\1/'; }
 count() { grep -o '"id":' | wc -l | tr -d ' '; }
 
 same "not signed in" "$(ask 401 nobody GET /me/sessions)" '{"error":"Not signed in."}'
-same "a wrong password" "$(ask 401 nobody POST /login '{"username":"ada","password":"wrong"}')" "{\"error\":\"That username or password isn't right.\"}"
+same "a wrong password" "$(ask 401 nobody POST /login '{"username":"ada","password":"wrong"}')" \
+	"{\"error\":\"That username or password isn't right.\"}"
 
 agent='Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' sign_in library
-agent='Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' sign_in phone
+webkit='AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1'
+agent="Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) $webkit" sign_in phone
 
 same "two are listed" "$(ask 200 phone GET /me/sessions | count)" 2
 ask 200 phone GET /me/sessions | grep -q '"deviceName":"Firefox on Linux"'
@@ -142,11 +145,11 @@ ask 200 phone GET /me/sessions/current | grep -q '"isCurrent":true'
 library=$(ask 200 library GET /me/sessions/current | id)
 phone=$(ask 200 phone GET /me/sessions/current | id)
 
-same "one's own" "$(ask 400 phone DELETE "/me/sessions/$phone")" '{"error":"Use POST /logout to end your current session."}'
+same "the current session" "$(ask 400 phone DELETE "/me/sessions/$phone")" '{"error":"Use POST /logout to end your current session."}'
 same "unknown" "$(ask 404 phone DELETE /me/sessions/nothing)" '{"error":"Session not found"}'
 same "revoke" "$(ask 200 phone DELETE "/me/sessions/$library")" '{"message":"Session revoked."}'
-same "it is dead" "$(ask 401 library GET /me/sessions)" '{"error":"Not signed in."}'
-same "it is gone" "$(ask 404 phone DELETE "/me/sessions/$library")" '{"error":"Session not found"}'
+same "the revoked session" "$(ask 401 library GET /me/sessions)" '{"error":"Not signed in."}'
+same "revoke again" "$(ask 404 phone DELETE "/me/sessions/$library")" '{"error":"Session not found"}'
 same "one is listed" "$(ask 200 phone GET /me/sessions | count)" 1
 
 sign_in tablet
@@ -175,23 +178,23 @@ func TestScriptWithCurl(t *testing.T) {
 		}
 		t.Skip("curl is missing: install it to run this test")
 	}
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	p := startProcess(t, "--data", h.data)
 	script := exec.CommandContext(t.Context(), "sh", "-c", userScript, "sh", p.url, t.TempDir())
 	out, err := script.CombinedOutput()
 	if err != nil || string(out) != "done\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if got := h.live(); len(got) != 0 {
-		t.Errorf("left are %q", got)
+	if got := h.sessions(); len(got) != 0 {
+		t.Errorf("the sessions are %q", got)
 	}
 }
 
-// Without the index of the WAL, a server and a command no longer see what the other writes. The server is shut before the
-// command says that it is done, and what the command did holds after a restart.
-func TestTheIndexOfTheWALVanishes(t *testing.T) {
+// Without the WAL index, a server and a command no longer see what the other writes. The server answers 503 before the command reports
+// success, and what the command did still holds after a restart.
+func TestTheWALIndexVanishes(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	p := startProcess(t, "--data", h.data)
 	ada, bo := p.signIn("ada", adaPassword), p.signIn("bo", boPassword)
 	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
@@ -221,10 +224,10 @@ func TestTheIndexOfTheWALVanishes(t *testing.T) {
 	}
 }
 
-// Without the WAL, what the server acknowledges is lost with its process.
+// Without the WAL, whatever the server acknowledges would be lost when its process ends.
 func TestTheWALVanishes(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, map[string]int{"ada": 5})
+	h := newFixture(t, map[string]int{"ada": 5})
 	p := startProcess(t, "--data", h.data)
 	ada := p.signIn("ada", adaPassword)
 	if err := os.Remove(h.path() + "-wal"); err != nil {
@@ -241,13 +244,13 @@ func TestTheWALVanishes(t *testing.T) {
 	}
 }
 
-// A WAL that is emptied in place keeps its inode. What the server acknowledged into it would be gone after a crash.
+// A WAL that is truncated keeps its inode. Whatever the server writes to it would be lost in a crash.
 func TestTheWALIsEmptied(t *testing.T) {
 	t.Parallel()
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	p := startProcess(t, "--data", h.data)
 	ada := p.signIn("ada", adaPassword)
-	for range 10 { // every reader has the pages in its cache
+	for range 10 { // now every reader has cached the pages
 		ada.want(http.StatusOK, "/me/sessions/current")
 	}
 	if err := os.Truncate(h.path()+"-wal", 0); err != nil {
@@ -263,19 +266,20 @@ func TestTheWALIsEmptied(t *testing.T) {
 	ada.want(http.StatusServiceUnavailable, "/me/sessions")
 }
 
-// BenchmarkStart is how long it takes from the start of the process to its first answer, on a database with 10,000
-// sessions, and how much memory it holds: right then, and at rest after somebody has signed in.
+// BenchmarkStart measures the time from the start of the process to its first response, with 10,000 sessions, and its memory: at that
+// time, and at rest after somebody has signed in.
 func BenchmarkStart(b *testing.B) {
-	h := openHousehold(b, map[string]int{"ada": 1})
+	h := newFixture(b, map[string]int{"ada": 1})
 	dbtest.Exec(b, h.path(), `
 		INSERT INTO sessions
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
-		SELECT 'session' || i, randomblob(32), user_id, detected_name, '', device_kind, user_agent, ip, 0, created_at - i, last_active_at - i, expires_at - i
+		SELECT 'session' || i, randomblob(32), user_id, detected_name, '', device_kind, user_agent, ip, 0,
+		       created_at - i, last_active_at - i, expires_at - i
 		FROM sessions, n`)
-	if got := len(h.live()); got != 10000 {
+	if got := len(h.sessions()); got != 10000 {
 		b.Fatalf("%d sessions", got)
 	}
-	built(b)
+	binary(b)
 	var atFirst, atRest float64
 	for b.Loop() {
 		p := startProcess(b, "--data", h.data, "--max-sessions", "20000")
@@ -293,7 +297,7 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(atRest, "MB-at-rest")
 }
 
-// resident is the process's resident memory in MB.
+// resident returns the process's resident memory in MB.
 func resident(b *testing.B, pid int) float64 {
 	b.Helper()
 	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
@@ -310,8 +314,8 @@ func resident(b *testing.B, pid int) float64 {
 	return 0
 }
 
-// lowest is the resident memory once it has not sunk for two seconds: memory for hashing is given back one second
-// after the last hash.
+// lowest returns the resident memory once it has not decreased for two seconds: memory for hashing is returned one second after the last
+// hash.
 func lowest(b *testing.B, pid int) float64 {
 	b.Helper()
 	least, again := resident(b, pid), time.NewTicker(50*time.Millisecond)

@@ -57,26 +57,26 @@ func TestServeAFreshFolder(t *testing.T) {
 		t.Errorf("the accounts are %q", got)
 	}
 
-	// For the owner's eyes alone, while it runs: the write-ahead log and its index, too.
+	// Only the owner can read the files, including the WAL and its index while the server runs.
 	for path, mode := range map[string]fs.FileMode{"": 0o700, "porchlight.db": 0o600, "porchlight.db-wal": 0o600, "porchlight.db-shm": 0o600} {
 		info, err := os.Stat(filepath.Join(data, path))
 		if err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%q: %v, want %v: %v", path, info.Mode(), mode, err)
 		}
 	}
-	if rest := s.rest(); len(rest) > 0 {
+	if rest := s.stopAndRead(); len(rest) > 0 {
 		t.Errorf("printed as well: %q", rest)
 	}
 
 	again := start(t, data)
 	again.newClient().want(http.StatusNotFound, "/setup?token="+link)
-	if rest := again.rest(); len(rest) > 0 {
+	if rest := again.stopAndRead(); len(rest) > 0 {
 		t.Errorf("a later start printed %q", rest)
 	}
 }
 
-// Without an account there is a new token at each start, and the address of the link is the public one.
-func TestServeMakesANewSetUpLinkEachTime(t *testing.T) {
+// Until there is an account, each start prints a link with a new token and the public address.
+func TestServePrintsANewSetUpLinkAtEachStart(t *testing.T) {
 	data := t.TempDir()
 	seen := map[string]bool{}
 	for range 2 {
@@ -94,30 +94,30 @@ func TestServeMakesANewSetUpLinkEachTime(t *testing.T) {
 	}
 }
 
-// What a command does to a running server holds on the next request.
+// What a command does takes effect on the server's next request.
 func TestCommandsWhileTheServerRuns(t *testing.T) {
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	s := start(t, h.data)
-	must(t, boPassword+"\n", h.with("user", "add", "cy")...)
+	mustRun(t, boPassword+"\n", h.with("user", "add", "cy")...)
 	ada, bo, cy := s.signIn("ada", adaPassword), s.signIn("bo", boPassword), s.signIn("cy", boPassword)
 
 	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
-	must(t, "", h.with("session", "revoke", id[0])...)
+	mustRun(t, "", h.with("session", "revoke", id[0])...)
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 	bo.want(http.StatusOK, "/me/sessions")
 
-	must(t, "", h.with("session", "revoke", "--user", "bo")...)
+	mustRun(t, "", h.with("session", "revoke", "--user", "bo")...)
 	bo.want(http.StatusUnauthorized, "/me/sessions")
 	cy.want(http.StatusOK, "/me/sessions")
 
-	must(t, "", h.with("session", "revoke", "--all")...)
+	mustRun(t, "", h.with("session", "revoke", "--all")...)
 	cy.want(http.StatusUnauthorized, "/me/sessions")
-	if rows := readRows(t, must(t, "", h.with("session", "list", "--json")...)); len(rows) != 0 {
-		t.Errorf("alive are %v", rows)
+	if rows := readRows(t, mustRun(t, "", h.with("session", "list", "--json")...)); len(rows) != 0 {
+		t.Errorf("the live sessions are %v", rows)
 	}
 }
 
-// files are all that a folder holds but the lock and what SQLite keeps beside a database that is open.
+// files returns the contents of the files in a folder, except for the lock, the WAL and its index.
 func files(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -168,12 +168,12 @@ func TestServeRefusesADatabaseItCannotUse(t *testing.T) {
 		}, "not a Porchlight database"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := openHousehold(t, map[string]int{"ada": 1})
+			h := newFixture(t, map[string]int{"ada": 1})
 			test.make(h.path())
 			before := files(t, h.data)
 			for _, words := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"user", "list"}, {"session", "revoke", "--all"}} {
 				out, err := command(t, "", h.with(words...)...)
-				refused(t, err, 1, h.path(), test.word)
+				wantError(t, err, 1, h.path(), test.word)
 				if out != "" {
 					t.Errorf("%q printed %q", words, out)
 				}
@@ -196,7 +196,7 @@ func TestServeRefusesAFolderItCannotUse(t *testing.T) {
 	}
 	for _, data := range []string{file, filepath.Join(file, "data"), filepath.Join(folder, "data"), filepath.Join(folder, "nul\x00")} {
 		out, err := command(t, "", "--data", data, "--listen", "127.0.0.1:0")
-		refused(t, err, 1, "--data")
+		wantError(t, err, 1, "--data")
 		if out != "" {
 			t.Errorf("%q: printed %q", data, out)
 		}
@@ -206,10 +206,10 @@ func TestServeRefusesAFolderItCannotUse(t *testing.T) {
 	}
 }
 
-// A second server on the same database is refused, and so is one on a port that is taken. Neither changes anything: a start
-// with other limits must not end the sessions of the server that runs.
+// A second server on the same database fails to start, and so does one on a port that is taken. Neither changes anything: a start with
+// other limits must not end the sessions of the running server.
 func TestServeTwice(t *testing.T) {
-	h := openHousehold(t, map[string]int{"ada": 2})
+	h := newFixture(t, map[string]int{"ada": 2})
 	rows := func() []string {
 		return dbtest.Rows(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
 	}
@@ -217,24 +217,24 @@ func TestServeTwice(t *testing.T) {
 	s := start(t, h.data)
 	limits := []string{"--idle-timeout", "1ms", "--max-lifetime", "1ms"}
 	out, err := command(t, "", h.with(append(limits, "--listen", "127.0.0.1:0")...)...)
-	refused(t, err, 1, h.path(), "already")
+	wantError(t, err, 1, h.path(), "already")
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
 	out, err = command(t, "", append(limits, "--data", t.TempDir(), "--listen", s.listen)...)
-	refused(t, err, 1, s.listen, "--listen")
+	wantError(t, err, 1, s.listen, "--listen")
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
 	if after := rows(); !slices.Equal(after, before) {
 		t.Errorf("the sessions were\n%q, and are\n%q", before, after)
 	}
-	s.newClient().want(http.StatusOK, "/healthz") // the one that runs goes on
+	s.newClient().want(http.StatusOK, "/healthz") // the first one still works
 }
 
-// Stricter limits hold from the start on, also for sessions that were begun before.
+// Shorter limits apply from the start on, even to existing sessions.
 func TestServeAppliesItsLimits(t *testing.T) {
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	s := start(t, h.data)
 	ada := s.signIn("ada", adaPassword)
 	if err := s.stop(); err != nil {
@@ -245,10 +245,9 @@ func TestServeAppliesItsLimits(t *testing.T) {
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 }
 
-// What is noted in memory is on disk once the server has been told to stop and has ended: when a session was last
-// active, and sign-ins that failed.
-func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
-	h := openHousehold(t, nil)
+// When the server stops, it writes what it has noted in memory: when sessions were last active, and failed sign-ins.
+func TestServeFlushesActivityWhenItStops(t *testing.T) {
+	h := newFixture(t, nil)
 	s := start(t, h.data)
 	ada := s.signIn("ada", adaPassword)
 	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
@@ -263,7 +262,7 @@ func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
 		t.Errorf("the activity is %q", got)
 	}
 	if got := dbtest.Rows(t, h.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
-		t.Error("that the session was active is not on disk")
+		t.Error("the activity of the session is not on disk")
 	}
 	if left, _ := filepath.Glob(h.path() + "-*"); len(left) > 0 {
 		t.Errorf("the database was not closed: %q is left", left)
@@ -273,14 +272,13 @@ func TestServeWritesItsNotesBeforeItEnds(t *testing.T) {
 	}
 }
 
-// A browser opens connections on which it never asks anything, and a slow client is half-way through its request:
-// that is no failure, and keeps nobody waiting for long.
-func TestServeEndsDespiteSilentClients(t *testing.T) {
+// Browsers open connections that they never use, and slow clients send half a request. Neither makes the shutdown fail or take long.
+func TestServeStopsDespiteSilentClients(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the server's own limit of 5 seconds")
 	}
 	t.Parallel()
-	h := openHousehold(t, nil)
+	h := newFixture(t, nil)
 	s := start(t, h.data)
 	for _, text := range []string{"", "GET /healthz HTTP/1.1\r\nHo"} {
 		conn, err := net.Dial("tcp", s.listen)
@@ -292,15 +290,15 @@ func TestServeEndsDespiteSilentClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.newClient().want(http.StatusOK, "/healthz") // by now the others have been let in
+	s.newClient().want(http.StatusOK, "/healthz") // by now the others have been accepted
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
 }
 
-// A request that is under way when the server is told to stop gets its answer.
-func TestServeAnswersWhatIsUnderWay(t *testing.T) {
-	h := openHousehold(t, nil)
+// A request that has begun when the server is told to stop still gets its response.
+func TestServeFinishesPendingRequests(t *testing.T) {
+	h := newFixture(t, nil)
 	s := start(t, h.data)
 	body, in := io.Pipe()
 	request, err := http.NewRequest("POST", s.url+"/login", body)
@@ -322,12 +320,12 @@ func TestServeAnswersWhatIsUnderWay(t *testing.T) {
 		}
 		answered <- err
 	}()
-	if _, err := io.WriteString(in, form[:10]); err != nil { // returns once the transport has taken it
+	if _, err := io.WriteString(in, form[:10]); err != nil { // returns once the transport has read it
 		t.Fatal(err)
 	}
 	s.newClient().want(http.StatusOK, "/healthz")
 	s.cancel()
-	eventually(t, "the server lets nobody in any more", func() bool {
+	eventually(t, "the server accepts no more connections", func() bool {
 		conn, err := net.Dial("tcp", s.listen)
 		if err == nil {
 			conn.Close()
@@ -339,23 +337,23 @@ func TestServeAnswersWhatIsUnderWay(t *testing.T) {
 	}
 	in.Close()
 	if err := <-answered; err != nil {
-		t.Errorf("sign in while the server ends: %v", err)
+		t.Errorf("sign in while the server stops: %v", err)
 	}
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	if got := h.live(); len(got) != 1 {
+	if got := h.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions are on disk", len(got))
 	}
 }
 
-// Expired sessions go while the server runs, and leave their end behind; old activity goes, too.
+// The server deletes expired sessions, records their end, and deletes old activity.
 func TestServeSweeps(t *testing.T) {
-	h := openHousehold(t, map[string]int{"ada": 3, "bo": 1})
+	h := newFixture(t, map[string]int{"ada": 3, "bo": 1})
 	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
 	dbtest.Exec(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
 	first := start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
-	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
+	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.sessions(), h.ids["bo"]) })
 	if got := dbtest.Rows(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
 		t.Errorf("recorded as expired are %q", got)
 	}
@@ -363,18 +361,18 @@ func TestServeSweeps(t *testing.T) {
 		return len(dbtest.Rows(t, h.path(), `SELECT id FROM activity WHERE session_id = '`+h.ids["bo"][0]+`'`)) == 0
 	})
 
-	// One that expires by itself, under limits of its own.
+	// A session that expires while the server runs.
 	first.stop()
 	s := start(t, h.data, "--sweep-interval", "10ms", "--shared-idle-timeout", "100ms")
 	ada := s.newClient()
 	if status, body := ada.form("/login", "username", "ada", "password", adaPassword, "shared", "1"); status != http.StatusOK {
 		t.Fatalf("sign in: %d %s", status, body)
 	}
-	eventually(t, "the session on the shared computer is gone", func() bool { return slices.Equal(h.live(), h.ids["bo"]) })
+	eventually(t, "the session on the shared computer is gone", func() bool { return slices.Equal(h.sessions(), h.ids["bo"]) })
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 }
 
-// The log is on standard error, in the format that was asked for; standard output has the two lines and nothing else.
+// The log goes to standard error, in the chosen format. Standard output has only the two lines.
 func TestProcess(t *testing.T) {
 	data := t.TempDir()
 	p := startProcess(t, "--data", data, "--log-format", "json", "--listen", ":0")
@@ -395,7 +393,7 @@ func TestProcess(t *testing.T) {
 		}
 	}
 	if !strings.Contains(p.errors.String(), `"level":"WARN"`) || !strings.Contains(p.errors.String(), "--url") {
-		t.Errorf("no warning of localhost: %s", p.errors)
+		t.Errorf("no warning about localhost: %s", p.errors)
 	}
 
 	for _, test := range []struct {
@@ -415,19 +413,19 @@ func TestProcess(t *testing.T) {
 			t.Errorf("%q: exit status %d, want %d: %q and on standard error %q", test.args, code, test.code, stdout, stderr)
 		}
 		if code != 0 && !strings.HasPrefix(stderr, "porchlight: ") {
-			t.Errorf("%q: %q does not say who speaks", test.args, stderr)
+			t.Errorf("%q: %q does not name the program", test.args, stderr)
 		}
 	}
 }
 
-// The setting reaches the store: with room for one session, the second sign-in ends the first.
-func TestServeKeepsToMaxSessions(t *testing.T) {
-	h := openHousehold(t, nil)
+// With --max-sessions 1, the second sign-in ends the first session.
+func TestServeAppliesMaxSessions(t *testing.T) {
+	h := newFixture(t, nil)
 	s := start(t, h.data, "--max-sessions", "1")
 	first := s.signIn("ada", adaPassword)
 	s.signIn("ada", adaPassword).want(http.StatusOK, "/sessions")
 	first.want(http.StatusSeeOther, "/sessions")
-	if got := h.live(); len(got) != 1 {
+	if got := h.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions", len(got))
 	}
 }
