@@ -41,7 +41,8 @@ func (s *accountStore) add(new db.NewUser) db.User {
 // signIn begins a session, past Authenticate.
 func (s *accountStore) signIn(user db.User, device string) (token string, session db.Session) {
 	s.t.Helper()
-	token, session, err := s.SignIn(context.Background(), user, db.NewSession{Client: db.Client{DeviceName: device, DeviceKind: "desktop", IP: accountIP}})
+	token, session, err := s.SignIn(context.Background(), user,
+		db.NewSession{Client: db.Client{DeviceName: device, DeviceKind: "desktop", IP: accountIP}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -152,7 +153,8 @@ func TestDisableAndEnableUser(t *testing.T) {
 	_, err := s.Resume(token)
 	s.wantErr(err, db.ErrNotFound)
 	s.wantErr(s.try("alice", accountPassword, accountIP), db.ErrWrongPassword)
-	s.wantRows([]string{"disabled command", "revoked command"}, `SELECT kind, done_by FROM activity WHERE user_id = ? AND kind <> 'signed_in' ORDER BY id`, alice.ID)
+	s.wantRows([]string{"disabled command", "revoked command"},
+		`SELECT kind, done_by FROM activity WHERE user_id = ? AND kind <> 'signed_in' ORDER BY id`, alice.ID)
 	s.wantRows([]string{"1"}, `SELECT disabled FROM users WHERE username = 'alice'`)
 	s.wantRows([]string{}, `SELECT id FROM sessions WHERE user_id = ?`, alice.ID)
 	if _, err := s.Resume(other); err != nil {
@@ -165,7 +167,8 @@ func TestDisableAndEnableUser(t *testing.T) {
 	_, err = s.Resume(token)
 	s.wantErr(err, db.ErrNotFound) // enabling brings no session back
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
-	s.wantRows([]string{"disabled command", "revoked command", "enabled command"}, `SELECT kind, done_by FROM activity WHERE user_id = ? AND kind IN ('disabled', 'revoked', 'enabled') ORDER BY id`, alice.ID)
+	s.wantRows([]string{"disabled command", "revoked command", "enabled command"},
+		`SELECT kind, done_by FROM activity WHERE user_id = ? AND kind IN ('disabled', 'revoked', 'enabled') ORDER BY id`, alice.ID)
 
 	s.wantErr(s.DisableUser(ctx, "nobody", true), db.ErrNotFound)
 }

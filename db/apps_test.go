@@ -223,7 +223,8 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 		}
 		for _, d := range over {
 			c.exec(`
-				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
+				                      created_at, last_active_at, expires_at)
 				SELECT $1, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at
 				FROM sessions WHERE id = $2`, d.ID, left[0].ID)
 		}
@@ -376,7 +377,9 @@ func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
 func TestABatchOfAppsIsWrittenAsAWhole(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.exec(`CREATE TRIGGER refuse_one BEFORE INSERT ON session_apps WHEN NEW.host = 'photos.example.com' BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	c.exec(`
+		CREATE TRIGGER refuse_one BEFORE INSERT ON session_apps WHEN NEW.host = 'photos.example.com'
+		BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	c.use(c.laptop, notes, "photos.example.com", "wiki.example.com")
 	if err := c.Flush(c.ctx()); err == nil {
 		t.Error("no error")
@@ -455,7 +458,8 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		case c.desk.ID:
 			wanted = []db.AppUse{{"bank.example.com", first}}
 		}
-		if got := session.Apps; !slices.EqualFunc(got, wanted, func(a, b db.AppUse) bool { return a.Host == b.Host && a.LastUsedAt.Equal(b.LastUsedAt) }) {
+		if got := session.Apps; !slices.EqualFunc(got, wanted,
+			func(a, b db.AppUse) bool { return a.Host == b.Host && a.LastUsedAt.Equal(b.LastUsedAt) }) {
 			t.Errorf("%s: the apps of the session on %s are %v, want %v", where, session.DeviceName, got, wanted)
 		}
 	}
@@ -488,7 +492,8 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 
 func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 	t.Parallel()
-	got := db.ParseAppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001,notes.example.com 1763460120000,bank.example.com 1763460120000")
+	got := db.ParseAppUses("wiki.example.com 1763460120000,2001:db8::1 1763460120001," +
+		"notes.example.com 1763460120000,bank.example.com 1763460120000")
 	var hosts []string
 	for _, use := range got {
 		hosts = append(hosts, use.Host)

@@ -19,7 +19,8 @@ import (
 func TestThrottleCountsFailuresAlone(t *testing.T) {
 	t.Parallel()
 	for name, given := range map[string]error{
-		"right": nil, "busy": db.ErrBusy, "unavailable": fmt.Errorf("%w: locked", db.ErrUnavailable), "another error": errors.New("something else"),
+		"right": nil, "busy": db.ErrBusy, "unavailable": fmt.Errorf("%w: locked", db.ErrUnavailable),
+		"another error": errors.New("something else"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,7 +85,8 @@ func TestThrottleRefusalsWriteNothing(t *testing.T) {
 	written := s.dataVersion()
 	for name, err := range map[string]error{
 		"by account": s.try("alice", accountWrong, "198.51.100.1"), "by address": s.try("bob", accountWrong, accountIP),
-		"right password": s.try("alice", accountPassword, accountIP), "by session": s.DeleteAccount(context.Background(), session, db.Client{IP: accountIP}, accountPassword),
+		"right password": s.try("alice", accountPassword, accountIP),
+		"by session":     s.DeleteAccount(context.Background(), session, db.Client{IP: accountIP}, accountPassword),
 	} {
 		var throttled db.Throttled
 		if !errors.As(err, &throttled) {
@@ -342,7 +344,8 @@ func TestLiveSessionIsCountedByItself(t *testing.T) {
 	}
 	s.throttled(change(library, accountPassword))
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil) // neither the account nor the address is blocked
-	s.wantRows([]string{"confirm_failed Chrome on Windows " + library.ID + " 10"}, `SELECT kind || ' ' || device_name || ' ' || session_id || ' ' || count FROM activity WHERE kind = 'confirm_failed'`)
+	s.wantRows([]string{"confirm_failed Chrome on Windows " + library.ID + " 10"},
+		`SELECT kind || ' ' || device_name || ' ' || session_id || ' ' || count FROM activity WHERE kind = 'confirm_failed'`)
 
 	s.fail(10, "alice", "198.51.100.1")
 	for i := range 30 {

@@ -149,7 +149,8 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 func TestAuthorizeRefusesWhatIsNotAToken(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "with a space": c.laptop.token + " "} {
+	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID,
+		"with a space": c.laptop.token + " "} {
 		if got, err := c.Authorize(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

@@ -80,7 +80,8 @@ func TestDeleteUserInBatches(t *testing.T) {
 				t.Fatal("again:", err)
 			}
 			for _, query := range []string{
-				`SELECT COUNT(*) FROM users WHERE id = $1`, `SELECT COUNT(*) FROM sessions WHERE user_id = $1`, `SELECT COUNT(*) FROM activity WHERE user_id = $1`,
+				`SELECT COUNT(*) FROM users WHERE id = $1`, `SELECT COUNT(*) FROM sessions WHERE user_id = $1`,
+				`SELECT COUNT(*) FROM activity WHERE user_id = $1`,
 			} {
 				if left := c.number(query, c.alice.ID); left != 0 {
 					t.Errorf("%s: %d", query, left)

@@ -36,7 +36,8 @@ func (h *house) fill(n int) {
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 		SELECT hex(randomblob(13)), randomblob(32), 1001 + i % $2, 'Firefox on Linux', 'desktop',
-		       'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.10', 0, $3, $3 - i, $3 + 86400000 FROM n`, n, n/10, now)
+		       'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.10', 0, $3, $3 - i, $3 + 86400000
+		FROM n`, n, n/10, now)
 	update, err := tx.Prepare(`UPDATE sessions SET token_hash = $1 WHERE rowid = (SELECT MIN(rowid) FROM sessions) + $2`)
 	if err != nil {
 		h.t.Fatal(err)
@@ -84,7 +85,8 @@ func BenchmarkAuthorize(b *testing.B) {
 		if _, err := h.AllowApp(h.ctx(), "*.example.com", false); err != nil {
 			b.Fatal(err)
 		}
-		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`, h.clock.Now().UnixMilli())
+		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`,
+			h.clock.Now().UnixMilli())
 		b.Run(fmt.Sprintf("sessions=%d with a rule", n), verify)
 	}
 }
@@ -98,7 +100,8 @@ func BenchmarkRevoke(b *testing.B) {
 			b.StopTimer()
 			c.exec(`
 				WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
-				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
+				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
+				                      created_at, last_active_at, expires_at)
 				SELECT 's' || ($1 + i), randomblob(32), $2, 'Firefox on Linux', 'desktop', '', '192.0.2.10', 0, $3, $3, $3 + 86400000 FROM n`,
 				next, c.alice.ID, c.clock.Now().UnixMilli())
 			b.StartTimer()

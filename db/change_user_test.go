@@ -66,7 +66,8 @@ func TestChangeUserThatFailsChangesNothing(t *testing.T) {
 	if err := c.ChangeUser(c.ctx(), "nobody", db.UserChange{Approve: true}); !errors.Is(err, db.ErrNotFound) {
 		t.Error("an unknown name:", err)
 	}
-	if n := c.number(`SELECT COUNT(*) FROM users WHERE username = 'bob' AND is_admin = 0 AND email IS NULL`); n != 1 || len(c.activity(c.bob)) != before {
+	if n := c.number(`SELECT COUNT(*) FROM users WHERE username = 'bob' AND is_admin = 0 AND email IS NULL`); n != 1 ||
+		len(c.activity(c.bob)) != before {
 		t.Errorf("bob has changed: %+v", c.activity(c.bob)[before:])
 	}
 }

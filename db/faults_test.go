@@ -135,10 +135,12 @@ func TestDiskIsFull(t *testing.T) {
 	if _, err := c.Writer().Exec(`PRAGMA max_page_count = ` + c.text(`SELECT $1`, pages)); err != nil {
 		t.Fatal(err)
 	}
-	// Fill what is left in the pages that there are.
+	// Fill the pages that are left.
+	big := onCurl
+	big.UserAgent = string(make([]byte, 3000))
 	var full error
 	for range 1000 {
-		if _, _, full = c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}}); full != nil {
+		if _, _, full = c.SignIn(c.ctx(), c.bob, big); full != nil {
 			break
 		}
 	}
@@ -146,7 +148,7 @@ func TestDiskIsFull(t *testing.T) {
 		t.Errorf("on a full disk: %v", full)
 	}
 	sessions := c.ids()
-	if _, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal", UserAgent: string(make([]byte, 3000))}}); !errors.Is(err, db.ErrUnavailable) {
+	if _, _, err := c.SignIn(c.ctx(), c.bob, big); !errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("again: %v", err)
 	}
 	if left := c.ids(); !slices.Equal(left, sessions) {

@@ -68,7 +68,8 @@ func TestFilesThatRootMakesBelongToTheOwnerOfTheFolder(t *testing.T) {
 	}
 	h := openHouse(t, func(o *db.Options) { o.Path, o.Create = filepath.Join(base, "new", "data", "porchlight.db"), true })
 	h.addUser("alice", alicePassword)
-	if err := db.MigrateWith(t.Context(), h.options.Path, withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})); err != nil {
+	if err := db.MigrateWith(t.Context(), h.options.Path,
+		withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})); err != nil {
 		t.Fatal(err)
 	}
 	paths := append(folder(t, h.options.Path), filepath.Dir(h.options.Path), filepath.Join(base, "new"))

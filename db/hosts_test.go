@@ -49,15 +49,21 @@ func TestCanonicalHost(t *testing.T) {
 		checkHost(t, test.text)
 	}
 	for _, text := range []string{
-		"", ".", "..", ":", ":80", ".:80", " ", "notes example.com", " notes.example.com", "notes.example.com ", "notes.example.com\t", "\nnotes.example.com", "notes.example.com\x00",
+		"", ".", "..", ":", ":80", ".:80", " ", "notes example.com", " notes.example.com", "notes.example.com ",
+		"notes.example.com\t", "\nnotes.example.com", "notes.example.com\x00",
 		".example.com", "notes..com", "notes.example.com..", "notes.example.com..:80", "*.example.com", "*",
-		"notes.example.com:", "notes.example.com:0", "notes.example.com:00", "notes.example.com:65536", "notes.example.com:99999999999999999999", "notes.example.com:+80", "notes.example.com:-80", "notes.example.com: 80", "notes.example.com:80 ",
+		"notes.example.com:", "notes.example.com:0", "notes.example.com:00", "notes.example.com:65536",
+		"notes.example.com:99999999999999999999", "notes.example.com:+80", "notes.example.com:-80", "notes.example.com: 80",
+		"notes.example.com:80 ",
 		"notes.example.com:http", "notes.example.com:0x50", "notes.example.com:8_0", "notes.example.com:80:80", "notes.example.com:٨٠",
-		"https://notes.example.com", "notes.example.com/", "/notes.example.com", "notes.example.com?a", "notes.example.com#a", "ada@notes.example.com", "ada:secret@notes.example.com", "notes.example.com\\@evil.example", "notes.example.com,evil.example", "notes.example.com%2e", "notes%20",
+		"https://notes.example.com", "notes.example.com/", "/notes.example.com", "notes.example.com?a", "notes.example.com#a",
+		"ada@notes.example.com", "ada:secret@notes.example.com", "notes.example.com\\@evil.example",
+		"notes.example.com,evil.example", "notes.example.com%2e", "notes%20",
 		"\u212Aiosk.example.com", "w\u0130ki.example.com", // to lower case, these become a k and an i
 		"7", "127.1", "1.2.3.4.5", "01.2.3.4", "0x7f.0.0.1", "0x7f000001", "auth.1", "auth.0x1", // browsers take these for addresses
 		"müller.example", "notes。example.com", "not\u00ades.example.com", "notes\u200b.example.com", "\xff.example.com", "nótes",
-		"[", "]", "[]", "[]:80", "[::1", "::1]", "::1", "2001:db8::1", "[::1]]", "[[::1]", "[::1]:", "[::1]:0", "[::1].", "[::1]x", "x[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]", "[::g]", "[192.0.2.7]", "[localhost]", "[ ::1]",
+		"[", "]", "[]", "[]:80", "[::1", "::1]", "::1", "2001:db8::1", "[::1]]", "[[::1]", "[::1]:", "[::1]:0", "[::1].", "[::1]x",
+		"x[::1]", "[fe80::1%eth0]", "[fe80::1%25eth0]", "[::g]", "[192.0.2.7]", "[localhost]", "[ ::1]",
 		strings.Repeat("a", 64), strings.Repeat("a", 64) + ".example", long + "d", "x." + long, strings.Repeat("a.", 5000),
 	} {
 		if host, port, ok := db.CanonicalHost(text); ok {
@@ -116,8 +122,10 @@ func checkHost(t *testing.T, text string) {
 
 func FuzzCanonicalHost(f *testing.F) {
 	for _, text := range []string{
-		"", "notes.example.com", "Notes.Example.com.:8443", "*.example.com", "localhost:3000", "[2001:DB8::1]:443", "[::ffff:192.0.2.7]", "[fe80::1%25eth0]", "::1", "192.0.2.7:080",
-		"a..b", "a.:80", "[::1].", "ada@notes.example.com", "notes.example.com/..", "a%2eb", "a\\b", "_", "-", "\u212Aiosk.example.com", "[", ":", "127.1", "0x7f.1", "xn--mller-kva.example", "\xff", "müller.example",
+		"", "notes.example.com", "Notes.Example.com.:8443", "*.example.com", "localhost:3000", "[2001:DB8::1]:443",
+		"[::ffff:192.0.2.7]", "[fe80::1%25eth0]", "::1", "192.0.2.7:080",
+		"a..b", "a.:80", "[::1].", "ada@notes.example.com", "notes.example.com/..", "a%2eb", "a\\b", "_", "-",
+		"\u212Aiosk.example.com", "[", ":", "127.1", "0x7f.1", "xn--mller-kva.example", "\xff", "müller.example",
 	} {
 		f.Add(text)
 	}

@@ -37,7 +37,8 @@ func TestInviteNewAccount(t *testing.T) {
 	}
 	s.wantRows([]string{}, `SELECT id FROM users`) // not before it is accepted
 	s.wantErr(s.accept(token, accountPassword), nil)
-	s.wantRows([]string{"carol carol@example.com 1 0"}, `SELECT username, email, is_admin, disabled FROM users`) // the first is an administrator
+	s.wantRows([]string{"carol carol@example.com 1 0"},
+		`SELECT username, email, is_admin, disabled FROM users`) // the first is an administrator
 	s.wantRows([]string{"invited command"}, `SELECT kind, done_by FROM activity`)
 	s.wantErr(s.try("carol@example.com", accountPassword, accountIP), nil)
 
@@ -71,7 +72,8 @@ func TestInviteExistingAccount(t *testing.T) {
 	s.wantErr(s.try("bob", accountPassword, accountIP), db.ErrWrongPassword)
 	s.wantErr(s.try("bob", accountNewPassword, accountIP), nil)
 	s.wantRows([]string{"bob 0"}, `SELECT username, is_admin FROM users WHERE id = ?`, bob.ID)
-	s.wantRows([]string{"invited", "password_changed", "revoked", "signed_in"}, `SELECT kind FROM activity WHERE user_id = ? ORDER BY kind`, bob.ID)
+	s.wantRows([]string{"invited", "password_changed", "revoked", "signed_in"},
+		`SELECT kind FROM activity WHERE user_id = ? ORDER BY kind`, bob.ID)
 
 	for _, new := range []db.NewUser{{Username: "bob", IsAdmin: true}, {Username: "bob", Email: "bob@example.com"}} {
 		var invalid db.Invalid
@@ -170,7 +172,8 @@ func TestInvitationIsVoid(t *testing.T) {
 			return s.SetPassword(ctx, "bob", "another dozen pickled lamps")
 		},
 		"change of password": func(s *accountStore, by db.Session) error {
-			_, err := s.ChangePassword(ctx, by, db.Client{IP: accountIP}, db.PasswordChange{Current: accountPassword, New: "another dozen pickled lamps"})
+			_, err := s.ChangePassword(ctx, by, db.Client{IP: accountIP},
+				db.PasswordChange{Current: accountPassword, New: "another dozen pickled lamps"})
 			return err
 		},
 		"disable": func(s *accountStore, _ db.Session) error { return s.DisableUser(ctx, "bob", true) },
@@ -256,7 +259,8 @@ func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
 		s := openAccountStore(t)
 		s.add(db.NewUser{Username: "alice"})
 		token := s.invite(db.NewUser{Username: name})
-		passwords := []string{"another dozen pickled lamps", "violet anchor drizzle spoon", "copper tunnel walnut breeze", "saddle mirror puzzle onion"}
+		passwords := []string{"another dozen pickled lamps", "violet anchor drizzle spoon", "copper tunnel walnut breeze",
+			"saddle mirror puzzle onion"}
 		type result struct {
 			password string
 			err      error

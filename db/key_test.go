@@ -69,7 +69,8 @@ func TestKeyFileMadeByManyAtOnce(t *testing.T) {
 func TestMalformedKeyFileStopsTheStart(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{
-		"empty": "", "short": strings.Repeat("ab", 31), "long": strings.Repeat("ab", 33), "not hexadecimal": strings.Repeat("xy", 32), "bytes": strings.Repeat("\x00", 32),
+		"empty": "", "short": strings.Repeat("ab", 31), "long": strings.Repeat("ab", 33),
+		"not hexadecimal": strings.Repeat("xy", 32), "bytes": strings.Repeat("\x00", 32),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,7 +79,8 @@ func TestMalformedKeyFileStopsTheStart(t *testing.T) {
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := db.Open(context.Background(), db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: dbtest.HashCost})
+			_, err := db.Open(context.Background(),
+				db.Options{Path: filepath.Join(folder, "porchlight.db"), Create: true, HashCost: dbtest.HashCost})
 			if err == nil || !strings.Contains(err.Error(), path+" is malformed") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v", err)
 			}

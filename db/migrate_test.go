@@ -89,13 +89,15 @@ func TestOpenMakesANewDatabase(t *testing.T) {
 	if got, want := h.version(), newest(t); got != want {
 		t.Errorf("version %d, want %d", got, want)
 	}
-	tables := h.texts(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%' ORDER BY name`)
+	tables := h.texts(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+		AND name NOT LIKE 'goose_%' ORDER BY name`)
 	for _, table := range []string{"activity", "sessions", "users"} {
 		if !slices.Contains(tables, table) {
 			t.Errorf("no table %s among %v", table, tables)
 		}
 	}
-	if loose := h.texts(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict = 0 AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%'`); len(loose) != 0 {
+	if loose := h.texts(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict = 0
+		AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%'`); len(loose) != 0 {
 		t.Errorf("not STRICT: %v", loose)
 	}
 	if copies, _ := filepath.Glob(h.options.Path + ".version-*"); len(copies) != 0 {
@@ -146,7 +148,8 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 	var repeated int
-	if err := openDisk(t, path).QueryRow(`SELECT COUNT(*) - COUNT(DISTINCT version_id) FROM goose_db_version`).Scan(&repeated); err != nil || repeated != 0 {
+	if err := openDisk(t, path).QueryRow(`SELECT COUNT(*) - COUNT(DISTINCT version_id) FROM goose_db_version`).
+		Scan(&repeated); err != nil || repeated != 0 {
 		t.Errorf("%d steps were recorded twice, %v", repeated, err)
 	}
 	for _, store := range stores {
@@ -234,7 +237,8 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 func TestMigrationKeepsACopy(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	if err := db.MigrateWith(t.Context(), c.options.Path, withSteps(t, map[string]string{"00098_colours.sql": `ALTER TABLE users ADD COLUMN colour TEXT;`})); err != nil {
+	if err := db.MigrateWith(t.Context(), c.options.Path,
+		withSteps(t, map[string]string{"00098_colours.sql": `ALTER TABLE users ADD COLUMN colour TEXT;`})); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.number(`SELECT COUNT(*) FROM users WHERE colour IS NULL`); n != 2 || c.version() != 98 {
@@ -260,8 +264,9 @@ func TestMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
 	t.Parallel()
 	const good = `ALTER TABLE users ADD COLUMN colour TEXT;`
 	for name, steps := range map[string]map[string]string{
-		"the second of two steps":                   {"00098_good.sql": good, "00099_bad.sql": `ALTER TABLE nothing ADD COLUMN colour TEXT;`},
-		"the second statement of the second step":   {"00098_good.sql": good, "00099_bad.sql": `CREATE TABLE colours (name TEXT); INSERT INTO nothing VALUES (1);`},
+		"the second of two steps": {"00098_good.sql": good, "00099_bad.sql": `ALTER TABLE nothing ADD COLUMN colour TEXT;`},
+		"the second statement of the second step": {"00098_good.sql": good,
+			"00099_bad.sql": `CREATE TABLE colours (name TEXT); INSERT INTO nothing VALUES (1);`},
 		"a row that would be left without a parent": {"00098_good.sql": good, "00099_bad.sql": `DELETE FROM users WHERE username = 'alice';`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -348,7 +353,8 @@ func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
 		}
 		return value
 	}
-	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1000", "journal_size_limit": "16777216"} {
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
+		"busy_timeout": "1000", "journal_size_limit": "16777216"} {
 		if got := setting(h.Writer(), name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
@@ -398,9 +404,12 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 			args      []any
 		}{
 			{`INSERT INTO users (id, username, password_hash, created_at) VALUES ($1 + 1, 'user' || $1, '', $2)`, []any{i, at}},
-			{`INSERT INTO sessions (id, token_hash, user_id, device_name, given_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-			VALUES ('session' || $1, $2, $1 + 1, 'Firefox on Linux', 'Kitchen tablet', 'tablet', 'Mozilla/5.0', '192.0.2.10', 1, $3 - 2000, $3 - 1000, $4)`, []any{i, hash[:], at, ends}},
-			{`INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by) VALUES ($1 + 1, 'signed_in', $2, '192.0.2.10', 'Firefox on Linux', 'session' || $1, '')`, []any{i, at}},
+			{`INSERT INTO sessions (id, token_hash, user_id, device_name, given_name, device_kind, user_agent, ip, shared,
+			                        created_at, last_active_at, expires_at)
+			VALUES ('session' || $1, $2, $1 + 1, 'Firefox on Linux', 'Kitchen tablet', 'tablet', 'Mozilla/5.0', '192.0.2.10', 1,
+			$3 - 2000, $3 - 1000, $4)`, []any{i, hash[:], at, ends}},
+			{`INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by)
+			VALUES ($1 + 1, 'signed_in', $2, '192.0.2.10', 'Firefox on Linux', 'session' || $1, '')`, []any{i, at}},
 		} {
 			if _, err := disk.Exec(row.statement, row.args...); err != nil {
 				t.Fatalf("%s: %v", row.statement, err)

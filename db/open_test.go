@@ -280,7 +280,8 @@ func TestNobodyMigratesUnderAServer(t *testing.T) {
 		h.closed()
 		pid := otherProcess(t, h.options.Path, `SELECT COUNT(*) FROM users`)
 		err := db.MigrateWith(t.Context(), h.options.Path, steps)
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d)", pid)) || !strings.HasSuffix(err.Error(), "restart the server with this version first") {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d)", pid)) ||
+			!strings.HasSuffix(err.Error(), "restart the server with this version first") {
 			t.Errorf("process %d: %v", pid, err)
 		}
 	})

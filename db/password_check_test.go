@@ -82,7 +82,8 @@ func TestPasswordsThatAreHardToGuessAreAccepted(t *testing.T) {
 		passwords = append(passwords, strings.Join(phrase, " "))
 	}
 	const latin = "abcdefghijklmnopqrstuvwxyz"
-	for _, alphabet := range []string{latin, latin + "0123456789", oneByte + "!#$%&()*+,-./:;<=>?@[]^_{|}~", "абвгдежзийклмнопрстуфхцчшщъыьэюя"} {
+	for _, alphabet := range []string{latin, latin + "0123456789", oneByte + "!#$%&()*+,-./:;<=>?@[]^_{|}~",
+		"абвгдежзийклмнопрстуфхцчшщъыьэюя"} {
 		letters := []rune(alphabet)
 		for range 25 {
 			password := make([]rune, 15)

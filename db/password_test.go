@@ -100,7 +100,8 @@ func TestPasswordsThatRepeatThemselvesAreRefused(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	for _, password := range []string{
-		strings.Repeat("ab", 8), strings.Repeat("ab", 7) + "a", strings.Repeat("love", 8), strings.Repeat("dragon ", 4), strings.Repeat("monkey", 40),
+		strings.Repeat("ab", 8), strings.Repeat("ab", 7) + "a", strings.Repeat("love", 8), strings.Repeat("dragon ", 4),
+		strings.Repeat("monkey", 40),
 		"1987-04-11 1987-04-11", strings.Repeat("é", 15), strings.Repeat("日本", 12),
 	} {
 		if invalid := h.wrong(db.NewUser{Username: "bartholomew", Password: password}); !strings.Contains(invalid["password"], "repeats") {
@@ -158,7 +159,8 @@ func TestPasswordIsCheckedAsItWasTyped(t *testing.T) {
 		"with two spaces in it":     {"spaced", strings.Replace(spaced, "n v", "n  v", 1), false},
 		"with something else wrong": {"spaced", alicePassword, false},
 	} {
-		if _, err := h.Authenticate(h.ctx(), test.username, test.password, db.Client{}); (err == nil) != test.right || err != nil && !errors.Is(err, db.ErrWrongPassword) {
+		if _, err := h.Authenticate(h.ctx(), test.username, test.password, db.Client{}); (err == nil) != test.right ||
+			err != nil && !errors.Is(err, db.ErrWrongPassword) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -238,7 +240,8 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 				t.Fatal(err)
 			}
 			after := stored()
-			if cost := fmt.Sprintf("$m=%d,t=%d,p=1$", test.cost.Memory, test.cost.Time); (after != before) != test.grows || !strings.Contains(after, cost) {
+			if cost := fmt.Sprintf("$m=%d,t=%d,p=1$", test.cost.Memory, test.cost.Time); (after != before) != test.grows ||
+				!strings.Contains(after, cost) {
 				t.Errorf("the hash was %s, is %s", before, after)
 			}
 			c.alive(c.signIn(alice, "curl", "192.0.2.13"))
@@ -283,8 +286,10 @@ func TestCorruptHashIsNotAPass(t *testing.T) {
 	for _, hash := range []string{
 		"x", "$", "$$$$$", alicePassword, "$2a$10$abcdefghijklmnopqrstuv",
 		"$argon2i$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-		"$argon2id$v=19$m=8,t=1,p=1$!$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$!", "$argon2id$v=19$m=8,t=1,p=1$$", "$argon2id$v=19$m=8,t=1,p=1$AAAA$",
-		"$argon2id$v=19$m=x,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=-8,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=0,t=0,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=0,p=1$AAAA$AAAA",
+		"$argon2id$v=19$m=8,t=1,p=1$!$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$!", "$argon2id$v=19$m=8,t=1,p=1$$",
+		"$argon2id$v=19$m=8,t=1,p=1$AAAA$",
+		"$argon2id$v=19$m=x,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=-8,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=0,t=0,p=1$AAAA$AAAA",
+		"$argon2id$v=19$m=8,t=0,p=1$AAAA$AAAA",
 		"$argon2id$v=19$m=8,t=1,p=0$AAAA$AAAA",
 	} {
 		c.exec(`UPDATE users SET password_hash = $1 WHERE username = 'alice'`, hash)

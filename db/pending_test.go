@@ -18,7 +18,8 @@ func (h *house) lastActive(d device) time.Time {
 }
 
 func limitsInMilliseconds(o *db.Options) {
-	o.Limits = db.Limits{IdleTimeout: 1500 * time.Millisecond, MaxLifetime: 4 * time.Second, SharedIdleTimeout: 400 * time.Millisecond, SharedMaxLifetime: time.Second}
+	o.Limits = db.Limits{IdleTimeout: 1500 * time.Millisecond, MaxLifetime: 4 * time.Second,
+		SharedIdleTimeout: 400 * time.Millisecond, SharedMaxLifetime: time.Second}
 }
 
 func TestTouchIsNotedNowAndThen(t *testing.T) {

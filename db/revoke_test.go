@@ -45,7 +45,7 @@ var endings = []struct {
 	{
 		name: "replaced",
 		end: func(c *cast) error {
-			_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: db.Client{DeviceName: "curl", DeviceKind: "terminal"}, Replaces: []string{c.laptop.token}})
+			_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: onCurl.Client, Replaces: []string{c.laptop.token}})
 			return err
 		},
 		over:   []string{"laptop"},

@@ -163,9 +163,12 @@ func TestWhatIsNoHostHasNoRule(t *testing.T) {
 	for _, text := range []string{
 		"", " ", ".", "*", "*.", "**", "*example.com", "*.*.example.com", "notes.*.com", "notes.example.*", "*.*", "*.:80",
 		".example.com", "notes..example.com", "notes.example.com..", "notes example.com", " notes.example.com", "notes.example.com\n",
-		"https://notes.example.com", "notes.example.com/", "notes.example.com/wiki", "ada@notes.example.com", "notes.example.com,photos.example.com",
-		"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:-1", "notes.example.com:door", "notes.example.com:80:80", ":80",
-		"[notes.example.com]", "[192.0.2.7]", "[fe80::1%eth0]", "[]", "[", "]", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1].", "[2001:db8::g]",
+		"https://notes.example.com", "notes.example.com/", "notes.example.com/wiki", "ada@notes.example.com",
+		"notes.example.com,photos.example.com",
+		"notes.example.com:", "notes.example.com:0", "notes.example.com:65536", "notes.example.com:-1", "notes.example.com:door",
+		"notes.example.com:80:80", ":80",
+		"[notes.example.com]", "[192.0.2.7]", "[fe80::1%eth0]", "[]", "[", "]", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1].",
+		"[2001:db8::g]",
 		"*.[2001:db8::1]", "*.192.0.2.7", "*.0.2.7", // an address has no siblings
 		"\u212Aiosk.example.com", "müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "com", "*." + strings.Repeat("a", 64) + ".example",
@@ -223,7 +226,8 @@ func TestRemoveAppRule(t *testing.T) {
 func TestARuleIsWrittenAsAWhole(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.exec(`CREATE TRIGGER refuse BEFORE INSERT ON app_rule_users WHEN NEW.user_id = ` + c.text(`SELECT id FROM users WHERE username = 'bob'`) + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+	c.exec(`CREATE TRIGGER refuse BEFORE INSERT ON app_rule_users WHEN NEW.user_id = ` +
+		c.text(`SELECT id FROM users WHERE username = 'bob'`) + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	if _, err := c.AllowApp(c.ctx(), notes, true, "alice", "bob"); err == nil {
 		t.Error("no error")
 	}

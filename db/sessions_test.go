@@ -46,8 +46,10 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	d := h.signIn(alice, firefoxOnLinux, "192.0.2.10", shared, func(n *db.NewSession) { n.DeviceKind = "tablet" })
 	now := h.clock.Now().Local()
 	want := db.Session{
-		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux, DeviceKind: "tablet",
-		UserAgent: "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(30 * time.Minute), EndsAt: now.Add(24 * time.Hour),
+		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux,
+		DeviceKind: "tablet",
+		UserAgent:  "Mozilla/5.0", IP: "192.0.2.10", Shared: true, CreatedAt: now, LastActiveAt: now,
+		ExpiresAt: now.Add(30 * time.Minute), EndsAt: now.Add(24 * time.Hour),
 	}
 	if !reflect.DeepEqual(d.Session, want) {
 		t.Errorf("SignIn:\n got %+v\nwant %+v", d.Session, want)
@@ -130,8 +132,10 @@ func TestResumeRefusesWhatIsNotAToken(t *testing.T) {
 	c := openCast(t)
 	hash := sha256.Sum256([]byte(c.laptop.token))
 	for name, token := range map[string]string{
-		"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "its hash": string(hash[:]), "its hash in hex": hex.EncodeToString(hash[:]),
-		"in lower case": strings.ToLower(c.laptop.token), "with a space": c.laptop.token + " ", "NUL": c.laptop.token + "\x00", "8 KB": strings.Repeat("A", 8192),
+		"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID, "its hash": string(hash[:]),
+		"its hash in hex": hex.EncodeToString(hash[:]),
+		"in lower case":   strings.ToLower(c.laptop.token), "with a space": c.laptop.token + " ", "NUL": c.laptop.token + "\x00",
+		"8 KB": strings.Repeat("A", 8192),
 	} {
 		if session, err := c.Resume(token); !errors.Is(err, db.ErrNotFound) || session.ID != "" {
 			t.Errorf("%s: %+v, %v", name, session, err)
@@ -210,7 +214,8 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 			c.exec(change)
 			before := c.ids()
 			// What the browser brought lives on too: nothing happened.
-			_, _, err = c.SignIn(c.ctx(), alice, db.NewSession{Client: db.Client{DeviceName: firefoxOnLinux, DeviceKind: "desktop"}, Replaces: []string{c.desk.token}})
+			_, _, err = c.SignIn(c.ctx(), alice, db.NewSession{Client: db.Client{DeviceName: firefoxOnLinux, DeviceKind: "desktop"},
+				Replaces: []string{c.desk.token}})
 			if !errors.Is(err, db.ErrWrongPassword) {
 				t.Errorf("SignIn: %v", err)
 			}
@@ -342,7 +347,8 @@ func TestSessionIsTheOwnersAlone(t *testing.T) {
 		user db.User
 		id   string
 	}{
-		"somebody else's": {c.bob, c.laptop.ID}, "unknown": {c.alice, "nothing"}, "expired": {c.alice, library.ID}, "a token": {c.alice, c.laptop.token},
+		"somebody else's": {c.bob, c.laptop.ID}, "unknown": {c.alice, "nothing"}, "expired": {c.alice, library.ID},
+		"a token": {c.alice, c.laptop.token},
 	} {
 		if session, err := c.Session(ask.user.ID, ask.id); !errors.Is(err, db.ErrNotFound) || session.ID != "" {
 			t.Errorf("%s: %+v, %v", name, session, err)

@@ -16,7 +16,8 @@ func (c *cast) expire(n int) {
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-		SELECT 'old' || i, randomblob(32), $2, 'old ' || i, 'unknown', '', '192.0.2.' || (i % 250), 0, $3, $3, $3 FROM n`, n, c.alice.ID, c.clock.Now().UnixMilli())
+		SELECT 'old' || i, randomblob(32), $2, 'old ' || i, 'unknown', '', '192.0.2.' || (i % 250), 0, $3, $3, $3 FROM n`, n,
+		c.alice.ID, c.clock.Now().UnixMilli())
 }
 
 func TestSweepDeletesWhatHasExpired(t *testing.T) {
@@ -33,7 +34,8 @@ func TestSweepDeletesWhatHasExpired(t *testing.T) {
 	}
 	if recorded := c.number(`
 		SELECT COUNT(DISTINCT session_id) FROM activity
-		WHERE kind = 'expired' AND user_id = $1 AND session_id = 'old' || substr(device_name, 5) AND ip LIKE '192.0.2.%' AND done_by = '' AND happened_at = $2`,
+		WHERE kind = 'expired' AND user_id = $1 AND session_id = 'old' || substr(device_name, 5) AND ip LIKE '192.0.2.%'
+		AND done_by = '' AND happened_at = $2`,
 		c.alice.ID, c.clock.Now().UnixMilli()); recorded != n {
 		t.Errorf("%d of %d were recorded", recorded, n)
 	}
@@ -63,7 +65,8 @@ func TestSweepDeletesOldActivity(t *testing.T) {
 	keepSince := c.clock.Now().Add(-180 * 24 * time.Hour)
 	c.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'signed_in', $3 - i FROM n`, 2*db.BatchSize+200, c.bob.ID, keepSince.UnixMilli())
+		INSERT INTO activity (user_id, kind, happened_at) SELECT $2, 'signed_in', $3 - i FROM n`, 2*db.BatchSize+200, c.bob.ID,
+		keepSince.UnixMilli())
 	c.exec(`INSERT INTO activity (user_id, kind, happened_at) VALUES ($1, 'renamed', $2)`, c.bob.ID, keepSince.UnixMilli())
 	if err := c.Sweep(c.ctx(), keepSince); err != nil {
 		t.Fatal(err)
@@ -71,7 +74,8 @@ func TestSweepDeletesOldActivity(t *testing.T) {
 	if old := c.number(`SELECT COUNT(*) FROM activity WHERE happened_at < $1`, keepSince.UnixMilli()); old != 0 {
 		t.Errorf("%d old rows are left", old)
 	}
-	if kinds := c.texts(`SELECT kind FROM activity ORDER BY id`); !slices.Equal(kinds, []string{"signed_in", "signed_in", "signed_in", "renamed"}) {
+	if kinds := c.texts(`SELECT kind FROM activity ORDER BY id`); !slices.Equal(kinds,
+		[]string{"signed_in", "signed_in", "signed_in", "renamed"}) {
 		t.Errorf("left are %v", kinds)
 	}
 	c.alive(c.laptop)
@@ -187,10 +191,14 @@ func TestApplyLimitsShortensOnly(t *testing.T) {
 		normal, shared time.Duration // when they end, after sign-in
 	}{
 		{"the same", db.DefaultLimits, 14 * day, 30 * time.Minute},
-		{"longer", db.Limits{IdleTimeout: 20 * day, MaxLifetime: 60 * day, SharedIdleTimeout: time.Hour, SharedMaxLifetime: 48 * time.Hour}, 14 * day, 30 * time.Minute},
-		{"shorter idle", db.Limits{IdleTimeout: time.Hour, MaxLifetime: 30 * day, SharedIdleTimeout: time.Minute, SharedMaxLifetime: day}, time.Hour, time.Minute},
-		{"shorter lifetime", db.Limits{IdleTimeout: 14 * day, MaxLifetime: 2 * time.Hour, SharedIdleTimeout: 30 * time.Minute, SharedMaxLifetime: 2 * time.Minute}, 2 * time.Hour, 2 * time.Minute},
-		{"one shorter, one longer", db.Limits{IdleTimeout: day, MaxLifetime: 2 * day, SharedIdleTimeout: 40 * time.Minute, SharedMaxLifetime: day}, day, 30 * time.Minute},
+		{"longer", db.Limits{IdleTimeout: 20 * day, MaxLifetime: 60 * day, SharedIdleTimeout: time.Hour,
+			SharedMaxLifetime: 48 * time.Hour}, 14 * day, 30 * time.Minute},
+		{"shorter idle", db.Limits{IdleTimeout: time.Hour, MaxLifetime: 30 * day, SharedIdleTimeout: time.Minute,
+			SharedMaxLifetime: day}, time.Hour, time.Minute},
+		{"shorter lifetime", db.Limits{IdleTimeout: 14 * day, MaxLifetime: 2 * time.Hour, SharedIdleTimeout: 30 * time.Minute,
+			SharedMaxLifetime: 2 * time.Minute}, 2 * time.Hour, 2 * time.Minute},
+		{"one shorter, one longer", db.Limits{IdleTimeout: day, MaxLifetime: 2 * day, SharedIdleTimeout: 40 * time.Minute,
+			SharedMaxLifetime: day}, day, 30 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t)

@@ -168,7 +168,8 @@ func TestThrottleAfterHundredInARow(t *testing.T) {
 			s.failInTens(100, "alice")
 			for range 3 {
 				var throttled db.Throttled
-				if err := s.try("alice", accountPassword, accountIP); !errors.As(err, &throttled) || throttled != (db.Throttled{RetryAfter: 15 * time.Minute, Locked: true}) {
+				if err := s.try("alice", accountPassword, accountIP); !errors.As(err, &throttled) ||
+					throttled != (db.Throttled{RetryAfter: 15 * time.Minute, Locked: true}) {
 					t.Errorf("got %#v", err)
 				}
 				s.throttled(s.try("Alice", accountPassword, "198.51.100.1"))

@@ -31,7 +31,8 @@ func TestUsernameRules(t *testing.T) {
 		typed, kept string // kept is "" when it is refused
 	}{
 		{"a", "a"}, {"0", "0"}, {"a.b-c_d", "a.b-c_d"}, {"ada.", "ada."}, {" Ada\t", "ada"}, {strings.Repeat("x", 32), strings.Repeat("x", 32)},
-		{"", ""}, {"  ", ""}, {".ada", ""}, {"-ada", ""}, {"_ada", ""}, {strings.Repeat("x", 33), ""}, {"ada lovelace", ""}, {"ada@example.com", ""}, {"ädä", ""},
+		{"", ""}, {"  ", ""}, {".ada", ""}, {"-ada", ""}, {"_ada", ""}, {strings.Repeat("x", 33), ""}, {"ada lovelace", ""},
+		{"ada@example.com", ""}, {"ädä", ""},
 		{"ada\nadmin", ""}, {"ada\x00", ""}, {"ada/..", ""}, {"<b>", ""}, {"аda", ""}, // the last begins with a Cyrillic a
 	} {
 		user, err := h.CreateUser(h.ctx(), db.NewUser{Username: test.typed, Password: alicePassword})
@@ -61,8 +62,10 @@ func TestEmailRules(t *testing.T) {
 		ok    bool
 	}{
 		{"", "", true}, {" ", "", true}, {" Ada@Example.COM ", "ada@example.com", true}, {"a+b@sub.example.com", "a+b@sub.example.com", true},
-		{strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 94) + "c", strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 94) + "c", true}, // 254
-		{"ada", "", false}, {"ada@", "", false}, {"@example.com", "", false}, {"Ada <ada@example.com>", "", false}, {"<ada@example.com>", "", false},
+		{strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 94) + "c",
+			strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 94) + "c", true}, // 254
+		{"ada", "", false}, {"ada@", "", false}, {"@example.com", "", false}, {"Ada <ada@example.com>", "", false},
+		{"<ada@example.com>", "", false},
 		{"ada@example.com, bob@example.com", "", false}, {"a da@example.com", "", false}, {"ada@example.com\nBcc: eve@example.com", "", false},
 		{strings.Repeat("a", 64) + "@" + strings.Repeat("b.", 95) + "c", "", false},
 	} {
@@ -280,7 +283,8 @@ func TestDeletingAUserDeletesSessionsAndActivity(t *testing.T) {
 	if _, err := c.Writer().Exec(`DELETE FROM users WHERE username = 'alice'`); err != nil { // with the store's own settings
 		t.Fatal(err)
 	}
-	if sessions, activity := c.ids(), c.number(`SELECT COUNT(*) FROM activity`); !slices.Equal(sessions, []string{c.desk.ID}) || activity != 1 {
+	if sessions, activity := c.ids(), c.number(`SELECT COUNT(*) FROM activity`); !slices.Equal(sessions, []string{c.desk.ID}) ||
+		activity != 1 {
 		t.Errorf("left are %v and %d rows of activity", sessions, activity)
 	}
 	c.over(c.laptop, c.phone)

@@ -40,7 +40,8 @@ func TestACommandAgreesWithTheServer(t *testing.T) {
 			}
 		}
 		store, err := db.Open(context.Background(), command)
-		if told := err != nil && strings.Contains(err.Error(), "restart it, then try again"); told != test.refused || errors.Is(err, db.ErrUnavailable) != test.refused {
+		if told := err != nil && strings.Contains(err.Error(), "restart it, then try again"); told != test.refused ||
+			errors.Is(err, db.ErrUnavailable) != test.refused {
 			t.Errorf("%s: %v", test.name, err)
 		}
 		if err == nil {
