@@ -1,0 +1,176 @@
+package db_test
+
+import (
+	"testing"
+
+	"porchlight/db"
+)
+
+// This file tests which users the rules allow to reach a host.
+
+func (h *house) allow(host string, admins bool, usernames ...string) db.AppRule {
+	h.t.Helper()
+	rule, err := h.AllowApp(h.ctx(), host, admins, usernames...)
+	if err != nil {
+		h.t.Fatalf("allow %s: %v", host, err)
+	}
+	return rule
+}
+
+// wantAllowed checks who may reach the host.
+func (c *cast) wantAllowed(host string, alice, bob bool) {
+	c.t.Helper()
+	for _, test := range []struct {
+		device
+		want bool
+	}{{c.laptop, alice}, {c.desk, bob}} {
+		if got := c.verify(test.device, host); got.Allowed != test.want {
+			c.t.Errorf("%s at %s: allowed is %t, want %t", test.Username, host, got.Allowed, test.want)
+		}
+	}
+}
+
+// alice is an administrator, bob is not.
+func TestAllowedByRule(t *testing.T) {
+	t.Parallel()
+	type rule struct {
+		host   string
+		admins bool
+		users  []string
+	}
+	for _, test := range []struct {
+		name       string
+		rules      []rule
+		host       string
+		alice, bob bool // Allowed, whatever the default is
+	}{
+		{"everyone", []rule{{notes, false, nil}}, notes, true, true},
+		{"administrators", []rule{{notes, true, nil}}, notes, true, false},
+		{"one who is named", []rule{{notes, false, []string{"bob"}}}, notes, false, true},
+		{"an administrator is let in by name alone", []rule{{notes, false, []string{"alice"}}}, notes, true, false},
+		{"both by name", []rule{{notes, false, []string{"alice", "bob"}}}, notes, true, true},
+		{"administrators and who is named", []rule{{notes, true, []string{"bob"}}}, notes, true, true},
+		{"one after the other", []rule{{notes, true, nil}, {notes, false, []string{"bob"}}}, notes, true, true},
+		{"an address", []rule{{"[2001:DB8:0::1]", true, nil}}, "2001:db8::1", true, false},
+		{"one label", []rule{{"localhost", true, nil}}, "localhost", true, false},
+
+		{"siblings", []rule{{"*.example.com", false, nil}}, notes, true, true},
+		{"siblings, administrators", []rule{{"*.example.com", true, nil}}, notes, true, false},
+		{"siblings, who is named", []rule{{"*.example.com", false, []string{"bob"}}}, notes, false, true},
+		{"siblings at the top", []rule{{"*.com", true, nil}}, "example.com", true, false},
+		{"siblings further down", []rule{{"*.notes.example.com", true, nil}}, "a.notes.example.com", true, false},
+
+		// The rule for the very host stands alone: what the wildcard allows or refuses does not count there.
+		{"siblings open, the host closed", []rule{{"*.example.com", false, nil}, {notes, true, nil}}, notes, true, false},
+		{"siblings open, another host closed", []rule{{"*.example.com", false, nil}, {notes, true, nil}}, "photos.example.com", true, true},
+		{"siblings closed, the host open", []rule{{"*.example.com", true, nil}, {notes, false, nil}}, notes, true, true},
+		{"siblings closed, another host open", []rule{{"*.example.com", true, nil}, {notes, false, nil}}, "photos.example.com", true, false},
+		{"users are not put together", []rule{{"*.example.com", false, []string{"alice"}}, {notes, false, []string{"bob"}}}, notes, false, true},
+		{"a nearer wildcard", []rule{{"*.example.com", true, nil}, {"*.notes.example.com", false, nil}}, "a.notes.example.com", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, by := range []func(*db.Options){func(*db.Options) {}, denyApps} {
+				c := openCast(t, by)
+				for _, r := range test.rules {
+					c.allow(r.host, r.admins, r.users...)
+				}
+				c.wantAllowed(test.host, test.alice, test.bob)
+			}
+		})
+	}
+}
+
+// "*." is exactly one label: where it does not match, the default decides.
+func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ rule, host string }{
+		{"", notes},
+		{"", "localhost"},
+		{"", "2001:db8::1"},
+		{"*.example.com", "example.com"},         // no label in its place
+		{"*.example.com", "a.notes.example.com"}, // two
+		{"*.example.com", "com"},
+		{"*.example.com", "notes.example.org"},
+		{"*.example.com", "notesexample.com"},
+		{"*.example.com", "notes.example.com.evil.example"},
+		{"*.com", notes},
+		{notes, "a.notes.example.com"},
+		{notes, "example.com"},
+		{notes, "xnotes.example.com"},
+		{"example.com", notes},
+	} {
+		for _, deny := range []bool{false, true} {
+			c := openCast(t, func(o *db.Options) { o.DenyApps = deny })
+			if test.rule != "" {
+				c.allow(test.rule, !deny) // which would say the opposite of the default to bob
+				if got := c.verify(c.desk, test.host).Allowed; got != !deny {
+					t.Errorf("the rule for %s reaches %s", test.rule, test.host)
+				}
+			}
+			c.wantAllowed(test.host, !deny, !deny)
+		}
+	}
+}
+
+// Nobody slips in when the last of those who were named has gone, or when somebody takes up a name that was let in once.
+func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{notes, "*.example.com"} {
+		c := openCast(t)
+		c.allow(host, false, "bob")
+		c.wantAllowed(notes, false, true)
+		if err := c.DeleteUser(c.ctx(), "bob", true); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if c.bob, err = c.CreateUser(c.ctx(), db.NewUser{Username: "bob", Password: bobPassword, Reuse: true}); err != nil {
+			t.Fatal(err)
+		}
+		c.desk = c.signIn(c.bob, chromeOnMac, "203.0.113.30")
+		c.wantAllowed(notes, false, false)
+		rules, err := c.AppRules(c.ctx())
+		if err != nil || len(rules) != 1 || rules[0].Host != host || rules[0].Everyone || rules[0].Admins || len(rules[0].Users) != 0 {
+			t.Errorf("the rules are %+v, %v", rules, err)
+		}
+		if n := c.number(`SELECT COUNT(*) FROM app_rule_users`); n != 0 {
+			t.Errorf("%d rows still name the account that is gone", n)
+		}
+	}
+}
+
+func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	other := c.beside()
+	want := func(host string, alice, bob bool) {
+		t.Helper()
+		c.wantAllowed(host, alice, bob)
+	}
+	must := func(_ db.AppRule, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow := func(host string, admins bool, usernames ...string) {
+		t.Helper()
+		must(other.AllowApp(c.ctx(), host, admins, usernames...))
+	}
+	want(notes, true, true)
+	allow("*.example.com", true)
+	want(notes, true, false)
+	allow(notes, false, "bob")
+	want(notes, false, true)
+	allow(notes, true)
+	want(notes, true, true)
+	must(other.RemoveAppRule(c.ctx(), notes))
+	want(notes, true, false)
+	must(other.RemoveAppRule(c.ctx(), "*.example.com"))
+	want(notes, true, true)
+
+	// Whoever becomes an administrator, or is one no longer, is so at once.
+	allow(notes, true)
+	want(notes, true, false)
+	c.exec(`UPDATE users SET is_admin = 1 - is_admin`)
+	want(notes, false, true)
+}
