@@ -64,7 +64,7 @@ func (l *sessionListCommand) Run(e *environment) error {
 		user = *l.User
 	}
 	return e.withStore(func(store *db.Store) error {
-		sessions, err := store.AllSessions(e.ctx, user)
+		sessions, err := store.AllSessions(user)
 		if errors.Is(err, db.ErrNotFound) {
 			return fmt.Errorf("there is no user %s", printable(user))
 		}

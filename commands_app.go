@@ -71,7 +71,7 @@ type appListCommand struct {
 
 func (l *appListCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
-		rules, err := store.AppRules(e.ctx)
+		rules, err := store.AppRules()
 		if err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ type userListCommand struct {
 
 func (l *userListCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
-		users, err := store.Users(e.ctx)
+		users, err := store.Users()
 		if err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func (d *userDeleteCommand) Run(e *environment) error {
 // withUser calls do, which changes one account, and prints what was done. It looks for the account first, because do may ask questions.
 func (e *environment) withUser(name, said string, do func(*db.Store) error) error {
 	err := e.withStore(func(store *db.Store) error {
-		if _, err := store.UserByName(e.ctx, name); err != nil {
+		if _, err := store.UserByName(name); err != nil {
 			return err
 		}
 		return do(store)

@@ -46,11 +46,11 @@ func isLoopback(host string) bool {
 
 // warnOfNoAdministrator warns if there are accounts but no administrator who can sign in.
 func warnOfNoAdministrator(ctx context.Context, store *db.Store, log *slog.Logger) error {
-	hasUsers, err := store.HasUsers(ctx)
+	hasUsers, err := store.HasUsers()
 	if err != nil || !hasUsers {
 		return err
 	}
-	hasAdmin, err := store.HasAdministrator(ctx)
+	hasAdmin, err := store.HasAdministrator()
 	if err == nil && !hasAdmin {
 		log.Warn("no administrator can sign in; make one with: porchlight user set NAME --admin, or: porchlight user enable NAME")
 	}

@@ -212,7 +212,7 @@ func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, 
 
 // announce prints where the server listens and, if there is no account, the link to create the first one.
 func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) (setupToken string, err error) {
-	hasUsers, err := store.HasUsers(e.ctx)
+	hasUsers, err := store.HasUsers()
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 )
 
@@ -56,7 +55,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 // SetPassword sets a password from the command line; every session of the user ends, and failed
 // attempts are forgotten. It returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, username, password string) error {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
@@ -77,9 +76,6 @@ func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err e
 		UPDATE users SET password_hash = $1 WHERE username = $2
 		RETURNING id, COALESCE(email, ''), is_admin, disabled, approved`, hash, username).
 		Scan(&user.ID, &user.Email, &user.IsAdmin, &user.Disabled, &user.Approved)
-	if errors.Is(err, sql.ErrNoRows) {
-		return user, ErrNotFound
-	}
 	if err != nil {
 		return user, err
 	}
@@ -96,7 +92,7 @@ func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err e
 // DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
 // ErrLastAdmin unless force is set. Disabling it again is no error and changes nothing.
 func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
@@ -122,7 +118,7 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 // EnableUser enables a disabled account. It returns ErrNotFound for an unknown name. Enabling it again is no error and changes
 // nothing.
 func (s *Store) EnableUser(ctx context.Context, username string) error {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
@@ -142,7 +138,7 @@ type UserChange struct {
 // ChangeUser changes an account from the command line. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin,
 // or Invalid (field "email"). It records only values that were different.
 func (s *Store) ChangeUser(ctx context.Context, username string, change UserChange) error {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
@@ -209,7 +205,7 @@ func ignoreNotFound(err error) error {
 // unknown name, and ErrLastAdmin unless force is set. If it fails halfway, the account is disabled, and DeleteUser can be called
 // again.
 func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}

@@ -88,11 +88,11 @@ type Activity struct {
 
 // Activity returns what happened to a user's account, newest first and at most limit rows. If before is not 0, it returns only rows
 // with a smaller id.
-func (s *Store) Activity(ctx context.Context, userID, before int64, limit int) ([]Activity, error) {
+func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	return queryAll(ctx, s, scanActivity, `
+	return queryAll(s.reader, scanActivity, `
 		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
 		FROM activity
 		WHERE user_id = $1 AND id < $2

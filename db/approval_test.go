@@ -60,7 +60,7 @@ func TestOnlySignUpWaitsForApproval(t *testing.T) {
 	if _, err := c.CreateUser(c.ctx(), db.NewUser{Username: "carol", Password: newPassword, SignUp: true}); err != nil {
 		t.Fatal(err)
 	}
-	users, err := c.Users(c.ctx())
+	users, err := c.Users()
 	if err != nil {
 		t.Fatal(err)
 	}

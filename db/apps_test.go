@@ -275,14 +275,14 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 			t.Errorf("%s: the apps of the session on %s are %v, want %v", where, session.DeviceName, got, wanted)
 		}
 	}
-	sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, 0)
+	sessions, total, err := c.Sessions(c.alice.ID, 0)
 	if err != nil || total != 2 || len(sessions) != 2 {
 		t.Fatalf("Sessions: %d of %d, %v", len(sessions), total, err)
 	}
 	for _, session := range sessions {
 		check("Sessions", session)
 	}
-	all, err := c.AllSessions(c.ctx(), "")
+	all, err := c.AllSessions("")
 	if err != nil || len(all) != 3 {
 		t.Fatalf("AllSessions: %d, %v", len(all), err)
 	}

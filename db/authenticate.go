@@ -28,7 +28,7 @@ func (c Client) described() Client {
 // and a disabled account it does the same work and returns ErrWrongPassword. After too many failures it returns Throttled, even if
 // the password is right. If too many sign-ins are already waiting, it returns ErrBusy.
 func (s *Store) Authenticate(ctx context.Context, name, password string, client Client) (User, error) {
-	user, err := s.findUser(ctx, name)
+	user, err := s.findUser(name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
@@ -49,7 +49,7 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 // reauthenticate checks the password of a user who is signed in. It returns ErrWrongPassword, Throttled, ErrBusy or
 // ErrSessionEnded.
 func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, password string) (User, error) {
-	user, err := s.findUser(ctx, by.Username)
+	user, err := s.findUser(by.Username)
 	if errors.Is(err, ErrNotFound) {
 		return user, ErrSessionEnded // the account was deleted, and its sessions with it
 	}
@@ -82,7 +82,7 @@ func (s *Store) checkPassword(ctx context.Context, user *User, password string) 
 		return err
 	}
 	// Another sign-in replaced the hash first, or the password was changed: check again.
-	if *user, err = s.findUser(ctx, user.Username); errors.Is(err, ErrNotFound) {
+	if *user, err = s.findUser(user.Username); errors.Is(err, ErrNotFound) {
 		return ErrWrongPassword
 	} else if err != nil {
 		return err

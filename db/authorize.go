@@ -40,7 +40,7 @@ const ruleAllows = `
 // and trailing dot. If there is no such session, it returns ErrNotFound. Every request to an app passes here.
 func (s *Store) Authorize(token, host string) (AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
-		access, err := queryOne(&s.authorize, scanAppAccess, host, siblings(host), !s.options.DenyApps, hash)
+		access, err := queryOne(s.reader, scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)
 		access.host = host
 		return access, err
 	})

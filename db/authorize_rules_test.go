@@ -128,7 +128,7 @@ func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
 		}
 		c.desk = c.signIn(c.bob, chromeOnMac, "203.0.113.30")
 		c.wantAllowed(notes, false, false)
-		rules, err := c.AppRules(c.ctx())
+		rules, err := c.AppRules()
 		if err != nil || len(rules) != 1 || rules[0].Host != host || rules[0].Everyone || rules[0].Admins || len(rules[0].Users) != 0 {
 			t.Errorf("the rules are %+v, %v", rules, err)
 		}

@@ -122,7 +122,7 @@ func BenchmarkSessions(b *testing.B) {
 		})
 	}
 	for b.Loop() {
-		if sessions, _, err := h.Sessions(h.ctx(), alice.ID, 20); err != nil || len(sessions) != 10 {
+		if sessions, _, err := h.Sessions(alice.ID, 20); err != nil || len(sessions) != 10 {
 			b.Fatal(len(sessions), err)
 		}
 	}

@@ -4,7 +4,6 @@ package db
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -35,10 +34,7 @@ type Store struct {
 	options Options
 	writer  *sql.DB // one connection, for the write that has the queue's turn
 	queue   writeQueue
-	reader  *sql.DB
-	tokens  *sql.DB // for the prepared statements
-
-	resume, authorize, byID, list statement // for nearly every request
+	reader  *readPool
 
 	changes  changes
 	answered atomic.Pointer[stamp] // the stamp at which Ping last succeeded
@@ -77,21 +73,18 @@ const (
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
-	if s.writer, err = s.openWatchedPool(writerSettings, 1); err != nil {
+	if s.writer, err = openPool(s.options.Path, writerSettings, 1); err != nil {
 		return err
 	}
 	if _, err = s.writer.ExecContext(ctx, fmt.Sprintf(`PRAGMA journal_size_limit = %d`, walSizeLimit)); err != nil {
 		return err
 	}
-	if s.reader, err = s.openWatchedPool(readerSettings, readers); err != nil {
+	pool, err := openPool(s.options.Path, readerSettings, readers)
+	if err != nil {
 		return err
 	}
-	if err = s.reader.QueryRowContext(ctx, lastUserID).Scan(&s.openedAfter); err != nil {
-		return err
-	}
-	if err = s.openStatements(map[*statement]string{
-		&s.resume: resumeSession, &s.authorize: authorizeSession, &s.byID: sessionByID, &s.list: sessionsOfUser,
-	}); err != nil {
+	s.reader = &readPool{DB: pool, files: s.files, turns: make(chan struct{}, readers)}
+	if s.openedAfter, err = queryValue[int64](s.reader, lastUserID); err != nil {
 		return err
 	}
 	if err = s.files.remember(); err != nil {
@@ -142,46 +135,6 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 }
 
 // openWatchedPool opens a pool that refuses to connect and to query once the store is shut.
-func (s *Store) openWatchedPool(settings string, connections int) (*sql.DB, error) {
-	pool := sql.OpenDB(connector{dsn(s.options.Path, settings), s.files})
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
-	return pool, pool.Ping()
-}
-
-// connector opens connections that check the file watch first, as they do before each query.
-type connector struct {
-	dsn   string
-	files *fileWatch
-}
-
-func (c connector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
-
-func (c connector) Connect(context.Context) (driver.Conn, error) {
-	if err := c.files.err(); err != nil {
-		return nil, err
-	}
-	conn, err := c.Driver().Open(c.dsn)
-	if err != nil {
-		return nil, err
-	}
-	return watchedConn{conn.(*sqlite3.SQLiteConn), c.files}, nil
-}
-
-type watchedConn struct {
-	*sqlite3.SQLiteConn
-	files *fileWatch
-}
-
-func (c watchedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if err := c.files.err(); err != nil {
-		return nil, err
-	}
-	return c.SQLiteConn.QueryContext(ctx, query, args)
-}
-
-// Close writes what is noted in memory, then closes the database. A store that is shut leaves its connections open until the process
-// ends: closing the last one would write the WAL back, and would delete other files that have its paths now.
 func (s *Store) Close() error {
 	var errs []error
 	if s.stop != nil { // connect succeeded
@@ -193,10 +146,11 @@ func (s *Store) Close() error {
 	}
 	if s.files != nil && s.files.err() == nil {
 		s.changes.close()
-		for _, pool := range []*sql.DB{s.tokens, s.reader, s.writer} {
-			if pool != nil {
-				errs = append(errs, pool.Close())
-			}
+		if s.reader != nil {
+			errs = append(errs, s.reader.Close())
+		}
+		if s.writer != nil {
+			errs = append(errs, s.writer.Close())
 		}
 	}
 	return errors.Join(append(errs, s.lock.release())...)
@@ -207,7 +161,8 @@ func (s *Store) Ping() error {
 	if err := s.files.check(); err != nil {
 		return err
 	}
-	return s.resume.query(func(scanner) error { return nil }, []byte{})
+	_, err := queryAll(s.reader, s.scanSession, resumeSession, []byte{})
+	return err
 }
 
 // Reachable is Ping, but it asks only if the database has changed since it last answered.

@@ -22,11 +22,11 @@ var seesAlive = map[string]func(*cast) bool{
 		return err == nil
 	},
 	"Sessions": func(c *cast) bool {
-		sessions, _, err := c.Sessions(c.ctx(), c.alice.ID, 0)
+		sessions, _, err := c.Sessions(c.alice.ID, 0)
 		return err == nil && slices.ContainsFunc(sessions, c.isPhone)
 	},
 	"Sessions, counted": func(c *cast) bool {
-		_, total, err := c.Sessions(c.ctx(), c.alice.ID, 1)
+		_, total, err := c.Sessions(c.alice.ID, 1)
 		return err == nil && total == 2
 	},
 	"Session": func(c *cast) bool {
@@ -34,16 +34,16 @@ var seesAlive = map[string]func(*cast) bool{
 		return err == nil
 	},
 	"AllSessions": func(c *cast) bool {
-		sessions, err := c.AllSessions(c.ctx(), "")
+		sessions, err := c.AllSessions("")
 		return err == nil && slices.ContainsFunc(sessions, c.isPhone)
 	},
 	"Users": func(c *cast) bool {
-		users, err := c.Users(c.ctx())
+		users, err := c.Users()
 		return err == nil && users[0].Sessions == 2
 	},
 	"OnlyAddress": func(c *cast) bool {
 		c.exec(`DELETE FROM sessions WHERE id <> $1`, c.phone.ID)
-		ip, err := c.OnlyAddress(c.ctx())
+		ip, err := c.OnlyAddress()
 		return err == nil && ip != ""
 	},
 	"Revoke": func(c *cast) bool {

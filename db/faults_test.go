@@ -74,7 +74,7 @@ func (c *cast) readOn() {
 	for _, d := range []device{c.laptop, c.phone, c.desk} {
 		c.alive(d)
 	}
-	if _, total, err := c.Sessions(c.ctx(), c.alice.ID, 20); err != nil || total != 2 {
+	if _, total, err := c.Sessions(c.alice.ID, 20); err != nil || total != 2 {
 		c.t.Errorf("Sessions: %d, %v", total, err)
 	}
 	if _, err := c.Session(c.alice.ID, c.laptop.ID); err != nil {

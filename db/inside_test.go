@@ -87,11 +87,11 @@ func (s *Store) AttemptsThatWait() int {
 // HoldReads keeps every connection of the statements busy until release is called.
 func (s *Store) HoldReads() (release func()) {
 	for range readers {
-		s.resume.turns <- struct{}{}
+		s.reader.turns <- struct{}{}
 	}
 	return func() {
 		for range readers {
-			<-s.resume.turns
+			<-s.reader.turns
 		}
 	}
 }

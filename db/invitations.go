@@ -69,7 +69,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 // and Throttled after too many of those.
 func (s *Store) Invitation(ctx context.Context, token string, client Client) (invitation Invitation, err error) {
 	err = s.CheckSecret(ctx, client.IP, func() error {
-		invitation, err = findInvitation(s.reader.QueryRowContext(ctx, invitationByToken, hashToken(token), s.now()))
+		invitation, err = queryOne(s.reader, scanInvitation, invitationByToken, hashToken(token), s.now())
 		return err
 	})
 	return invitation, err
@@ -80,13 +80,10 @@ const invitationByToken = `
 	FROM invitations i
 	WHERE i.token_hash = $1 AND i.expires_at > $2`
 
-func findInvitation(row *sql.Row) (i Invitation, err error) {
+func scanInvitation(row scanner) (i Invitation, err error) {
 	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin)
-	if errors.Is(err, sql.ErrNoRows) {
-		return i, ErrNotFound
-	}
 	i.New = i.userID == 0
-	return i, unavailable(err)
+	return i, err
 }
 
 // AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. It returns the errors of
@@ -104,7 +101,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	client = client.described() // before the transaction, which must not wait for it
 	err = s.write(ctx, func(tx *tx) error {
 		// Read again, because only one of two requests with the same link may succeed.
-		i, err := findInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))
+		i, err := scanInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))
 		if err != nil {
 			return err
 		}

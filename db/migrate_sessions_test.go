@@ -101,7 +101,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	h.allow(notes, true)
 	h.use(devices[0], notes)
 	h.flush()
-	all, err := h.AllSessions(h.ctx(), "")
+	all, err := h.AllSessions("")
 	if err != nil || len(all) != 2 || len(all[0].Apps) != 1 || all[1].Apps != nil {
 		t.Errorf("listed are %+v, %v", all, err)
 	}

@@ -332,7 +332,7 @@ func TestOpenInAFolderOfAnyName(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if has, err := store.HasUsers(t.Context()); has || err != nil {
+		if has, err := store.HasUsers(); has || err != nil {
 			t.Errorf("%s: %v, %v", name, has, err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Size() == 0 {

@@ -86,7 +86,7 @@ func TestPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 			t.Errorf("%q: %q, want a reason with %q", test.password, invalid["password"], test.reason)
 		}
 	}
-	if has, err := h.HasUsers(h.ctx()); has || err != nil {
+	if has, err := h.HasUsers(); has || err != nil {
 		t.Errorf("an account was made: %v, %v", has, err)
 	}
 }

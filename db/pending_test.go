@@ -108,7 +108,7 @@ func TestFlushWritesMoreThanOneBatch(t *testing.T) {
 		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
 		SELECT 's' || i, randomblob(32), $2, '', 'unknown', '', '', 0, $3, $3, $3 + 86400000 FROM n`, n, alice.ID, h.clock.Now().UnixMilli())
 	h.clock.Advance(time.Hour)
-	sessions, _, err := h.Sessions(h.ctx(), alice.ID, 0)
+	sessions, _, err := h.Sessions(alice.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, er
 // RevokeUserByCommand ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown
 // name.
 func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count int, err error) {
-	user, err := s.UserByName(ctx, username)
+	user, err := s.UserByName(username)
 	if err != nil {
 		return 0, err
 	}

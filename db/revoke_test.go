@@ -264,7 +264,7 @@ func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
 	if err != nil || count != 2 {
 		t.Errorf("RevokeOthers: %d, %v; want the 2 that were alive", count, err)
 	}
-	if sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, 0); err != nil || total != 1 || sessions[0].ID != c.phone.ID {
+	if sessions, total, err := c.Sessions(c.alice.ID, 0); err != nil || total != 1 || sessions[0].ID != c.phone.ID {
 		t.Errorf("left: %v of %d, %v", idsOf(sessions), total, err)
 	}
 	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked' AND session_id = $1`, library.ID); n != 0 {

@@ -82,8 +82,8 @@ func userIDs(tx *tx, usernames []string) (ids []int64, err error) {
 }
 
 // AppRules returns all rules, sorted by host.
-func (s *Store) AppRules(ctx context.Context) ([]AppRule, error) {
-	return queryAll(ctx, s, scanRule, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
+func (s *Store) AppRules() ([]AppRule, error) {
+	return queryAll(s.reader, scanRule, `SELECT `+ruleColumns+` FROM app_rules r ORDER BY r.host`)
 }
 
 // RemoveAppRule deletes the rule of a host, or returns ErrNotFound if it has none. It returns the wildcard rule that applies to the

@@ -14,7 +14,7 @@ import (
 
 func (h *house) wantRules(want ...db.AppRule) {
 	h.t.Helper()
-	got, err := h.AppRules(h.ctx())
+	got, err := h.AppRules()
 	if err != nil || !reflect.DeepEqual(got, want) {
 		h.t.Errorf("the rules are %+v, %v; want %+v", got, err, want)
 	}
@@ -264,7 +264,7 @@ func TestRulesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if rules, err := c.AppRules(c.ctx()); !errors.Is(err, db.ErrUnavailable) {
+	if rules, err := c.AppRules(); !errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("a closed store lists %+v, %v", rules, err)
 	}
 }

@@ -1,10 +1,10 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"time"
 )
@@ -136,7 +136,7 @@ const resumeSession = `
 // Resume returns the live session that a token names, or ErrNotFound. Every request passes here.
 func (s *Store) Resume(token string) (Session, error) {
 	return sessionByToken(s, &s.sessions, token, "", func(hash []byte) (Session, error) {
-		return queryOne(&s.resume, s.scanSession, hash)
+		return queryOne(s.reader, s.scanSession, resumeSession, hash)
 	})
 }
 
@@ -187,18 +187,12 @@ func (s *Store) scanSession(row scanner) (session Session, err error) {
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.UserAgent, &session.IP, &session.Shared,
 		&createdAt, &lastActiveAt, &expiresAt, &apps)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Session{}, ErrNotFound
-	}
-	session.DeviceName = session.CustomName
-	if session.DeviceName == "" {
-		session.DeviceName = session.DetectedName
-	}
+	session.DeviceName = cmp.Or(session.CustomName, session.DetectedName)
 	_, lifetime := s.options.Limits.of(session.Shared)
 	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
 	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)
 	session.Apps = parseAppUses(apps)
-	return session, unavailable(err)
+	return session, err
 }
 
 // With a bare $3 as its limit, SQLite would compile the statement again on each run, to plan for that number.
@@ -211,36 +205,29 @@ const sessionsOfUser = `
 
 // Sessions returns a user's live sessions, most recently active first, and how many there are in total. If limit is not 0, it returns
 // at most that many.
-func (s *Store) Sessions(ctx context.Context, userID int64, limit int) (sessions []Session, total int, err error) {
+func (s *Store) Sessions(userID int64, limit int) (sessions []Session, total int, err error) {
 	if limit == 0 {
 		limit = -1
 	}
 	now := s.now()
-	err = s.list.query(func(row scanner) error {
-		session, err := s.scanSession(row)
-		sessions = append(sessions, session)
-		return err
-	}, userID, now, limit)
+	sessions, err = queryAll(s.reader, s.scanSession, sessionsOfUser, userID, now, limit)
 	if err != nil || len(sessions) != limit {
 		return sessions, len(sessions), err
 	}
-	err = s.reader.QueryRowContext(ctx, `SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND expires_at > $2`, userID, now).Scan(&total)
-	return sessions, total, unavailable(err)
+	total, err = queryValue[int](s.reader, `SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND expires_at > $2`, userID, now)
+	return sessions, total, err
 }
 
 // AllSessions returns the live sessions of one user, or with "" of every user, sorted by username and then most recently active first.
 // It returns ErrNotFound for an unknown user.
-func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, error) {
+func (s *Store) AllSessions(username string) ([]Session, error) {
 	username = canonical(username)
-	var known bool
-	err := s.reader.QueryRowContext(ctx, `SELECT $1 = '' OR EXISTS (SELECT 1 FROM users WHERE username = $1)`, username).Scan(&known)
-	if err != nil {
-		return nil, unavailable(err)
+	if username != "" {
+		if _, err := s.UserByName(username); err != nil {
+			return nil, err
+		}
 	}
-	if !known {
-		return nil, ErrNotFound
-	}
-	return queryAll(ctx, s, s.scanSession, `
+	return queryAll(s.reader, s.scanSession, `
 		SELECT `+sessionColumns+appsOfSession+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
@@ -248,15 +235,10 @@ func (s *Store) AllSessions(ctx context.Context, username string) ([]Session, er
 }
 
 // OnlyAddress returns the IP address from which every live session was begun. It returns "" if there are several, or no session.
-func (s *Store) OnlyAddress(ctx context.Context) (ip string, err error) {
-	var addresses int
-	err = s.reader.QueryRowContext(ctx, `
-		SELECT COUNT(*), COALESCE(MIN(ip), '')
-		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now()).Scan(&addresses, &ip)
-	if addresses != 1 {
-		ip = ""
-	}
-	return ip, unavailable(err)
+func (s *Store) OnlyAddress() (string, error) {
+	return queryValue[string](s.reader, `
+		SELECT CASE COUNT(*) WHEN 1 THEN MIN(ip) ELSE '' END
+		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now())
 }
 
 const sessionByID = `
@@ -269,7 +251,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	if err := s.files.err(); err != nil {
 		return Session{}, err
 	}
-	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(&s.byID, s.scanSession, id) })
+	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(s.reader, s.scanSession, sessionByID, id) })
 	if err == nil && (session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now()) {
 		return Session{}, ErrNotFound
 	}
@@ -284,9 +266,6 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 			UPDATE sessions SET custom_name = $1
 			WHERE id = $2 AND user_id = $3 AND expires_at > $4
 			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), ip`, name, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrNotFound
-		}
 		if err != nil {
 			return err
 		}

@@ -187,13 +187,13 @@ func TestResumeRefusesADisabledUser(t *testing.T) {
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 	c.over(c.laptop, c.phone)
 	c.alive(c.desk)
-	if sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, 0); len(sessions) != 0 || total != 0 || err != nil {
+	if sessions, total, err := c.Sessions(c.alice.ID, 0); len(sessions) != 0 || total != 0 || err != nil {
 		t.Errorf("a disabled user has %d of %d sessions, %v", len(sessions), total, err)
 	}
 	if _, err := c.Session(c.alice.ID, c.laptop.ID); !errors.Is(err, db.ErrNotFound) {
 		t.Error("Session:", err)
 	}
-	if all, err := c.AllSessions(c.ctx(), ""); err != nil || len(all) != 1 {
+	if all, err := c.AllSessions(""); err != nil || len(all) != 1 {
 		t.Errorf("AllSessions: %+v, %v", all, err)
 	}
 }
@@ -295,14 +295,14 @@ func TestSessionsAreListedLastActiveFirst(t *testing.T) {
 		{3, []string{c.laptop.ID, library.ID, c.phone.ID}},
 		{4, []string{c.laptop.ID, library.ID, c.phone.ID}},
 	} {
-		sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, test.limit)
+		sessions, total, err := c.Sessions(c.alice.ID, test.limit)
 		if err != nil || total != 3 || !slices.Equal(idsOf(sessions), test.want) {
 			t.Errorf("limit %d: %v of %d, %v; want %v of 3", test.limit, idsOf(sessions), total, err, test.want)
 		}
 	}
 	c.clock.Advance(30 * time.Minute)
 	for _, limit := range []int{0, 2} {
-		sessions, total, err := c.Sessions(c.ctx(), c.alice.ID, limit)
+		sessions, total, err := c.Sessions(c.alice.ID, limit)
 		if want := []string{c.laptop.ID, c.phone.ID}; err != nil || total != 2 || !slices.Equal(idsOf(sessions), want) {
 			t.Errorf("with one expired, limit %d: %v of %d, %v", limit, idsOf(sessions), total, err)
 		}
@@ -324,7 +324,7 @@ func TestAllSessionsAreListedByName(t *testing.T) {
 	for username, want := range map[string][]string{
 		"": {c.phone.ID, c.laptop.ID, c.desk.ID}, " Alice ": {c.phone.ID, c.laptop.ID}, "bob": {c.desk.ID},
 	} {
-		if all, err := c.AllSessions(c.ctx(), username); err != nil || !slices.Equal(idsOf(all), want) {
+		if all, err := c.AllSessions(username); err != nil || !slices.Equal(idsOf(all), want) {
 			t.Errorf("%q: %v, %v; want %v", username, idsOf(all), err, want)
 		}
 	}
@@ -333,7 +333,7 @@ func TestAllSessionsAreListedByName(t *testing.T) {
 func TestNobodyHasNoSessionsToList(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	if all, err := c.AllSessions(c.ctx(), "carol"); !errors.Is(err, db.ErrNotFound) {
+	if all, err := c.AllSessions("carol"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("%v, %v", all, err)
 	}
 }

@@ -164,7 +164,7 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 		      LIMIT $4 + 0)`, c.key[:], now-c.window.Milliseconds(), now, c.most).Scan(&failures, &oldest, &consecutive)
 	switch {
 	case err != nil:
-		return 0, full, unavailable(err)
+		return 0, full, storeError(err)
 	case c.consecutive && consecutive >= maxConsecutiveFailures:
 		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // waiting does not help, but a 429 states a time
 	case failures >= c.most:

@@ -84,7 +84,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	if err := s.queue.enter(wait, c); err != nil {
-		return unavailable(err)
+		return storeError(err)
 	}
 	defer s.queue.leave()
 	if err := s.files.check(); err != nil {
@@ -93,10 +93,10 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	// From here on there is no deadline: after a commit that was interrupted, nobody would know whether it succeeded.
 	begun, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
-		return unavailable(err)
+		return storeError(err)
 	}
 	if err := work(&tx{begun, s.now()}); err != nil {
-		return errors.Join(unavailable(err), ignoreDone(begun.Rollback()))
+		return errors.Join(storeError(err), ignoreDone(begun.Rollback()))
 	}
 	if err := begun.Commit(); err != nil {
 		select {
@@ -197,13 +197,15 @@ func ignoreDone(err error) error {
 	return err
 }
 
-// unavailable wraps errors that mean that the database does not answer (locked, full, gone, unreadable) in ErrUnavailable, which
-// distinguishes them from bugs.
-func unavailable(err error) error {
+// storeError returns ErrNotFound for a missing row. It wraps errors that mean that the database does not answer (locked, full, gone,
+// unreadable) in ErrUnavailable, which distinguishes them from bugs.
+func storeError(err error) error {
 	var sqliteErr sqlite3.Error
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
 	case strings.HasSuffix(err.Error(), "is closed"): // database/sql exports no error for that
 	case errors.As(err, &sqliteErr) && sqliteErr.Code != sqlite3.ErrConstraint && sqliteErr.Code != sqlite3.ErrError:

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -66,9 +65,8 @@ var usernamePattern = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{0,%d}
 func canonical(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
 // HasUsers reports whether any account exists.
-func (s *Store) HasUsers(ctx context.Context) (has bool, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users)`).Scan(&has)
-	return has, unavailable(err)
+func (s *Store) HasUsers() (bool, error) {
+	return queryValue[bool](s.reader, `SELECT EXISTS (SELECT 1 FROM users)`)
 }
 
 // Ids are never used again, so the last one shows whether an account was created, even if it was deleted.
@@ -77,15 +75,13 @@ const lastUserID = `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name
 const isFresh = `SELECT NOT EXISTS (SELECT 1 FROM users) AND (` + lastUserID + `) = $1`
 
 // IsFresh reports whether no account exists, and none has existed since the store was opened.
-func (s *Store) IsFresh(ctx context.Context) (fresh bool, err error) {
-	err = s.reader.QueryRowContext(ctx, isFresh, s.openedAfter).Scan(&fresh)
-	return fresh, unavailable(err)
+func (s *Store) IsFresh() (bool, error) {
+	return queryValue[bool](s.reader, isFresh, s.openedAfter)
 }
 
-// HasAdministrator reports whether an administrator exists whose account is not disabled.
-func (s *Store) HasAdministrator(ctx context.Context) (has bool, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0)`).Scan(&has)
-	return has, unavailable(err)
+// HasAdministrator reports whether an administrator exists who can sign in.
+func (s *Store) HasAdministrator() (bool, error) {
+	return queryValue[bool](s.reader, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin = 1 AND disabled = 0)`)
 }
 
 // CreateUser creates an account. It returns Invalid with everything that is wrong, or Throttled if too many accounts were created from
@@ -221,25 +217,21 @@ func scanUser(row scanner) (user User, err error) {
 	return user, err
 }
 
-func (s *Store) findUser(ctx context.Context, name string) (User, error) {
-	user, err := scanUser(s.reader.QueryRowContext(ctx, `
+func (s *Store) findUser(name string) (User, error) {
+	return queryOne(s.reader, scanUser, `
 		SELECT `+userColumns+`0
 		FROM users
-		WHERE username = $1 OR email = $1`, canonical(name)))
-	if errors.Is(err, sql.ErrNoRows) {
-		return User{}, ErrNotFound
-	}
-	return user, unavailable(err)
+		WHERE username = $1 OR email = $1`, canonical(name))
 }
 
 // Account returns the account of the user who is signed in.
-func (s *Store) Account(ctx context.Context, by Session) (User, error) {
-	return s.findUser(ctx, by.Username)
+func (s *Store) Account(by Session) (User, error) {
+	return s.findUser(by.Username)
 }
 
-// UserByName returns the account with this username, or ErrNotFound. It does not accept an e-mail address.
-func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
-	user, err := s.findUser(ctx, username)
+// UserByName finds an account by its username only, as commands name it. It returns ErrNotFound if there is none.
+func (s *Store) UserByName(username string) (User, error) {
+	user, err := s.findUser(username)
 	if err == nil && user.Username != canonical(username) {
 		err = ErrNotFound
 	}
@@ -247,8 +239,8 @@ func (s *Store) UserByName(ctx context.Context, username string) (User, error) {
 }
 
 // Users returns every account, sorted by username and with its number of live sessions.
-func (s *Store) Users(ctx context.Context) ([]User, error) {
-	return queryAll(ctx, s, scanUser, `
+func (s *Store) Users() ([]User, error) {
+	return queryAll(s.reader, scanUser, `
 		SELECT `+userColumns+`
 		       (SELECT COUNT(*) FROM sessions WHERE user_id = users.id AND users.disabled = 0 AND expires_at > $1)
 		FROM users

@@ -91,7 +91,7 @@ func TestWhatIsWrongIsToldAllAtOnce(t *testing.T) {
 	if fields := slices.Sorted(maps.Keys(invalid)); !slices.Equal(fields, []string{"email", "password", "username"}) {
 		t.Errorf("wrong: %v", invalid)
 	}
-	if has, err := h.HasUsers(h.ctx()); has || err != nil {
+	if has, err := h.HasUsers(); has || err != nil {
 		t.Errorf("an account was made: %v, %v", has, err)
 	}
 }
@@ -127,7 +127,7 @@ func TestTakenNamesAndAddresses(t *testing.T) {
 func TestTheFirstAccountIsTheAdministrator(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
-	if has, err := h.HasUsers(h.ctx()); has || err != nil {
+	if has, err := h.HasUsers(); has || err != nil {
 		t.Errorf("before: %v, %v", has, err)
 	}
 	first, second := h.addUser("alice", alicePassword), h.addUser("bob", bobPassword)
@@ -141,7 +141,7 @@ func TestTheFirstAccountIsTheAdministrator(t *testing.T) {
 	if admins := h.texts(`SELECT username FROM users WHERE is_admin = 1 ORDER BY id`); !slices.Equal(admins, []string{"alice", "carol"}) {
 		t.Errorf("administrators on disk: %v", admins)
 	}
-	if has, err := h.HasUsers(h.ctx()); !has || err != nil {
+	if has, err := h.HasUsers(); !has || err != nil {
 		t.Errorf("after: %v, %v", has, err)
 	}
 }
@@ -207,7 +207,7 @@ func TestFirstIsOnceAStart(t *testing.T) {
 	}
 	fresh := func(want bool) {
 		t.Helper()
-		if got, err := h.IsFresh(h.ctx()); err != nil || got != want {
+		if got, err := h.IsFresh(); err != nil || got != want {
 			t.Errorf("fresh: %v, %v", got, err)
 		}
 	}
@@ -261,7 +261,7 @@ func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
 	c.addUser("aaron", newPassword)
 	c.exec(`UPDATE users SET email = 'bob@example.com', disabled = 1 WHERE username = 'bob'`)
 	c.clock.Advance(db.DefaultLimits.SharedIdleTimeout)
-	users, err := c.Users(c.ctx())
+	users, err := c.Users()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	if err := s.queue.enter(wait, background); err != nil {
-		return unavailable(err)
+		return storeError(err)
 	}
 	defer s.queue.leave()
 	if err := s.files.check(); err != nil {
@@ -34,10 +34,10 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	}
 	var busy, frames, done, pageSize int64
 	if err := s.writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &frames, &done); err != nil {
-		return unavailable(err)
+		return storeError(err)
 	}
 	if err := s.writer.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&pageSize); err != nil {
-		return unavailable(err)
+		return storeError(err)
 	}
 	left := (frames - done) * pageSize
 	if now := s.Now(); left > s.walLimit && now.Sub(s.walWarned).Abs() >= walWarnEvery {

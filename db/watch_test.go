@@ -275,13 +275,13 @@ func (c *cast) refuseReads() {
 	for name, read := range map[string]func() error{
 		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },
 		"Authorize":   func() error { _, err := c.Authorize(c.phone.token, "notes.example.com"); return err },
-		"Sessions":    func() error { _, _, err := c.Sessions(c.ctx(), c.alice.ID, 20); return err },
+		"Sessions":    func() error { _, _, err := c.Sessions(c.alice.ID, 20); return err },
 		"Session":     func() error { _, err := c.Session(c.alice.ID, c.phone.ID); return err },
-		"AllSessions": func() error { _, err := c.AllSessions(c.ctx(), ""); return err },
-		"Activity":    func() error { _, err := c.Activity(c.ctx(), c.alice.ID, 0, 20); return err },
-		"Users":       func() error { _, err := c.Users(c.ctx()); return err },
-		"HasUsers":    func() error { _, err := c.HasUsers(c.ctx()); return err },
-		"AppRules":    func() error { _, err := c.AppRules(c.ctx()); return err },
+		"AllSessions": func() error { _, err := c.AllSessions(""); return err },
+		"Activity":    func() error { _, err := c.Activity(c.alice.ID, 0, 20); return err },
+		"Users":       func() error { _, err := c.Users(); return err },
+		"HasUsers":    func() error { _, err := c.HasUsers(); return err },
+		"AppRules":    func() error { _, err := c.AppRules(); return err },
 		"Ping":        func() error { return c.Ping() },
 	} {
 		if err := read(); !errors.Is(err, db.ErrUnavailable) {

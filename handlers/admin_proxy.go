@@ -34,7 +34,7 @@ func requireAdmin(c *fiber.Ctx) error {
 }
 
 func (h *handler) showProxy(c *fiber.Ctx) error {
-	onlyIP, err := h.Store.OnlyAddress(c.UserContext())
+	onlyIP, err := h.Store.OnlyAddress()
 	if err != nil {
 		return err
 	}

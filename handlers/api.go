@@ -52,7 +52,7 @@ func RFC3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func (h *handler) apiListSessions(c *fiber.Ctx) error {
 	current := currentSession(c)
-	sessions, _, err := h.Store.Sessions(c.UserContext(), current.UserID, 0)
+	sessions, _, err := h.Store.Sessions(current.UserID, 0)
 	if err != nil {
 		return err
 	}

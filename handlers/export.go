@@ -58,11 +58,11 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	account, err := h.Store.Account(c.UserContext(), current)
+	account, err := h.Store.Account(current)
 	if err != nil {
 		return err
 	}
-	sessions, _, err := h.Store.Sessions(c.UserContext(), current.UserID, 0)
+	sessions, _, err := h.Store.Sessions(current.UserID, 0)
 	if err != nil {
 		return err
 	}
@@ -72,13 +72,13 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared,
 		})
 	}
-	ctx, log := c.UserContext(), h.Log // c is invalid when the body is written
+	log := h.Log
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)}
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		err := writeExport(w, exported, kept, func(before int64) ([]db.Activity, error) {
-			return h.Store.Activity(ctx, current.UserID, before, exportBatch)
+			return h.Store.Activity(current.UserID, before, exportBatch)
 		})
 		if err != nil {
 			log.Error("an export was cut short", "user", current.Username, "error", err)

@@ -28,7 +28,7 @@ type signInPage struct {
 }
 
 func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
-	hasUsers, err := h.Store.HasUsers(c.UserContext())
+	hasUsers, err := h.Store.HasUsers()
 	if h.CookieDomain != "" {
 		c.Set(fiber.HeaderContentSecurityPolicy, h.signInPolicy)
 	}

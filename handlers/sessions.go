@@ -95,7 +95,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if all {
 		limit = rowsMost
 	}
-	sessions, total, err := h.Store.Sessions(c.UserContext(), current.UserID, limit+1)
+	sessions, total, err := h.Store.Sessions(current.UserID, limit+1)
 	if err != nil {
 		return list, err
 	}
@@ -280,7 +280,7 @@ func (h *handler) revokeOthers(c *fiber.Ctx) error {
 
 func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	current := currentSession(c)
-	_, total, err := h.Store.Sessions(c.UserContext(), current.UserID, 1)
+	_, total, err := h.Store.Sessions(current.UserID, 1)
 	if err != nil {
 		return err
 	}

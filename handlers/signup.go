@@ -40,7 +40,7 @@ func (h *handler) checkSignUp(c *fiber.Ctx) error {
 	if !h.Signup {
 		return fiber.ErrNotFound
 	}
-	hasUsers, err := h.Store.HasUsers(c.UserContext())
+	hasUsers, err := h.Store.HasUsers()
 	if err == nil && !hasUsers {
 		err = fiber.ErrNotFound
 	}
@@ -70,7 +70,7 @@ func (h *handler) showSetUp(c *fiber.Ctx) error {
 // checkSetUp returns 404 if an account exists or has existed since the server started, and 403 for a wrong token. After the first
 // account was deleted, the token must not work again for somebody who finds it in a log.
 func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
-	fresh, err := h.Store.IsFresh(c.UserContext())
+	fresh, err := h.Store.IsFresh()
 	if err != nil {
 		return err
 	}

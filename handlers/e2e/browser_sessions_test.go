@@ -585,7 +585,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 // session is the session of the tab.
 func (b *tab) session() db.Session {
 	b.t.Helper()
-	all, err := b.house.Store.AllSessions(context.Background(), "")
+	all, err := b.house.Store.AllSessions("")
 	if err != nil {
 		b.t.Fatal(err)
 	}
