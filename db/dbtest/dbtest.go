@@ -1,5 +1,5 @@
-// Package dbtest is what the tests of every package share: a clock that stands still, a cheap hash,
-// a migrated database, and a look into it from outside.
+// Package dbtest has what the tests of all packages share: a clock that only tests advance, a cheap hash, a migrated database, and
+// functions that read and change a database from outside the store.
 package dbtest
 
 import (
@@ -52,7 +52,7 @@ func (c *Clock) Break(err error) {
 	c.broken = err
 }
 
-// NewDatabase returns the path of a migrated database without accounts. It is in a data folder of the test's own.
+// NewDatabase returns the path of a migrated database without accounts, in a new data folder.
 func NewDatabase(t testing.TB) (path string) {
 	t.Helper()
 	migrated, err := migrateOnce()
@@ -70,7 +70,7 @@ func NewDatabase(t testing.TB) (path string) {
 	return path
 }
 
-// migrateOnce returns the bytes of a migrated database. A store leaves no WAL when it is closed, so the file is all of it.
+// migrateOnce returns the bytes of a migrated database. A closed store leaves no WAL, so the file is complete.
 var migrateOnce = sync.OnceValues(func() ([]byte, error) {
 	folder, err := os.MkdirTemp("", "porchlight-test-")
 	if err != nil {
@@ -88,7 +88,7 @@ var migrateOnce = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path)
 })
 
-// Rows reads a database beside the store that has it open. It returns one string for each row, its columns joined by spaces.
+// Rows queries a database from outside the store. It returns one string for each row, with the columns joined by spaces.
 func Rows(t testing.TB, path, query string, args ...any) []string {
 	t.Helper()
 	pool := open(t, path+"?_query_only=1&_busy_timeout=5000") // with mode=ro, SQLite would leave a WAL behind
@@ -123,7 +123,7 @@ func Rows(t testing.TB, path, query string, args ...any) []string {
 	return all
 }
 
-// Exec changes a database beside the store that has it open, as another process would.
+// Exec changes a database from outside the store, as another process would.
 func Exec(t testing.TB, path, statement string, args ...any) {
 	t.Helper()
 	pool := open(t, path+"?_busy_timeout=5000&_fk=1")

@@ -1,5 +1,7 @@
-// Bench loads the real binary and a bare Fiber handler in turn with wrk, on this machine, and prints how near the one
-// comes to the other. Run it from the top of the repository: go run ./scripts/bench
+// Bench loads the real binary and a bare Fiber handler in turn with wrk, on this machine, and prints the ratios of their rates. Run it
+// from the top of the repository:
+//
+//	go run ./scripts/bench
 package main
 
 import (
@@ -30,9 +32,9 @@ import (
 )
 
 var (
-	bare     = flag.Bool("bare", false, "serve the bare handler; the benchmark starts itself so")
-	sizes    = flag.String("sessions", "1000,1000000", "how many sessions the databases hold")
-	rounds   = flag.Int("rounds", 5, "how often each is loaded, in turn; the median counts")
+	bare     = flag.Bool("bare", false, "serve the bare handler; the benchmark starts itself with this flag")
+	sizes    = flag.String("sessions", "1000,1000000", "numbers of sessions in the databases, separated by commas")
+	rounds   = flag.Int("rounds", 5, "how many times each is loaded, in turn; the median is printed")
 	duration = flag.String("duration", "3s", "how long each load lasts")
 )
 
@@ -47,7 +49,7 @@ func main() {
 	}
 }
 
-// serveBare is what the app is measured against: the same server and router, and nothing behind them.
+// serveBare serves the handler that the app is compared with: the same server and router, and nothing behind them.
 func serveBare() error {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
@@ -112,7 +114,7 @@ func benchSize(data, binary, self string, count int) error {
 	}
 	fmt.Printf("\n%d sessions: start to first answer %d ms, at rest %.0f MB\n", count, time.Since(begun).Milliseconds(), memory(process))
 
-	scripts := map[string]string{"page": pageScript(tokens), "forward": forwardScript(tokens), "stranger": strangerScript}
+	scripts := map[string]string{"page": pageScript(tokens), "forward": forwardScript(tokens), "signed-out": signedOutScript}
 	for name, text := range scripts {
 		scripts[name] = filepath.Join(data, name+".lua")
 		if err := os.WriteFile(scripts[name], []byte(text), 0o600); err != nil {
@@ -128,11 +130,11 @@ func benchSize(data, binary, self string, count int) error {
 		{fmt.Sprintf("the page with 10 devices, of %d users in turn", min(count/10, len(tokens))), "/sessions", "page", false},
 		{"/auth/forward, signed in", "/auth/forward", "forward", false},
 		{"/auth/forward, signed in, with a commit every 10 ms", "/auth/forward", "forward", true},
-		{"/auth/forward, signed out", "/auth/forward", "stranger", false},
+		{"/auth/forward, signed out", "/auth/forward", "signed-out", false},
 	}
 	rates, ratios := make([][]float64, len(loads)), make([][]float64, len(loads))
 	for range *rounds {
-		for i, l := range loads { // the bare handler gets the same requests just before
+		for i, l := range loads { // the bare handler gets the same requests right before
 			bare, _, err := load("http://127.0.0.1:3999/", scripts[l.script])
 			if err != nil {
 				return err
@@ -149,21 +151,22 @@ func benchSize(data, binary, self string, count int) error {
 		}
 	}
 	for i, l := range loads {
-		fmt.Printf("%s: %.0f a second, %.2f of the bare handler (%.2f to %.2f)\n", l.what, median(rates[i]), median(ratios[i]), slices.Min(ratios[i]), slices.Max(ratios[i]))
+		fmt.Printf("%s: %.0f a second, %.2f of the bare handler (%.2f to %.2f)\n", l.what,
+			median(rates[i]), median(ratios[i]), slices.Min(ratios[i]), slices.Max(ratios[i]))
 	}
 	before := memory(process)
 	for asked := 0; asked < 1_000_000; {
-		_, count, err := load("http://127.0.0.1:3998/auth/forward", scripts["stranger"])
+		_, count, err := load("http://127.0.0.1:3998/auth/forward", scripts["signed-out"])
 		if err != nil {
 			return err
 		}
 		asked += count
 	}
-	fmt.Printf("memory after these loads %.0f MB, after a million more auth checks of strangers %.0f MB\n", before, memory(process))
+	fmt.Printf("memory after these loads %.0f MB, after a million more auth checks, signed out, %.0f MB\n", before, memory(process))
 	return nil
 }
 
-// commitEvery changes one row over and over, as another program would, until stop is called.
+// commitEvery updates a row at an interval, as another program would, until stop is called.
 func commitEvery(every time.Duration, path string) (stop func() error) {
 	running, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -190,8 +193,7 @@ func commitEvery(every time.Duration, path string) (stop func() error) {
 	return func() error { cancel(); return <-ended }
 }
 
-// seed fills a database: one user with ten sessions, whose tokens come back, and the rest of the sessions spread over
-// others, ten each.
+// seed creates so many sessions, ten for each user, and returns the tokens of about a thousand of them.
 func seed(data string, count int) (tokens []string, err error) {
 	path := filepath.Join(data, "porchlight.db")
 	store, err := db.Open(context.Background(), db.Options{Path: path, Create: true})
@@ -216,8 +218,10 @@ func seed(data string, count int) (tokens []string, err error) {
 		return nil, err
 	}
 	session, err := tx.Prepare(`
-		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.7', 0, $4, $4, $5)`)
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip,
+		                      shared, created_at, last_active_at, expires_at)
+		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.7',
+		        0, $4, $4, $5)`)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +244,7 @@ func seed(data string, count int) (tokens []string, err error) {
 	return tokens, tx.Commit()
 }
 
-// pageScript has wrk go round a thousand sessions from all over the database.
+// pageScript sends requests with each of the tokens in turn.
 func pageScript(tokens []string) string {
 	return luaTokens(tokens) + `
 request = function()
@@ -250,24 +254,25 @@ end
 `
 }
 
-// forwardScript asks about them as a proxy does.
+// forwardScript sends auth checks with each of the tokens in turn, as a proxy would.
 func forwardScript(tokens []string) string {
 	return luaTokens(tokens) + `
 request = function()
   i = i % #tokens + 1
-  return wrk.format("GET", nil, {["Cookie"] = "theme=dark; porchlight=" .. tokens[i], ["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7",
-    ["X-Forwarded-Method"] = "GET", ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "notes.example.com", ["X-Forwarded-Uri"] = "/books/7?page=2"})
+  return wrk.format("GET", nil, {["Cookie"] = "theme=dark; porchlight=" .. tokens[i], ["Accept"] = "text/html",
+    ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7", ["X-Forwarded-Method"] = "GET",
+    ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "notes.example.com", ["X-Forwarded-Uri"] = "/books/7?page=2"})
 end
 `
 }
 
-// strangerScript asks about people without a session: every other one has a cookie that was made up, each for a host of its own.
-const strangerScript = `
+// signedOutScript sends auth checks without a session, each for another host. Every second one has an invalid cookie.
+const signedOutScript = `
 local i = 0
 request = function()
   i = i + 1
-  local headers = {["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7", ["X-Forwarded-Method"] = "GET",
-    ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "h" .. i .. ".example.com", ["X-Forwarded-Uri"] = "/books/7?page=" .. i}
+  local headers = {["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7",
+    ["X-Forwarded-Method"] = "GET", ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "h" .. i .. ".example.com", ["X-Forwarded-Uri"] = "/books/7?page=" .. i}
   if i % 2 == 0 then headers["Cookie"] = string.format("porchlight=%026d", i) end
   return wrk.format("GET", nil, headers)
 end
@@ -277,7 +282,7 @@ func luaTokens(tokens []string) string {
 	return "local tokens = {\"" + strings.Join(tokens, "\",\"") + "\"}\nlocal i = 0"
 }
 
-// start runs a server and waits until it says that it listens.
+// start runs a server and waits until it listens.
 func start(name string, args ...string) (stop func(), process int, err error) {
 	command := exec.Command(name, args...)
 	stdout, err := command.StdoutPipe()
@@ -312,7 +317,7 @@ var (
 	failed            = regexp.MustCompile(`(?m)^\s*(Non-2xx or 3xx responses|Socket errors).*$`)
 )
 
-// load has wrk ask, and tells how many requests were answered a second and in all.
+// load runs wrk. It returns how many requests were answered per second and in all.
 func load(url, script string) (rate float64, count int, err error) {
 	out, err := exec.Command("wrk", "-t", "2", "-c", "32", "-d", *duration, "-s", script, url).CombinedOutput()
 	if err != nil {
@@ -323,7 +328,7 @@ func load(url, script string) (rate float64, count int, err error) {
 	}
 	perSecond, inAll := requestsPerSecond.FindSubmatch(out), requestsInAll.FindSubmatch(out)
 	if perSecond == nil || inAll == nil {
-		return 0, 0, fmt.Errorf("wrk said nothing of its speed: %s", out)
+		return 0, 0, fmt.Errorf("wrk printed no rate: %s", out)
 	}
 	rate, err = strconv.ParseFloat(string(perSecond[1]), 64)
 	if err == nil {
@@ -332,7 +337,7 @@ func load(url, script string) (rate float64, count int, err error) {
 	return rate, count, err
 }
 
-// memory is what a process holds, in MB, as Linux tells it; 0 elsewhere.
+// memory returns the resident memory of a process in MB. It needs Linux; elsewhere it returns 0.
 func memory(process int) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", process))
 	for _, line := range strings.Split(string(text), "\n") {

@@ -1,5 +1,5 @@
-// Kill shows that a revocation holds once it was acknowledged: it ends sessions over the API, kills the server in the
-// midst (SIGKILL, as the kernel does when memory runs out), starts it again and looks, a hundred times.
+// Kill checks that no acknowledged revocation is lost. A hundred times, it revokes sessions through the API, kills the server in the
+// middle (with SIGKILL, as the kernel does when memory runs out), starts it again, and checks the sessions.
 //
 //	go run ./scripts/kill
 package main
@@ -28,25 +28,25 @@ import (
 
 const (
 	kills       = 100
-	atOnce      = 10 // revocations under way when the server is killed
+	atOnce      = 10 // concurrent revocations
 	restartWait = 2 * time.Second
 )
 
-// browser is a session and the token that its browser holds.
+// browser is a session with the token that its browser has.
 type browser struct{ id, token string }
 
-// house is a data folder, and the program that serves it.
-type house struct {
+// setup is a data folder, and the program that serves it.
+type setup struct {
 	program, folder string
 	server          *exec.Cmd
 	url             string
 	client          *http.Client
-	caller          browser // who revokes
-	slowest         time.Duration
+	caller          browser       // the session that revokes
+	slowest         time.Duration // of all starts
 }
 
 func main() {
-	program := flag.String("program", "", "the built program; without it, it is built from the folder in which this runs")
+	program := flag.String("program", "", "path of the program (default: build it from the current folder)")
 	flag.Parse()
 	if err := run(*program); err != nil {
 		fmt.Fprintln(os.Stderr, "FAILED:", err)
@@ -68,35 +68,35 @@ func run(program string) (err error) {
 			return fmt.Errorf("build: %w", err)
 		}
 	}
-	h := &house{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
-	alive, err := h.fill(kills * atOnce)
+	s := &setup{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
+	alive, err := s.fill(kills * atOnce)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if h.server != nil {
-			h.server.Process.Kill()
-			h.server.Wait()
+		if s.server != nil {
+			s.server.Process.Kill()
+			s.server.Wait()
 		}
 	}()
 	var dead []browser
 	for i := range kills {
-		if err := h.start(); err != nil {
+		if err := s.start(); err != nil {
 			return fmt.Errorf("start %d: %w", i+1, err)
 		}
 		asked := alive[:atOnce]
-		acknowledged, left := h.revokeAndKill(asked, i%atOnce)
+		acknowledged, left := s.revokeAndKill(asked, i%atOnce)
 		dead = append(dead, acknowledged...)
-		if err := h.start(); err != nil {
+		if err := s.start(); err != nil {
 			return fmt.Errorf("start after kill %d: %w", i+1, err)
 		}
-		if err := h.check(dead, acknowledged); err != nil {
+		if err := s.check(dead, acknowledged); err != nil {
 			return fmt.Errorf("after kill %d: %w", i+1, err)
 		}
-		// What was not acknowledged may have happened or not: what is left of it is asked for again, last.
+		// A revocation that was not acknowledged may still have happened. If not, the session is revoked later.
 		alive = alive[atOnce:]
 		for _, b := range left {
-			status, err := h.ask(http.MethodGet, "/me/sessions/current", b.token)
+			status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token)
 			if err != nil {
 				return err
 			}
@@ -104,15 +104,15 @@ func run(program string) (err error) {
 				alive = append(alive, b)
 			}
 		}
-		h.stop(syscall.SIGKILL)
+		s.stop(syscall.SIGKILL)
 	}
-	return h.finish(alive, dead)
+	return s.finish(alive, dead)
 }
 
-// fill makes an account, its sessions and the one more that revokes them.
-func (h *house) fill(sessions int) (alive []browser, err error) {
+// fill creates an account, the session that revokes, and the sessions to revoke.
+func (s *setup) fill(sessions int) (alive []browser, err error) {
 	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: h.database(), Create: true, MaxSessions: 2 * sessions})
+	store, err := db.Open(ctx, db.Options{Path: s.database(), Create: true, MaxSessions: 2 * sessions})
 	if err != nil {
 		return nil, err
 	}
@@ -122,76 +122,78 @@ func (h *house) fill(sessions int) (alive []browser, err error) {
 		return nil, err
 	}
 	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
+		token, session, err := store.SignIn(ctx, user, db.NewSession{
+			Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
+		})
 		if err != nil {
 			return nil, err
 		}
 		alive = append(alive, browser{session.ID, token})
 	}
-	h.caller = alive[0]
+	s.caller = alive[0]
 	return alive[1:], nil
 }
 
-func (h *house) database() string { return filepath.Join(h.folder, "porchlight.db") }
+func (s *setup) database() string { return filepath.Join(s.folder, "porchlight.db") }
 
-// start starts the server; it must answer within restartWait.
-func (h *house) start() error {
+// start starts the server, which must answer within restartWait.
+func (s *setup) start() error {
 	began := time.Now()
-	h.server = exec.Command(h.program, "--data", h.folder, "--listen", "127.0.0.1:0", "--max-sessions", "100000")
+	s.server = exec.Command(s.program, "--data", s.folder, "--listen", "127.0.0.1:0", "--max-sessions", "100000")
 	var log strings.Builder
-	h.server.Stderr = &log
-	out, err := h.server.StdoutPipe()
+	s.server.Stderr = &log
+	out, err := s.server.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	if err := h.server.Start(); err != nil {
+	if err := s.server.Start(); err != nil {
 		return err
 	}
-	late := time.AfterFunc(restartWait, func() { h.server.Process.Kill() })
+	late := time.AfterFunc(restartWait, func() { s.server.Process.Kill() })
 	defer late.Stop()
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
 	if !ok {
-		h.server.Wait()
-		return fmt.Errorf("it does not listen within %s: %q %s", restartWait, line, log.String())
+		s.server.Wait()
+		return fmt.Errorf("the server does not listen within %s: %q %s", restartWait, line, log.String())
 	}
-	h.url = "http://" + address
-	status, err := h.ask(http.MethodGet, "/healthz", "")
+	s.url = "http://" + address
+	status, err := s.ask(http.MethodGet, "/healthz", "")
 	if err != nil || status != http.StatusOK {
-		return fmt.Errorf("its health is %d (%v)", status, err)
+		return fmt.Errorf("the server is not healthy: %d (%v)", status, err)
 	}
 	took := time.Since(began)
-	h.slowest = max(h.slowest, took)
+	s.slowest = max(s.slowest, took)
 	if took > restartWait {
-		return fmt.Errorf("it took %s", took)
+		return fmt.Errorf("the start took %s", took)
 	}
 	return nil
 }
 
-func (h *house) stop(signal os.Signal) error {
-	h.server.Process.Signal(signal)
-	err := h.server.Wait()
-	h.client.CloseIdleConnections()
+func (s *setup) stop(signal os.Signal) error {
+	s.server.Process.Signal(signal)
+	err := s.server.Wait()
+	s.client.CloseIdleConnections()
 	return err
 }
 
-func (h *house) ask(method, path, token string) (status int, err error) {
-	request, err := http.NewRequest(method, h.url+path, nil)
+func (s *setup) ask(method, path, token string) (status int, err error) {
+	request, err := http.NewRequest(method, s.url+path, nil)
 	if err != nil {
 		return 0, err
 	}
 	if token != "" {
 		request.AddCookie(&http.Cookie{Name: "porchlight", Value: token})
 	}
-	response, err := h.client.Do(request)
+	response, err := s.client.Do(request)
 	if err != nil {
 		return 0, err
 	}
 	return response.StatusCode, response.Body.Close()
 }
 
-// revokeAndKill asks for the end of all these sessions at once, and kills the server when so many answers have come.
-func (h *house) revokeAndKill(asked []browser, after int) (acknowledged, left []browser) {
+// revokeAndKill revokes these sessions concurrently, and kills the server after so many responses.
+func (s *setup) revokeAndKill(asked []browser, after int) (acknowledged, left []browser) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var answers atomic.Int32
@@ -201,7 +203,7 @@ func (h *house) revokeAndKill(asked []browser, after int) (acknowledged, left []
 	}
 	for _, b := range asked {
 		all.Go(func() {
-			status, err := h.ask(http.MethodDelete, "/me/sessions/"+b.id, h.caller.token)
+			status, err := s.ask(http.MethodDelete, "/me/sessions/"+b.id, s.caller.token)
 			mu.Lock()
 			if err == nil && status == http.StatusOK {
 				acknowledged = append(acknowledged, b)
@@ -215,31 +217,31 @@ func (h *house) revokeAndKill(asked []browser, after int) (acknowledged, left []
 		})
 	}
 	<-enough
-	h.stop(syscall.SIGKILL)
+	s.stop(syscall.SIGKILL)
 	all.Wait()
 	return acknowledged, left
 }
 
-// check looks for what must not be: a session that is back, a revocation without its record, a caller who was thrown
-// out, a database that is broken.
-func (h *house) check(dead, fresh []browser) error {
+// check fails if a revoked session works again, a revocation is not recorded, the caller's session has ended, or the database is
+// damaged.
+func (s *setup) check(dead, fresh []browser) error {
 	for _, b := range fresh {
-		status, err := h.ask(http.MethodGet, "/me/sessions/current", b.token)
+		status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token)
 		if err != nil {
 			return err
 		}
 		if status != http.StatusUnauthorized {
-			return fmt.Errorf("session %s was acknowledged as revoked and answers %d", b.id, status)
+			return fmt.Errorf("session %s was acknowledged as revoked, but still gets %d", b.id, status)
 		}
 	}
-	if status, err := h.ask(http.MethodGet, "/me/sessions/current", h.caller.token); err != nil || status != http.StatusOK {
-		return fmt.Errorf("the session that revokes answers %d (%v)", status, err)
+	if status, err := s.ask(http.MethodGet, "/me/sessions/current", s.caller.token); err != nil || status != http.StatusOK {
+		return fmt.Errorf("the session that revokes gets %d (%v)", status, err)
 	}
-	return h.checkRows(dead)
+	return s.checkRows(dead)
 }
 
-func (h *house) checkRows(dead []browser) error {
-	pool, err := sql.Open("sqlite3", "file:"+h.database()+"?_busy_timeout=5000")
+func (s *setup) checkRows(dead []browser) error {
+	pool, err := sql.Open("sqlite3", "file:"+s.database()+"?_busy_timeout=5000")
 	if err != nil {
 		return err
 	}
@@ -261,32 +263,32 @@ func (h *house) checkRows(dead []browser) error {
 			return err
 		}
 		if rows != 0 || records != 1 {
-			return fmt.Errorf("session %s was acknowledged as revoked, and has %d rows and %d records of it", b.id, rows, records)
+			return fmt.Errorf("session %s was acknowledged as revoked, but has %d rows and %d revocations on record", b.id, rows, records)
 		}
 	}
 	return nil
 }
 
-// finish looks once more at every session, the ones that nobody ended too, and lets the server end in peace.
-func (h *house) finish(alive, dead []browser) error {
-	if err := h.start(); err != nil {
+// finish checks every session once more, including those that were not revoked, and stops the server normally.
+func (s *setup) finish(alive, dead []browser) error {
+	if err := s.start(); err != nil {
 		return err
 	}
-	if err := h.check(dead, dead); err != nil {
+	if err := s.check(dead, dead); err != nil {
 		return err
 	}
 	for _, b := range alive {
-		if status, err := h.ask(http.MethodGet, "/me/sessions/current", b.token); err != nil || status != http.StatusOK {
-			return fmt.Errorf("session %s, which nobody ended, answers %d (%v)", b.id, status, err)
+		if status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token); err != nil || status != http.StatusOK {
+			return fmt.Errorf("session %s was not revoked, but gets %d (%v)", b.id, status, err)
 		}
 	}
-	if err := h.stop(syscall.SIGTERM); err != nil {
+	if err := s.stop(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("SIGTERM: %w", err)
 	}
-	if err := h.checkRows(dead); err != nil {
+	if err := s.checkRows(dead); err != nil {
 		return err
 	}
-	fmt.Printf("%d kills in the midst of %d revocations: %d were acknowledged, 0 came back; integrity_check ok each time; the slowest of %d starts took %d ms.\n",
-		kills, kills*atOnce, len(dead), 2*kills+1, h.slowest.Milliseconds())
+	fmt.Printf("%d kills during %d revocations: %d were acknowledged and 0 of these lost; integrity_check was ok each time; "+
+		"the slowest of %d starts took %d ms.\n", kills, kills*atOnce, len(dead), 2*kills+1, s.slowest.Milliseconds())
 	return nil
 }

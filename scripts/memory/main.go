@@ -1,6 +1,5 @@
-// Memory shows how much memory the server takes under three loads, and how much it still holds 30 seconds later: 200
-// sign-ins at once after the server was busy, 2,000 slow clients, and 10,000 idle ones. It needs Linux, takes about
-// three minutes and stops by itself.
+// Memory measures how much memory the server uses under three loads, and how much it still uses 30 seconds later. The loads are 200
+// sign-ins at once after the server was busy, 2,000 slow clients, and 10,000 idle ones. It needs Linux and takes about three minutes.
 //
 //	go run ./scripts/memory
 package main
@@ -32,7 +31,7 @@ const (
 
 	busyClients = 50
 	busyTime    = 20 * time.Second
-	slowTime    = 14 * time.Second // the server gives a request 15 seconds
+	slowTime    = 14 * time.Second // the server allows a request 15 seconds
 	idleTime    = 10 * time.Second
 	restTime    = 30 * time.Second
 
@@ -94,13 +93,13 @@ func run(program string) error {
 			problems = append(problems, fmt.Errorf("%s: the peak is above %d MB", l.name, l.peakLimit))
 		}
 		if rest > restLimit {
-			problems = append(problems, fmt.Errorf("%s: the server still holds more than %d MB", l.name, restLimit))
+			problems = append(problems, fmt.Errorf("%s: the server still uses more than %d MB", l.name, restLimit))
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// measure starts a server, loads it, and returns its peak from then on and what it holds 30 seconds later, in MB.
+// measure starts a server and loads it. It returns the peak since the load began and the memory 30 seconds after it, in MB.
 func measure(program, data string, prepare, load func(*server) error) (peak, rest float64, err error) {
 	s, err := start(program, data)
 	if err != nil {
@@ -122,11 +121,11 @@ func measure(program, data string, prepare, load func(*server) error) (peak, res
 	if rest, err = s.memory("VmRSS"); err != nil {
 		return 0, 0, err
 	}
-	peak, err = s.memory("VmHWM") // also of what the server does once the clients have gone
+	peak, err = s.memory("VmHWM") // includes what the server does after the clients have gone
 	return peak, rest, err
 }
 
-// keepBusy signs a few users in and asks for pages and for auth checks on their behalf.
+// keepBusy signs in a few users, and requests pages and auth checks for them.
 func keepBusy(s *server) error {
 	clients, err := s.signIn(busyClients)
 	if err != nil {
@@ -152,7 +151,7 @@ func keepBusy(s *server) error {
 	return err
 }
 
-// signInAtOnce has every user sign in at the same moment, each from an address of their own.
+// signInAtOnce signs in all users at the same time, each from a different address.
 func signInAtOnce(s *server) error {
 	var mu sync.Mutex
 	statuses := map[int]int{}
@@ -166,7 +165,7 @@ func signInAtOnce(s *server) error {
 		return err
 	})
 	for _, status := range slices.Sorted(maps.Keys(statuses)) {
-		fmt.Fprintf(os.Stderr, "%d sign-ins were answered %d\n", statuses[status], status)
+		fmt.Fprintf(os.Stderr, "%d sign-ins got status %d\n", statuses[status], status)
 	}
 	if err == nil && statuses[http.StatusOK] == 0 {
 		err = errors.New("nobody was signed in")
@@ -196,7 +195,7 @@ func connectSlowly(s *server) error {
 	return nil
 }
 
-// connectAndIdle asks one thing on each connection, then nothing more.
+// connectAndIdle sends one request on each connection, then nothing more.
 func connectAndIdle(s *server) error {
 	conns, err := s.connect(idleClients)
 	defer closeAll(conns)
@@ -256,7 +255,9 @@ func (s *server) get(client *http.Client, path string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for name, value := range map[string]string{"Method": "GET", "Proto": "http", "Host": "notes.example.com", "Uri": "/", "For": "192.0.2.7"} {
+	for name, value := range map[string]string{
+		"Method": "GET", "Proto": "http", "Host": "notes.example.com", "Uri": "/", "For": "192.0.2.7",
+	} {
 		request.Header.Set("X-Forwarded-"+name, value)
 	}
 	return drain(client.Do(request))
@@ -271,7 +272,7 @@ func drain(response *http.Response, err error) (status int, _ error) {
 	return response.StatusCode, err
 }
 
-// together runs do count times at once and returns the first error.
+// together calls do count times concurrently, and returns the first error.
 func together(count int, do func(i int) error) error {
 	errs := make(chan error, count)
 	for i := range count {

@@ -18,7 +18,7 @@ import (
 	"porchlight/db"
 )
 
-// server is the program, serving as a process of its own.
+// server is the program serving in a separate process.
 type server struct {
 	command *exec.Cmd
 	address string
@@ -30,7 +30,7 @@ func build(program string) error {
 	return build.Run()
 }
 
-// publicURL is on the cookie domain; clients use its name, and reach the server at the address that it printed.
+// publicURL is under the cookie domain. Clients use this URL, but connect to the address that the server printed.
 const publicURL = "http://auth.example.com"
 
 const password = "lantern velvet orbit marmalade"
@@ -65,7 +65,7 @@ func start(program, data string) (*server, error) {
 	var ok bool
 	if s.address, ok = strings.CutPrefix(strings.TrimSpace(line), "Listening on "); !ok {
 		s.stop()
-		return nil, fmt.Errorf("it does not listen: %q", line)
+		return nil, fmt.Errorf("the server does not listen: %q", line)
 	}
 	return s, nil
 }
@@ -77,7 +77,7 @@ func (s *server) stop() {
 	s.command.Wait()
 }
 
-// forgetPeak makes the kernel start VmHWM again from what is resident now; see proc_pid_clear_refs(5).
+// forgetPeak resets VmHWM to what is resident now; see proc_pid_clear_refs(5).
 func (s *server) forgetPeak() error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.command.Process.Pid), []byte("5"), 0)
 }
@@ -97,7 +97,7 @@ func (s *server) memory(field string) (float64, error) {
 	return 0, fmt.Errorf("no %s in /proc", field)
 }
 
-// newClient returns a client with a cookie jar and an address of its own: failures are counted by address.
+// newClient returns a client with a cookie jar and its own address, because failures are counted by address.
 func (s *server) newClient(i int) *http.Client {
 	jar, _ := cookiejar.New(nil) // it returns no error
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}, Timeout: 10 * time.Second}

@@ -1,9 +1,9 @@
-// Passwords makes db/common_passwords.txt.gz from a list of passwords, the commonest first, one a line:
+// Passwords creates db/common_passwords.txt.gz from a list of passwords, one per line, the most common first:
 //
 //	go run ./scripts/passwords 10_million_password_list_top_1M.txt >db/common_passwords.txt.gz
 //
-// It keeps what the rules do not refuse by themselves: those of 15 characters and more, and of the first 100,000 the shorter ones
-// that zxcvbn takes for strong, since people use them twice in a row, or with a year behind them.
+// It includes what the other rules do not refuse: passwords of 15 characters or more, and shorter ones among the first 100,000 that
+// zxcvbn considers strong, because people use them twice in a row or followed by a year.
 package main
 
 import (
@@ -29,7 +29,7 @@ const header = `# Common passwords, from the first million of the "10 million pa
 const (
 	passwordMin = 15      // as in db
 	shortMin    = 8       // shorter ones are too weak even twice
-	shortRank   = 100_000 // of the shorter ones, how many are common enough
+	shortRank   = 100_000 // only the shorter ones before this rank are included
 	scoreMin    = 3       // as in db
 )
 
@@ -63,7 +63,7 @@ func write(out io.Writer, list io.Reader) error {
 	if err := lines.Err(); err != nil {
 		return err
 	}
-	slices.Sort(kept) // neighbours have much in common, so it packs well
+	slices.Sort(kept) // similar neighbours compress well
 	zipped, err := gzip.NewWriterLevel(out, gzip.BestCompression)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Revoke measures how long ending a session over the API takes: while the server is idle, while it sweeps 500,000 expired
-// sessions, and under 600 connections that try wrong passwords. It prints the medians, and how they compare with the idle one.
+// Revoke measures how long it takes to revoke a session through the API: while the server is idle, under 600 connections that try wrong
+// passwords, and while it sweeps 500,000 expired sessions. It prints the medians and their ratios to the idle one.
 //
 //	go run ./scripts/revoke
 package main
@@ -30,25 +30,25 @@ import (
 
 const (
 	samples   = 60                     // revocations per measurement
-	between   = 100 * time.Millisecond // the pause between two of them
+	pause     = 100 * time.Millisecond // between two revocations
 	expired   = 500_000
-	strangers = 600
+	attackers = 600 // connections
 	warmUp    = 3 * time.Second
 )
 
-// house is a data folder, and the program that serves it.
-type house struct {
+// setup is a data folder, and the program that serves it.
+type setup struct {
 	program, folder string
 	server          *exec.Cmd
 	url             string
 	client          *http.Client
 	caller          string   // the token of the session that revokes
-	ids             []string // of the sessions that are left to revoke
+	ids             []string // the sessions that are left to revoke
 }
 
 func main() {
-	program := flag.String("program", "", "the built program; without it, it is built from the folder in which this runs")
-	target := flag.String("flood", "", "the server on which to try passwords; the script starts itself so")
+	program := flag.String("program", "", "path of the program (default: build it from the current folder)")
+	target := flag.String("flood", "", "try passwords on this server; the script starts itself with this flag")
 	flag.Parse()
 	if *target != "" {
 		flood(*target)
@@ -74,32 +74,32 @@ func run(program string) error {
 			return fmt.Errorf("build: %w", err)
 		}
 	}
-	h := &house{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
-	if err := h.fill(3 * samples); err != nil {
+	s := &setup{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
+	if err := s.fill(3 * samples); err != nil {
 		return err
 	}
-	idle, err := h.measure("1h", false)
+	idle, err := s.measure("1h", false)
 	if err != nil {
 		return err
 	}
 	report("idle", idle, idle)
-	flooded, err := h.measure("1h", true)
+	flooded, err := s.measure("1h", true)
 	if err != nil {
 		return err
 	}
-	report(fmt.Sprintf("%d connections with wrong passwords", strangers), flooded, idle)
-	if err := h.expire(); err != nil {
+	report(fmt.Sprintf("%d connections with wrong passwords", attackers), flooded, idle)
+	if err := s.expire(); err != nil {
 		return err
 	}
-	swept, err := h.measure("1s", false)
+	swept, err := s.measure("1s", false)
 	if err != nil {
 		return err
 	}
-	report(fmt.Sprintf("%d expired sessions are swept", expired), swept, idle)
+	report(fmt.Sprintf("sweep of %d expired sessions", expired), swept, idle)
 	return nil
 }
 
-// times are how long the revocations took, in order, and how many were refused.
+// times has the durations of the revocations, sorted, and how many were refused.
 type times struct {
 	sorted  []time.Duration
 	refused int
@@ -113,12 +113,12 @@ func report(what string, t, idle times) {
 		float64(t.sorted[len(t.sorted)-1].Microseconds())/1000, t.refused, samples)
 }
 
-func (h *house) database() string { return filepath.Join(h.folder, "porchlight.db") }
+func (s *setup) database() string { return filepath.Join(s.folder, "porchlight.db") }
 
-// fill creates an account, the session that revokes, and those that it will revoke.
-func (h *house) fill(sessions int) (err error) {
+// fill creates an account, the session that revokes, and the sessions to revoke.
+func (s *setup) fill(sessions int) (err error) {
 	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: h.database(), Create: true, MaxSessions: 2 * sessions})
+	store, err := db.Open(ctx, db.Options{Path: s.database(), Create: true, MaxSessions: 2 * sessions})
 	if err != nil {
 		return err
 	}
@@ -128,59 +128,64 @@ func (h *house) fill(sessions int) (err error) {
 		return err
 	}
 	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"}})
+		token, session, err := store.SignIn(ctx, user, db.NewSession{
+			Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
+		})
 		if err != nil {
 			return err
 		}
-		if h.caller == "" {
-			h.caller = token
+		if s.caller == "" {
+			s.caller = token
 		} else {
-			h.ids = append(h.ids, session.ID)
+			s.ids = append(s.ids, session.ID)
 		}
 	}
 	return nil
 }
 
-// expire adds sessions of other users that have expired, as if the server had stood still for a while.
-func (h *house) expire() error {
-	pool, err := sql.Open("sqlite3", "file:"+h.database()+"?_busy_timeout=5000")
+// expire adds expired sessions, as if the server had been down for a while.
+func (s *setup) expire() error {
+	pool, err := sql.Open("sqlite3", "file:"+s.database()+"?_busy_timeout=5000")
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	_, err = pool.Exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-		SELECT hex(randomblob(13)), randomblob(32), (SELECT id FROM users), 'Firefox on Linux', 'desktop', 'Mozilla/5.0', '192.0.2.10', 0, i, i, i FROM n`, expired)
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip,
+		                      shared, created_at, last_active_at, expires_at)
+		SELECT hex(randomblob(13)), randomblob(32), (SELECT id FROM users), 'Firefox on Linux', 'desktop', 'Mozilla/5.0', '192.0.2.10',
+		       0, i, i, i
+		FROM n`, expired)
 	return err
 }
 
-// measure starts the server, lets strangers try passwords if asked to, and ends sessions one after the other.
-func (h *house) measure(sweepInterval string, flooded bool) (t times, err error) {
-	if err := h.start(sweepInterval); err != nil {
+// measure starts the server, floods it with wrong passwords if asked to, and revokes sessions one after the other.
+func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error) {
+	if err := s.start(sweepInterval); err != nil {
 		return t, err
 	}
 	defer func() {
-		h.server.Process.Signal(syscall.SIGTERM)
-		err = errors.Join(err, h.server.Wait())
-		h.client.CloseIdleConnections()
+		s.server.Process.Signal(syscall.SIGTERM)
+		err = errors.Join(err, s.server.Wait())
+		s.client.CloseIdleConnections()
 	}()
 	if flooded {
 		self, err := os.Executable()
 		if err != nil {
 			return t, err
 		}
-		strangers := exec.Command(self, "-flood", h.url) // a process of its own, so that it slows the measuring no more than any load
-		if err := strangers.Start(); err != nil {
+		attack := exec.Command(self, "-flood", s.url) // a separate process, so that it does not share the scheduler of this one
+		if err := attack.Start(); err != nil {
 			return t, err
 		}
-		defer strangers.Wait()
-		defer strangers.Process.Kill()
+		defer attack.Wait()
+		defer attack.Process.Kill()
 	}
 	time.Sleep(warmUp)
 	for range samples {
 		began := time.Now()
-		status, err := h.revoke(h.ids[0])
+		status, err := s.revoke(s.ids[0])
 		if err != nil {
 			return t, err
 		}
@@ -188,21 +193,21 @@ func (h *house) measure(sweepInterval string, flooded bool) (t times, err error)
 		if status != http.StatusOK {
 			t.refused++
 		}
-		h.ids = h.ids[1:]
-		time.Sleep(between)
+		s.ids = s.ids[1:]
+		time.Sleep(pause)
 	}
 	slices.Sort(t.sorted)
 	return t, nil
 }
 
-func (h *house) start(sweepInterval string) error {
-	h.server = exec.Command(h.program, "--data", h.folder, "--listen", "127.0.0.1:0",
+func (s *setup) start(sweepInterval string) error {
+	s.server = exec.Command(s.program, "--data", s.folder, "--listen", "127.0.0.1:0",
 		"--trusted-proxies", "127.0.0.1", "--sweep-interval", sweepInterval)
-	out, err := h.server.StdoutPipe()
+	out, err := s.server.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	if err := h.server.Start(); err != nil {
+	if err := s.server.Start(); err != nil {
 		return err
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -210,18 +215,18 @@ func (h *house) start(sweepInterval string) error {
 	if !ok {
 		return fmt.Errorf("the server does not listen: %q, %w", line, err)
 	}
-	h.url = "http://" + address
+	s.url = "http://" + address
 	return nil
 }
 
-func (h *house) revoke(id string) (status int, err error) {
-	request, err := http.NewRequest(http.MethodDelete, h.url+"/me/sessions/"+id, nil)
+func (s *setup) revoke(id string) (status int, err error) {
+	request, err := http.NewRequest(http.MethodDelete, s.url+"/me/sessions/"+id, nil)
 	if err != nil {
 		return 0, err
 	}
-	request.AddCookie(&http.Cookie{Name: "porchlight", Value: h.caller})
+	request.AddCookie(&http.Cookie{Name: "porchlight", Value: s.caller})
 	request.Header.Set("X-Forwarded-For", "192.0.2.7")
-	response, err := h.client.Do(request)
+	response, err := s.client.Do(request)
 	if err != nil {
 		return 0, err
 	}
@@ -229,17 +234,17 @@ func (h *house) revoke(id string) (status int, err error) {
 	return response.StatusCode, errors.Join(err, response.Body.Close())
 }
 
-// flood tries wrong passwords on many connections until it is killed or a minute has passed. Each try is for another account and
-// from another address, so that every one of them is looked at.
+// flood tries wrong passwords on many connections until it is killed or a minute has passed. Each attempt is for another account and
+// from another address, so that none of them is throttled.
 func flood(target string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var all sync.WaitGroup
-	for i := range strangers {
+	for i := range attackers {
 		all.Go(func() {
 			client := &http.Client{Transport: &http.Transport{}}
 			for n := 0; ctx.Err() == nil; n++ {
-				form := url.Values{"username": {fmt.Sprintf("stranger%d-%d", i, n)}, "password": {"wrong"}}
+				form := url.Values{"username": {fmt.Sprintf("nobody%d-%d", i, n)}, "password": {"wrong"}}
 				request, err := http.NewRequestWithContext(ctx, http.MethodPost, target+"/login", strings.NewReader(form.Encode()))
 				if err != nil {
 					return

@@ -1,5 +1,6 @@
-// Screenshots makes the pictures in docs/ from the running program: a server with a few devices, and Chromium.
-// Run it from the top of the repository: go run ./scripts/screenshots
+// Screenshots takes the pictures in docs/ with Chromium, of a server with a few devices. Run it from the top of the repository:
+//
+//	go run ./scripts/screenshots
 package main
 
 import (
@@ -63,7 +64,7 @@ func run() error {
 	return nil
 }
 
-// serve starts the app with a person who is signed in on four devices, and returns the token of hers.
+// serve starts the app with a user who is signed in on four devices, and returns the token of the last one.
 func serve(folder string) (token, address string, err error) {
 	now := time.Now()
 	at := now
@@ -85,11 +86,15 @@ func serve(folder string) (token, address string, err error) {
 	}{
 		{ago: 9 * 24 * time.Hour, name: "Safari on iPad", kind: "tablet", ip: "2001:db8:7::a1", apps: []string{"photos.example.com"}},
 		{ago: 26 * time.Hour, name: "curl", kind: "terminal", ip: "198.51.100.23"},
-		{ago: 10 * time.Minute, name: "Firefox on Linux", kind: "desktop", ip: "203.0.113.80", shared: true, apps: []string{"mail.example.com", "notes.example.com"}},
+		{ago: 10 * time.Minute, name: "Firefox on Linux", kind: "desktop", ip: "203.0.113.80", shared: true,
+			apps: []string{"mail.example.com", "notes.example.com"}},
 		{ago: 0, name: "Safari on iPhone", kind: "phone", ip: "198.51.100.23"},
 	} {
 		at = now.Add(-device.ago)
-		token, _, err = store.SignIn(context.Background(), user, db.NewSession{Client: db.Client{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip}, Shared: device.shared})
+		token, _, err = store.SignIn(context.Background(), user, db.NewSession{
+			Client: db.Client{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip},
+			Shared: device.shared,
+		})
 		if err != nil {
 			return "", "", err
 		}
