@@ -37,9 +37,8 @@ type Store struct {
 	reader  *readPool
 
 	changes  changes
-	answered atomic.Pointer[stamp] // the stamp at which Ping last succeeded
-	sessions cache[Session]        // by token, without apps; by id, with apps
-	access   cache[AppAccess]      // by token and host
+	sessions cache[Session]   // by token, without apps; by id, with apps
+	access   cache[AppAccess] // by token and host
 
 	hasher  *hasher
 	checker *passwordChecker
@@ -53,9 +52,9 @@ type Store struct {
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
 
-	committed  bell          // wakes its waiters after each commit
-	uncertain  chan struct{} // receives when a COMMIT has failed
-	walLimit   int64         // walWarnSize, except in tests
+	committed  atomic.Pointer[chan struct{}] // see Changed
+	uncertain  chan struct{}                 // receives when a COMMIT has failed
+	walLimit   int64                         // walWarnSize, except in tests
 	walWarned  time.Time
 	stop       context.CancelFunc // ends the work in the background
 	background sync.WaitGroup
@@ -73,6 +72,8 @@ const (
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
+	next := make(chan struct{})
+	s.committed.Store(&next)
 	if s.writer, err = openPool(s.options.Path, writerSettings, 1); err != nil {
 		return err
 	}
@@ -167,14 +168,10 @@ func (s *Store) Ping() error {
 
 // Reachable is Ping, but it asks only if the database has changed since it last answered.
 func (s *Store) Reachable() error {
-	now, ok := s.changes.loadStamp()
-	if answered := s.answered.Load(); ok && answered != nil && *answered == now {
-		return s.files.err()
+	if err := s.files.err(); err != nil {
+		return err
 	}
-	err := s.Ping()
-	if err == nil && ok {
-		s.answered.Store(&now)
-	}
+	_, err := s.sessions.get(cacheKey{}, func() (Session, error) { return Session{}, s.Ping() })
 	return err
 }
 

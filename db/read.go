@@ -34,6 +34,11 @@ func queryAll[T any](p *readPool, scan func(scanner) (T, error), query string, a
 		return nil, storeError(err)
 	}
 	rows, err := statement.QueryContext(context.Background(), args...)
+	return scanAll(rows, err, scan)
+}
+
+// scanAll takes what a query returned.
+func scanAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (all []T, _ error) {
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -14,18 +14,11 @@ type Ended struct {
 // user.
 func (tx *tx) endSessions(kind, by, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), ip`, args...)
+	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
+		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP)
+		return e, err
+	})
 	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var e Ended
-		if err := rows.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP); err != nil {
-			return nil, err
-		}
-		ended = append(ended, e)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, err
 	}
 	for _, e := range ended {

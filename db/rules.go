@@ -55,10 +55,7 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 		rule, err = ruleByHost(tx, host)
 		return err
 	})
-	if err != nil {
-		return AppRule{}, err
-	}
-	return rule, nil
+	return rule, err
 }
 
 // userIDs returns the ids of the accounts with these names, or UnknownUsers with the names that no account has.
@@ -103,10 +100,7 @@ func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, e
 		}
 		return err
 	})
-	if err != nil {
-		return AppRule{}, err
-	}
-	return next, nil
+	return next, err
 }
 
 func ruleByHost(tx *tx, host string) (AppRule, error) {

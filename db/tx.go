@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -108,36 +107,13 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	if err := s.files.check(); err != nil { // the change may be in files that were removed
 		return fmt.Errorf("%w: %v", ErrUncertain, err)
 	}
-	s.committed.wake()
+	next := make(chan struct{})
+	close(*s.committed.Swap(&next))
 	return nil
 }
 
-// Changed returns a channel that the next commit of this process closes. Call it before you read what may change.
-func (s *Store) Changed() <-chan struct{} { return s.committed.wait() }
-
-// bell wakes every goroutine that waits for it.
-type bell struct {
-	mu   sync.Mutex
-	rung chan struct{}
-}
-
-func (b *bell) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.rung == nil {
-		b.rung = make(chan struct{})
-	}
-	return b.rung
-}
-
-func (b *bell) wake() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.rung != nil {
-		close(b.rung)
-		b.rung = nil
-	}
-}
+// Changed returns a channel that the next commit of this process closes. Take it before you read what may change.
+func (s *Store) Changed() <-chan struct{} { return *s.committed.Load() }
 
 // settleEvery is how long settle waits before it tries again.
 const settleEvery = time.Second

@@ -3,24 +3,20 @@ package db
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	_ "embed"
 	"strings"
 )
 
 // This file decides which usernames a new account may have. Apps behind the reverse proxy know people only by their username, so a
 // name must never be given to somebody else, or mean somebody more powerful.
 
-// reservedUsernames are the names that apps and mail servers treat as powerful, or that people would believe to be the server's own.
+// The reserved usernames are the names that apps and mail servers treat as powerful, or that people would believe to be the server's own.
 // Nobody can sign up with one. From RFC 2142, Unix accounts, and the first administrators of common self-hosted apps.
-var reservedUsernames = wordSet(`
-	admin administrator administrators admins adm sysadmin sysadm superadmin superuser supervisor root toor sudo wheel
-	system sys daemon bin nobody noone anonymous guest public operator owner manager moderator mod staff team
-	support help helpdesk service services info contact sales marketing billing
-	postmaster hostmaster webmaster mailerdaemon mail mailer email noreply donotreply newsletter
-	abuse security secure noc trouble ssl ssladmin ssladministrator sslwebmaster certificate
-	www wwwdata web http https ftp smtp imap pop dns ldap ssh api app apps uucp usenet news
-	auth login logout signin signup account accounts
-	porchlight ghost bot everyone all null undefined none
-`)
+//
+//go:embed reserved_usernames.txt
+var reservedUsernamesText string
+
+var reservedUsernames = wordSet(reservedUsernamesText)
 
 func wordSet(text string) map[string]bool {
 	set := map[string]bool{}
