@@ -1,26 +1,31 @@
-// What a page does beyond its links and forms: asks twice, keeps the focus, tells when the server cannot be reached,
-// says times in the reader's own way. Everything works without it.
+// Progressive enhancement: confirms with a second press, keeps the focus, reports when the server cannot be reached, and shows times in
+// the reader's time zone. Everything works without this script.
 'use strict';
 
 const status = (text) => { const region = document.getElementById('status'); if (region) region.textContent = text; };
-const failed = (text) => { const bad = document.createElement('span'); bad.className = 'bad'; bad.textContent = text; document.getElementById('status')?.replaceChildren(bad); };
+const failed = (text) => {
+  const bad = document.createElement('span');
+  bad.className = 'bad';
+  bad.textContent = text;
+  document.getElementById('status')?.replaceChildren(bad);
+};
 const confirming = (text) => { const region = document.getElementById('confirming'); if (region) region.textContent = text; };
 
-// Asking twice: the first press of a button with data-confirm arms it, the second does it. Escape and losing the
-// focus disarm. The clicks of a double-click beyond the first do nothing.
+// Double check: the first press of a button with data-confirm arms it, the second submits it. Escape and losing the focus disarm it.
+// The second click of a double-click does nothing.
 let armed = null;
 
 function arm(button) {
   disarm();
   armed = button;
   const { width, height } = button.getBoundingClientRect();
-  button.style.minWidth = `${width}px`; // nothing moves, and the second press meets the button where the first did
+  button.style.minWidth = `${width}px`; // keep the button in place for the second press
   button.style.minHeight = `${height}px`;
   const label = button.querySelector('span');
   label.dataset.label = label.textContent;
   label.textContent = 'Are you sure?';
   button.classList.add('armed');
-  button.focus(); // Safari does not by itself, and the loss of focus is what disarms
+  button.focus(); // Safari does not focus a pressed button, and losing the focus is what disarms it
   confirming(button.dataset.confirm);
 }
 
@@ -34,8 +39,8 @@ function disarm() {
   confirming('');
 }
 
-// A plain form says that the question was asked, or the server would ask it once more.
-function tellConfirmed(form) {
+// Without this field, the server would answer a plain form with its confirmation page.
+function markConfirmed(form) {
   if (form.elements.confirm) return;
   const input = document.createElement('input');
   Object.assign(input, { type: 'hidden', name: 'confirm', value: '1' });
@@ -47,8 +52,8 @@ document.addEventListener('click', (event) => {
   if (!button) return;
   if (button === armed && event.detail <= 1 && !button.classList.contains('htmx-request')) {
     confirming('');
-    if (!button.matches('[hx-post], [hx-delete]')) tellConfirmed(button.form);
-    return; // on to htmx, or to the form
+    if (!button.matches('[hx-post], [hx-delete]')) markConfirmed(button.form);
+    return; // continue with htmx or the form
   }
   event.preventDefault();
   event.stopPropagation();
@@ -57,7 +62,7 @@ document.addEventListener('click', (event) => {
 
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') disarm();
-  // A key that is held down presses again and again.
+  // A key that is held down repeats the press.
   if (event.repeat && event.target.closest?.('button[data-confirm]')) event.preventDefault();
 });
 
@@ -65,8 +70,7 @@ document.addEventListener('focusout', (event) => {
   if (event.target === armed && !armed.classList.contains('htmx-request')) disarm();
 });
 
-// When the list is swapped: the focus goes to the button before the row that went, or to the heading; details that were
-// open stay open.
+// After a swap of the list, focus the button before the removed row, or the heading, and open the details that were open.
 let place = null;
 
 document.addEventListener('htmx:before:swap', (event) => {
@@ -91,19 +95,19 @@ document.addEventListener('htmx:after:swap', () => {
       document.getElementById(place.details)?.querySelector('summary')?.focus();
     }
   } else {
-    disarm(); // the server refused: the button stands as it was
+    disarm(); // the server refused, and the button is still there
   }
   place = null;
-  sayTimes();
+  localizeTimes();
 });
 
-// An answer may come after another one has swapped the list. It is meant for the list that stands there now.
+// Another response may have replaced the list in the meantime. Swap the current list instead.
 document.addEventListener('htmx:after:request', (event) => {
   const { ctx } = event.detail;
   if (ctx.target && !ctx.target.isConnected) ctx.target = document.getElementById('sessions');
 });
 
-// The server tells what went wrong in the status region. Where it could not, we do.
+// The server reports errors in the status region. If it could not, the script does.
 document.addEventListener('htmx:before:request', () => status(''));
 document.addEventListener('htmx:error', () => { disarm(); failed("Can't reach the server. Reload to see what changed."); });
 document.addEventListener('htmx:response:error', (event) => {
@@ -114,19 +118,19 @@ document.addEventListener('htmx:response:error', (event) => {
   }
 });
 
-// A page that comes back out of the browser's memory may be long out of date, or belong to somebody who signed out.
+// A page from the back-forward cache may be out of date, or its user may have signed out.
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 
-// Behind a proxy that says nothing, the server cannot tell whether it was reached at its own address. The browser can.
+// If a proxy does not say which address was requested, the server cannot know whether it was its own. The browser can.
 for (const notice of document.querySelectorAll('[data-own]')) {
   notice.hidden = location.origin === new URL(notice.querySelector('a').href).origin;
 }
 
-// What stands behind the # is never sent; the way back to a page takes it along.
+// Browsers do not send the fragment, so add it to the address to return to.
 const next = document.querySelector('input[name=next]');
 if (next && !next.value.includes('#')) next.value += location.hash;
 
-// Passwords can be looked at; they are hidden again before they are sent.
+// Passwords can be shown. They are hidden again when the form is submitted.
 for (const input of document.querySelectorAll('input[type=password]')) {
   const button = document.createElement('button');
   const name = document.createElement('span');
@@ -150,11 +154,11 @@ for (const input of document.querySelectorAll('input[type=password]')) {
   if (input.autofocus) input.focus();
 }
 
-// Times: the server writes UTC; here they become the reader's own.
+// The server writes times in UTC. Show them in the reader's time zone.
 const exact = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
 const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 
-function sayTimes() {
+function localizeTimes() {
   for (const time of document.querySelectorAll('time')) {
     const at = new Date(time.dateTime);
     if (time.title) time.title = exact.format(at);
@@ -162,4 +166,4 @@ function sayTimes() {
     if ('day' in time.dataset) time.textContent = day.format(at);
   }
 }
-sayTimes();
+localizeTimes();
