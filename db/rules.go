@@ -55,7 +55,10 @@ func (s *Store) AllowApp(ctx context.Context, host string, admins bool, username
 		rule, err = ruleByHost(tx, host)
 		return err
 	})
-	return rule, err
+	if err != nil {
+		return AppRule{}, err
+	}
+	return rule, nil
 }
 
 // userIDs returns the ids of the accounts with these names, or UnknownUsers with the names that no account has.
@@ -100,7 +103,10 @@ func (s *Store) RemoveAppRule(ctx context.Context, host string) (next AppRule, e
 		}
 		return err
 	})
-	return next, err
+	if err != nil {
+		return AppRule{}, err
+	}
+	return next, nil
 }
 
 func ruleByHost(tx *tx, host string) (AppRule, error) {
