@@ -18,7 +18,7 @@ const (
 	accountIP          = "203.0.113.7"
 )
 
-// accountStore is a house whose tests sign in through Authenticate.
+// accountStore is a store whose tests sign in through Authenticate.
 type accountStore struct{ *house }
 
 func openAccountStore(t testing.TB) *accountStore {
@@ -38,7 +38,7 @@ func (s *accountStore) add(new db.NewUser) db.User {
 	return user
 }
 
-// signIn begins a session, past Authenticate.
+// signIn begins a session without Authenticate.
 func (s *accountStore) signIn(user db.User, device string) (token string, session db.Session) {
 	s.t.Helper()
 	token, session, err := s.SignIn(context.Background(), user,
@@ -49,13 +49,13 @@ func (s *accountStore) signIn(user db.User, device string) (token string, sessio
 	return token, session
 }
 
-// try is a sign-in, without the session of a successful one.
+// try checks a password and begins no session.
 func (s *accountStore) try(name, password, ip string) error {
 	_, err := s.Authenticate(context.Background(), name, password, clientOf(ip, "Firefox on Linux"))
 	return err
 }
 
-// trySession is a sign-in with its session.
+// trySession checks a password and begins a session.
 func (s *accountStore) trySession(name, password, ip string) error {
 	user, err := s.Authenticate(context.Background(), name, password, clientOf(ip, "Firefox on Linux"))
 	if err == nil {
@@ -121,7 +121,7 @@ func TestSetPasswordEndsEverySession(t *testing.T) {
 	s.wantErr(s.try("bob", accountPassword, accountIP), nil)
 }
 
-// A user who was authenticated just before the password was set must not get a session out of the old password.
+// A user who was authenticated just before the password was set must not get a session for the old password.
 func TestSignInAgainstSetPassword(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -147,7 +147,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 	token, _ := s.signIn(alice, "Firefox on Linux")
 	other, _ := s.signIn(bob, "Chrome on macOS")
 
-	for range 2 { // the second time it is no error and leaves no trace
+	for range 2 { // the second time it is no error and records nothing
 		s.wantErr(s.DisableUser(ctx, "alice", true), nil)
 	}
 	_, err := s.Resume(token)
@@ -186,7 +186,7 @@ func TestDeleteUser(t *testing.T) {
 	}
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 
-	s.wantErr(s.DeleteUser(ctx, "bob@example.com", true), db.ErrNotFound) // a command names an account by its username
+	s.wantErr(s.DeleteUser(ctx, "bob@example.com", true), db.ErrNotFound) // commands accept only usernames
 	s.wantErr(s.DeleteUser(ctx, "Bob", true), nil)
 	s.wantErr(s.DeleteUser(ctx, "bob", true), db.ErrNotFound)
 	_, err := s.Resume(token)
@@ -206,7 +206,7 @@ func TestDeleteUser(t *testing.T) {
 	}
 }
 
-// What was noted in memory of an account that is gone must not keep the rest from being written.
+// Notes about a deleted account must not keep other notes from being written.
 func TestFlushAfterAccountWasDeleted(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -237,7 +237,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.add(db.NewUser{Username: "bob"})
 	s.add(db.NewUser{Username: "carol", IsAdmin: true})
 
-	s.wantErr(s.DisableUser(ctx, "carol", true), nil) // a disabled administrator administers nothing
+	s.wantErr(s.DisableUser(ctx, "carol", true), nil) // a disabled administrator does not count
 	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), db.ErrLastAdmin)
 	if _, err := s.Resume(token); err != nil {
 		t.Error("after a refusal:", err)
@@ -277,7 +277,7 @@ func TestTwoAdministratorsDeleteThemselvesAtOnce(t *testing.T) {
 	s.wantRows([]string{"1"}, `SELECT COUNT(*) FROM users WHERE is_admin = 1`)
 }
 
-func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
+func TestDeleteAccountByAnEndedSession(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)
@@ -289,7 +289,7 @@ func TestDeleteAccountBySessionThatIsOver(t *testing.T) {
 	s.wantRows([]string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
 
-// A name is free for somebody else after its account was deleted, and nothing that was counted against it stands.
+// The failures of a deleted account must not count for a later account with the same name.
 func TestDeleteAccountForgetsItsAttempts(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

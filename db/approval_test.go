@@ -6,7 +6,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns who waits for approval, and what they reach until then.
+// This file tests who waits for approval, and which apps they reach until then.
 
 // Somebody who signed up reaches only hosts whose rule names them, until an administrator approves the account.
 func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
@@ -32,13 +32,13 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 			}
 			tablet := c.signIn(carol, firefoxOnLinux, "192.0.2.40")
 			test.rule(c)
-			if got := c.verify(tablet, notes); got.Allowed != test.before || got.Approved {
+			if got := c.authorize(tablet, notes); got.Allowed != test.before || got.Approved {
 				t.Errorf("before: %+v, want allowed to be %t", got, test.before)
 			}
 			if err := c.ChangeUser(c.ctx(), "carol", db.UserChange{Approve: true}); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.verify(tablet, notes); got.Allowed != test.after || !got.Approved {
+			if got := c.authorize(tablet, notes); got.Allowed != test.after || !got.Approved {
 				t.Errorf("after: %+v, want allowed to be %t", got, test.after)
 			}
 			c.alive(tablet)

@@ -9,23 +9,23 @@ import (
 
 // This file tests that the notes of apps stay within bounds, whatever hosts a client invents, and that none is lost before it is written.
 
-// made is a host that a client makes up.
-func made(i int) string { return fmt.Sprintf("made%05d.example.com", i) }
+// invented is a host that a client invents.
+func invented(i int) string { return fmt.Sprintf("made%05d.example.com", i) }
 
 func madeUp(from, to int) (hosts []string) {
 	for i := from; i < to; i++ {
-		hosts = append(hosts, made(i))
+		hosts = append(hosts, invented(i))
 	}
 	return hosts
 }
 
-func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
+func TestTheFiftyMostRecentAppsAreStored(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.use(c.desk, made(0)) // where the laptop was, too: what goes from its list stays in this
+	c.use(c.desk, invented(0)) // the laptop was there too: this one stays when the laptop's goes
 	c.flush()
 	for i := range appsKept + 10 {
-		c.use(c.laptop, made(i))
+		c.use(c.laptop, invented(i))
 		c.clock.Advance(2 * time.Second)
 		if i%7 == 0 {
 			c.flush()
@@ -34,42 +34,42 @@ func TestFiftyAppsAreKeptThoseUsedLast(t *testing.T) {
 	c.flush()
 	c.wantApps(c.laptop, madeUp(10, appsKept+10)...)
 
-	// The one that was unused longest is used again, and the next one goes in its place.
-	c.use(c.laptop, made(10))
+	// The host that was unused for longest is used again, so the next one is dropped.
+	c.use(c.laptop, invented(10))
 	c.flush()
 	c.clock.Advance(time.Second)
-	c.use(c.laptop, made(100))
+	c.use(c.laptop, invented(100))
 	c.flush()
-	c.wantApps(c.laptop, slices.Concat([]string{made(10)}, madeUp(12, appsKept+10), []string{made(100)})...)
+	c.wantApps(c.laptop, slices.Concat([]string{invented(10)}, madeUp(12, appsKept+10), []string{invented(100)})...)
 
-	// As many new ones as are kept leave nothing of the old ones.
+	// As many new hosts as are stored replace all of the old ones.
 	c.clock.Advance(time.Second)
 	c.use(c.laptop, madeUp(200, 200+appsKept)...)
 	c.flush()
 	c.wantApps(c.laptop, madeUp(200, 200+appsKept)...)
-	c.wantApps(c.desk, made(0))
+	c.wantApps(c.desk, invented(0))
 }
 
-// A client may ask for any host under the cookie domain: neither the memory nor the table fills, and nobody else's
-// notes are crowded out.
-func TestWhatAClientMakesUpIsBounded(t *testing.T) {
+// A client may request any host under the cookie domain. That must fill neither the memory nor the table, and must not displace the
+// notes of others.
+func TestHostsThatAClientInventsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.countWrites()
-	first := c.verify(c.laptop, made(0))
+	first := c.authorize(c.laptop, invented(0))
 	c.UseApp(first, false)
 	for i := range 10_000 {
-		c.use(c.laptop, made(i))
+		c.use(c.laptop, invented(i))
 	}
 	c.use(c.phone, notes)
 	c.use(c.desk, notes)
 	c.clock.Advance(time.Second)
-	c.UseApp(first, false) // noted already: it goes on being noted
+	c.UseApp(first, false) // it is already noted, so it is noted again
 	c.flush()
 	if n := c.writtenFor(c.laptop); n != appsKept {
 		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
 	}
-	if got := c.lastUsed(c.laptop, made(0)); !got.Equal(c.clock.Now()) {
+	if got := c.lastUsed(c.laptop, invented(0)); !got.Equal(c.clock.Now()) {
 		t.Errorf("a noted app was last used at %v, want %v", got, c.clock.Now())
 	}
 	if got := len(c.appsOf(c.laptop)); got != appsKept {
@@ -87,7 +87,7 @@ func TestWhatAClientMakesUpIsBounded(t *testing.T) {
 	}
 }
 
-// While nothing can be written, the bound holds, and nothing that was noted is lost.
+// While nothing can be written, the bound applies and no note is lost.
 func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -115,7 +115,7 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	}
 }
 
-// Nor do they wait for what else cannot be written for ever.
+// Notes of apps are not lost if other notes cannot be written.
 func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -131,7 +131,7 @@ func TestAppsStayNotedWhileTouchesCannotBeWritten(t *testing.T) {
 	c.wantApps(c.laptop, notes)
 }
 
-// A batch that is refused half-way leaves nothing half done.
+// If a batch fails halfway, nothing of it is written.
 func TestABatchOfAppsIsWrittenAsAWhole(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -174,11 +174,11 @@ func TestAUseDuringAFlushIsNotLost(t *testing.T) {
 	}
 }
 
-// What is noted while a flush is under way is for the next one, which finds two flushes' worth at most.
-func TestWhatAClientMakesUpDuringAFlushIsBounded(t *testing.T) {
+// Notes that are made during a flush are for the next one, so there are at most twice as many as between two flushes.
+func TestHostsThatAClientInventsDuringAFlushAreBounded(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	c.use(c.laptop, made(0))
+	c.use(c.laptop, invented(0))
 	arrived, release := c.holdWriter()
 	flushed := make(chan error)
 	go func() { flushed <- c.Flush(c.ctx()) }()

@@ -11,13 +11,13 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what sessions were used for: that the notes come to disk, that they stay within bounds whatever a client
-// makes up, and that they go with their session. How often a use is noted is in verify_test.go.
+// This file tests which apps are stored for a session, and that they are deleted with it. How often a use is noted is tested in
+// authorize_test.go.
 
 // appsKept is how many apps the list of a session has at most.
 const appsKept = 50
 
-// appsOf are the hosts on disk that a session was used for, in order.
+// appsOf returns the hosts that are stored for a session, sorted.
 func (h *house) appsOf(d device) []string {
 	h.t.Helper()
 	return h.texts(`SELECT host FROM session_apps WHERE session_id = $1 ORDER BY host`, d.ID)
@@ -30,7 +30,7 @@ func (h *house) wantApps(d device, hosts ...string) {
 	}
 }
 
-// countWrites keeps what is inserted from here on, also what is taken away again in the same breath.
+// countWrites records what is inserted from now on, even if the same transaction deletes it again.
 func (h *house) countWrites() {
 	h.t.Helper()
 	h.exec(`CREATE TABLE written (session_id TEXT, host TEXT)`)
@@ -42,7 +42,7 @@ func (h *house) writtenFor(d device) int64 {
 	return h.number(`SELECT COUNT(*) FROM written WHERE session_id = $1`, d.ID)
 }
 
-// lock takes the write lock as another process would, until release is called.
+// lock holds the write lock as another process would, until release is called.
 func (h *house) lock() (release func()) {
 	h.t.Helper()
 	conn, err := h.disk.Conn(h.ctx())
@@ -61,7 +61,7 @@ func (h *house) lock() (release func()) {
 	}
 }
 
-// moveAway takes the database file away; it comes back at the end, so that the store can be closed.
+// moveAway moves the database file away. At the end of the test it moves it back, so that the store can be closed.
 func (h *house) moveAway() {
 	h.t.Helper()
 	path := h.options.Path
@@ -80,7 +80,7 @@ func TestFlushWritesWhatWasUsed(t *testing.T) {
 	c := openCast(t)
 	c.use(c.laptop, notes, "photos.example.com")
 	c.clock.Advance(time.Second)
-	c.use(c.laptop, notes) // not on disk yet, so it counts anew
+	c.use(c.laptop, notes) // not on disk yet, so it is noted again
 	c.use(c.desk, "2001:db8::1")
 	if n := c.number(`SELECT COUNT(*) FROM session_apps`); n != 0 {
 		t.Errorf("%d rows before the flush", n)
@@ -127,7 +127,7 @@ func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
 	}
 }
 
-// endingsOfAccounts end sessions with their account, or by way of it.
+// endingsOfAccounts end sessions by a change of their account.
 var endingsOfAccounts = map[string]func(*cast) error{
 	"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), "alice", newPassword) },
 	"disabled":                func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
@@ -138,7 +138,7 @@ var endingsOfAccounts = map[string]func(*cast) error{
 	},
 }
 
-// eachEnding tries every way in which sessions end; after it, the sessions named in over have no row.
+// eachEnding runs try with every way in which sessions end. After end, the sessions in over have no row.
 func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, over, left []device)) {
 	run := func(name string, end func(*cast) error, over ...string) {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, 
 	}
 }
 
-func TestAppsGoWithTheirSession(t *testing.T) {
+func TestAppsAreDeletedWithTheirSession(t *testing.T) {
 	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
 		for _, d := range slices.Concat(over, left) {
@@ -184,14 +184,14 @@ func TestAppsGoWithTheirSession(t *testing.T) {
 	})
 }
 
-// A request may be let through just before its session ends: its note finds no session, makes no row, and is not kept.
-func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
+// A request may be allowed just before its session ends. Its note then finds no session, and is dropped.
+func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
 		var late []db.AppAccess
 		for _, d := range slices.Concat(over, left) {
-			late = append(late, c.verify(d, "photos.example.com"))
-			c.UseApp(c.verify(d, notes), false)
+			late = append(late, c.authorize(d, "photos.example.com"))
+			c.UseApp(c.authorize(d, notes), false)
 		}
 		if err := end(); err != nil {
 			t.Fatal(err)
@@ -206,7 +206,7 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 		for _, d := range left {
 			c.wantApps(d, notes, "photos.example.com")
 		}
-		// Were one of them signed in again under the same id, nothing would come back to it.
+		// A new session with the same id would have no apps.
 		if len(left) == 0 {
 			return
 		}
@@ -224,8 +224,8 @@ func TestANoteOfASessionThatHasEndedMakesNoRow(t *testing.T) {
 	})
 }
 
-// The session that changes its password goes on under a new token, and so does its list.
-func TestTheSessionThatStaysKeepsItsApps(t *testing.T) {
+// The session that changes the password continues under a new token, and keeps its apps.
+func TestASessionWithANewTokenKeepsItsApps(t *testing.T) {
 	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
@@ -296,7 +296,7 @@ func TestAppsAreListedLastUsedFirst(t *testing.T) {
 		}
 		check("Session", session)
 	}
-	// Requests do not pay for it.
+	// Requests do not read the apps.
 	if got := c.alive(c.laptop); got.Apps != nil {
 		t.Errorf("Resume reads %v", got.Apps)
 	}
@@ -315,7 +315,7 @@ func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 	}
 }
 
-func TestNoAppsAreNoList(t *testing.T) {
+func TestNoAppsAreAnEmptyList(t *testing.T) {
 	t.Parallel()
 	if got := db.ParseAppUses(""); got != nil {
 		t.Errorf("%v", got)
@@ -326,8 +326,7 @@ func TestNoAppsAreNoList(t *testing.T) {
 	}
 }
 
-// Many requests and flushes at once, with one session ending in their midst: every note comes to disk but those of the one
-// that ended.
+// Many requests and flushes at once, while one session ends: every note is written, except those of the session that ended.
 func TestManyUseAppsAtOnce(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -340,7 +339,7 @@ func TestManyUseAppsAtOnce(t *testing.T) {
 				<-start
 				for i := range hosts {
 					c.clock.Advance(time.Second)
-					access, err := c.Authorize(d.token, made(i))
+					access, err := c.Authorize(d.token, invented(i))
 					if err == nil {
 						c.UseApp(access, false)
 					} else if d.ID != c.laptop.ID || !errors.Is(err, db.ErrNotFound) {

@@ -14,9 +14,9 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns what attempts write, and attempts that are checked at the same time.
+// This file tests what attempts write, and attempts at the same time.
 
-func TestThrottleCountsFailuresAlone(t *testing.T) {
+func TestThrottleCountsOnlyFailures(t *testing.T) {
 	t.Parallel()
 	for name, given := range map[string]error{
 		"right": nil, "busy": db.ErrBusy, "unavailable": fmt.Errorf("%w: locked", db.ErrUnavailable),
@@ -47,7 +47,7 @@ func TestThrottleCountsFailuresAlone(t *testing.T) {
 	}
 }
 
-// dataVersion returns a function that reports whether anything was committed to the database since.
+// dataVersion returns a function that reports whether anything was committed since the last call.
 func (s *accountStore) dataVersion() (written func() bool) {
 	s.t.Helper()
 	pool, err := sql.Open("sqlite3", "file:"+s.options.Path+"?mode=ro")
@@ -55,7 +55,7 @@ func (s *accountStore) dataVersion() (written func() bool) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { pool.Close() })
-	pool.SetMaxOpenConns(1) // the version is the connection's own
+	pool.SetMaxOpenConns(1) // each connection has its own version
 	version := func() (v int) {
 		if err := pool.QueryRow(`PRAGMA data_version`).Scan(&v); err != nil {
 			s.t.Fatal(err)
@@ -66,7 +66,7 @@ func (s *accountStore) dataVersion() (written func() bool) {
 	return func() bool { return version() != before }
 }
 
-// Refused attempts must cost an attacker's flood nothing on the disk.
+// Refused attempts must write nothing, or a flood of them would keep the disk busy.
 func TestThrottleRefusalsWriteNothing(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -101,11 +101,11 @@ func TestThrottleRefusalsWriteNothing(t *testing.T) {
 	}
 	s.wantErr(s.try("bob", accountWrong, "198.51.100.1"), db.ErrWrongPassword)
 	if !written() {
-		t.Error("a failure was not written") // or the check above could not fail
+		t.Error("a failure was not written") // otherwise the check above could not fail
 	}
 }
 
-// manyAtOnce attempts to sign in n times at once, and returns how many ended with each error.
+// manyAtOnce runs n attempts at once, and counts the results.
 func (s *accountStore) manyAtOnce(n int, attempt func(i int) error) (right, wrong, throttled, other int) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -130,7 +130,7 @@ func (s *accountStore) manyAtOnce(n int, attempt func(i int) error) (right, wron
 	return right, wrong, throttled, other
 }
 
-func TestFiftyGuessesAtOnceAreTen(t *testing.T) {
+func TestOfFiftyGuessesAtOnceTenAreChecked(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice", Email: "ada@example.com"})
@@ -142,7 +142,7 @@ func TestFiftyGuessesAtOnceAreTen(t *testing.T) {
 	}
 }
 
-// The tenth guess by the username is still being checked when the right password comes by the e-mail address.
+// While the tenth guess by the username is being checked, the right password arrives with the e-mail address.
 func TestGuessesByTwoNamesAtOnce(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -168,11 +168,11 @@ func TestGuessesByTwoNamesAtOnce(t *testing.T) {
 	s.wantErr(eleventh, db.ErrWrongPassword)
 }
 
-// Whoever comes while the limit is being used up by attempts that are still checked waits, and is not refused.
+// If attempts that are being checked would use up the limit, further attempts wait and are not refused.
 func TestFortyPeopleBehindOneAddress(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		checking int // at once; the others of 40 wait
+		checking int // at once, of 40; the others wait
 		username func(i int) string
 	}{
 		"forty people": {30, func(i int) string { return fmt.Sprintf("user%d", i) }},
@@ -214,7 +214,7 @@ func TestFortyPeopleBehindOneAddress(t *testing.T) {
 	}
 }
 
-// What waits is bounded: memory must not grow with the number of connections.
+// The number of waiting attempts is bounded, so that memory does not grow with the number of connections.
 func TestAttemptsThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -283,7 +283,7 @@ func TestCrashLeavesNothingReserved(t *testing.T) {
 	all.Wait()
 }
 
-// A success ends the row of failures of its own account, and of no other.
+// A success resets the consecutive failures of its own account only.
 func TestSuccessLeavesOtherAccountsFailures(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -296,7 +296,7 @@ func TestSuccessLeavesOtherAccountsFailures(t *testing.T) {
 	s.wantRows([]string{"5", "5"}, `SELECT failures FROM consecutive_failures`) // bob's name and his account
 }
 
-// What strangers did to a name before it had an account, or with an account that was deleted, must not shut out the new owner.
+// Failures from before a name had an account, or had an account that was deleted, must not shut out the new owner.
 func TestNewAccountStartsClean(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -326,8 +326,8 @@ func TestNewAccountStartsClean(t *testing.T) {
 	}
 }
 
-// At a browser that is signed in, the session counts: strangers cannot keep the owner from changing the password, and
-// somebody at an unattended browser gets ten guesses.
+// Password checks by a live session are counted per session: other people cannot keep the owner from changing the password, and somebody
+// at an unattended browser gets ten guesses.
 func TestLiveSessionIsCountedByItself(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -357,7 +357,7 @@ func TestLiveSessionIsCountedByItself(t *testing.T) {
 	s.wantErr(change(library, accountNewPassword), nil)
 }
 
-// Without the key file, a copy of the database does not help to find out what was typed for a name.
+// A copy of the database does not reveal which names were typed, without the key file.
 func TestAttemptKeysNeedTheServersKey(t *testing.T) {
 	t.Parallel()
 	keys := map[string]bool{}

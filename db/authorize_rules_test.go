@@ -17,20 +17,20 @@ func (h *house) allow(host string, admins bool, usernames ...string) db.AppRule 
 	return rule
 }
 
-// wantAllowed checks who may reach the host.
+// wantAllowed checks which of the two may reach the host.
 func (c *cast) wantAllowed(host string, alice, bob bool) {
 	c.t.Helper()
 	for _, test := range []struct {
 		device
 		want bool
 	}{{c.laptop, alice}, {c.desk, bob}} {
-		if got := c.verify(test.device, host); got.Allowed != test.want {
+		if got := c.authorize(test.device, host); got.Allowed != test.want {
 			c.t.Errorf("%s at %s: allowed is %t, want %t", test.Username, host, got.Allowed, test.want)
 		}
 	}
 }
 
-// alice is an administrator, bob is not.
+// alice is an administrator. bob is not.
 func TestAllowedByRule(t *testing.T) {
 	t.Parallel()
 	type rule struct {
@@ -42,12 +42,12 @@ func TestAllowedByRule(t *testing.T) {
 		name       string
 		rules      []rule
 		host       string
-		alice, bob bool // Allowed, whatever the default is
+		alice, bob bool // Allowed, with either default
 	}{
 		{"everyone", []rule{{notes, false, nil}}, notes, true, true},
 		{"administrators", []rule{{notes, true, nil}}, notes, true, false},
 		{"one who is named", []rule{{notes, false, []string{"bob"}}}, notes, false, true},
-		{"an administrator is let in by name alone", []rule{{notes, false, []string{"alice"}}}, notes, true, false},
+		{"a rule may name only an administrator", []rule{{notes, false, []string{"alice"}}}, notes, true, false},
 		{"both by name", []rule{{notes, false, []string{"alice", "bob"}}}, notes, true, true},
 		{"administrators and who is named", []rule{{notes, true, []string{"bob"}}}, notes, true, true},
 		{"one after the other", []rule{{notes, true, nil}, {notes, false, []string{"bob"}}}, notes, true, true},
@@ -60,7 +60,7 @@ func TestAllowedByRule(t *testing.T) {
 		{"siblings at the top", []rule{{"*.com", true, nil}}, "example.com", true, false},
 		{"siblings further down", []rule{{"*.notes.example.com", true, nil}}, "a.notes.example.com", true, false},
 
-		// The rule for the very host stands alone: what the wildcard allows or refuses does not count there.
+		// If the host itself has a rule, a wildcard rule does not count.
 		{"siblings open, the host closed", []rule{{"*.example.com", false, nil}, {notes, true, nil}}, notes, true, false},
 		{"siblings open, another host closed", []rule{{"*.example.com", false, nil}, {notes, true, nil}}, "photos.example.com", true, true},
 		{"siblings closed, the host open", []rule{{"*.example.com", true, nil}, {notes, false, nil}}, notes, true, true},
@@ -80,8 +80,8 @@ func TestAllowedByRule(t *testing.T) {
 	}
 }
 
-// "*." is exactly one label: where it does not match, the default decides.
-func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
+// "*" stands for exactly one label. Where no rule matches, the default applies.
+func TestWithoutAMatchingRuleTheDefaultApplies(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ rule, host string }{
 		{"", notes},
@@ -102,8 +102,8 @@ func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
 		for _, deny := range []bool{false, true} {
 			c := openCast(t, func(o *db.Options) { o.DenyApps = deny })
 			if test.rule != "" {
-				c.allow(test.rule, !deny) // which would say the opposite of the default to bob
-				if got := c.verify(c.desk, test.host).Allowed; got != !deny {
+				c.allow(test.rule, !deny) // for bob, the opposite of the default
+				if got := c.authorize(c.desk, test.host).Allowed; got != !deny {
 					t.Errorf("the rule for %s reaches %s", test.rule, test.host)
 				}
 			}
@@ -112,8 +112,8 @@ func TestWhereNoRuleMatchesTheDefaultDecides(t *testing.T) {
 	}
 }
 
-// Nobody slips in when the last of those who were named has gone, or when somebody takes up a name that was let in once.
-func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
+// Nobody gets access when the last user of a rule is deleted, nor when somebody gets the name of a user that a rule named.
+func TestARuleWhoseLastUserWasDeletedAllowsNobody(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{notes, "*.example.com"} {
 		c := openCast(t)
@@ -138,7 +138,7 @@ func TestARuleWhoseLastUserWasDeletedIsOpenToNobody(t *testing.T) {
 	}
 }
 
-func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
+func TestARuleAppliesToTheNextAuthCheck(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	other := c.beside()
@@ -168,7 +168,7 @@ func TestARuleHoldsOnTheVeryNextVerify(t *testing.T) {
 	must(other.RemoveAppRule(c.ctx(), "*.example.com"))
 	want(notes, true, true)
 
-	// Whoever becomes an administrator, or is one no longer, is so at once.
+	// A change of the administrator role applies at once.
 	allow(notes, true)
 	want(notes, true, false)
 	c.exec(`UPDATE users SET is_admin = 1 - is_admin`)

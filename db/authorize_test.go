@@ -9,31 +9,31 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what a reverse proxy is told: whose live session a request to an app belongs to, whether the rules let that
-// user reach the host, and how often a use is noted. What becomes of the notes is in apps_test.go.
+// This file tests auth checks: whose live session a request to an app has, and how often a use is noted. What happens to the notes is
+// tested in apps_test.go.
 
 const notes = "notes.example.com"
 
 func denyApps(o *db.Options) { o.DenyApps = true }
 
-func (h *house) verify(d device, host string) db.AppAccess {
+func (h *house) authorize(d device, host string) db.AppAccess {
 	h.t.Helper()
 	access, err := h.Authorize(d.token, host)
 	if err != nil {
-		h.t.Fatalf("verify the session on %s for %s: %v", d.DeviceName, host, err)
+		h.t.Fatalf("authorize the session on %s for %s: %v", d.DeviceName, host, err)
 	}
 	return access
 }
 
-// use lets the session through to the hosts, as a proxy that asks would.
+// use runs an auth check for each host and notes the use, as a request does.
 func (h *house) use(d device, hosts ...string) {
 	h.t.Helper()
 	for _, host := range hosts {
-		h.UseApp(h.verify(d, host), false)
+		h.UseApp(h.authorize(d, host), false)
 	}
 }
 
-// beside is another Porchlight on the same file, such as a command while the server runs.
+// beside opens the same file once more, as a command does while the server runs.
 func (h *house) beside() *db.Store {
 	h.t.Helper()
 	store, err := db.Open(context.Background(), h.options)
@@ -61,18 +61,18 @@ func TestAuthorizeFindsWhatResumeFinds(t *testing.T) {
 	library := c.signIn(c.bob, "library", "192.0.2.12", shared)
 	for _, d := range []device{c.laptop, c.phone, c.desk, library} {
 		for _, host := range []string{notes, "photos.example.com", "localhost", "2001:db8::1", ""} {
-			got, want := c.verify(d, host), c.alive(d)
+			got, want := c.authorize(d, host), c.alive(d)
 			if got.ID != want.ID || got.Username != want.Username || got.IsAdmin != want.IsAdmin || !got.Allowed {
 				t.Errorf("%q:\n got %+v\nwant %+v", host, got, want)
 			}
 		}
 	}
-	if got := c.verify(c.laptop, notes); !got.IsAdmin || got.Email != "alice@example.com" {
+	if got := c.authorize(c.laptop, notes); !got.IsAdmin || got.Email != "alice@example.com" {
 		t.Errorf("the identity of an administrator is %+v", got)
 	}
 }
 
-// A session that Resume refuses, Verify refuses: a proxy lets nobody in whom the pages would not.
+// Authorize refuses every session that Resume refuses.
 func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(c *cast) error{
@@ -91,7 +91,7 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 		"signed out": func(c *cast) error { return c.SignOut(c.ctx(), c.laptop.Session) },
 		"unused for too long": func(c *cast) error {
 			c.clock.Advance(db.DefaultLimits.IdleTimeout - 3*time.Millisecond) // bob signed in 2 ms later
-			c.verify(c.laptop, notes)
+			c.authorize(c.laptop, notes)
 			c.clock.Advance(time.Millisecond)
 			return nil
 		},
@@ -109,17 +109,17 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)
 			c.allow(notes, false)
-			c.verify(c.laptop, notes)
+			c.authorize(c.laptop, notes)
 			if err := end(c); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
 				if got, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
-					t.Errorf("Verify: %+v, %v", got, err)
+					t.Errorf("Authorize: %+v, %v", got, err)
 				}
 			}
 			c.over(c.laptop)
-			c.verify(c.desk, notes)
+			c.authorize(c.desk, notes)
 		})
 	}
 }
@@ -135,11 +135,11 @@ func TestAuthorizeRefusesWhatIsNotAToken(t *testing.T) {
 	}
 }
 
-// What one of the two has refused because it had expired, the other refuses too when the clock is set back.
-func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
+// A session that one of the two has refused because it had expired stays refused by both when the clock is set back.
+func TestASessionThatAuthorizeRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	for name, refuse := range map[string]func(c *cast) error{
-		"by Verify": func(c *cast) error {
+		"by Authorize": func(c *cast) error {
 			_, err := c.Authorize(c.laptop.token, notes)
 			return err
 		},
@@ -157,17 +157,17 @@ func TestASessionThatVerifyRefusedStaysRefusedWhenTheClockIsSetBack(t *testing.T
 			c.clock.Advance(-time.Hour)
 			for range 2 {
 				if _, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
-					t.Errorf("Verify: %v", err)
+					t.Errorf("Authorize: %v", err)
 				}
 				c.over(c.laptop)
 				c.flush()
 			}
-			c.verify(c.phone, notes) // which nobody asked for meanwhile
+			c.authorize(c.phone, notes) // which was not asked for in the meantime
 		})
 	}
 }
 
-// lastUsed is when the session was last used for the host, as it is on disk; the zero time where it never was.
+// lastUsed returns when the session was last used for the host, as stored, or the zero time if it never was.
 func (h *house) lastUsed(d device, host string) (at time.Time) {
 	h.t.Helper()
 	if ms := h.number(`SELECT COALESCE(MAX(last_used_at), 0) FROM session_apps WHERE session_id = $1 AND host = $2`, d.ID, host); ms != 0 {
@@ -176,7 +176,7 @@ func (h *house) lastUsed(d device, host string) (at time.Time) {
 	return at
 }
 
-func TestAUseIsNotedNowAndThen(t *testing.T) {
+func TestAUseIsNotedOnceInAWhile(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -193,7 +193,7 @@ func TestAUseIsNotedNowAndThen(t *testing.T) {
 			h := openHouse(t, test.change)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })
 			first := h.clock.Now()
-			h.use(d, notes) // at once, however new the session is
+			h.use(d, notes) // noted at once, even if the session is new
 			h.flush()
 			if got := h.lastUsed(d, notes); !got.Equal(first) {
 				t.Fatalf("the first use is of %v, want %v", got, first)
@@ -223,8 +223,8 @@ func TestAUseIsNotedNowAndThen(t *testing.T) {
 	}
 }
 
-// Each session is noted for itself, though the other was there just now.
-func TestAUseIsNotedForEachSession(t *testing.T) {
+// The use of one session does not count as the use of another.
+func TestEachSessionsUseIsNoted(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.use(c.laptop, notes)
@@ -237,7 +237,7 @@ func TestAUseIsNotedForEachSession(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
+func TestUsesAreNotedAfterTheClockWasAYearAhead(t *testing.T) {
 	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
@@ -254,8 +254,8 @@ func TestAClockThatWasAYearAheadSilencesNoUse(t *testing.T) {
 	}
 }
 
-// The rules are read where the session is: without them the door is shut, also where the default would open it.
-func TestAuthorizeShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
+// If the rules cannot be read, access is denied, even if the default would allow it.
+func TestAuthorizeDeniesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T, c *cast){
 		"closed": func(t *testing.T, c *cast) {
@@ -273,7 +273,7 @@ func TestAuthorizeShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)
-			c.verify(c.laptop, notes)
+			c.authorize(c.laptop, notes)
 			fault(t, c)
 			for _, token := range []string{c.laptop.token, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
 				got, err := c.Authorize(token, notes)
@@ -288,7 +288,7 @@ func TestAuthorizeShutsTheDoorWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Reading goes on while another process writes, and noting waits for nothing.
+// Reading continues while another process writes, and notes do not wait.
 func TestAuthorizeWhileAnotherProcessWrites(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -11,7 +11,7 @@ import (
 	"porchlight/db"
 )
 
-// backup writes a backup while the store is open, as a command does beside a server.
+// backup writes a backup while the store is open, as a command does while a server runs.
 func (h *house) backup() (file string) {
 	h.t.Helper()
 	file = filepath.Join(h.t.TempDir(), "backup.db")
@@ -21,7 +21,7 @@ func (h *house) backup() (file string) {
 	return file
 }
 
-// restore restores into a new folder and opens what came out.
+// restore restores into a new folder and opens the result.
 func (h *house) restore(file string) (restored db.Restored, back *house) {
 	h.t.Helper()
 	back = &house{t: h.t, clock: h.clock, options: h.options}
@@ -111,7 +111,7 @@ func TestBackupRefuses(t *testing.T) {
 	if string(read(t, taken)) != "mine" {
 		t.Error("the file was overwritten")
 	}
-	// Nor is there a backup of a database that fails SQLite's check.
+	// Backup also refuses a database that fails SQLite's check.
 	path := c.backup()
 	breakCheck(t, path)
 	to := filepath.Join(t.TempDir(), "backup.db")
@@ -123,7 +123,7 @@ func TestBackupRefuses(t *testing.T) {
 	}
 }
 
-// breakCheck leaves a value that the schema forbids, which only an integrity check finds.
+// breakCheck writes a value that the schema forbids, which only an integrity check finds.
 func breakCheck(t *testing.T, path string) {
 	t.Helper()
 	disk := openDisk(t, path)
@@ -155,7 +155,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 		t.Errorf("restored %+v, want %+v", restored, want)
 	}
 	back.over(c.laptop, c.phone, c.desk, ended, short)
-	back.clock.Advance(-time.Hour) // a clock that was ahead brings nothing back
+	back.clock.Advance(-time.Hour) // if the clock was ahead, nothing comes back
 	back.over(short)
 	if ids := back.ids(); len(ids) != 0 {
 		t.Errorf("there are rows of %q", ids)
@@ -172,7 +172,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 	}
 }
 
-// bob is the account as the restored database has it.
+// bob returns the account in the restored database.
 func (h *house) bob() db.User {
 	h.t.Helper()
 	user, err := h.Authenticate(h.ctx(), "bob", bobPassword, clientOf("192.0.2.14", "curl"))
@@ -182,8 +182,8 @@ func (h *house) bob() db.User {
 	return user
 }
 
-// A backup may be a copy of the files made by hand, and of an older version.
-func TestRestoreTakesOtherBackups(t *testing.T) {
+// A backup may be a manual copy of the files, or of an older version.
+func TestRestoreAcceptsOtherBackups(t *testing.T) {
 	t.Parallel()
 	t.Run("a copied database and its WAL", func(t *testing.T) {
 		c := openCast(t)
@@ -262,7 +262,7 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 		}
 	}
-	// Nor beside the journal of another database, nor from the file that a restore writes itself.
+	// It also refuses to restore beside the journal of another database, or from the file that a restore writes itself.
 	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db")}
 	for path, from := range map[string]string{options.Path + "-journal": good, options.Path + ".restoring": options.Path + ".restoring"} {
 		if err := os.WriteFile(path, read(t, good), 0o600); err != nil {
@@ -278,7 +278,7 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Never over a database.
+	// It never overwrites a database.
 	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	before := read(t, c.options.Path)
 	if _, err := db.Restore(t.Context(), c.options, good); err == nil || !strings.Contains(err.Error(), "already") {

@@ -8,7 +8,7 @@ import (
 	"porchlight/db"
 )
 
-// failSecondBatch makes the second batch of deleted sessions fail; the first one is on disk then.
+// failSecondBatch makes the second batch of deleted sessions fail, after the first one is on disk.
 func (c *cast) failSecondBatch() (mend func()) {
 	c.t.Helper()
 	left := len(c.ids()) - db.BatchSize
@@ -18,7 +18,7 @@ func (c *cast) failSecondBatch() (mend func()) {
 	return func() { c.exec(`DROP TRIGGER refuse`) }
 }
 
-// Revocations that take long let others write in between. One that fails half-way says how far it came, and can be repeated.
+// Long revocations let other writes in between. One that fails halfway reports how many sessions it ended, and can be repeated.
 func TestRevokeByCommandInBatches(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*cast) (int, error){
@@ -49,7 +49,7 @@ func TestRevokeByCommandInBatches(t *testing.T) {
 	}
 }
 
-// An account with many rows goes in batches. Nobody gets in while that lasts, and what failed half-way can be repeated.
+// An account with many rows is deleted in batches. Nobody can sign in to it in the meantime, and a deletion that failed can be repeated.
 func TestDeleteUserInBatches(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(*cast) error{
@@ -69,7 +69,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 				2*db.BatchSize, c.alice.ID, c.clock.Now().UnixMilli())
 			mend := c.failSecondBatch()
 			if err := remove(c); err == nil {
-				t.Error("the second batch failed, and nobody was told")
+				t.Error("the second batch failed without an error")
 			}
 			c.over(c.laptop, c.phone)
 			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.10", "")); !errors.Is(err, db.ErrWrongPassword) {
@@ -92,7 +92,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 	}
 }
 
-// What follows the changes of this process wakes after a commit, and not after a write that was refused.
+// Changed wakes after a commit, but not after a write that failed.
 func TestChangedFollowsCommits(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -9,12 +9,12 @@ import (
 	"porchlight/db"
 )
 
-// known is how many of the sessions in a benchmark have a token that it can ask for.
+// known is how many of the sessions in a benchmark have a known token.
 const known = 1000
 
 func tokenOf(i int) string { return fmt.Sprintf("TOKEN%021d", i) }
 
-// fill adds sessions until there are n, ten a user, as if they had signed in one after the other.
+// fill adds sessions until there are n, ten for each user, as if they had signed in one after the other.
 func (h *house) fill(n int) {
 	h.t.Helper()
 	tx, err := h.disk.Begin()
@@ -68,30 +68,29 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// BenchmarkAuthorize asks what a proxy asks, of a database in which no host has a rule, and of one in which this has one and
-// the session was used there.
+// BenchmarkAuthorize runs auth checks for a host without a rule, and for one that has a rule and that the session was used for.
 func BenchmarkAuthorize(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		h := openHouse(b)
 		h.fill(n)
-		verify := func(b *testing.B) {
+		authorize := func(b *testing.B) {
 			for b.Loop() {
 				if v, err := h.Authorize(tokenOf(rand.IntN(known)), "notes.example.com"); err != nil || !v.Allowed {
 					b.Fatal(v, err)
 				}
 			}
 		}
-		b.Run(fmt.Sprintf("sessions=%d", n), verify)
+		b.Run(fmt.Sprintf("sessions=%d", n), authorize)
 		if _, err := h.AllowApp(h.ctx(), "*.example.com", false); err != nil {
 			b.Fatal(err)
 		}
 		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`,
 			h.clock.Now().UnixMilli())
-		b.Run(fmt.Sprintf("sessions=%d with a rule", n), verify)
+		b.Run(fmt.Sprintf("sessions=%d with a rule", n), authorize)
 	}
 }
 
-// BenchmarkRevoke ends a session as the device list does: each is on disk before the next.
+// BenchmarkRevoke ends sessions as the device list does: each is on disk before the next.
 func BenchmarkRevoke(b *testing.B) {
 	c := openCast(b)
 	next := 0

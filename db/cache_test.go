@@ -19,7 +19,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// What is cached is checked against the clock each time.
+// A cached session is checked against the clock each time.
 func TestACachedSessionExpires(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -44,7 +44,7 @@ func TestACachedSessionExpires(t *testing.T) {
 	c.over(c.phone) // a session that was refused stays refused
 }
 
-// A session that is cached by its id is still shown to its user only.
+// A session that is cached by its id is shown only to its user.
 func TestACachedSessionBelongsToItsUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -58,8 +58,8 @@ func TestACachedSessionBelongsToItsUser(t *testing.T) {
 	}
 }
 
-// The cache answers while no connection is free to read, until the next commit, whoever makes it. Then a request waits for a
-// connection, but not for ever.
+// While no connection is free, the cache answers until the next commit of any process. After that, a request waits for a connection, but
+// only for a limited time.
 func TestCachedAnswersNeedNoConnection(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -74,7 +74,7 @@ func TestCachedAnswersNeedNoConnection(t *testing.T) {
 	c.alive(c.phone)
 }
 
-// Tokens that name nothing leave nothing behind, and hosts that a client makes up do not fill the memory.
+// Unknown tokens are not cached, and hosts that a client invents do not fill the memory.
 func TestTheCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -94,7 +94,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Where the counter of commits cannot be mapped, every answer is read.
+// If the counter of commits cannot be mapped, nothing is cached.
 func TestWithoutTheCounter(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -107,14 +107,14 @@ func TestWithoutTheCounter(t *testing.T) {
 	}
 }
 
-// subject is something that the readers ask about again and again. A reader notes which change was acknowledged before it asks, and
-// which was begun when it has the answer. If they are the same, the answer has to show that change.
+// subject is a session that readers check again and again. A reader notes which change was acknowledged before it reads, and which one had
+// begun when it has the result. If they are the same, the result must show that change.
 type subject struct {
 	device
 	user         db.User
-	host         string // asked for an app where it is set
+	host         string // if not "", the readers run auth checks for it
 	begun, acked atomic.Int64
-	truth        atomic.Pointer[truth] // of the last change that was acknowledged
+	truth        atomic.Pointer[truth] // after the last acknowledged change
 }
 
 type truth struct {
@@ -122,14 +122,14 @@ type truth struct {
 	token, state string
 }
 
-// change commits something and notes what is true from then on.
+// change commits a change and records what is true afterwards.
 func (s *subject) change(state string, commit func()) {
 	n := s.begun.Add(1)
 	commit()
 	s.truth.Store(&truth{n, s.token, state})
 }
 
-// check asks, and reports whether the answer could be judged.
+// check reads once, and reports whether the result could be judged.
 func (s *subject) check(h *house) bool {
 	before := s.truth.Load()
 	got, err := h.state(before.token, s.host)
@@ -142,7 +142,7 @@ func (s *subject) check(h *house) bool {
 	return true
 }
 
-// state is what a token is good for: the name of its device, whether it opens the app, or nothing.
+// state returns what a token names: the name of its device, whether it may reach the app, or nothing.
 func (h *house) state(token, host string) (string, error) {
 	var state string
 	var err error
@@ -161,9 +161,8 @@ func (h *house) state(token, host string) (string, error) {
 	return state, err
 }
 
-// Readers ask about 200 tokens while this process, commands in other processes and another program change what they name, with
-// checkpoints, restarts of the WAL and processes that are killed in between. No answer may show what was true before the last
-// acknowledged change.
+// Readers check 200 tokens while this process, commands in other processes and another program change their sessions. In between there are
+// checkpoints, restarts of the WAL and killed processes. No result may show the state from before the last acknowledged change.
 func TestNoStaleAnswer(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
@@ -294,7 +293,7 @@ const otherEnv = "PORCHLIGHT_TEST_OTHER"
 
 func startOther(t *testing.T, path string) *other {
 	t.Helper()
-	o := &other{t: t, command: exec.Command(os.Args[0], "-test.run=^TestBeTheOtherProcess$")}
+	o := &other{t: t, command: exec.Command(os.Args[0], "-test.run=^TestHelperOtherProcess$")}
 	o.command.Env = append(os.Environ(), otherEnv+"="+path)
 	o.command.Stderr = os.Stderr
 	stdin, err := o.command.StdinPipe()
@@ -314,7 +313,7 @@ func startOther(t *testing.T, path string) *other {
 	return o
 }
 
-// do has the process do something, and returns when it has.
+// do has the process do something, and returns when it is done.
 func (o *other) do(verb, argument string) {
 	o.t.Helper()
 	if _, err := fmt.Fprintln(o.stdin, verb, argument); err != nil {
@@ -330,7 +329,7 @@ func (o *other) want(answer string) {
 	}
 }
 
-// kill ends the process in the middle of its commits.
+// kill kills the process during its commits.
 func (o *other) kill() {
 	o.t.Helper()
 	o.do("commit", "for ever")
@@ -341,8 +340,8 @@ func (o *other) kill() {
 	o.command.Wait()
 }
 
-// This is no test but the process that startOther starts.
-func TestBeTheOtherProcess(t *testing.T) {
+// This is not a test, but the process that startOther starts.
+func TestHelperOtherProcess(t *testing.T) {
 	path := os.Getenv(otherEnv)
 	if path == "" {
 		t.Skip("for TestNoStaleAnswer")

@@ -25,7 +25,7 @@ const (
 	chromeOnMac    = "Chrome on macOS"
 )
 
-// house is a store in a real file, without anybody in it.
+// house is a store in a real file, without accounts.
 type house struct {
 	*db.Store
 	t       testing.TB
@@ -102,7 +102,7 @@ func (h *house) text(query string, args ...any) (text string) {
 	return text
 }
 
-// texts are the values of a column, in order.
+// texts returns the values of a column.
 func (h *house) texts(query string, args ...any) (texts []string) {
 	h.t.Helper()
 	rows, err := h.disk.Query(query, args...)
@@ -129,7 +129,7 @@ type happening struct {
 	Count                               int
 }
 
-// activity is what is on disk about a user, oldest first.
+// activity returns the stored activity of a user, oldest first.
 func (h *house) activity(user db.User) (all []happening) {
 	h.t.Helper()
 	rows, err := h.disk.Query(`SELECT kind, ip, device_name, session_id, done_by, count FROM activity WHERE user_id = $1 ORDER BY id`, user.ID)
@@ -150,7 +150,7 @@ func (h *house) activity(user db.User) (all []happening) {
 	return all
 }
 
-// ids are the sessions that have a row, alive or not.
+// ids returns the ids of all sessions that have a row, live or not.
 func (h *house) ids() []string {
 	h.t.Helper()
 	return h.texts(`SELECT id FROM sessions ORDER BY id`)
@@ -218,8 +218,8 @@ func (h *house) over(devices ...device) {
 	}
 }
 
-// holdWriter keeps the store from writing until release is called. arrived waits until n writes want to, or for as
-// long as that should take where some of them queue elsewhere.
+// holdWriter keeps the store from writing until release is called. arrived waits until n writes are waiting, or for a while, because some
+// of them may wait elsewhere.
 func (h *house) holdWriter() (arrived func(n int), release func()) {
 	h.t.Helper()
 	if err := h.EnterQueue(h.ctx()); err != nil {
@@ -257,7 +257,7 @@ func openCast(t testing.TB, change ...func(*db.Options)) *cast {
 	return c
 }
 
-// tail is the end of a list, as long as the other list.
+// tail returns the end of a list, as long as the other list.
 func tail(all, want []happening) []happening { return all[max(0, len(all)-len(want)):] }
 
 func (c *cast) wantLatest(user db.User, want ...happening) {

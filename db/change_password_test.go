@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
+func TestChangePasswordReplacesTheTokenAndEndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	for _, endOthers := range []bool{true, false} {
 		c := openCast(t)
@@ -25,7 +25,7 @@ func TestChangePasswordGivesANewTokenAndEndsTheOthers(t *testing.T) {
 		if token == c.laptop.token || len(token) != db.TokenLength {
 			t.Errorf("the new token has %d characters", len(token))
 		}
-		// The same session, under a new token: what is signed in where has not changed.
+		// The same session under a new token: the list of devices has not changed.
 		if got := c.alive(device{token, c.laptop.Session}); !reflect.DeepEqual(got, c.laptop.Session) {
 			t.Errorf("got %+v\nwant %+v", got, c.laptop.Session)
 		}

@@ -8,9 +8,9 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what commands change of an account: approval, role, e-mail address.
+// This file tests what commands change in an account: approval, role and e-mail address.
 
-// byCommand is what is recorded of a change.
+// byCommand is how a change is recorded.
 func byCommand(kind string) happening { return happening{Kind: kind, By: db.ByCommand, Count: 1} }
 
 func TestChangeUser(t *testing.T) {
@@ -22,7 +22,7 @@ func TestChangeUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wantLatest(c.bob, byCommand(db.MadeAdmin), byCommand(db.EmailChanged))
-	if got := c.alive(c.desk); !got.IsAdmin { // at once, in a session that is open
+	if got := c.alive(c.desk); !got.IsAdmin { // at once, also in a live session
 		t.Error("the session is not an administrator's")
 	}
 	if _, err := c.Authenticate(c.ctx(), "bob@example.com", bobPassword, clientOf("192.0.2.1", "curl")); err != nil {
@@ -47,7 +47,7 @@ func TestChangeUser(t *testing.T) {
 	}
 }
 
-// All of it or nothing.
+// If one change fails, none is made.
 func TestChangeUserThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -72,7 +72,7 @@ func TestChangeUserThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
-func TestMakingAnAdministratorApproves(t *testing.T) {
+func TestSettingAdminApproves(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	carol, err := c.CreateUser(c.ctx(), db.NewUser{Username: "carol", Password: newPassword, SignUp: true})
@@ -85,12 +85,12 @@ func TestMakingAnAdministratorApproves(t *testing.T) {
 	}
 	c.wantLatest(carol, byCommand(db.Approved), byCommand(db.MadeAdmin))
 	c.allow(notes, true)
-	if got := c.verify(c.signIn(carol, firefoxOnLinux, "192.0.2.40"), notes); !got.Allowed || !got.Approved {
+	if got := c.authorize(c.signIn(carol, firefoxOnLinux, "192.0.2.40"), notes); !got.Allowed || !got.Approved {
 		t.Errorf("at an app for administrators: %+v", got)
 	}
 }
 
-// A server that nobody can administer needs somebody with a shell to come back.
+// Without an administrator, only somebody with a shell could repair the server.
 func TestLastAdministratorStays(t *testing.T) {
 	t.Parallel()
 	no := false

@@ -9,9 +9,9 @@ import (
 	"porchlight/db"
 )
 
-// This file owns what attempts are counted by.
+// This file tests what attempts are counted by.
 
-// answersTo are the answers to guesses at a name, as somebody from outside sees them.
+// answersTo returns the results of guesses at a name, as a guesser sees them.
 func (s *accountStore) answersTo(name string, guesses int) (answers []string) {
 	s.t.Helper()
 	for i := range guesses {
@@ -20,7 +20,7 @@ func (s *accountStore) answersTo(name string, guesses int) (answers []string) {
 	return answers
 }
 
-// However the names of one account are mixed, ten guesses are checked, and then even the right password is wrong.
+// In any mix of the names of one account, ten guesses are checked. After that, even the right password is refused.
 func TestThrottleCountsTheAccountByAllItsNames(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -38,8 +38,8 @@ func TestThrottleCountsTheAccountByAllItsNames(t *testing.T) {
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 }
 
-// A username and an e-mail address that belong together must look like two that do not, whatever was guessed before.
-func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
+// A username and an e-mail address that belong together must look like two that do not, after any guesses.
+func TestThrottleDoesNotRevealWhichNamesBelongTogether(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]func(s *accountStore){
 		"ten guesses":            func(s *accountStore) { s.answersTo("alice", 10) },
@@ -51,7 +51,7 @@ func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := map[string][]string{}
-			for _, email := range []string{"ada@example.com", "other@example.com"} { // hers, and nobody's
+			for _, email := range []string{"ada@example.com", "other@example.com"} { // hers, and an unknown one
 				s := openAccountStore(t)
 				s.add(db.NewUser{Username: "alice", Email: email})
 				before(s)
@@ -64,7 +64,7 @@ func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
 	}
 }
 
-// An unknown name is one name as well, however it is written.
+// An unknown name is also one name in any spelling.
 func TestThrottleCountsUnknownNames(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)

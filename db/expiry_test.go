@@ -8,10 +8,10 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the millisecond in which a session expires. It has ended when expires_at is now, and is alive one millisecond
-// before, whoever asks and whatever for.
+// This file tests the millisecond in which a session expires. When expires_at is now, it has ended for every method; one millisecond
+// before, it is alive.
 
-// seesAlive are all ways in which the store looks at a session, here alice's phone. Each reports whether it was alive to it.
+// seesAlive are all methods that look at a session, here at alice's phone. Each reports whether the session was alive.
 var seesAlive = map[string]func(*cast) bool{
 	"Resume": func(c *cast) bool {
 		_, err := c.Resume(c.phone.token)
@@ -107,7 +107,7 @@ var seesAlive = map[string]func(*cast) bool{
 
 func (c *cast) isPhone(s db.Session) bool { return s.ID == c.phone.ID }
 
-// endedAs reports whether the activity says that the phone's session was alive when it ended in this way.
+// endedAs reports whether the activity says that the phone's session was alive when it ended like this.
 func (c *cast) endedAs(kind string) bool {
 	return c.number(`SELECT COUNT(*) FROM activity WHERE session_id = $1 AND kind = $2`, c.phone.ID, kind) == 1
 }

@@ -83,7 +83,7 @@ func TestFailedSignInsInMemoryAreBounded(t *testing.T) {
 	for i := range db.PendingFailures + 1 {
 		c.NoteFailure(c.alice.ID, fmt.Sprintf("2001:db8::%x", i), "curl")
 	}
-	c.NoteFailure(c.alice.ID, "2001:db8::0", "curl") // known already: it counts on
+	c.NoteFailure(c.alice.ID, "2001:db8::0", "curl") // already known, so it still counts
 	c.flush()
 	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'sign_in_failed'`); n != db.PendingFailures {
 		t.Errorf("%d rows", n)

@@ -17,7 +17,7 @@ import (
 	"porchlight/db"
 )
 
-// writes are all the verbs that change something.
+// writes are all methods that change something.
 var writes = map[string]func(*cast) error{
 	"sign in": func(c *cast) error {
 		_, _, err := c.SignIn(c.ctx(), c.bob, onCurl)
@@ -46,7 +46,7 @@ var writes = map[string]func(*cast) error{
 		return err
 	},
 	"authenticate": func(c *cast) error {
-		_, err := c.Authenticate(c.ctx(), "bob", alicePassword, db.Client{}) // a guess that cannot be counted is not answered
+		_, err := c.Authenticate(c.ctx(), "bob", alicePassword, db.Client{}) // a guess that cannot be counted gets no result
 		return err
 	},
 	"flush":        func(c *cast) error { return c.Flush(c.ctx()) },
@@ -54,7 +54,7 @@ var writes = map[string]func(*cast) error{
 	"apply limits": func(c *cast) error { return c.ApplyLimits(c.ctx()) },
 }
 
-// refuseWrites tries them all at once and wants each to say that the database does not answer.
+// refuseWrites runs all of them at once, and checks that each returns ErrUnavailable.
 func (c *cast) refuseWrites() {
 	c.t.Helper()
 	var all sync.WaitGroup
@@ -68,7 +68,7 @@ func (c *cast) refuseWrites() {
 	all.Wait()
 }
 
-// readOn wants everything that only reads to go on.
+// readOn checks that everything that only reads still works.
 func (c *cast) readOn() {
 	c.t.Helper()
 	for _, d := range []device{c.laptop, c.phone, c.desk} {
@@ -85,7 +85,7 @@ func (c *cast) readOn() {
 	}
 }
 
-// recover wants one of everything to work again, with nothing half done from before.
+// recover checks that everything works again, and that nothing from before is half done.
 func (c *cast) recover() {
 	c.t.Helper()
 	if sessions := c.number(`SELECT COUNT(*) FROM sessions`); sessions != 3 {
@@ -174,8 +174,8 @@ func TestDatabaseIsDamaged(t *testing.T) {
 	}
 }
 
-// failDisk puts another file in the place of the WAL that the store has open: /dev/full takes no write, /dev/null takes
-// every write and no fsync. The disk works again once mend is called.
+// failDisk replaces the WAL that the store has open: /dev/full accepts no write, and /dev/null accepts every write but no fsync. The disk
+// works again once mend is called.
 func (c *cast) failDisk(device string) (mend func()) {
 	c.t.Helper()
 	wal, err := filepath.EvalSymlinks(c.options.Path + "-wal")
@@ -219,8 +219,8 @@ func (c *cast) failDisk(device string) (mend func()) {
 	}
 }
 
-// After a COMMIT that failed nobody can say whether the change is in the WAL. Nobody is told that nothing was changed, and a
-// small write follows as soon as the disk works again, over the frames that may be there.
+// After a COMMIT that failed, the change may be in the WAL. So the error does not say that nothing was changed, and as soon as the disk
+// works again, a small write overwrites the frames that may be there.
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	for _, device := range []string{"/dev/full", "/dev/null"} {
@@ -235,13 +235,13 @@ func TestCommitFails(t *testing.T) {
 			if err := c.Overwrite(c.ctx()); !errors.Is(err, db.ErrUncertain) {
 				t.Errorf("the small write: %v, want ErrUncertain", err)
 			}
-			_, release := c.holdWriter() // a write in the midst of mending would end in both files
+			_, release := c.holdWriter() // a write during the repair would go to both files
 			mend()
 			if info, err := os.Stat(c.options.Path + "-wal"); err != nil || info.Size() != 0 {
 				t.Fatalf("the WAL has %d bytes, %v", info.Size(), err)
 			}
 			release()
-			for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() { // nobody asks for anything
+			for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() { // without any request
 				if info, err := os.Stat(c.options.Path + "-wal"); err != nil || time.Now().After(deadline) {
 					t.Fatal("nothing was written: ", err)
 				} else if info.Size() > 0 {
@@ -259,7 +259,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-func TestAWriteThatWasBegunOutlivesItsRequest(t *testing.T) {
+func TestAWriteThatHasBegunIsFinishedAfterItsRequest(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	ctx, cancel := context.WithCancel(c.ctx())
@@ -299,7 +299,7 @@ func TestCloseWritesWhatWasNoted(t *testing.T) {
 	}
 }
 
-func TestAClosedStoreLetsNobodyIn(t *testing.T) {
+func TestAClosedStoreAcceptsNobody(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if err := c.Close(); err != nil {

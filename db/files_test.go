@@ -12,7 +12,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-func TestOpenShutsTheDataFolder(t *testing.T) {
+func TestOpenRestrictsTheDataFolder(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	var warnings []string
@@ -44,7 +44,7 @@ func TestOpenShutsTheDataFolder(t *testing.T) {
 	if len(warnings) != 0 {
 		t.Errorf("warned: %q", warnings)
 	}
-	// /tmp is everybody's.
+	// Everybody uses /tmp.
 	if err := os.Chmod(folder, 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +55,8 @@ func TestOpenShutsTheDataFolder(t *testing.T) {
 	}
 }
 
-// Root's first command must not lock the service's user out.
-func TestFilesThatRootMakesBelongToTheOwnerOfTheFolder(t *testing.T) {
+// A first command that root runs must not lock the service's user out.
+func TestFilesThatRootCreatesBelongToTheOwnerOfTheFolder(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
@@ -87,7 +87,7 @@ func TestFilesThatRootMakesBelongToTheOwnerOfTheFolder(t *testing.T) {
 	}
 }
 
-// What somebody deletes must not be found in the free pages of the file.
+// Deleted data must not be left in free pages of the file.
 func TestDeletedAccountsAreGoneFromTheFiles(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -123,7 +123,7 @@ func TestDeletedAccountsAreGoneFromTheFiles(t *testing.T) {
 	}
 }
 
-// Databases from before secure_delete have what was deleted in free pages.
+// Databases from before secure_delete have deleted data in free pages.
 func TestMigrationClearsFreePages(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "porchlight.db")
@@ -172,7 +172,7 @@ func TestOpenNeedsRoom(t *testing.T) {
 	}
 	fill(3_500_000)
 	wantRefused(t, options, folder, "no room", "make room")
-	// The advice about a file system that is mounted read-only is another.
+	// For a file system that is mounted read-only, the advice is different.
 	fill(0)
 	if err := syscall.Mount("", folder, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)

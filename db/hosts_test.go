@@ -11,8 +11,8 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the one form of a host. A host that is read in another way here than by the proxy in front, or that has two
-// forms, would slip past the rule that was made for it.
+// This file tests the canonical form of a host. If the proxy parsed a host differently, or if a host had two forms, it could evade the
+// rule for it.
 
 func TestCanonicalHost(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestCanonicalHost(t *testing.T) {
 		"https://notes.example.com", "notes.example.com/", "/notes.example.com", "notes.example.com?a", "notes.example.com#a",
 		"ada@notes.example.com", "ada:secret@notes.example.com", "notes.example.com\\@evil.example",
 		"notes.example.com,evil.example", "notes.example.com%2e", "notes%20",
-		"\u212Aiosk.example.com", "w\u0130ki.example.com", // to lower case, these become a k and an i
+		"\u212Aiosk.example.com", "w\u0130ki.example.com", // in lower case, these become a k and an i
 		"7", "127.1", "1.2.3.4.5", "01.2.3.4", "0x7f.0.0.1", "0x7f000001", "auth.1", "auth.0x1", // browsers take these for addresses
 		"müller.example", "notes。example.com", "not\u00ades.example.com", "notes\u200b.example.com", "\xff.example.com", "nótes",
 		"[", "]", "[]", "[]:80", "[::1", "::1]", "::1", "2001:db8::1", "[::1]]", "[[::1]", "[::1]:", "[::1]:0", "[::1].", "[::1]x",
@@ -72,7 +72,7 @@ func TestCanonicalHost(t *testing.T) {
 	}
 }
 
-// checkHost checks what holds for every text.
+// checkHost checks what must be true for every text.
 func checkHost(t *testing.T, text string) {
 	t.Helper()
 	host, port, ok := db.CanonicalHost(text)
@@ -87,7 +87,7 @@ func checkHost(t *testing.T, text string) {
 	}) {
 		t.Errorf("%q: the host is %q", text, host)
 	}
-	// The one form is its own form, whatever port comes with it; an address is written in brackets.
+	// The canonical form of a canonical host is the same, with any port. An IPv6 address is in brackets.
 	written := host
 	if strings.Contains(host, ":") {
 		written = "[" + host + "]"
@@ -102,7 +102,7 @@ func checkHost(t *testing.T, text string) {
 			t.Errorf("%q: the port is %q", text, port)
 		}
 	}
-	// Whoever reads it as the authority of an address sees the same host and port.
+	// As the authority of a URL, it has the same host and port.
 	u, err := url.Parse("http://" + text + "/")
 	if err != nil || u.Host != text || u.Path != "/" {
 		t.Errorf("%q is ok, and not the authority of an address: %v, %v", text, u, err)

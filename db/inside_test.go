@@ -6,7 +6,7 @@ import (
 	"io/fs"
 )
 
-// What the tests need of the inside.
+// What the tests need from inside the package.
 const (
 	BatchSize       = batchSize
 	FlushBatch      = flushBatch
@@ -24,7 +24,7 @@ var (
 
 func (k serverKey) Derive(purpose string) []byte { return k.derive(purpose) }
 
-// MigrateWith migrates as a command does, with other steps.
+// MigrateWith migrates as a command does, with other migrations.
 func MigrateWith(ctx context.Context, path string, steps fs.FS) error {
 	return migrateWith(ctx, path, false, steps)
 }
@@ -32,7 +32,7 @@ func MigrateWith(ctx context.Context, path string, steps fs.FS) error {
 // Writer is the pool of the one connection that writes.
 func (s *Store) Writer() *sql.DB { return s.writer }
 
-// EnterQueue takes the turn to write, and LeaveQueue gives it up. Waiting is how many writes wait for it.
+// EnterQueue takes the turn to write, and LeaveQueue ends it. Waiting returns how many writes are waiting.
 func (s *Store) EnterQueue(ctx context.Context) error { return s.queue.enter(ctx, urgent) }
 func (s *Store) LeaveQueue()                          { s.queue.leave() }
 func (s *Store) Waiting() (n int) {
@@ -44,7 +44,7 @@ func (s *Store) Waiting() (n int) {
 	return n
 }
 
-// Write runs work in one transaction, and Overwrite is the small write that follows a COMMIT that failed.
+// Write runs work in one transaction. Overwrite is the small write that follows a COMMIT that failed.
 func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error {
 	return s.write(ctx, func(tx *tx) error { return work(tx.Tx) })
 }
@@ -53,38 +53,38 @@ func (s *Store) Overwrite(ctx context.Context) error { return s.overwrite(ctx) }
 // Agree asks the server that has the lock which files it has open, as commands do.
 func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.awaitServer(ctx) }
 
-// CheckFiles is what happens a few times a second beside the requests.
+// CheckFiles does what the store does in the background a few times a second.
 func (s *Store) CheckFiles() error { return s.files.check() }
 
 // SetWALLimit sets how many bytes may wait in the WAL before Checkpoint warns.
 func (s *Store) SetWALLimit(bytes int64) { s.walLimit = bytes }
 
-// Hash gives work a slot of the hasher, and Hashing is how many have one or wait for one.
+// Hash runs work in a slot of the hasher. Hashing returns how many have a slot or wait for one.
 func (s *Store) Hash(ctx context.Context, work func()) error { return s.hasher.queue.run(ctx, work) }
 func (s *Store) Hashing() int                                { return int(s.hasher.queue.count.Load()) }
 
-// CheckPassword gives work a slot of the password checker, and Checking is how many have one or wait for one.
+// CheckPassword runs work in a slot of the password checker. Checking returns how many have a slot or wait for one.
 func (s *Store) CheckPassword(ctx context.Context, work func()) error {
 	return s.checker.queue.run(ctx, work)
 }
 func (s *Store) Checking() int { return int(s.checker.queue.count.Load()) }
 
-// NoteFailure is what a wrong password leaves, without what the throttle counts.
+// NoteFailure notes a failed sign-in that the throttle does not count.
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {
 	s.noteFailure(userID, ip, deviceName)
 }
 
-// Weakness is the work of one check.
+// Weakness checks a password without the queue.
 func Weakness(password string) string { return weakness(password, nil) }
 
-// AttemptsThatWait is how many attempts wait until others have been checked.
+// AttemptsThatWait returns how many attempts wait for others to be checked.
 func (s *Store) AttemptsThatWait() int {
 	s.attempts.mu.Lock()
 	defer s.attempts.mu.Unlock()
 	return s.attempts.waiting
 }
 
-// HoldReads keeps every connection of the statements busy until release is called.
+// HoldReads occupies every connection of the prepared statements until release is called.
 func (s *Store) HoldReads() (release func()) {
 	for range readers {
 		s.reader.turns <- struct{}{}
@@ -96,10 +96,10 @@ func (s *Store) HoldReads() (release func()) {
 	}
 }
 
-// StopCaching is what a platform without shared memory maps has.
+// StopCaching makes the store behave as on a platform that cannot map the -shm file.
 func (s *Store) StopCaching() { s.changes.close() }
 
-// Cached is how many entries the caches hold.
+// Cached returns how many entries the caches hold.
 func (s *Store) Cached() (sessions, access int) {
 	for i := range cachePlaces {
 		if s.sessions.places[i].Load() != nil {

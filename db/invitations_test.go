@@ -61,7 +61,7 @@ func TestInviteExistingAccount(t *testing.T) {
 	if invitation, err := s.Invitation(ctx, token, db.Client{IP: accountIP}); err != nil || invitation.Username != "bob" || invitation.New {
 		t.Fatalf("%+v, %v", invitation, err)
 	}
-	s.wantErr(s.try("bob", accountPassword, accountIP), nil) // an invitation alone changes nothing
+	s.wantErr(s.try("bob", accountPassword, accountIP), nil) // an invitation changes nothing until it is accepted
 	if _, err := s.Resume(one); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
 	s.add(db.NewUser{Username: "alice", Email: "alice@example.com"})
 	for _, new := range []db.NewUser{
 		{Username: ""}, {Username: "a b"}, {Username: "-x"}, {Username: "<b>"}, {Username: "carol", Email: "nowhere"},
-		{Username: "carol", Email: "alice@example.com"}, // a link that could never work
+		{Username: "carol", Email: "alice@example.com"}, // its link could never work
 	} {
 		var invalid db.Invalid
 		if _, _, err := s.Invite(context.Background(), new); !errors.As(err, &invalid) {
@@ -100,7 +100,7 @@ func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
 }
 
-func TestInvitationTokenIsNowhere(t *testing.T) {
+func TestInvitationTokenIsNotStored(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -119,7 +119,7 @@ func TestInvitationTokenIsNowhere(t *testing.T) {
 	}
 }
 
-func TestInvitationIsGoodOnce(t *testing.T) {
+func TestInvitationIsValidOnce(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"alice", "carol"} {
 		s := openAccountStore(t)
@@ -214,7 +214,8 @@ func TestInviteNewerVoidsOlderForNewAccount(t *testing.T) {
 	new := s.invite(db.NewUser{Username: "carol"})
 	s.wantErr(s.accept(old, accountPassword), db.ErrNotFound)
 	s.wantErr(s.accept(new, accountPassword), nil)
-	s.wantRows([]string{"carol  0"}, `SELECT username, email, is_admin FROM users WHERE username = 'carol'`) // nothing is left of the older
+	// Nothing of the older invitation is left.
+	s.wantRows([]string{"carol  0"}, `SELECT username, email, is_admin FROM users WHERE username = 'carol'`)
 }
 
 func TestInviteDisabledAccount(t *testing.T) {
@@ -232,7 +233,7 @@ func TestInviteDisabledAccount(t *testing.T) {
 	s.wantRows([]string{}, `SELECT id FROM activity WHERE kind = 'invited'`)
 }
 
-func TestInvitationOfNameTakenMeanwhile(t *testing.T) {
+func TestInvitationOfANameThatWasTaken(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -286,8 +287,8 @@ func TestInvitationAcceptedTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// An invitation from before the account was made does not outlive it: the link would make it again.
-func TestDeletedAccountIsNotMadeAgain(t *testing.T) {
+// An invitation from before the account was created is deleted with it. Otherwise the link would create the account again.
+func TestDeletedAccountIsNotCreatedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	s := openAccountStore(t)

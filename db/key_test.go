@@ -14,9 +14,9 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns porchlight.key: how it is made, kept and refused.
+// This file tests porchlight.key: how it is created, stored and refused.
 
-func TestKeyFileIsMadeOnce(t *testing.T) {
+func TestKeyFileIsCreatedOnce(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	path := filepath.Join(filepath.Dir(h.options.Path), "porchlight.key")
@@ -45,7 +45,7 @@ func TestKeyFileIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestKeyFileMadeByManyAtOnce(t *testing.T) {
+func TestKeyFileCreatedByManyAtOnce(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	keys := make([][]byte, 20)

@@ -21,8 +21,8 @@ import (
 	"porchlight/migrations"
 )
 
-// landed are the migrations that databases have been made with. A change to one of them would leave those databases behind for
-// good, so it needs a new file.
+// landed are the migrations that existing databases were created with. Changing one of them would not change those databases, so a change
+// needs a new file.
 var landed = map[string]string{
 	"00001_create_users.sql":       "3fe2e0d63644950d65e1832feea27ed2d374528486ecb8d154a182491c1444da",
 	"00002_create_sessions.sql":    "74b2538b5a12f59c14c329475b09320852b71025ecdab328fb15ee7c5e96eef4",
@@ -81,7 +81,7 @@ CREATE INDEX sessions_by_user ON sessions (user_id, last_active_at DESC, expires
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 `
 
-func TestDatabasesOfTheFirstVersionWorkAgain(t *testing.T) {
+func TestDatabasesOfTheFirstVersionWork(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"00003", "00006"} {
 		t.Run("at version "+version, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestDatabasesOfTheFirstVersionWorkAgain(t *testing.T) {
 // crashVariable tells the test binary to migrate the database that it names, and to die at the step that calls die().
 const crashVariable = "PORCHLIGHT_TEST_MIGRATE"
 
-// colours are three steps; the one before which the process dies is numbered from 1, and 0 is none.
+// colours returns three migrations. The process dies before the one with this number, counted from 1; with 0 it does not die.
 func colours(t testing.TB, dies int) map[string]string {
 	t.Helper()
 	steps := map[string]string{}
@@ -130,8 +130,8 @@ func colours(t testing.TB, dies int) map[string]string {
 	return steps
 }
 
-// TestMigrateAndDie is the process that TestKilledBetweenMigrations kills.
-func TestMigrateAndDie(t *testing.T) {
+// TestHelperMigrateAndDie is the process that TestKilledBetweenMigrations kills.
+func TestHelperMigrateAndDie(t *testing.T) {
 	t.Parallel()
 	path, dies := os.Getenv(crashVariable), 0
 	if path == "" {
@@ -163,7 +163,7 @@ func TestKilledBetweenMigrations(t *testing.T) {
 			c := openCast(t)
 			old := c.version()
 			c.closed()
-			child := exec.Command(os.Args[0], "-test.run=^TestMigrateAndDie$")
+			child := exec.Command(os.Args[0], "-test.run=^TestHelperMigrateAndDie$")
 			child.Env = append(os.Environ(), crashVariable+"="+c.options.Path, fmt.Sprint(crashVariable, "_STEP=", dies))
 			if out, err := child.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
 				t.Fatalf("it was not killed: %v, %s", err, out)
@@ -196,12 +196,12 @@ func TestKilledBetweenMigrations(t *testing.T) {
 	}
 }
 
-func TestTheLastThreeCopiesStay(t *testing.T) {
+func TestTheLastThreeCopiesAreKept(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.closed()
 	old := int(newest(t))
-	for _, suffix := range []string{".before-3", ".before-2"} { // of Porchlights before this
+	for _, suffix := range []string{".before-3", ".before-2"} { // from earlier versions of Porchlight
 		if err := os.WriteFile(c.options.Path+suffix, []byte("old"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestTheLastThreeCopiesStay(t *testing.T) {
 	migrateTo(92)
 	want(".before-3", first, ".version-91")
 
-	// Somebody goes back to the first copy, and updates again.
+	// Somebody puts the first copy back, and updates again.
 	if err := os.WriteFile(c.options.Path, kept, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // This file tests that a migration from the first schema keeps what the database holds.
 
-// Sessions from before Porchlight knew of apps live on, and are used for apps from then on.
+// Sessions from before Porchlight had apps are still alive, and can be used for apps.
 func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	t.Parallel()
 	const before = 5
@@ -57,7 +57,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 			}
 		}
 	}
-	columns := map[string][]string{} // those of before
+	columns := map[string][]string{} // from before the migration
 	for _, table := range []string{"users", "sessions", "activity"} {
 		columns[table] = (&house{t: t, disk: disk}).texts(`SELECT name FROM pragma_table_info($1) ORDER BY name`, table)
 	}
@@ -93,7 +93,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 		if got := h.alive(d); got.ID != d.ID || got.DeviceName != "Kitchen tablet" || got.LastActiveAt.UnixMilli() != at-1000 {
 			t.Errorf("%+v", got)
 		}
-		if got := h.verify(d, notes); !got.Allowed {
+		if got := h.authorize(d, notes); !got.Allowed {
 			t.Error("without a rule, a host is not open")
 		}
 	}
@@ -105,7 +105,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	if err != nil || len(all) != 2 || len(all[0].Apps) != 1 || all[1].Apps != nil {
 		t.Errorf("listed are %+v, %v", all, err)
 	}
-	// The copy that was kept is of the version before, with the same in it.
+	// The copy has the previous version, with the same content.
 	kept := fmt.Sprintf("%s.version-%d", path, before)
 	var version int64
 	if err := openDisk(t, kept).QueryRow(`SELECT MAX(version_id) FROM goose_db_version`).Scan(&version); err != nil || version != before {

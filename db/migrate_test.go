@@ -22,7 +22,7 @@ import (
 	"porchlight/migrations"
 )
 
-// newest is the version that this binary knows.
+// newest returns the version of the newest migration.
 func newest(t testing.TB) int64 {
 	t.Helper()
 	steps, err := fs.Glob(migrations.FS, "*.sql")
@@ -36,7 +36,7 @@ func newest(t testing.TB) int64 {
 	return version
 }
 
-// withSteps are the migrations that there are, and more after them.
+// withSteps returns the existing migrations and more.
 func withSteps(t testing.TB, more map[string]string) fstest.MapFS {
 	t.Helper()
 	steps := fstest.MapFS{}
@@ -62,7 +62,7 @@ func (h *house) version() int64 {
 	return h.number(`SELECT MAX(version_id) FROM goose_db_version`)
 }
 
-// closed closes the store and every connection of the test, so that the file is all there is.
+// closed closes the store and every connection of the test, so that everything is in the file, and returns the file.
 func (h *house) closed() []byte {
 	h.t.Helper()
 	h.disk.Close()
@@ -81,7 +81,7 @@ func read(t testing.TB, path string) []byte {
 	return content
 }
 
-func TestOpenMakesANewDatabase(t *testing.T) {
+func TestOpenCreatesADatabase(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	if got, want := h.version(), newest(t); got != want {
@@ -103,7 +103,7 @@ func TestOpenMakesANewDatabase(t *testing.T) {
 	}
 }
 
-func TestOpenAgainFindsWhatWasThere(t *testing.T) {
+func TestOpenAgainFindsTheSameData(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.reopen()
@@ -157,7 +157,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	}
 }
 
-func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
+func TestOpenLeavesOtherDatabasesUnchanged(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
@@ -258,7 +258,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 	}
 }
 
-func TestMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
+func TestAFailedMigrationChangesNothing(t *testing.T) {
 	t.Parallel()
 	const good = `ALTER TABLE users ADD COLUMN colour TEXT;`
 	for name, steps := range map[string]map[string]string{
@@ -308,7 +308,7 @@ func TestMigrationThatRebuildsATableKeepsItsChildren(t *testing.T) {
 	}
 }
 
-func TestFilesAreTheirOwnersAlone(t *testing.T) {
+func TestFilesAreAccessibleOnlyToTheirOwner(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.Path, o.Create = filepath.Join(t.TempDir(), "data", "porchlight.db"), true })
 	if info, err := os.Stat(filepath.Dir(c.options.Path)); err != nil || info.Mode().Perm() != 0o700 {
@@ -342,7 +342,7 @@ func TestOpenInAFolderOfAnyName(t *testing.T) {
 	}
 }
 
-func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
+func TestConnectionsHaveTheirSettings(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	setting := func(pool *sql.DB, name string) (value string) {
@@ -360,7 +360,7 @@ func TestOpenSetsWhatAPowerCutNeeds(t *testing.T) {
 	if h.Writer().Stats().MaxOpenConnections != 1 {
 		t.Error("more than one connection writes")
 	}
-	// A transaction that took the lock only once it writes would fail when another process wrote meanwhile.
+	// A transaction that took the lock only at its first write would fail if another process wrote in the meantime.
 	tx, err := h.Writer().Begin()
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// wantRefused checks that Open fails with one line that holds the words.
+// wantRefused checks that Open fails with one line that contains the words.
 func wantRefused(t testing.TB, options db.Options, words ...string) {
 	t.Helper()
 	store, err := db.Open(t.Context(), options)
@@ -45,7 +45,7 @@ func TestOpenCreatesOnlyWhenTold(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(options.Path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(options.Path, nil, 0o600); err != nil { // what a start leaves that was killed at once
+	if err := os.WriteFile(options.Path, nil, 0o600); err != nil { // left by a start that was killed at once
 		t.Fatal(err)
 	}
 	wantRefused(t, options, options.Path, "--data")
@@ -57,7 +57,7 @@ func TestOpenCreatesOnlyWhenTold(t *testing.T) {
 	store.Close()
 }
 
-// SQLite would keep the WAL beside the file that the link leads to.
+// SQLite would put the WAL beside the target of the link.
 func TestOpenRefusesALink(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
@@ -68,7 +68,7 @@ func TestOpenRefusesALink(t *testing.T) {
 	wantRefused(t, options, options.Path+" is a symbolic link to "+h.options.Path, "--data")
 }
 
-// liveFiles copies the database and its WAL while the store has them open, as a kill would leave them.
+// liveFiles copies the database and its WAL while the store has them open, as if the process were killed now.
 func (h *house) liveFiles(folder string) (path string) {
 	h.t.Helper()
 	path = filepath.Join(folder, "porchlight.db")
@@ -80,8 +80,8 @@ func (h *house) liveFiles(folder string) (path string) {
 	return path
 }
 
-// SQLite deletes the WAL when it makes a database, and the revocations that are in it.
-func TestOpenKeepsAWALWithoutItsDatabase(t *testing.T) {
+// When SQLite creates a database, it deletes a WAL and the revocations in it.
+func TestOpenRefusesAWALWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	for name, hide := range map[string]func(path string) error{
 		"moved": func(path string) error { return os.Rename(path, path+".moved") },
@@ -122,7 +122,7 @@ func TestOpenKeepsAWALWithoutItsDatabase(t *testing.T) {
 	}
 }
 
-// grown is a database whose last pages are in the WAL alone, and how long the file is without them.
+// grown returns a database whose last pages are only in the WAL, and the length of the file without them.
 func grown(t *testing.T) (path string, size int64) {
 	t.Helper()
 	c := openCast(t)
@@ -158,7 +158,7 @@ func TestServeRefusesADamagedDatabase(t *testing.T) {
 		{"shorter than it says", func(path string, size int64) error { return os.Truncate(path, size-4096) }, "malformed"},
 		{"a page of zeros", func(path string, size int64) error {
 			h := &house{t: t, disk: openDisk(t, path)}
-			page := h.number(`SELECT rootpage FROM sqlite_master WHERE name = 'activity'`) // which no start reads
+			page := h.number(`SELECT rootpage FROM sqlite_master WHERE name = 'activity'`) // which is not read at the start
 			h.disk.Close()
 			return zero(path, (page-1)*4096, 4096)
 		}, "page"},
@@ -178,8 +178,9 @@ func TestServeRefusesADamagedDatabase(t *testing.T) {
 	}
 }
 
-// Beside a WAL, SQLite does not notice that the file lost its end. The search of the pages would, but it stops early in a big file.
-func TestServeRefusesAFileThatLostItsEnd(t *testing.T) {
+// If there is a WAL, SQLite does not notice that the end of the file is missing. The check of the pages would, but in a big file it stops
+// early.
+func TestServeRefusesATruncatedDatabase(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.fill(1000)
@@ -193,8 +194,8 @@ func TestServeRefusesAFileThatLostItsEnd(t *testing.T) {
 	wantRefused(t, db.Options{Path: path, Serve: true}, "damaged", fmt.Sprint(size, " bytes of"), "restore a backup")
 }
 
-// The file is shorter than the number of its pages says until the WAL is written back to it.
-func TestServeAcceptsPagesThatAreInTheWALAlone(t *testing.T) {
+// Until the WAL is written back, the file is shorter than its number of pages says.
+func TestServeAcceptsPagesThatAreOnlyInTheWAL(t *testing.T) {
 	t.Parallel()
 	path, _ := grown(t)
 	h := &house{t: t, clock: dbtest.NewClock(), options: db.Options{Path: path, Serve: true, HashCost: dbtest.HashCost}}
@@ -206,11 +207,11 @@ func TestServeAcceptsPagesThatAreInTheWALAlone(t *testing.T) {
 	}
 }
 
-// lockVariable has the test binary hold the write lock of the database that it names, until its standard input ends.
+// lockVariable makes the test binary hold the write lock of the database that it names, until its standard input ends.
 const lockVariable = "PORCHLIGHT_TEST_LOCK"
 
-// TestHoldTheWriteLock is the other process in the tests below.
-func TestHoldTheWriteLock(t *testing.T) {
+// TestHelperHoldTheWriteLock is the other process in the tests below.
+func TestHelperHoldTheWriteLock(t *testing.T) {
 	t.Parallel()
 	path := os.Getenv(lockVariable)
 	if path == "" {
@@ -225,10 +226,10 @@ func TestHoldTheWriteLock(t *testing.T) {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// otherProcess runs SQL in a process of its own, which keeps the connection open until the test ends.
+// otherProcess runs SQL in another process, which keeps the connection open until the test ends.
 func otherProcess(t *testing.T, path, statements string) (pid int) {
 	t.Helper()
-	child := exec.Command(os.Args[0], "-test.run=^TestHoldTheWriteLock$")
+	child := exec.Command(os.Args[0], "-test.run=^TestHelperHoldTheWriteLock$")
 	child.Env = append(os.Environ(), lockVariable+"="+path, lockVariable+"_SQL="+statements)
 	stdin, err := child.StdinPipe()
 	if err != nil {
@@ -256,7 +257,7 @@ func TestServeNamesWhoLocksTheDatabase(t *testing.T) {
 	wantRefused(t, db.Options{Path: c.options.Path, Serve: true}, "locked by", fmt.Sprintf("(process %d)", pid))
 }
 
-func TestNobodyMigratesUnderAServer(t *testing.T) {
+func TestNobodyMigratesWhileAServerRuns(t *testing.T) {
 	t.Parallel()
 	steps := withSteps(t, map[string]string{"00098_colours.sql": `CREATE TABLE colours (name TEXT);`})
 
@@ -267,7 +268,7 @@ func TestNobodyMigratesUnderAServer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "restart the server") || h.version() != before {
 			t.Errorf("version %d, was %d: %v", h.version(), before, err)
 		}
-		h.addUser("alice", alicePassword) // the server goes on
+		h.addUser("alice", alicePassword) // the server still works
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +292,7 @@ func TestOneServerPerDatabase(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, serves)
 	wantRefused(t, h.options, h.options.Path, "already")
-	// A server that is about to end is waited for.
+	// It waits for a server that is about to end.
 	ended := make(chan error)
 	go func() { ended <- h.Close() }()
 	second, err := db.Open(t.Context(), h.options)

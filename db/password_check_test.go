@@ -15,7 +15,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns which new passwords are taken for easy to guess, and that checking them keeps nobody waiting.
+// This file tests which new passwords are refused as easy to guess, and that checking them does not keep sign-ins waiting.
 
 func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 	t.Parallel()
@@ -58,7 +58,7 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 	}
 }
 
-// What the rules look for is found in good passwords too, by chance: "were" is a walk, "mama" a repeat.
+// Good passwords may contain by chance what the rules look for: "were" is a walk, "mama" a repeat.
 func TestPasswordsThatAreHardToGuessAreAccepted(t *testing.T) {
 	t.Parallel()
 	passwords := []string{
@@ -101,8 +101,8 @@ func TestPasswordsThatAreHardToGuessAreAccepted(t *testing.T) {
 	}
 }
 
-// Anybody can send passwords to /signup, made so that checking them takes as long as it can. That must not reach sign-in.
-func TestCheckingPasswordsKeepsNoSignInWaiting(t *testing.T) {
+// Anybody can send crafted passwords to /signup that take long to check. That must not slow down sign-ins.
+func TestCheckingNewPasswordsDoesNotDelaySignIns(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	var all sync.WaitGroup
@@ -120,7 +120,7 @@ func TestCheckingPasswordsKeepsNoSignInWaiting(t *testing.T) {
 		runtime.Gosched()
 	}
 	ctx, cancel := context.WithCancel(c.ctx())
-	cancel() // whatever would wait fails instead
+	cancel() // so that work that would wait fails
 	if _, err := c.CreateUser(ctx, db.NewUser{Username: "carol", Password: newPassword}); !errors.Is(err, db.ErrBusy) {
 		t.Error("a new account, beyond the queue:", err)
 	}

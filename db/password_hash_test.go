@@ -35,7 +35,7 @@ func TestPasswordHashIsArgon2id(t *testing.T) {
 	}
 }
 
-func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
+func TestPasswordIsHashedAgainWhenTheCostGrows(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
@@ -69,14 +69,14 @@ func TestPasswordIsHashedAnewWhenTheCostGrows(t *testing.T) {
 				t.Error(err)
 			}
 			if again := stored(); again != after {
-				t.Error("it is hashed anew each time")
+				t.Error("it is hashed again each time")
 			}
 			c.alive(c.laptop)
 		})
 	}
 }
 
-// Two people's browsers, or one's two tabs: both typed the right password.
+// Two browsers, or two tabs of one, with the right password.
 func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -100,7 +100,7 @@ func TestTwoSignInsAtOnceWhenTheCostGrows(t *testing.T) {
 	}
 }
 
-func TestCorruptHashIsNotAPass(t *testing.T) {
+func TestACorruptHashMatchesNothing(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	for _, hash := range []string{
@@ -155,7 +155,7 @@ func TestHashingIsBounded(t *testing.T) {
 		close(done)
 		t.Fatalf("one more may wait: %v", err)
 	}
-	for _, username := range []string{"alice", "nobody"} { // both are hashed, or the answer would tell which exists
+	for _, username := range []string{"alice", "nobody"} { // both are hashed, or the time would reveal which exists
 		if _, err := c.Authenticate(c.ctx(), username, alicePassword, db.Client{}); !errors.Is(err, db.ErrBusy) {
 			t.Errorf("%s, beyond the queue: %v", username, err)
 		}

@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// characters are n letters without a pattern, each of the given alphabet; the same on every run.
+// characters returns n letters of the alphabet without a pattern, the same on every run.
 func characters(n int, alphabet string) string {
 	letters, source := []rune(alphabet), rand.New(rand.NewPCG(15, 256))
 	chosen := make([]rune, n)
@@ -118,7 +118,7 @@ func TestGoodPassphrasesAreAccepted(t *testing.T) {
 		"лодка синица маяк варенье",
 		"毎朝六時に起きて海岸を散歩する犬", // 16
 		characters(15, oneByte),
-		alicePassword + alicePassword, // good already before it repeats itself
+		alicePassword + alicePassword, // long enough before it repeats itself
 	} {
 		username := fmt.Sprintf("user%d", i)
 		if invalid := h.wrong(db.NewUser{Username: username, Password: password}); len(invalid) != 0 {
@@ -184,15 +184,15 @@ func TestPasswordIsTheSameOnAnotherKeyboard(t *testing.T) {
 	if _, err := h.Authenticate(h.ctx(), "decomposed", composed+" Bergsteiger", db.Client{}); err != nil {
 		t.Error("after the change:", err)
 	}
-	// NFC and not NFKC: what looks alike is not the same.
+	// NFC and not NFKC: characters that look alike are not the same.
 	h.addUser("ligature", "pebble sonnet ﬁgment walnut")
 	if _, err := h.Authenticate(h.ctx(), "ligature", "pebble sonnet figment walnut", db.Client{}); !errors.Is(err, db.ErrWrongPassword) {
 		t.Error("a ligature:", err)
 	}
 }
 
-// A sign that stands for a letter is read as that letter, and no password is so odd that it keeps the others waiting: the
-// scorer's own way of reading such signs would look at 10^9 combinations here.
+// A sign that stands for a letter is read as that letter, and no password takes so long that it keeps others waiting: zxcvbn's own matcher
+// for such signs would try 10^9 combinations here.
 func TestPasswordsWithSignsForLetters(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)

@@ -21,7 +21,7 @@ func limitsInMilliseconds(o *db.Options) {
 		SharedIdleTimeout: 400 * time.Millisecond, SharedMaxLifetime: time.Second}
 }
 
-func TestTouchIsNotedNowAndThen(t *testing.T) {
+func TestTouchIsNotedOnceInAWhile(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -140,7 +140,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 	t.Run("expired", func(t *testing.T) {
 		c := openCast(t)
 		c.clock.Advance(db.DefaultLimits.IdleTimeout)
-		c.Touch(c.laptop.Session) // a request that came in before, and ends now
+		c.Touch(c.laptop.Session) // a request that arrived before, and ends now
 		c.flush()
 		c.over(c.laptop)
 		if got := c.lastActive(c.laptop); !got.Equal(c.laptop.LastActiveAt) {
@@ -204,7 +204,7 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 		c.over(c.laptop)
 		c.clock.Advance(-by)
 		c.over(c.laptop)
-		c.alive(c.phone) // which nobody asked for meanwhile
+		c.alive(c.phone) // which was not asked for in the meantime
 		c.flush()
 		if slices.Contains(c.ids(), c.laptop.ID) {
 			t.Error("it has a row after the flush")
@@ -218,7 +218,7 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
-func TestATouchThatWasNotedDoesNotSaveARefusedSession(t *testing.T) {
+func TestANotedTouchDoesNotReviveARefusedSession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.clock.Advance(time.Hour)
@@ -233,7 +233,7 @@ func TestATouchThatWasNotedDoesNotSaveARefusedSession(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasAYearAheadSilencesNoTouch(t *testing.T) {
+func TestTouchesAreNotedAfterTheClockWasAYearAhead(t *testing.T) {
 	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	h := openHouse(t)
@@ -251,7 +251,7 @@ func TestAClockThatWasAYearAheadSilencesNoTouch(t *testing.T) {
 	h.over(d)
 }
 
-func TestWhatIsNotedDuringAFlushIsNotLost(t *testing.T) {
+func TestNotesMadeDuringAFlushAreNotLost(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.failToSignIn("alice", "192.0.2.66", "curl")
@@ -288,7 +288,7 @@ func TestTwoFlushesAtOnceCountOnce(t *testing.T) {
 	c.wantLatest(c.alice, happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 1})
 }
 
-func TestWhatCannotBeWrittenStaysNoted(t *testing.T) {
+func TestNotesThatCannotBeWrittenAreKept(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// statements are the SQL of the package's own source by the function or constant that it stands in, with constants
-// put together, so that what is explained is what runs.
+// statements returns the SQL in the source of the package, by function or constant. It replaces constants by their values, so that the
+// statements are those that run.
 func statements(t *testing.T) map[string][]string {
 	t.Helper()
 	names, err := filepath.Glob("*.go")
@@ -158,9 +158,9 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 			}
 		}
 	}
-	// These look at every session: once at the start, on the command line, or for an administrator.
+	// These read every session: once at the start, on the command line, or for an administrator.
 	mayScan := map[string]bool{"ApplyLimits": true, "RevokeAllByCommand": true, "AllSessions": true, "OnlyAddress": true}
-	maySort := map[string]bool{"writeApps": true} // the apps of one session, of which there are some fifty
+	maySort := map[string]bool{"writeApps": true} // the apps of one session, about fifty
 	for name, plan := range plans {
 		for line := range strings.Lines(plan) {
 			line = strings.TrimSpace(line)

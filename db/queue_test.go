@@ -11,13 +11,13 @@ import (
 	"porchlight/db"
 )
 
-// order is the kinds of activity since a row, in the order in which they were written.
+// order returns the kinds of activity after a row, in the order in which they were written.
 func (h *house) order(after int64) []string {
 	h.t.Helper()
 	return h.texts(`SELECT kind FROM activity WHERE id > $1 ORDER BY id`, after)
 }
 
-// Whatever else waits for its turn to write, a revocation is next.
+// A revocation gets its turn before all other writes.
 func TestRevocationsGoFirst(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -69,8 +69,8 @@ func TestRevocationsGoFirst(t *testing.T) {
 	}
 }
 
-// A stream of revocations holds nobody else up for good.
-func TestNobodyWaitsForEver(t *testing.T) {
+// Many revocations do not starve other writes.
+func TestNoWriteWaitsForEver(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.expire(1)
@@ -105,8 +105,8 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	}
 }
 
-// Whoever gives up leaves the queue, and the turn goes to the next.
-func TestTheQueueForgetsWhoGaveUp(t *testing.T) {
+// A write that gives up leaves the queue, and the next one gets the turn.
+func TestTheQueueForgetsWritesThatGaveUp(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	arrived, release := c.holdWriter()

@@ -26,7 +26,7 @@ func TestRevokeByCommandNotFound(t *testing.T) {
 	c.alive(c.laptop)
 }
 
-func TestRevokeAllByCommandCountsWhatWasAlive(t *testing.T) {
+func TestRevokeAllByCommandCountsLiveSessions(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.signIn(c.alice, "library", "192.0.2.12", shared)

@@ -11,11 +11,11 @@ import (
 	"porchlight/db"
 )
 
-// endings are all the ways in which a session of the cast ends.
+// endings are all ways in which a session ends.
 var endings = []struct {
 	name   string
 	end    func(*cast) error
-	over   []string // what has no row afterwards
+	over   []string // the sessions without a row afterwards
 	record []happening
 }{
 	{
@@ -197,7 +197,7 @@ func TestNothingEndsThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
-func TestRevokeReturnsWhatEnded(t *testing.T) {
+func TestRevokeReturnsTheEndedSession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	ended, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
@@ -254,7 +254,7 @@ func TestRevokeNotFound(t *testing.T) {
 	}
 }
 
-func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
+func TestRevokeOthersKeepsOnlyTheCaller(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
@@ -279,8 +279,8 @@ func TestRevokeOthersKeepsTheCallersOnly(t *testing.T) {
 	}
 }
 
-// Whoever was signed out while the request was on its way changes nothing any more, and is not told of a success.
-func TestASessionThatIsOverChangesNothing(t *testing.T) {
+// A session that has ended while its request was on the way changes nothing, and does not get a success.
+func TestAnEndedSessionChangesNothing(t *testing.T) {
 	t.Parallel()
 	for state, finish := range map[string]func(*cast){
 		"signed out": func(c *cast) {
@@ -315,7 +315,7 @@ func TestASessionThatIsOverChangesNothing(t *testing.T) {
 	}
 }
 
-// Two devices that press "Sign out everywhere else" at once do not both end: whoever is first survives.
+// If two devices press "Sign out everywhere else" at once, the first one stays signed in.
 func TestRevokeOthersAtOnceLeavesOne(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -353,7 +353,7 @@ func TestSignInAgainstRevokeOthersLosesNothing(t *testing.T) {
 	c.over(c.laptop)
 	_, err := c.Resume(fresh.token)
 	if ended := errors.Is(err, db.ErrNotFound); ended != (count == 2) || err != nil && !ended {
-		t.Errorf("%d were revoked, and the session that began meanwhile: %v", count, err)
+		t.Errorf("%d were revoked, and the session that began in the meantime: %v", count, err)
 	}
 }
 

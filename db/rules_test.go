@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns who is written down as allowed to reach a host. What a rule then means for a request is in verify_test.go.
+// This file tests how rules are stored. What a rule means for a request is tested in authorize_rules_test.go.
 
 func (h *house) wantRules(want ...db.AppRule) {
 	h.t.Helper()
@@ -20,13 +20,13 @@ func (h *house) wantRules(want ...db.AppRule) {
 	}
 }
 
-// Each step adds to what the rule allows; none takes away.
+// Each step adds to what the rule allows. None removes anything.
 func TestAllowAppAdds(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		admins bool
 		users  []string
-		want   db.AppRule // without its host
+		want   db.AppRule // without Host
 	}
 	for name, steps := range map[string][]step{
 		"everyone": {
@@ -57,7 +57,7 @@ func TestAllowAppAdds(t *testing.T) {
 		"names as people type them": {
 			{false, []string{" Bob ", "ALICE"}, db.AppRule{Users: []string{"alice", "bob"}}},
 		},
-		"one who is disabled": { // enabled again, he is let in again
+		"one who is disabled": { // once enabled again, he has access again
 			{false, []string{"dave"}, db.AppRule{Users: []string{"dave"}}},
 		},
 	} {
@@ -65,7 +65,7 @@ func TestAllowAppAdds(t *testing.T) {
 			c := openCast(t)
 			c.addUser("carol", newPassword)
 			c.addUser("dave", newPassword)
-			c.addUser("aaron", newPassword) // the last account is the first by name
+			c.addUser("aaron", newPassword) // the newest account, but the first by name
 			if err := c.DisableUser(c.ctx(), "dave", true); err != nil {
 				t.Fatal(err)
 			}
@@ -82,14 +82,14 @@ func TestAllowAppAdds(t *testing.T) {
 	}
 }
 
-// A misspelt name changes nothing. A rule for the other names would be open to fewer people than the default, and no names
-// at all would mean everybody.
+// A misspelt name changes nothing. A rule for the other names would allow fewer people than the default, and a rule without names would
+// allow everybody.
 func TestAllowAppWithAnUnknownUserChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		admins  bool
 		users   []string
-		unknown []string // as they were given, in that order
+		unknown []string // as they were given, in the same order
 	}{
 		{false, []string{"nobody"}, []string{"nobody"}},
 		{false, []string{"nobody", "nowhere"}, []string{"nobody", "nowhere"}},
@@ -121,7 +121,7 @@ func TestAllowAppWithAnUnknownUserChangesNothing(t *testing.T) {
 	}
 }
 
-// hostsOfRules are hosts as people type them, and as they are kept.
+// hostsOfRules are hosts as people type them, and as they are stored.
 var hostsOfRules = []struct{ text, host string }{
 	{notes, notes},
 	{"Notes.EXAMPLE.com", notes},
@@ -141,7 +141,7 @@ var hostsOfRules = []struct{ text, host string }{
 	{"*." + strings.Repeat("a", 63) + ".example", "*." + strings.Repeat("a", 63) + ".example"},
 }
 
-func TestRulesAreKeptByTheOneFormOfTheirHost(t *testing.T) {
+func TestRulesAreStoredByCanonicalHost(t *testing.T) {
 	t.Parallel()
 	for _, test := range hostsOfRules {
 		c := openCast(t)
@@ -157,7 +157,7 @@ func TestRulesAreKeptByTheOneFormOfTheirHost(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHostHasNoRule(t *testing.T) {
+func TestOnlyHostsHaveRules(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	for _, text := range []string{
@@ -169,7 +169,7 @@ func TestWhatIsNoHostHasNoRule(t *testing.T) {
 		"notes.example.com:80:80", ":80",
 		"[notes.example.com]", "[192.0.2.7]", "[fe80::1%eth0]", "[]", "[", "]", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1].",
 		"[2001:db8::g]",
-		"*.[2001:db8::1]", "*.192.0.2.7", "*.0.2.7", // an address has no siblings
+		"*.[2001:db8::1]", "*.192.0.2.7", "*.0.2.7", // an IP address has no siblings
 		"\u212Aiosk.example.com", "müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "com", "*." + strings.Repeat("a", 64) + ".example",
 	} {
@@ -215,14 +215,14 @@ func TestRemoveAppRule(t *testing.T) {
 	if _, err := c.RemoveAppRule(c.ctx(), notes); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("again: %v", err)
 	}
-	// A new rule starts empty: the people of the old one are not let in.
+	// A new rule is empty: the users of the old one are not in it.
 	c.wantRules(siblings)
 	if got := c.allow(notes, true); len(got.Users) != 0 {
-		t.Errorf("the new rule lets in %v", got.Users)
+		t.Errorf("the new rule allows %v", got.Users)
 	}
 }
 
-// Half a rule would shut out those who were to be let in, or let in the wrong ones.
+// Half of a rule would shut out the right people, or allow the wrong ones.
 func TestARuleIsWrittenAsAWhole(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -235,7 +235,7 @@ func TestARuleIsWrittenAsAWhole(t *testing.T) {
 	c.wantAllowed(notes, true, true)
 }
 
-// What was not committed does not come back as what holds now.
+// If the commit fails, the new rule is not returned.
 func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

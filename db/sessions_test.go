@@ -19,7 +19,7 @@ import (
 	"porchlight/db"
 )
 
-func TestSignInMakesANewTokenEachTime(t *testing.T) {
+func TestEachSignInHasANewToken(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	again := c.signIn(c.alice, firefoxOnLinux, "192.0.2.10")
@@ -213,7 +213,7 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 			}
 			c.exec(change)
 			before := c.ids()
-			// What the browser brought lives on too: nothing happened.
+			// The session of the token that the browser sent is still alive too: nothing happened.
 			_, _, err = c.SignIn(c.ctx(), alice, db.NewSession{Client: db.Client{DeviceName: firefoxOnLinux, DeviceKind: "desktop"},
 				Replaces: []string{c.desk.token}})
 			if !errors.Is(err, db.ErrWrongPassword) {
@@ -227,7 +227,7 @@ func TestSignInIsRefusedWhenTheAccountChangedInBetween(t *testing.T) {
 	}
 }
 
-func TestSignInReplacesTheSessionsThatTheBroughtTokensName(t *testing.T) {
+func TestSignInReplacesTheBrowsersOtherSessions(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	fresh := c.signIn(c.alice, chromeOnMac, "192.0.2.99", func(n *db.NewSession) {
@@ -245,14 +245,14 @@ func TestSignInReplacesTheSessionsThatTheBroughtTokensName(t *testing.T) {
 		happening{db.SignedIn, "192.0.2.99", chromeOnMac, fresh.ID, chromeOnMac, 1})
 }
 
-func TestSignInBeyondMaxSessionsEndsTheOneUnusedLongest(t *testing.T) {
+func TestTooManySessionsEndTheOneUnusedLongest(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 3 })
 	c.signIn(c.bob, "Edge on Windows", "203.0.113.31")
 	third := c.signIn(c.alice, "Edge on Windows", "192.0.2.12")
 	c.alive(c.laptop)
 	c.clock.Advance(time.Hour)
-	c.Touch(c.alive(c.laptop)) // the oldest, but used since
+	c.Touch(c.alive(c.laptop)) // the oldest, but used in the meantime
 	c.flush()
 	fourth := c.signIn(c.alice, "curl", "192.0.2.13")
 	c.over(c.phone)
@@ -330,7 +330,7 @@ func TestAllSessionsAreListedByName(t *testing.T) {
 	}
 }
 
-func TestNobodyHasNoSessionsToList(t *testing.T) {
+func TestSessionsOfAnUnknownUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if all, err := c.AllSessions("carol"); !errors.Is(err, db.ErrNotFound) {
@@ -338,7 +338,7 @@ func TestNobodyHasNoSessionsToList(t *testing.T) {
 	}
 }
 
-func TestSessionIsTheOwnersAlone(t *testing.T) {
+func TestSessionIsVisibleOnlyToItsUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
@@ -356,7 +356,7 @@ func TestSessionIsTheOwnersAlone(t *testing.T) {
 	}
 }
 
-func TestRenameGivesANameAndForgetsIt(t *testing.T) {
+func TestRenameSetsAndRemovesAName(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	rename := func(name, wantName, wantGiven string) {
@@ -376,7 +376,7 @@ func TestRenameGivesANameAndForgetsIt(t *testing.T) {
 	}
 }
 
-func TestRenameRefusesWhatIsNotTheCallers(t *testing.T) {
+func TestRenameRefusesOtherUsersSessions(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)

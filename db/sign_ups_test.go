@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns how many accounts one address may create for itself.
+// This file tests how many accounts one address may create for itself.
 
 func (h *house) signUp(username, ip string) error {
 	_, err := h.CreateUser(h.ctx(), db.NewUser{Username: username, Password: newPassword, SignUp: true, IP: ip})
@@ -48,7 +48,7 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := h.signUp("carol", same); err == nil {
-			t.Error("let in a millisecond too early")
+			t.Error("accepted a millisecond too early")
 		}
 		h.clock.Advance(time.Millisecond)
 		if err := h.signUp("carol", same); err != nil {
@@ -67,7 +67,7 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 	}
 }
 
-func TestTwentySignUpsAtOnceAreTen(t *testing.T) {
+func TestOfTwentySignUpsAtOnceTenSucceed(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	var created atomic.Int32
@@ -85,7 +85,7 @@ func TestTwentySignUpsAtOnceAreTen(t *testing.T) {
 	}
 }
 
-// A flood costs neither a hash nor a write.
+// Refused sign-ups cost neither a hash nor a write.
 func TestRefusedSignUpWritesNothing(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
@@ -96,7 +96,7 @@ func TestRefusedSignUpWritesNothing(t *testing.T) {
 	}
 	free := make(chan struct{})
 	defer close(free)
-	for range db.HashingInAll { // no hash is to be had
+	for range db.HashingInAll { // no slot is free for a hash
 		go h.Hash(h.ctx(), func() { <-free })
 	}
 	for h.Hashing() < db.HashingInAll {
@@ -105,7 +105,7 @@ func TestRefusedSignUpWritesNothing(t *testing.T) {
 	version := h.number(`PRAGMA data_version`)
 	for range 5 {
 		if err := h.signUp("carol", "192.0.2.7"); !errors.As(err, new(db.Throttled)) {
-			t.Errorf("it asked for a hash, or was let in: %v", err)
+			t.Errorf("it needed a hash, or was accepted: %v", err)
 		}
 	}
 	if now := h.number(`PRAGMA data_version`); now != version {

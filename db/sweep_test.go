@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// expire gives alice n sessions that expired a moment ago.
+// expire gives alice n sessions that have just expired.
 func (c *cast) expire(n int) {
 	c.t.Helper()
 	c.exec(`
@@ -81,7 +81,7 @@ func TestSweepDeletesOldActivity(t *testing.T) {
 	c.alive(c.laptop)
 }
 
-// A disabled user has no sessions. Should a row be left all the same, nobody gets in with it; but it has not expired.
+// A disabled user has no sessions. If a row is left, it is refused, but it has not expired.
 func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -96,7 +96,7 @@ func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
 	}
 }
 
-func TestSweepStopsWhenItIsTold(t *testing.T) {
+func TestSweepStopsWithItsContext(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.expire(1)
@@ -110,8 +110,7 @@ func TestSweepStopsWhenItIsTold(t *testing.T) {
 	}
 }
 
-// A clock that was a year ahead, for a while: what was made then must not outlive the limits, whether the server is started
-// again or goes on.
+// If the clock was a year ahead for a while, what was written then must not outlive the limits, even if the server is not started again.
 func TestAClockThatWasAhead(t *testing.T) {
 	t.Parallel()
 	const ahead, day = 365 * 24 * time.Hour, 24 * time.Hour
@@ -168,8 +167,8 @@ func TestAClockThatWasAhead(t *testing.T) {
 	}
 }
 
-// A session that is used before the next sweep is brought back by that.
-func TestATouchBringsASessionBack(t *testing.T) {
+// A session that is used before the next sweep is corrected by its use.
+func TestATouchCorrectsASessionFromTheFuture(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	h.clock.Advance(365 * 24 * time.Hour)
@@ -188,7 +187,7 @@ func TestApplyLimitsShortensOnly(t *testing.T) {
 	for _, test := range []struct {
 		name           string
 		limits         db.Limits
-		normal, shared time.Duration // when they end, after sign-in
+		normal, shared time.Duration // how long after sign-in they end
 	}{
 		{"the same", db.DefaultLimits, 14 * day, 30 * time.Minute},
 		{"longer", db.Limits{IdleTimeout: 20 * day, MaxLifetime: 60 * day, SharedIdleTimeout: time.Hour,
@@ -219,7 +218,7 @@ func TestApplyLimitsShortensOnly(t *testing.T) {
 	}
 }
 
-func TestLongerLimitsComeWithTheNextUse(t *testing.T) {
+func TestLongerLimitsApplyFromTheNextUse(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10")

@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// throttled is how long an error says to wait; it fails the test when the error is another.
+// throttled returns how long an error says to wait. It fails the test for any other error.
 func (s *accountStore) throttled(err error) time.Duration {
 	s.t.Helper()
 	var throttled db.Throttled
@@ -31,7 +31,7 @@ func (s *accountStore) fail(times int, name, ip string) {
 	}
 }
 
-// failInTens fails without ever filling the window of 15 minutes.
+// failInTens fails n times without filling the window of 15 minutes.
 func (s *accountStore) failInTens(times int, name string) {
 	s.t.Helper()
 	for ; times > 0; times -= 10 {
@@ -74,7 +74,7 @@ func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
 	counted := s.rows(`SELECT hex(key), failed_at FROM attempts ORDER BY id`)
 	streak := s.rows(`SELECT hex(key), failures, last_failed_at FROM consecutive_failures`)
 	s.clock.Advance(14 * time.Minute)
-	for range 40 { // more than an address may fail, too
+	for range 40 { // more than an address may fail as well
 		s.throttled(s.try("alice", accountWrong, accountIP))
 	}
 	s.wantRows(counted, `SELECT hex(key), failed_at FROM attempts ORDER BY id`)
@@ -111,7 +111,7 @@ func TestThrottlePerAddress(t *testing.T) {
 			}
 			left := 15*time.Minute - time.Duration(test.failures)*time.Second
 			for _, ip := range test.throttled {
-				for range 12 { // these must not count for the account either
+				for range 12 { // these must not count for the account
 					if wait := s.throttled(s.try("alice", accountPassword, ip)); wait != left {
 						t.Fatalf("%s: wait %s", ip, wait)
 					}
@@ -126,7 +126,7 @@ func TestThrottlePerAddress(t *testing.T) {
 	}
 }
 
-func TestThrottleGivesBackToSignInOnly(t *testing.T) {
+func TestThrottleRefundsOnlySignIns(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -134,7 +134,7 @@ func TestThrottleGivesBackToSignInOnly(t *testing.T) {
 	for range 20 {
 		s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 	}
-	s.fail(1, "alice", accountIP) // what failed before stays counted
+	s.fail(1, "alice", accountIP) // earlier failures still count
 	s.throttled(s.try("alice", accountPassword, accountIP))
 }
 
@@ -192,7 +192,7 @@ func TestThrottleHundredInARowOfUnknownName(t *testing.T) {
 	s.throttled(s.try("nobody", accountWrong, accountIP))
 }
 
-func TestThrottleSuccessEndsTheRow(t *testing.T) {
+func TestThrottleSuccessResetsConsecutiveFailures(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
@@ -203,7 +203,7 @@ func TestThrottleSuccessEndsTheRow(t *testing.T) {
 	s.wantRows([]string{}, `SELECT failures FROM consecutive_failures`)
 }
 
-// After a hundred in a row only a person opens the account again; time alone does not.
+// After a hundred consecutive failures only a person can unlock the account, not time.
 func TestThrottleHundredInARowIsNotForgotten(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
@@ -256,11 +256,11 @@ func TestThrottleWithClockSetBack(t *testing.T) {
 			s.throttled(s.try("alice", accountPassword, accountIP))
 			s.clock.Advance(-step)
 			s.wantErr(s.try("alice", accountPassword, accountIP), nil)
-			s.fail(10, "alice", accountIP) // and it counts again
+			s.fail(10, "alice", accountIP) // it counts again
 			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait != 15*time.Minute {
 				t.Errorf("wait %s", wait)
 			}
-			s.clock.Advance(step) // back where it was: never longer than the window
+			s.clock.Advance(step) // back to the right time: never longer than the window
 			if wait := s.throttled(s.try("alice", accountPassword, accountIP)); wait > 15*time.Minute {
 				t.Errorf("wait %s", wait)
 			}
@@ -318,11 +318,11 @@ func TestSweepAttempts(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantRows([]string{}, `SELECT key FROM attempts`)
-	s.wantRows([]string{}, `SELECT key FROM consecutive_failures`) // names that nobody tries any more do not pile up
+	s.wantRows([]string{}, `SELECT key FROM consecutive_failures`) // unused names do not accumulate
 }
 
-// An account may be called like an address; the two are counted apart.
-func TestThrottleAccountCalledLikeAnAddress(t *testing.T) {
+// A username may look like an IP address. The two are counted separately.
+func TestThrottleAccountNamedLikeAnAddress(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)
 	s.fail(10, accountIP, accountIP)

@@ -8,7 +8,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns which usernames are given out.
+// This file tests which usernames a new account may have.
 
 const deletedHint = "add --reuse"
 
@@ -36,8 +36,8 @@ func TestReservedUsernames(t *testing.T) {
 	}
 }
 
-// The apps still know the old bob by his name: a new bob would find the data of the old one.
-func TestDeletedUsernameIsNotGivenOutAgain(t *testing.T) {
+// The apps still know the old bob by his name, so a new bob would see his data.
+func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {
@@ -82,7 +82,7 @@ func TestDeletedUsernameIsNotGivenOutAgain(t *testing.T) {
 	}
 }
 
-func TestUserWhoDeletesTheAccountTakesTheNameAlong(t *testing.T) {
+func TestUsernameOfADeletedOwnAccountCannotBeUsedAgain(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if err := c.DeleteAccount(c.ctx(), c.desk.Session, db.Client{IP: "192.0.2.1"}, bobPassword); err != nil {

@@ -13,7 +13,7 @@ import (
 	"porchlight/db"
 )
 
-// wrong is what CreateUser finds wrong, by field.
+// wrong returns what CreateUser refuses, by field.
 func (h *house) wrong(new db.NewUser) db.Invalid {
 	h.t.Helper()
 	_, err := h.CreateUser(h.ctx(), new)
@@ -28,7 +28,7 @@ func TestUsernameRules(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	for _, test := range []struct {
-		typed, kept string // kept is "" when it is refused
+		typed, kept string // kept is "" if it is refused
 	}{
 		{"a", "a"}, {"0", "0"}, {"a.b-c_d", "a.b-c_d"}, {"ada.", "ada."}, {" Ada\t", "ada"}, {strings.Repeat("x", 32), strings.Repeat("x", 32)},
 		{"", ""}, {"  ", ""}, {".ada", ""}, {"-ada", ""}, {"_ada", ""}, {strings.Repeat("x", 33), ""}, {"ada lovelace", ""},
@@ -84,7 +84,7 @@ func TestEmailRules(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsToldAllAtOnce(t *testing.T) {
+func TestCreateUserReturnsEverythingThatIsWrong(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	invalid := h.wrong(db.NewUser{Username: "Ada Lovelace", Email: "ada", Password: "short"})
@@ -146,7 +146,7 @@ func TestTheFirstAccountIsTheAdministrator(t *testing.T) {
 	}
 }
 
-func TestOnlyOneIsFirst(t *testing.T) {
+func TestOnlyOneFirstAccount(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	var made, refused atomic.Int32
@@ -173,7 +173,7 @@ func TestOnlyOneIsFirst(t *testing.T) {
 	}
 }
 
-func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
+func TestAuthenticateAcceptsUsernameAndEmail(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	ada, err := h.CreateUser(h.ctx(), db.NewUser{Username: "ada", Email: "ada@example.com", Password: alicePassword})
@@ -191,14 +191,14 @@ func TestAuthenticateTakesTheUsernameOrTheEmail(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	// Nobody's address is the empty one, though most accounts have none.
+	// The empty e-mail address names nobody, although most accounts have none.
 	if _, err := h.Authenticate(h.ctx(), "", bobPassword, db.Client{}); !errors.Is(err, db.ErrWrongPassword) {
 		t.Error(err)
 	}
 }
 
-// The first account is the first since the start, even where it is gone again.
-func TestFirstIsOnceAStart(t *testing.T) {
+// Only one first account can be created since the start, even if it was deleted.
+func TestOneFirstAccountPerStart(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	first := func(name string) error {

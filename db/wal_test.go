@@ -8,8 +8,8 @@ import (
 	"porchlight/db"
 )
 
-// A reader that never ends keeps the WAL from beginning again, until the disk is full. The person who runs the server is told.
-func TestAForgottenReaderIsTold(t *testing.T) {
+// A read transaction that never ends keeps the WAL from restarting until the disk is full. Checkpoint warns of it.
+func TestCheckpointWarnsOfAForgottenReader(t *testing.T) {
 	t.Parallel()
 	var warnings []string
 	c := openCast(t, func(o *db.Options) { o.Warn = func(w string) { warnings = append(warnings, w) } })
@@ -30,7 +30,7 @@ func TestAForgottenReaderIsTold(t *testing.T) {
 		c.exec(`DROP TABLE big`)
 	}
 	grow()
-	checkpoint(0) // much was written, and all of it is in the database
+	checkpoint(0) // much was written, but all of it is in the database
 
 	reader, err := c.disk.Begin()
 	if err != nil {

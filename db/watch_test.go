@@ -16,8 +16,8 @@ import (
 	"porchlight/db"
 )
 
-// A command that has other files open than the server that runs would revoke what the server still lets in.
-func TestACommandAgreesWithTheServer(t *testing.T) {
+// If a command had other files open than the running server, it would revoke sessions that the server still accepts.
+func TestACommandComparesItsFilesWithTheServers(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, func(o *db.Options) { o.Serve = true })
 	var warnings []string
@@ -25,7 +25,7 @@ func TestACommandAgreesWithTheServer(t *testing.T) {
 	command.Serve = false
 	command.Warn = func(warning string) { warnings = append(warnings, warning) }
 	for _, test := range []struct {
-		name, note string // "" is the server's own
+		name, note string // "" means the server's own
 		refused    bool
 		warned     bool
 	}{
@@ -56,7 +56,7 @@ func TestACommandAgreesWithTheServer(t *testing.T) {
 	}
 }
 
-// A note that is just being written is empty for a moment. That does not mean that no server runs.
+// A note that is just being written is empty for a moment. That does not mean that no server is running.
 func TestACommandWaitsForTheServersNote(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, func(o *db.Options) { o.Serve = true })
@@ -70,9 +70,9 @@ func TestACommandWaitsForTheServersNote(t *testing.T) {
 	}
 }
 
-// Without its -wal, what is acknowledged would be gone with the process. Without its -shm, the store would not see what
-// other processes write, nor they what it writes.
-func TestDatabaseFilesAreGone(t *testing.T) {
+// Without its -wal, acknowledged changes would be lost when the process ends. Without its -shm, the store and other processes would not
+// see each other's changes.
+func TestTheStoreShutsWhenItsFilesAreRemoved(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		for name, remove := range map[string]func(string) error{
@@ -114,8 +114,8 @@ func TestDatabaseFilesAreGone(t *testing.T) {
 	}
 }
 
-// A write that comes before the next look at the files notices by itself.
-func TestAWriteLooksAtTheFiles(t *testing.T) {
+// A write checks the files itself, before the next check in the background.
+func TestAWriteChecksTheFiles(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		c := openCast(t)
@@ -128,8 +128,8 @@ func TestAWriteLooksAtTheFiles(t *testing.T) {
 	}
 }
 
-// The files vanish while the write is under way: it may be saved or not, and is no success.
-func TestFilesVanishDuringAWrite(t *testing.T) {
+// If the files are removed during a write, it may be saved or not, so it is no success.
+func TestFilesAreRemovedDuringAWrite(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	err := c.Write(c.ctx(), func(tx *sql.Tx) error {
@@ -144,7 +144,7 @@ func TestFilesVanishDuringAWrite(t *testing.T) {
 	c.refuseReads()
 }
 
-// The WAL keeps its inode, and SQLite would append to what is left of it.
+// The WAL keeps its inode, and SQLite would append to the rest of it.
 func TestTheWALIsOverwrittenInPlace(t *testing.T) {
 	t.Parallel()
 	for name, overwrite := range map[string]func(file *os.File, size int64) error{
@@ -184,7 +184,7 @@ func TestTheWALIsOverwrittenInPlace(t *testing.T) {
 	}
 }
 
-// The WAL is emptied after the look at the files that comes before each write.
+// The WAL is emptied after the check of the files that comes before each write.
 func TestTheWALIsEmptiedDuringAWrite(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -200,8 +200,8 @@ func TestTheWALIsEmptiedDuringAWrite(t *testing.T) {
 	c.refuseReads()
 }
 
-// The end of a file is missing. That is no fault of the disk.
-func TestACommandBesideAWALThatWasCutShort(t *testing.T) {
+// The end of a file is missing. That is not an error of the disk.
+func TestACommandWithATruncatedWAL(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
 	if err := h.Overwrite(h.ctx()); err != nil { // the first page is in the WAL
@@ -213,7 +213,7 @@ func TestACommandBesideAWALThatWasCutShort(t *testing.T) {
 	wantRefused(t, h.options, "cut short", "restart the server")
 }
 
-// SQLite itself empties and restarts the WAL, too: that is no fault.
+// SQLite also truncates and restarts the WAL itself. That is not an error.
 func TestCheckpointsKeepTheStoreOpen(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -252,7 +252,7 @@ func TestCheckpointsKeepTheStoreOpen(t *testing.T) {
 	}
 }
 
-// snapshot is what the data folder holds: name, number, size and time of each file, but for the lock.
+// snapshot returns the name, inode, size and time of each file in the data folder, except the lock.
 func (c *cast) snapshot() (text string) {
 	c.t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(c.options.Path))
@@ -269,7 +269,7 @@ func (c *cast) snapshot() (text string) {
 	return text
 }
 
-// refuseReads wants everything that reads to say that the database does not answer.
+// refuseReads checks that everything that reads returns ErrUnavailable.
 func (c *cast) refuseReads() {
 	c.t.Helper()
 	for name, read := range map[string]func() error{
