@@ -123,7 +123,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 	return token, session, err
 }
 
-// sessionColumns is what scanSession reads from sessions s and users u. The last column is appsOfSession, or ”.
+// sessionColumns is what scanSession reads from sessions s and users u. The last column is appsOfSession, or empty.
 const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
 	       s.detected_name, s.device_kind, s.custom_name, s.user_agent, s.ip, s.shared,
 	       s.created_at, s.last_active_at, s.expires_at, `
