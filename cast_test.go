@@ -195,8 +195,8 @@ type fixture struct {
 // newFixture creates so many sessions for each user.
 func newFixture(t testing.TB, sessions map[string]int) *fixture {
 	t.Helper()
-	h := &fixture{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}
-	h.withStore(func(store *db.Store) {
+	f := &fixture{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}
+	f.withStore(func(store *db.Store) {
 		for _, user := range []db.NewUser{
 			{Username: "ada", Email: "ada@example.com", Password: adaPassword},
 			{Username: "bo", Password: boPassword},
@@ -212,36 +212,36 @@ func newFixture(t testing.TB, sessions map[string]int) *fixture {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h.ids[user.Username] = append(h.ids[user.Username], session.ID)
+				f.ids[user.Username] = append(f.ids[user.Username], session.ID)
 			}
 		}
 	})
-	return h
+	return f
 }
 
-func (h *fixture) withStore(do func(*db.Store)) {
-	h.t.Helper()
-	store, err := db.Open(h.t.Context(), db.Options{Path: h.path(), HashCost: dbtest.HashCost})
+func (f *fixture) withStore(do func(*db.Store)) {
+	f.t.Helper()
+	store, err := db.Open(f.t.Context(), db.Options{Path: f.path(), HashCost: dbtest.HashCost})
 	if err != nil {
-		h.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	do(store)
 	if err := store.Close(); err != nil {
-		h.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 }
 
-func (h *fixture) path() string { return filepath.Join(h.data, "porchlight.db") }
+func (f *fixture) path() string { return filepath.Join(f.data, "porchlight.db") }
 
 // with puts --data before the arguments.
-func (h *fixture) with(args ...string) []string {
-	return slices.Concat([]string{"--data", h.data}, args)
+func (f *fixture) with(args ...string) []string {
+	return slices.Concat([]string{"--data", f.data}, args)
 }
 
 // sessions returns the ids of the sessions in the database, oldest first.
-func (h *fixture) sessions() []string {
-	h.t.Helper()
-	return dbtest.Rows(h.t, h.path(), `SELECT id FROM sessions ORDER BY rowid`)
+func (f *fixture) sessions() []string {
+	f.t.Helper()
+	return dbtest.Rows(f.t, f.path(), `SELECT id FROM sessions ORDER BY rowid`)
 }
 
 // eventually waits until a condition holds.

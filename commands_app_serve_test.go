@@ -62,8 +62,8 @@ func (s *server) wantAuthCheck(want int, cookie *http.Cookie, host string) {
 
 // A rule applies to the server's next request, and still applies after a restart.
 func TestAppCommandsWhileTheServerRuns(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data, guard...)
+	f := newFixture(t, nil)
+	s := start(t, f.data, guard...)
 	ada, bo := s.cookieOf("ada", adaPassword), s.cookieOf("bo", boPassword)
 	want := func(host string, adas, bos int) {
 		t.Helper()
@@ -73,42 +73,42 @@ func TestAppCommandsWhileTheServerRuns(t *testing.T) {
 	const notes, wiki = "notes.example.com", "wiki.example.com"
 	s.wantAuthCheck(http.StatusUnauthorized, nil, notes)
 	want(notes, http.StatusOK, http.StatusOK)
-	mustRun(t, "", h.guarding("app", "allow", "*.example.com", "--admins")...)
+	mustRun(t, "", f.guarding("app", "allow", "*.example.com", "--admins")...)
 	want(notes, http.StatusOK, http.StatusForbidden)
-	mustRun(t, "", h.guarding("app", "allow", notes, "--user", "bo")...)
+	mustRun(t, "", f.guarding("app", "allow", notes, "--user", "bo")...)
 	want(notes, http.StatusForbidden, http.StatusOK)
 	want("NOTES.example.com.:8080", http.StatusForbidden, http.StatusOK)
 	want(wiki, http.StatusOK, http.StatusForbidden)
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	s = start(t, h.data, guard...)
+	s = start(t, f.data, guard...)
 	want(notes, http.StatusForbidden, http.StatusOK)
-	mustRun(t, "", h.with("app", "remove", notes)...)
+	mustRun(t, "", f.with("app", "remove", notes)...)
 	want(notes, http.StatusOK, http.StatusForbidden)
-	mustRun(t, "", h.with("app", "remove", "*.example.com")...)
+	mustRun(t, "", f.with("app", "remove", "*.example.com")...)
 	want(notes, http.StatusOK, http.StatusOK)
-	mustRun(t, "", h.with("session", "revoke", "--user", "bo")...)
+	mustRun(t, "", f.with("session", "revoke", "--user", "bo")...)
 	want(notes, http.StatusOK, http.StatusUnauthorized)
 	s.wantAuthCheck(http.StatusUnauthorized, nil, notes)
 }
 
 // session list shows the apps that the server has recorded.
 func TestSessionListShowsRecordedApps(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data, guard...)
+	f := newFixture(t, nil)
+	s := start(t, f.data, guard...)
 	ada := s.cookieOf("ada", adaPassword)
 	s.wantAuthCheck(http.StatusOK, ada, "Notes.example.com:8080")
-	mustRun(t, "", h.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
+	mustRun(t, "", f.guarding("app", "allow", "bank.example.com", "--user", "bo")...)
 	s.wantAuthCheck(http.StatusForbidden, ada, "bank.example.com") // refused
 	s.wantAuthCheck(http.StatusForbidden, ada, "notes.example.org")
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got := dbtest.Rows(t, h.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
+	if got := dbtest.Rows(t, f.path(), `SELECT host FROM session_apps`); !slices.Equal(got, []string{"notes.example.com"}) {
 		t.Errorf("the recorded apps are %q", got)
 	}
-	rows := readRows(t, mustRun(t, "", h.with("session", "list", "--json")...))
+	rows := readRows(t, mustRun(t, "", f.with("session", "list", "--json")...))
 	apps, _ := rows[0]["apps"].([]any)
 	if len(rows) != 1 || len(apps) != 1 {
 		t.Fatalf("the list is %v", rows)
@@ -136,11 +136,11 @@ func TestServeAppliesAppsDefault(t *testing.T) {
 		if test.flag != "" {
 			args = append(slices.Clone(guard), "--apps-default", test.flag)
 		}
-		h := newFixture(t, nil)
-		s := start(t, h.data, args...)
+		f := newFixture(t, nil)
+		s := start(t, f.data, args...)
 		ada := s.cookieOf("ada", adaPassword)
 		s.wantAuthCheck(test.want, ada, "notes.example.com")
-		h.withStore(func(store *db.Store) {
+		f.withStore(func(store *db.Store) {
 			if _, err := store.AllowApp(t.Context(), "wiki.example.com", true); err != nil {
 				t.Fatal(err)
 			}
@@ -164,8 +164,8 @@ func TestServeAppliesCookieDomain(t *testing.T) {
 		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."}, "__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
 		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"}, "__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
 	} {
-		h := newFixture(t, nil)
-		s := start(t, h.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
+		f := newFixture(t, nil)
+		s := start(t, f.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
 		cookie := s.cookieOf("ada", adaPassword)
 		if cookie.Name != test.name || cookie.Domain != test.domain {
 			t.Errorf("%q: the cookie is %s of %q, want %s of %q", test.args, cookie.Name, cookie.Domain, test.name, test.domain)

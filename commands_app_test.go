@@ -12,9 +12,9 @@ import (
 // This file tests what the app commands print and how they fail.
 
 // rules returns the rules in the database, each as host, everyone and admins, and users.
-func (h *fixture) rules() []string {
-	h.t.Helper()
-	return dbtest.Rows(h.t, h.path(), `
+func (f *fixture) rules() []string {
+	f.t.Helper()
+	return dbtest.Rows(f.t, f.path(), `
 		SELECT host || ' ' || everyone || admins || ' ' || (
 			SELECT COALESCE(group_concat(username), '') FROM (
 				SELECT username FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host ORDER BY username))
@@ -22,17 +22,17 @@ func (h *fixture) rules() []string {
 }
 
 // guarding puts the settings of a server that guards example.com before the arguments.
-func (h *fixture) guarding(args ...string) []string { return h.with(slices.Concat(guard, args)...) }
+func (f *fixture) guarding(args ...string) []string { return f.with(slices.Concat(guard, args)...) }
 
-func (h *fixture) wantRules(want ...string) {
-	h.t.Helper()
-	if got := h.rules(); !slices.Equal(got, want) {
-		h.t.Errorf("the rules are %q, want %q", got, want)
+func (f *fixture) wantRules(want ...string) {
+	f.t.Helper()
+	if got := f.rules(); !slices.Equal(got, want) {
+		f.t.Errorf("the rules are %q, want %q", got, want)
 	}
 }
 
 func TestAppAllow(t *testing.T) {
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	for _, test := range []struct {
 		args []string
 		out  string
@@ -51,22 +51,22 @@ func TestAppAllow(t *testing.T) {
 		{[]string{"c.example.com"}, "c.example.com is open to every approved user, ada, bo.\n", "c.example.com 11 ada,bo"},
 		{[]string{"a.example.com", "--admins"}, "a.example.com is open to every approved user.\n", "a.example.com 11 "},
 	} {
-		if out := mustRun(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
+		if out := mustRun(t, "", f.guarding(append([]string{"app", "allow"}, test.args...)...)...); out != test.out {
 			t.Errorf("%q printed %q, want %q", test.args, out, test.out)
 		}
-		if !slices.Contains(h.rules(), test.want) {
-			t.Errorf("%q: the rules are %q, want %q among them", test.args, h.rules(), test.want)
+		if !slices.Contains(f.rules(), test.want) {
+			t.Errorf("%q: the rules are %q, want %q among them", test.args, f.rules(), test.want)
 		}
 	}
-	if got := len(h.rules()); got != 7 {
+	if got := len(f.rules()); got != 7 {
 		t.Errorf("%d rules", got)
 	}
 }
 
 // One unknown name is enough to change nothing: a rule for the other names would lock out the person whose name was misspelt.
 func TestAppAllowOfUnknownUsers(t *testing.T) {
-	h := newFixture(t, nil)
-	mustRun(t, "", h.guarding("app", "allow", "c.example.com", "--user", "bo")...)
+	f := newFixture(t, nil)
+	mustRun(t, "", f.guarding("app", "allow", "c.example.com", "--user", "bo")...)
 	for _, test := range []struct {
 		args    []string
 		unknown string
@@ -79,18 +79,18 @@ func TestAppAllowOfUnknownUsers(t *testing.T) {
 		{[]string{"b.example.com", "--admins", "--user", "nobody"}, "nobody"},
 		{[]string{"c.example.com", "--user", "ada", "--user", "nobody", "--admins"}, "nobody"},
 	} {
-		out, err := command(t, "", h.guarding(append([]string{"app", "allow"}, test.args...)...)...)
+		out, err := command(t, "", f.guarding(append([]string{"app", "allow"}, test.args...)...)...)
 		wantError(t, err, 1, "there is no user "+test.unknown+"; nothing was changed")
 		if out != "" {
 			t.Errorf("%q printed %q", test.args, out)
 		}
-		h.wantRules("c.example.com 00 bo")
+		f.wantRules("c.example.com 00 bo")
 	}
 }
 
 // A rule that could never apply is refused, and the error names the setting that is responsible.
 func TestAppAllowOfUnguardedHosts(t *testing.T) {
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	const domain, own = "not under --cookie-domain example.com;", "without --cookie-domain, only "
 	for _, test := range []struct {
 		settings []string
@@ -116,36 +116,36 @@ func TestAppAllowOfUnguardedHosts(t *testing.T) {
 		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.5", ""},
 		{[]string{"--url", "http://192.168.1.5:3000"}, "192.168.1.6", own + "192.168.1.5,"},
 	} {
-		dbtest.Exec(t, h.path(), `DELETE FROM app_rules`)
-		_, err := command(t, "", h.with(slices.Concat(test.settings, []string{"app", "allow", test.host})...)...)
+		dbtest.Exec(t, f.path(), `DELETE FROM app_rules`)
+		_, err := command(t, "", f.with(slices.Concat(test.settings, []string{"app", "allow", test.host})...)...)
 		switch {
 		case test.why == "" && err != nil:
 			t.Errorf("%q: %s: %v", test.settings, test.host, err)
-		case test.why == "" && len(h.rules()) != 1:
-			t.Errorf("%q: %s: the rules are %q", test.settings, test.host, h.rules())
+		case test.why == "" && len(f.rules()) != 1:
+			t.Errorf("%q: %s: the rules are %q", test.settings, test.host, f.rules())
 		case test.why != "":
 			wantError(t, err, 1, strings.Trim(test.host, "[]")+" cannot be guarded: ", test.why, "give them to this command too")
-			h.wantRules()
+			f.wantRules()
 		}
 	}
 }
 
 func TestAppList(t *testing.T) {
-	h := newFixture(t, nil)
-	if out := mustRun(t, "", h.with("app", "list")...); strings.Count(out, "\n") != 1 {
+	f := newFixture(t, nil)
+	if out := mustRun(t, "", f.with("app", "list")...); strings.Count(out, "\n") != 1 {
 		t.Errorf("an empty list is %q", out)
 	}
-	if out := mustRun(t, "", h.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
+	if out := mustRun(t, "", f.with("app", "list", "--json")...); strings.TrimSpace(out) != "[]" {
 		t.Errorf("an empty list is %q", out)
 	}
-	mustRun(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
-	mustRun(t, "", h.guarding("app", "allow", "*.example.com", "--user", "bo")...)
-	mustRun(t, "", h.guarding("app", "allow", "wiki.example.com")...)
-	dbtest.Exec(t, h.path(), `DELETE FROM users WHERE username = 'bo'`)
+	mustRun(t, "", f.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
+	mustRun(t, "", f.guarding("app", "allow", "*.example.com", "--user", "bo")...)
+	mustRun(t, "", f.guarding("app", "allow", "wiki.example.com")...)
+	dbtest.Exec(t, f.path(), `DELETE FROM users WHERE username = 'bo'`)
 
 	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every approved user"}
 	var lines []string
-	for line := range strings.Lines(mustRun(t, "", h.with("app", "list")...)) {
+	for line := range strings.Lines(mustRun(t, "", f.with("app", "list")...)) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
 	if !slices.Equal(lines, want) {
@@ -176,44 +176,44 @@ func TestAppList(t *testing.T) {
   }
 ]
 `
-	if out := mustRun(t, "", h.with("app", "list", "--json")...); out != wantJSON {
+	if out := mustRun(t, "", f.with("app", "list", "--json")...); out != wantJSON {
 		t.Errorf("printed %s", out)
 	}
 }
 
 // allowBo creates rules that allow bo, even for hosts that the settings do not guard.
-func (h *fixture) allowBo(hosts ...string) {
-	h.t.Helper()
-	h.withStore(func(store *db.Store) {
+func (f *fixture) allowBo(hosts ...string) {
+	f.t.Helper()
+	f.withStore(func(store *db.Store) {
 		for _, host := range hosts {
-			if _, err := store.AllowApp(h.t.Context(), host, false, "bo"); err != nil {
-				h.t.Fatal(err)
+			if _, err := store.AllowApp(f.t.Context(), host, false, "bo"); err != nil {
+				f.t.Fatal(err)
 			}
 		}
 	})
 }
 
 func TestAppRemove(t *testing.T) {
-	h := newFixture(t, nil)
-	h.allowBo("notes.example.com", "*.example.com", "[2001:db8::1]")
-	_, err := command(t, "", h.with("app", "remove", "wiki.example.com")...) // which the wildcard covers
+	f := newFixture(t, nil)
+	f.allowBo("notes.example.com", "*.example.com", "[2001:db8::1]")
+	_, err := command(t, "", f.with("app", "remove", "wiki.example.com")...) // which the wildcard covers
 	wantError(t, err, 1, "there is no rule for wiki.example.com")
-	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo", "notes.example.com 00 bo")
+	f.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo", "notes.example.com 00 bo")
 
-	mustRun(t, "", h.with("app", "remove", "Notes.Example.com:443")...)
-	h.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo")
-	_, err = command(t, "", h.with("app", "remove", "notes.example.com")...)
+	mustRun(t, "", f.with("app", "remove", "Notes.Example.com:443")...)
+	f.wantRules("*.example.com 00 bo", "2001:db8::1 00 bo")
+	_, err = command(t, "", f.with("app", "remove", "notes.example.com")...)
 	wantError(t, err, 1, "there is no rule for notes.example.com")
 
-	mustRun(t, "", h.with("app", "remove", "*.example.com")...)
-	mustRun(t, "", h.with("app", "remove", "[2001:db8::1]")...)
-	h.wantRules()
+	mustRun(t, "", f.with("app", "remove", "*.example.com")...)
+	mustRun(t, "", f.with("app", "remove", "[2001:db8::1]")...)
+	f.wantRules()
 }
 
 // app remove prints who is allowed from then on.
 func TestAppRemoveSaysWhatAppliesNow(t *testing.T) {
-	h := newFixture(t, nil)
-	h.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
+	f := newFixture(t, nil)
+	f.allowBo("a.example.com", "b.example.com", "c.b.example.com", "*.example.com")
 	const everybody = "--apps-default allow applies: open to every approved user."
 	for _, test := range []struct{ args, want string }{
 		{"A.example.com:443", "Removed the rule for a.example.com. Now the rule for *.example.com applies: open to bo."},
@@ -222,7 +222,7 @@ func TestAppRemoveSaysWhatAppliesNow(t *testing.T) {
 		{"b.example.com --apps-default deny", "Removed the rule for b.example.com. Now --apps-default deny applies: open to nobody."},
 	} {
 		args := append([]string{"app", "remove"}, strings.Fields(test.args)...)
-		if out := mustRun(t, "", h.with(args...)...); out != test.want+"\n" {
+		if out := mustRun(t, "", f.with(args...)...); out != test.want+"\n" {
 			t.Errorf("%q printed %q, want %q", args, out, test.want)
 		}
 	}
@@ -230,33 +230,33 @@ func TestAppRemoveSaysWhatAppliesNow(t *testing.T) {
 
 // The help of app remove says: the host, as app list prints it.
 func TestAppRemoveAcceptsWhatAppListPrints(t *testing.T) {
-	h := newFixture(t, nil)
-	h.allowBo("notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]")
-	for _, row := range readRows(t, mustRun(t, "", h.with("app", "list", "--json")...)) {
+	f := newFixture(t, nil)
+	f.allowBo("notes.example.com", "*.example.com", "192.0.2.7", "[2001:db8::1]")
+	for _, row := range readRows(t, mustRun(t, "", f.with("app", "list", "--json")...)) {
 		host, _ := row["host"].(string)
-		if _, err := command(t, "", h.with("app", "remove", host)...); err != nil {
+		if _, err := command(t, "", f.with("app", "remove", host)...); err != nil {
 			t.Errorf("app remove %s: %v", host, err)
 		}
 	}
-	h.wantRules()
+	f.wantRules()
 }
 
 // If the commit fails, app allow does not claim success.
 func TestAppAllowPrintsOnlyAfterCommit(t *testing.T) {
-	h := newFixture(t, nil)
-	dbtest.Exec(t, h.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
-	dbtest.Exec(t, h.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
-	out, err := command(t, "", h.guarding("app", "allow", "notes.example.com", "--admins")...)
+	f := newFixture(t, nil)
+	dbtest.Exec(t, f.path(), `CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
+	dbtest.Exec(t, f.path(), `CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
+	out, err := command(t, "", f.guarding("app", "allow", "notes.example.com", "--admins")...)
 	wantError(t, err, 1)
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
-	h.wantRules()
+	f.wantRules()
 }
 
 func TestAppCommandsWithWrongArguments(t *testing.T) {
-	h := newFixture(t, nil)
-	mustRun(t, "", h.guarding("app", "allow", "notes.example.com", "--user", "bo")...)
+	f := newFixture(t, nil)
+	mustRun(t, "", f.guarding("app", "allow", "notes.example.com", "--user", "bo")...)
 	for _, args := range [][]string{
 		{},
 		{"allow"},
@@ -291,15 +291,15 @@ func TestAppCommandsWithWrongArguments(t *testing.T) {
 		{"remove", "https://notes.example.com"},
 		{"remove", "*"},
 	} {
-		out, err := command(t, "", h.guarding(append([]string{"app"}, args...)...)...)
+		out, err := command(t, "", f.guarding(append([]string{"app"}, args...)...)...)
 		wantError(t, err, 2)
 		if out != "" {
 			t.Errorf("%q printed %q", args, out)
 		}
-		h.wantRules("notes.example.com 00 bo")
+		f.wantRules("notes.example.com 00 bo")
 	}
 	for _, word := range []string{"allow", "remove"} {
-		_, err := command(t, "", h.with("app", word, "https://notes.example.com")...)
+		_, err := command(t, "", f.with("app", word, "https://notes.example.com")...)
 		wantError(t, err, 2, "https://notes.example.com is not a host", "such as notes.example.com or *.example.com")
 	}
 }
@@ -307,7 +307,7 @@ func TestAppCommandsWithWrongArguments(t *testing.T) {
 // Arguments may come from a script, and names from other people, so errors contain no control characters.
 func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
 	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	for _, test := range []struct {
 		code int
 		args []string
@@ -319,7 +319,7 @@ func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
 		{1, []string{"allow", "notes.example.com", "--user", "bo", "--user", hostile}},
 		{2, []string{hostile}},
 	} {
-		out, err := command(t, "", h.guarding(append([]string{"app"}, test.args...)...)...)
+		out, err := command(t, "", f.guarding(append([]string{"app"}, test.args...)...)...)
 		wantError(t, err, test.code, "Evil")
 		for _, text := range []string{strings.TrimSuffix(out, "\n"), err.Error()} {
 			if i := strings.IndexFunc(text, func(r rune) bool {
@@ -332,18 +332,18 @@ func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
 }
 
 func TestSessionListShowsApps(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1])
+	f := newFixture(t, map[string]int{"ada": 2, "bo": 1})
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, f.ids["ada"][1])
 	for _, use := range []struct {
 		id, host string
 		at       int64
 	}{
-		{h.ids["ada"][0], "wiki.example.com", 1763460120999},
-		{h.ids["ada"][0], "notes.example.com", 1763463720000},
-		{h.ids["ada"][0], "2001:db8::1", 1763460120000},
-		{h.ids["bo"][0], "notes.example.com", 1763460120000},
+		{f.ids["ada"][0], "wiki.example.com", 1763460120999},
+		{f.ids["ada"][0], "notes.example.com", 1763463720000},
+		{f.ids["ada"][0], "2001:db8::1", 1763460120000},
+		{f.ids["bo"][0], "notes.example.com", 1763460120000},
 	} {
-		dbtest.Exec(t, h.path(), `INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, use.id, use.host, use.at)
+		dbtest.Exec(t, f.path(), `INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, use.id, use.host, use.at)
 	}
 	app := func(host, at string) any { return map[string]any{"host": host, "lastUsedAt": at} }
 	want := [][]any{
@@ -351,7 +351,7 @@ func TestSessionListShowsApps(t *testing.T) {
 		{},
 		{app("notes.example.com", "2025-11-18T10:02:00Z")},
 	}
-	out := mustRun(t, "", h.with("session", "list", "--json")...)
+	out := mustRun(t, "", f.with("session", "list", "--json")...)
 	rows := readRows(t, out)
 	if len(rows) != 3 {
 		t.Fatalf("%d rows: %s", len(rows), out)

@@ -9,22 +9,22 @@ import (
 )
 
 func TestBackupAndRestore(t *testing.T) {
-	h := newFixture(t, map[string]int{"bo": 1})
-	s := start(t, h.data)
+	f := newFixture(t, map[string]int{"bo": 1})
+	s := start(t, f.data)
 	ada := s.signIn("ada", adaPassword)
 	file := filepath.Join(t.TempDir(), "backup.db")
-	out := mustRun(t, "", h.with("backup", file)...)
+	out := mustRun(t, "", f.with("backup", file)...)
 	if !strings.Contains(out, "2 users and 2 sessions") || !strings.Contains(out, file) {
 		t.Errorf("backup printed %q", out)
 	}
-	if _, err := command(t, "", h.with("backup", file)...); true {
+	if _, err := command(t, "", f.with("backup", file)...); true {
 		wantError(t, err, 1, file, "exists")
 	}
-	if _, err := command(t, "", h.with("restore", file)...); true {
-		wantError(t, err, 1, h.path(), "--data")
+	if _, err := command(t, "", f.with("restore", file)...); true {
+		wantError(t, err, 1, f.path(), "--data")
 	}
 	for _, words := range []string{"backup", "restore"} {
-		_, err := command(t, "", h.with(words, " ")...)
+		_, err := command(t, "", f.with(words, " ")...)
 		wantError(t, err, 2, words+": name the")
 	}
 	ada.want(http.StatusOK, "/me/sessions") // the server still works

@@ -183,8 +183,8 @@ func TestQuestions(t *testing.T) {
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t, nil)
-			p := startOnTerminal(t, append([]string{binary(t)}, h.with(test.args...)...)...)
+			f := newFixture(t, nil)
+			p := startOnTerminal(t, append([]string{binary(t)}, f.with(test.args...)...)...)
 			for _, step := range test.steps {
 				p.answers(step.question, step.keys)
 			}
@@ -195,7 +195,7 @@ func TestQuestions(t *testing.T) {
 			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
 				t.Errorf("a short password was asked for again: %q", p.sees())
 			}
-			if got := dbtest.Rows(t, h.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
+			if got := dbtest.Rows(t, f.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
 				t.Errorf("the users are %q, want %s", got, test.users)
 			}
 		})
@@ -206,8 +206,8 @@ func TestQuestions(t *testing.T) {
 func TestSignalDuringAQuestion(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		h := newFixture(t, nil)
-		p := startOnTerminal(t, append([]string{binary(t)}, h.with("user", "passwd", "bo")...)...)
+		f := newFixture(t, nil)
+		p := startOnTerminal(t, append([]string{binary(t)}, f.with("user", "passwd", "bo")...)...)
 		p.answers("Password: ", "")
 		p.command.Process.Signal(signal)
 		p.wantEnd(130, "porchlight: interrupted; nothing was changed")
@@ -217,12 +217,12 @@ func TestSignalDuringAQuestion(t *testing.T) {
 // A signal also ends a command that reads a password from standard input.
 func TestSignalDuringAPasswordOnStandardInput(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	stdin, typed := io.Pipe()
 	defer typed.Close()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, h.with("user", "passwd", "bo"), stdin, io.Discard) }()
+	go func() { ended <- run(ctx, f.with("user", "passwd", "bo"), stdin, io.Discard) }()
 	if _, err := typed.Write([]byte("lantern")); err != nil { // returns once it was read
 		t.Fatal(err)
 	}

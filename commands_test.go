@@ -15,7 +15,7 @@ import (
 )
 
 func TestUserAdd(t *testing.T) {
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	for _, test := range []struct {
 		stdin string
 		args  []string
@@ -26,16 +26,16 @@ func TestUserAdd(t *testing.T) {
 		{boPassword, []string{"ed", "--admin"}, "ed  1"}, // a last line without a line break
 		{boPassword + "\nanother line\n", []string{"fay", "--email", " Fay@Example.com"}, "fay fay@example.com 0"},
 	} {
-		out := mustRun(t, test.stdin, h.with(append([]string{"user", "add"}, test.args...)...)...)
+		out := mustRun(t, test.stdin, f.with(append([]string{"user", "add"}, test.args...)...)...)
 		name, _, _ := strings.Cut(test.want, " ")
 		if !strings.Contains(out, name) || strings.Contains(out, "administrator") != strings.HasSuffix(test.want, "1") || strings.Contains(out, boPassword) {
 			t.Errorf("%q printed %q", test.args, out)
 		}
-		got := dbtest.Rows(t, h.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
+		got := dbtest.Rows(t, f.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
 		if !slices.Equal(got, []string{test.want}) {
 			t.Errorf("%q created %q, want %q", test.args, got, test.want)
 		}
-		h.withStore(func(store *db.Store) {
+		f.withStore(func(store *db.Store) {
 			if user, err := store.Authenticate(t.Context(), name, boPassword, db.Client{}); err != nil || user.Username != name {
 				t.Errorf("%q: the password from standard input does not work: %v", test.args, err)
 			}
@@ -55,7 +55,7 @@ func TestUserAddMakesTheFirstAnAdministrator(t *testing.T) {
 }
 
 func TestUserAddRefuses(t *testing.T) {
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	for _, test := range []struct {
 		stdin string
 		args  []string
@@ -72,13 +72,13 @@ func TestUserAddRefuses(t *testing.T) {
 		{boPassword + "\n", []string{""}, "username"},
 		{boPassword + "\n", []string{"\x1b[31mcy"}, "username"},
 	} {
-		out, err := command(t, test.stdin, h.with(append([]string{"user", "add"}, test.args...)...)...)
+		out, err := command(t, test.stdin, f.with(append([]string{"user", "add"}, test.args...)...)...)
 		wantError(t, err, 1, test.word)
 		if out != "" {
 			t.Errorf("%q printed %q", test.args, out)
 		}
 	}
-	if got := dbtest.Rows(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
+	if got := dbtest.Rows(t, f.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
 		t.Errorf("the users are %q", got)
 	}
 }
@@ -111,11 +111,11 @@ func wantTime(t *testing.T, value any, from, until time.Duration) {
 }
 
 func TestUserList(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 2, "bo": 2})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, h.ids["ada"][0])
-	dbtest.Exec(t, h.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
+	f := newFixture(t, map[string]int{"ada": 2, "bo": 2})
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, f.ids["ada"][0])
+	dbtest.Exec(t, f.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
 
-	rows := readRows(t, mustRun(t, "", h.with("user", "list", "--json")...))
+	rows := readRows(t, mustRun(t, "", f.with("user", "list", "--json")...))
 	if len(rows) != 2 {
 		t.Fatalf("%d rows: %v", len(rows), rows)
 	}
@@ -132,7 +132,7 @@ func TestUserList(t *testing.T) {
 		wantTime(t, rows[i]["createdAt"], -patience, 0)
 	}
 
-	lines := strings.Split(strings.TrimSpace(mustRun(t, "", h.with("user", "list")...)), "\n")
+	lines := strings.Split(strings.TrimSpace(mustRun(t, "", f.with("user", "list")...)), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "USERNAME") || !strings.HasPrefix(lines[1], "ada ") || !strings.HasPrefix(lines[2], "bo ") {
 		t.Errorf("the table is %q", lines)
 	}
@@ -155,16 +155,16 @@ func TestListsOfAnEmptyDatabase(t *testing.T) {
 }
 
 func TestSessionList(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
+	f := newFixture(t, map[string]int{"ada": 2, "bo": 1})
 	now := time.Now().UnixMilli()
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, h.ids["ada"][1]) // used longer ago
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET custom_name = 'Kitchen tablet' WHERE id = ?`, h.ids["ada"][1])
-	dbtest.Exec(t, h.path(), `INSERT INTO sessions SELECT 'expired', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
-		FROM sessions WHERE id = ?`, now-1, h.ids["ada"][0])
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, f.ids["ada"][1]) // used longer ago
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET custom_name = 'Kitchen tablet' WHERE id = ?`, f.ids["ada"][1])
+	dbtest.Exec(t, f.path(), `INSERT INTO sessions SELECT 'expired', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
+		FROM sessions WHERE id = ?`, now-1, f.ids["ada"][0])
 
 	ids := func(args ...string) (ids []string) {
 		t.Helper()
-		for _, row := range readRows(t, mustRun(t, "", h.with(append([]string{"session", "list", "--json"}, args...)...)...)) {
+		for _, row := range readRows(t, mustRun(t, "", f.with(append([]string{"session", "list", "--json"}, args...)...)...)) {
 			wantKeys(t, row, "id", "username", "deviceName", "ip", "lastActiveAt", "createdAt", "expiresAt", "apps")
 			wantTime(t, row["lastActiveAt"], -2*time.Minute, 0)
 			wantTime(t, row["createdAt"], -patience, 0)
@@ -173,7 +173,7 @@ func TestSessionList(t *testing.T) {
 		}
 		return ids
 	}
-	ada, bo := h.ids["ada"], h.ids["bo"]
+	ada, bo := f.ids["ada"], f.ids["bo"]
 	if got := ids(); !slices.Equal(got, []string{ada[0], ada[1], bo[0]}) {
 		t.Errorf("listed %q", got)
 	}
@@ -184,29 +184,29 @@ func TestSessionList(t *testing.T) {
 		t.Errorf("the sessions of ada are %q", got)
 	}
 
-	row := readRows(t, mustRun(t, "", h.with("session", "list", "--json", "--user=ada")...))[1]
+	row := readRows(t, mustRun(t, "", f.with("session", "list", "--json", "--user=ada")...))[1]
 	if row["username"] != "ada" || row["deviceName"] != "Kitchen tablet" || row["ip"] != "192.0.2.7" {
 		t.Errorf("the row is %v", row)
 	}
-	lines := strings.Split(strings.TrimSpace(mustRun(t, "", h.with("session", "list")...)), "\n")
+	lines := strings.Split(strings.TrimSpace(mustRun(t, "", f.with("session", "list")...)), "\n")
 	if len(lines) != 4 || !strings.HasPrefix(lines[1], ada[0]+" ") || !strings.Contains(lines[2], "Kitchen tablet") || !strings.Contains(lines[3], " bo ") {
 		t.Errorf("the table is %q", lines)
 	}
 
-	_, err := command(t, "", h.with("session", "list", "--user", "nobody")...)
+	_, err := command(t, "", f.with("session", "list", "--user", "nobody")...)
 	wantError(t, err, 1, "nobody")
-	_, err = command(t, "", h.with("session", "list", "--json", "--user", "nobody")...)
+	_, err = command(t, "", f.with("session", "list", "--json", "--user", "nobody")...)
 	wantError(t, err, 1, "nobody")
 }
 
 // wantLeft checks which sessions are left, and that the others are recorded as revoked by a command.
-func (h *fixture) wantLeft(left ...string) {
-	h.t.Helper()
-	if got := h.sessions(); !slices.Equal(got, left) {
-		h.t.Errorf("left are %q, want %q", got, left)
+func (f *fixture) wantLeft(left ...string) {
+	f.t.Helper()
+	if got := f.sessions(); !slices.Equal(got, left) {
+		f.t.Errorf("left are %q, want %q", got, left)
 	}
 	var ended []string
-	for _, ids := range h.ids {
+	for _, ids := range f.ids {
 		for _, id := range ids {
 			if !slices.Contains(left, id) {
 				ended = append(ended, id)
@@ -214,9 +214,9 @@ func (h *fixture) wantLeft(left ...string) {
 		}
 	}
 	slices.Sort(ended)
-	recorded := dbtest.Rows(h.t, h.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
+	recorded := dbtest.Rows(f.t, f.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
 	if !slices.Equal(recorded, ended) {
-		h.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
+		f.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
 	}
 }
 
@@ -237,9 +237,9 @@ func TestSessionRevoke(t *testing.T) {
 		{"all", func(_, _ []string) []string { return []string{"--all"} }, func(_, _ []string) []string { return nil }, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
-			ada, bo := slices.Clone(h.ids["ada"]), slices.Clone(h.ids["bo"])
-			out, err := command(t, "", h.with(append([]string{"session", "revoke"}, test.args(ada, bo)...)...)...)
+			f := newFixture(t, map[string]int{"ada": 2, "bo": 1})
+			ada, bo := slices.Clone(f.ids["ada"]), slices.Clone(f.ids["bo"])
+			out, err := command(t, "", f.with(append([]string{"session", "revoke"}, test.args(ada, bo)...)...)...)
 			switch {
 			case test.fail != "":
 				wantError(t, err, 1, test.fail)
@@ -248,24 +248,24 @@ func TestSessionRevoke(t *testing.T) {
 			case err != nil || out == "":
 				t.Errorf("printed %q: %v", out, err)
 			}
-			h.wantLeft(test.left(slices.Clone(ada), bo)...)
+			f.wantLeft(test.left(slices.Clone(ada), bo)...)
 		})
 	}
 }
 
 // The id of an expired session is unknown, even before it is swept.
 func TestSessionRevokeOfAnExpiredSession(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 1})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1`)
-	_, err := command(t, "", h.with("session", "revoke", h.ids["ada"][0])...)
-	wantError(t, err, 1, h.ids["ada"][0])
+	f := newFixture(t, map[string]int{"ada": 1})
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET expires_at = 1`)
+	_, err := command(t, "", f.with("session", "revoke", f.ids["ada"][0])...)
+	wantError(t, err, 1, f.ids["ada"][0])
 }
 
 // To revoke the sessions of a user who has none succeeds.
 func TestSessionRevokeWithoutSessions(t *testing.T) {
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	for _, args := range [][]string{{"--user", "bo"}, {"--all"}} {
-		if out := mustRun(t, "", h.with(append([]string{"session", "revoke"}, args...)...)...); !strings.Contains(out, "0 sessions") {
+		if out := mustRun(t, "", f.with(append([]string{"session", "revoke"}, args...)...)...); !strings.Contains(out, "0 sessions") {
 			t.Errorf("%q printed %q", args, out)
 		}
 	}
@@ -294,10 +294,10 @@ func TestVersion(t *testing.T) {
 // Text from other people cannot manipulate the terminal.
 func TestOutputHasNoControlCharacters(t *testing.T) {
 	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
-	h := newFixture(t, map[string]int{"ada": 3})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET detected_name = ?`, hostile)
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET custom_name = ? WHERE id = ?`, hostile, h.ids["ada"][1])
-	dbtest.Exec(t, h.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
+	f := newFixture(t, map[string]int{"ada": 3})
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET detected_name = ?`, hostile)
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET custom_name = ? WHERE id = ?`, hostile, f.ids["ada"][1])
+	dbtest.Exec(t, f.path(), `UPDATE users SET email = ? WHERE username = 'ada'`, hostile)
 
 	wantText := func(what, text string, lines int) {
 		t.Helper()
@@ -310,15 +310,15 @@ func TestOutputHasNoControlCharacters(t *testing.T) {
 			t.Errorf("%s: %q at %d of %q", what, text[i], i, text)
 		}
 	}
-	wantText("session list", mustRun(t, "", h.with("session", "list")...), 4)
-	wantText("user list", mustRun(t, "", h.with("user", "list")...), 3)
-	wantText("session revoke", mustRun(t, "", h.with("session", "revoke", h.ids["ada"][0], h.ids["ada"][1])...), 2)
+	wantText("session list", mustRun(t, "", f.with("session", "list")...), 4)
+	wantText("user list", mustRun(t, "", f.with("user", "list")...), 3)
+	wantText("session revoke", mustRun(t, "", f.with("session", "revoke", f.ids["ada"][0], f.ids["ada"][1])...), 2)
 	for _, args := range [][]string{
 		{"session", "revoke", hostile},
 		{"session", "revoke", "--user", hostile},
 		{"user", "add", hostile},
 	} {
-		_, err := command(t, boPassword+"\n", h.with(args...)...)
+		_, err := command(t, boPassword+"\n", f.with(args...)...)
 		wantError(t, err, 1)
 		wantText(strings.Join(args[:2], " "), err.Error(), 0)
 	}
@@ -326,13 +326,13 @@ func TestOutputHasNoControlCharacters(t *testing.T) {
 
 // Sessions are revoked in batches. If one batch fails, the error says how many sessions have ended.
 func TestSessionRevokeFailsHalfway(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 60})
-	dbtest.Exec(t, h.path(), `
+	f := newFixture(t, map[string]int{"ada": 60})
+	dbtest.Exec(t, f.path(), `
 		CREATE TRIGGER refuse BEFORE DELETE ON sessions WHEN (SELECT COUNT(*) FROM sessions) <= 10
 		BEGIN SELECT RAISE(ABORT, 'refused'); END`)
-	out, err := command(t, "", h.with("session", "revoke", "--all")...)
+	out, err := command(t, "", f.with("session", "revoke", "--all")...)
 	wantError(t, err, 1, "ended 50 sessions", "repeat the command")
-	if out != "" || len(h.sessions()) != 10 {
-		t.Errorf("printed %q; %d sessions are left", out, len(h.sessions()))
+	if out != "" || len(f.sessions()) != 10 {
+		t.Errorf("printed %q; %d sessions are left", out, len(f.sessions()))
 	}
 }

@@ -31,8 +31,8 @@ func startError(t *testing.T, args ...string) string {
 }
 
 func TestWrongCommandLines(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 2, "bo": 1})
-	all, id := h.sessions(), h.ids["ada"][0]
+	f := newFixture(t, map[string]int{"ada": 2, "bo": 1})
+	all, id := f.sessions(), f.ids["ada"][0]
 	const revoke = "session revoke: give ids, --user NAME or --all, and only one of these"
 	for _, test := range []struct {
 		args []string
@@ -102,14 +102,14 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"--idle-timeout=106752d"}, "--idle-timeout 106752d: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
 		{[]string{"--idle-timeout=2562048h"}, "--idle-timeout 2562048h: give a duration from 1ms to 106751d, such as 30m, 12h or 14d"},
 	} {
-		if got := startError(t, h.with(test.args...)...); got != test.want {
+		if got := startError(t, f.with(test.args...)...); got != test.want {
 			t.Errorf("%q: %q, want %q", test.args, got, test.want)
 		}
 	}
-	if got := h.sessions(); !slices.Equal(got, all) {
+	if got := f.sessions(); !slices.Equal(got, all) {
 		t.Errorf("the sessions are %q, want %q", got, all)
 	}
-	if got := dbtest.Rows(t, h.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
+	if got := dbtest.Rows(t, f.path(), `SELECT username FROM users`); !slices.Equal(got, []string{"ada", "bo"}) {
 		t.Errorf("the users are %q", got)
 	}
 }
@@ -178,7 +178,7 @@ func TestUsageErrorsAreNotKongs(t *testing.T) {
 }
 
 func TestUnknownVariables(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 1})
+	f := newFixture(t, map[string]int{"ada": 1})
 	for _, test := range []struct{ variable, advice string }{
 		{"PORCHLIGHT_COOKIE_DOMIAN", "did you mean PORCHLIGHT_COOKIE_DOMAIN?"},
 		{"PORCHLIGHT_DOMAIN", "did you mean PORCHLIGHT_COOKIE_DOMAIN?"},
@@ -195,7 +195,7 @@ func TestUnknownVariables(t *testing.T) {
 			t.Setenv(test.variable, "x")
 			for _, args := range [][]string{{}, {"version"}, {"session", "revoke", "--all"}} {
 				want := "the variable " + printable(test.variable) + " is not a setting; " + test.advice
-				if got := startError(t, h.with(args...)...); got != want {
+				if got := startError(t, f.with(args...)...); got != want {
 					t.Errorf("%q: %q, want %q", args, got, want)
 				}
 			}
@@ -204,7 +204,7 @@ func TestUnknownVariables(t *testing.T) {
 			mustRun(t, "", "version") // an empty variable counts as unset
 		})
 	}
-	if got := h.sessions(); !slices.Equal(got, h.ids["ada"]) {
+	if got := f.sessions(); !slices.Equal(got, f.ids["ada"]) {
 		t.Errorf("the sessions are %q", got)
 	}
 	t.Setenv("PORCHLIGHTS_DOMAIN", "x")

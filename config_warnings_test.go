@@ -83,9 +83,9 @@ func TestServeWarnsOfNoAdministrator(t *testing.T) {
 		{`UPDATE users SET is_admin = 1 - is_admin`, false},
 		{`DELETE FROM users WHERE username = 'ada'`, true},
 	} {
-		h := newFixture(t, nil)
-		dbtest.Exec(t, h.path(), test.statement)
-		p := startProcess(t, "--data", h.data, "--url", "http://auth.example.com")
+		f := newFixture(t, nil)
+		dbtest.Exec(t, f.path(), test.statement)
+		p := startProcess(t, "--data", f.data, "--url", "http://auth.example.com")
 		p.terminate()
 		if got := strings.Count(p.errors.String(), warning); got != map[bool]int{true: 1}[test.warns] {
 			t.Errorf("%s: the log is %s", test.statement, p.errors)

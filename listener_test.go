@@ -63,11 +63,11 @@ func (p *process) openSilent(count int) (conns []net.Conn) {
 // timeout would free a slot.
 func TestOutOfDescriptors(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, map[string]int{"ada": 3})
-	p := startWithFiles(t, 64, "--data", h.data)
+	f := newFixture(t, map[string]int{"ada": 3})
+	p := startWithFiles(t, 64, "--data", f.data)
 	ada := p.signIn("ada", adaPassword)
 	ada.http.Timeout = 10 * time.Second // the server closes a silent connection after 15
-	for _, id := range h.ids["ada"] {
+	for _, id := range f.ids["ada"] {
 		conns := p.openSilent(120)
 		ada.http.CloseIdleConnections()
 		ada.revoke(id)
@@ -91,10 +91,10 @@ func TestOutOfDescriptors(t *testing.T) {
 // The program's own files need at least eight descriptors less than are reserved for them.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, map[string]int{"ada": 10})
-	p := startProcess(t, "--data", h.data, "--sweep-interval", "1ms")
+	f := newFixture(t, map[string]int{"ada": 10})
+	p := startProcess(t, "--data", f.data, "--sweep-interval", "1ms")
 	ada := p.signIn("ada", adaPassword)
-	for _, id := range h.ids["ada"] {
+	for _, id := range f.ids["ada"] {
 		ada.revoke(id)
 		for _, path := range []string{"/sessions", "/account", "/me/export", "/public/app.css", "/healthz", "/auth/forward"} {
 			ada.get(path)
@@ -105,7 +105,7 @@ func TestDescriptors(t *testing.T) {
 	}
 	p.terminate()
 
-	command := exec.Command("sh", "-c", `ulimit -n 32 && exec "$0" "$@"`, binary(t), "--data", h.data, "--listen", "127.0.0.1:0")
+	command := exec.Command("sh", "-c", `ulimit -n 32 && exec "$0" "$@"`, binary(t), "--data", f.data, "--listen", "127.0.0.1:0")
 	out, err := command.CombinedOutput()
 	if command.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "the limit of open files is 32 and must be at least") {
 		t.Errorf("with 32 descriptors: %v %s", err, out)
@@ -115,13 +115,13 @@ func TestDescriptors(t *testing.T) {
 // The kernel refuses connections because the limit was lowered while the server runs. The server recovers when the limit is raised.
 func TestAcceptAfterAShortage(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, nil)
+	f := newFixture(t, nil)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), f.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	w.Close()

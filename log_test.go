@@ -45,16 +45,16 @@ func fullPipe(t *testing.T) (r, w *os.File) {
 
 func TestLogThatNobodyReads(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, map[string]int{"ada": 20})
+	f := newFixture(t, map[string]int{"ada": 20})
 	_, w := fullPipe(t)
-	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), f.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	ada := p.signIn("ada", adaPassword)
-	for _, id := range h.ids["ada"] {
+	for _, id := range f.ids["ada"] {
 		ada.revoke(id)
 	}
-	if got := h.sessions(); len(got) != 1 {
+	if got := f.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions are left", len(got))
 	}
 	p.terminate()
@@ -63,7 +63,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	}
 
 	// A failed start also ends.
-	command = exec.Command(binary(t), h.with("--listen", "192.0.2.1:0")...)
+	command = exec.Command(binary(t), f.with("--listen", "192.0.2.1:0")...)
 	command.Stderr = w
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -78,14 +78,14 @@ func TestLogThatNobodyReads(t *testing.T) {
 // The server goes on when its terminal closes and nobody reads its output any more. A command may end.
 func TestHangUpAndClosedPipes(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, map[string]int{"ada": 20})
+	f := newFixture(t, map[string]int{"ada": 20})
 	r, w := fullPipe(t)
-	command := exec.Command(binary(t), h.with("--listen", "127.0.0.1:0")...)
+	command := exec.Command(binary(t), f.with("--listen", "127.0.0.1:0")...)
 	command.Stderr = w
 	p := startCommand(t, command)
 	ada := p.signIn("ada", adaPassword)
 	r.Close()
-	for i, id := range h.ids["ada"] {
+	for i, id := range f.ids["ada"] {
 		if i%5 == 0 {
 			p.command.Process.Signal(syscall.SIGHUP)
 			p.command.Process.Signal(syscall.SIGPIPE)

@@ -178,14 +178,14 @@ func TestScriptWithCurl(t *testing.T) {
 		}
 		t.Skip("curl is missing: install it to run this test")
 	}
-	h := newFixture(t, nil)
-	p := startProcess(t, "--data", h.data)
+	f := newFixture(t, nil)
+	p := startProcess(t, "--data", f.data)
 	script := exec.CommandContext(t.Context(), "sh", "-c", userScript, "sh", p.url, t.TempDir())
 	out, err := script.CombinedOutput()
 	if err != nil || string(out) != "done\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if got := h.sessions(); len(got) != 0 {
+	if got := f.sessions(); len(got) != 0 {
 		t.Errorf("the sessions are %q", got)
 	}
 }
@@ -194,15 +194,15 @@ func TestScriptWithCurl(t *testing.T) {
 // success, and what the command did still holds after a restart.
 func TestTheWALIndexVanishes(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, nil)
-	p := startProcess(t, "--data", h.data)
+	f := newFixture(t, nil)
+	p := startProcess(t, "--data", f.data)
 	ada, bo := p.signIn("ada", adaPassword), p.signIn("bo", boPassword)
-	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
-	if err := os.Remove(h.path() + "-shm"); err != nil {
+	id := dbtest.Rows(t, f.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	if err := os.Remove(f.path() + "-shm"); err != nil {
 		t.Fatal(err)
 	}
 	for _, words := range [][]string{{"session", "revoke", id[0]}, {"user", "disable", "bo"}} {
-		stdout, stderr, code := runProcess(t, h.with(words...)...)
+		stdout, stderr, code := runProcess(t, f.with(words...)...)
 		if code != 0 || stdout == "" || !strings.Contains(stderr, "restart") {
 			t.Errorf("%q: exit status %d: %q %q", words, code, stdout, stderr)
 		}
@@ -215,7 +215,7 @@ func TestTheWALIndexVanishes(t *testing.T) {
 		t.Errorf("exit status %d: %s", code, p.errors)
 	}
 
-	again := startProcess(t, "--data", h.data)
+	again := startProcess(t, "--data", f.data)
 	ada.url, bo.url = again.url, again.url
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 	bo.want(http.StatusUnauthorized, "/me/sessions")
@@ -227,13 +227,13 @@ func TestTheWALIndexVanishes(t *testing.T) {
 // Without the WAL, whatever the server acknowledges would be lost when its process ends.
 func TestTheWALVanishes(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, map[string]int{"ada": 5})
-	p := startProcess(t, "--data", h.data)
+	f := newFixture(t, map[string]int{"ada": 5})
+	p := startProcess(t, "--data", f.data)
 	ada := p.signIn("ada", adaPassword)
-	if err := os.Remove(h.path() + "-wal"); err != nil {
+	if err := os.Remove(f.path() + "-wal"); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range h.ids["ada"] {
+	for _, id := range f.ids["ada"] {
 		request, err := http.NewRequest(http.MethodDelete, p.url+"/me/sessions/"+id, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -247,13 +247,13 @@ func TestTheWALVanishes(t *testing.T) {
 // A WAL that is truncated keeps its inode. Whatever the server writes to it would be lost in a crash.
 func TestTheWALIsEmptied(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, nil)
-	p := startProcess(t, "--data", h.data)
+	f := newFixture(t, nil)
+	p := startProcess(t, "--data", f.data)
 	ada := p.signIn("ada", adaPassword)
 	for range 10 { // now every reader has cached the pages
 		ada.want(http.StatusOK, "/me/sessions/current")
 	}
-	if err := os.Truncate(h.path()+"-wal", 0); err != nil {
+	if err := os.Truncate(f.path()+"-wal", 0); err != nil {
 		t.Fatal(err)
 	}
 	request, err := http.NewRequest(http.MethodDelete, p.url+"/me/sessions/current", nil)
@@ -269,20 +269,20 @@ func TestTheWALIsEmptied(t *testing.T) {
 // BenchmarkStart measures the time from the start of the process to its first response, with 10,000 sessions, and its memory: at that
 // time, and at rest after somebody has signed in.
 func BenchmarkStart(b *testing.B) {
-	h := newFixture(b, map[string]int{"ada": 1})
-	dbtest.Exec(b, h.path(), `
+	f := newFixture(b, map[string]int{"ada": 1})
+	dbtest.Exec(b, f.path(), `
 		INSERT INTO sessions
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
 		SELECT 'session' || i, randomblob(32), user_id, detected_name, '', device_kind, user_agent, ip, 0,
 		       created_at - i, last_active_at - i, expires_at - i
 		FROM sessions, n`)
-	if got := len(h.sessions()); got != 10000 {
+	if got := len(f.sessions()); got != 10000 {
 		b.Fatalf("%d sessions", got)
 	}
 	binary(b)
 	var atFirst, atRest float64
 	for b.Loop() {
-		p := startProcess(b, "--data", h.data, "--max-sessions", "20000")
+		p := startProcess(b, "--data", f.data, "--max-sessions", "20000")
 		c := p.newClient()
 		c.want(http.StatusOK, "/healthz")
 		b.StopTimer()

@@ -96,23 +96,23 @@ func TestServePrintsANewSetUpLinkAtEachStart(t *testing.T) {
 
 // What a command does takes effect on the server's next request.
 func TestCommandsWhileTheServerRuns(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data)
-	mustRun(t, boPassword+"\n", h.with("user", "add", "cy")...)
+	f := newFixture(t, nil)
+	s := start(t, f.data)
+	mustRun(t, boPassword+"\n", f.with("user", "add", "cy")...)
 	ada, bo, cy := s.signIn("ada", adaPassword), s.signIn("bo", boPassword), s.signIn("cy", boPassword)
 
-	id := dbtest.Rows(t, h.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
-	mustRun(t, "", h.with("session", "revoke", id[0])...)
+	id := dbtest.Rows(t, f.path(), `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = 'ada'`)
+	mustRun(t, "", f.with("session", "revoke", id[0])...)
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 	bo.want(http.StatusOK, "/me/sessions")
 
-	mustRun(t, "", h.with("session", "revoke", "--user", "bo")...)
+	mustRun(t, "", f.with("session", "revoke", "--user", "bo")...)
 	bo.want(http.StatusUnauthorized, "/me/sessions")
 	cy.want(http.StatusOK, "/me/sessions")
 
-	mustRun(t, "", h.with("session", "revoke", "--all")...)
+	mustRun(t, "", f.with("session", "revoke", "--all")...)
 	cy.want(http.StatusUnauthorized, "/me/sessions")
-	if rows := readRows(t, mustRun(t, "", h.with("session", "list", "--json")...)); len(rows) != 0 {
+	if rows := readRows(t, mustRun(t, "", f.with("session", "list", "--json")...)); len(rows) != 0 {
 		t.Errorf("the live sessions are %v", rows)
 	}
 }
@@ -168,17 +168,17 @@ func TestServeRefusesADatabaseItCannotUse(t *testing.T) {
 		}, "not a Porchlight database"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newFixture(t, map[string]int{"ada": 1})
-			test.make(h.path())
-			before := files(t, h.data)
+			f := newFixture(t, map[string]int{"ada": 1})
+			test.make(f.path())
+			before := files(t, f.data)
 			for _, words := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"user", "list"}, {"session", "revoke", "--all"}} {
-				out, err := command(t, "", h.with(words...)...)
-				wantError(t, err, 1, h.path(), test.word)
+				out, err := command(t, "", f.with(words...)...)
+				wantError(t, err, 1, f.path(), test.word)
 				if out != "" {
 					t.Errorf("%q printed %q", words, out)
 				}
 			}
-			if after := files(t, h.data); fmt.Sprint(after) != fmt.Sprint(before) {
+			if after := files(t, f.data); fmt.Sprint(after) != fmt.Sprint(before) {
 				t.Errorf("the folder was changed: %d files before, %d after", len(before), len(after))
 			}
 		})
@@ -209,15 +209,15 @@ func TestServeRefusesAFolderItCannotUse(t *testing.T) {
 // A second server on the same database fails to start, and so does one on a port that is taken. Neither changes anything: a start with
 // other limits must not end the sessions of the running server.
 func TestServeTwice(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 2})
+	f := newFixture(t, map[string]int{"ada": 2})
 	rows := func() []string {
-		return dbtest.Rows(t, h.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
+		return dbtest.Rows(t, f.path(), `SELECT id || ' ' || expires_at || ' ' || last_active_at FROM sessions ORDER BY id`)
 	}
 	before := rows()
-	s := start(t, h.data)
+	s := start(t, f.data)
 	limits := []string{"--idle-timeout", "1ms", "--max-lifetime", "1ms"}
-	out, err := command(t, "", h.with(append(limits, "--listen", "127.0.0.1:0")...)...)
-	wantError(t, err, 1, h.path(), "already")
+	out, err := command(t, "", f.with(append(limits, "--listen", "127.0.0.1:0")...)...)
+	wantError(t, err, 1, f.path(), "already")
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
@@ -234,23 +234,23 @@ func TestServeTwice(t *testing.T) {
 
 // Shorter limits apply from the start on, even to existing sessions.
 func TestServeAppliesItsLimits(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data)
+	f := newFixture(t, nil)
+	s := start(t, f.data)
 	ada := s.signIn("ada", adaPassword)
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	again := start(t, h.data, "--max-lifetime", "1ms")
+	again := start(t, f.data, "--max-lifetime", "1ms")
 	ada.url = again.url
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 }
 
 // When the server stops, it writes what it has noted in memory: when sessions were last active, and failed sign-ins.
 func TestServeFlushesActivityWhenItStops(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data)
+	f := newFixture(t, nil)
+	s := start(t, f.data)
 	ada := s.signIn("ada", adaPassword)
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET last_active_at = last_active_at - 3600000`)
 	ada.want(http.StatusOK, "/me/sessions")
 	if status, _ := s.newClient().form("/login", "username", "ada", "password", "wrong"); status != http.StatusUnauthorized {
 		t.Errorf("a wrong password: %d", status)
@@ -258,13 +258,13 @@ func TestServeFlushesActivityWhenItStops(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
-	if got := dbtest.Rows(t, h.path(), `SELECT kind FROM activity ORDER BY id`); !slices.Equal(got, []string{db.SignedIn, db.SignInFailed}) {
+	if got := dbtest.Rows(t, f.path(), `SELECT kind FROM activity ORDER BY id`); !slices.Equal(got, []string{db.SignedIn, db.SignInFailed}) {
 		t.Errorf("the activity is %q", got)
 	}
-	if got := dbtest.Rows(t, h.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
+	if got := dbtest.Rows(t, f.path(), fmt.Sprintf(`SELECT id FROM sessions WHERE last_active_at >= %d`, time.Now().Add(-patience).UnixMilli())); len(got) != 1 {
 		t.Error("the activity of the session is not on disk")
 	}
-	if left, _ := filepath.Glob(h.path() + "-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(f.path() + "-*"); len(left) > 0 {
 		t.Errorf("the database was not closed: %q is left", left)
 	}
 	if _, err := net.Dial("tcp", s.listen); err == nil {
@@ -278,8 +278,8 @@ func TestServeStopsDespiteSilentClients(t *testing.T) {
 		t.Skip("waits for the server's own limit of 5 seconds")
 	}
 	t.Parallel()
-	h := newFixture(t, nil)
-	s := start(t, h.data)
+	f := newFixture(t, nil)
+	s := start(t, f.data)
 	for _, text := range []string{"", "GET /healthz HTTP/1.1\r\nHo"} {
 		conn, err := net.Dial("tcp", s.listen)
 		if err != nil {
@@ -298,8 +298,8 @@ func TestServeStopsDespiteSilentClients(t *testing.T) {
 
 // A request that has begun when the server is told to stop still gets its response.
 func TestServeFinishesPendingRequests(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data)
+	f := newFixture(t, nil)
+	s := start(t, f.data)
 	body, in := io.Pipe()
 	request, err := http.NewRequest("POST", s.url+"/login", body)
 	if err != nil {
@@ -342,33 +342,33 @@ func TestServeFinishesPendingRequests(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	if got := h.sessions(); len(got) != 1 {
+	if got := f.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions are on disk", len(got))
 	}
 }
 
 // The server deletes expired sessions, records their end, and deletes old activity.
 func TestServeSweeps(t *testing.T) {
-	h := newFixture(t, map[string]int{"ada": 3, "bo": 1})
-	dbtest.Exec(t, h.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, h.ids["bo"][0])
-	dbtest.Exec(t, h.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, h.ids["bo"][0])
-	first := start(t, h.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
-	eventually(t, "only bo's session is left", func() bool { return slices.Equal(h.sessions(), h.ids["bo"]) })
-	if got := dbtest.Rows(t, h.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(h.ids["ada"]))) {
+	f := newFixture(t, map[string]int{"ada": 3, "bo": 1})
+	dbtest.Exec(t, f.path(), `UPDATE sessions SET expires_at = 1 WHERE id <> ?`, f.ids["bo"][0])
+	dbtest.Exec(t, f.path(), `UPDATE activity SET happened_at = happened_at - 7200000 WHERE session_id = ?`, f.ids["bo"][0])
+	first := start(t, f.data, "--sweep-interval", "10ms", "--activity-retention", "1h")
+	eventually(t, "only bo's session is left", func() bool { return slices.Equal(f.sessions(), f.ids["bo"]) })
+	if got := dbtest.Rows(t, f.path(), `SELECT session_id FROM activity WHERE kind = 'expired' ORDER BY session_id`); !slices.Equal(got, slices.Sorted(slices.Values(f.ids["ada"]))) {
 		t.Errorf("recorded as expired are %q", got)
 	}
 	eventually(t, "the activity of two hours ago is gone", func() bool {
-		return len(dbtest.Rows(t, h.path(), `SELECT id FROM activity WHERE session_id = '`+h.ids["bo"][0]+`'`)) == 0
+		return len(dbtest.Rows(t, f.path(), `SELECT id FROM activity WHERE session_id = '`+f.ids["bo"][0]+`'`)) == 0
 	})
 
 	// A session that expires while the server runs.
 	first.stop()
-	s := start(t, h.data, "--sweep-interval", "10ms", "--shared-idle-timeout", "100ms")
+	s := start(t, f.data, "--sweep-interval", "10ms", "--shared-idle-timeout", "100ms")
 	ada := s.newClient()
 	if status, body := ada.form("/login", "username", "ada", "password", adaPassword, "shared", "1"); status != http.StatusOK {
 		t.Fatalf("sign in: %d %s", status, body)
 	}
-	eventually(t, "the session on the shared computer is gone", func() bool { return slices.Equal(h.sessions(), h.ids["bo"]) })
+	eventually(t, "the session on the shared computer is gone", func() bool { return slices.Equal(f.sessions(), f.ids["bo"]) })
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 }
 
@@ -420,12 +420,12 @@ func TestProcess(t *testing.T) {
 
 // With --max-sessions 1, the second sign-in ends the first session.
 func TestServeAppliesMaxSessions(t *testing.T) {
-	h := newFixture(t, nil)
-	s := start(t, h.data, "--max-sessions", "1")
+	f := newFixture(t, nil)
+	s := start(t, f.data, "--max-sessions", "1")
 	first := s.signIn("ada", adaPassword)
 	s.signIn("ada", adaPassword).want(http.StatusOK, "/sessions")
 	first.want(http.StatusSeeOther, "/sessions")
-	if got := h.sessions(); len(got) != 1 {
+	if got := f.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions", len(got))
 	}
 }
