@@ -111,10 +111,10 @@ func TestWithoutTheCounter(t *testing.T) {
 // begun when it has the result. If they are the same, the result must show that change.
 type subject struct {
 	device
-	user         db.User
-	host         string // if not "", the readers run auth checks for it
-	begun, acked atomic.Int64
-	truth        atomic.Pointer[truth] // after the last acknowledged change
+	user  db.User
+	host  string // if not "", the readers run auth checks for it
+	begun atomic.Int64
+	truth atomic.Pointer[truth] // after the last acknowledged change
 }
 
 type truth struct {
