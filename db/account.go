@@ -100,11 +100,8 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 		if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 			return err
 		}
-		err := tx.setFlag(`UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled)
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		changed, err := tx.setFlag(`UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled)
+		if err != nil || !changed {
 			return err
 		}
 		if err := tx.voidInvitation(user.ID); err != nil {
@@ -123,7 +120,8 @@ func (s *Store) EnableUser(ctx context.Context, username string) error {
 		return err
 	}
 	return s.write(ctx, func(tx *tx) error {
-		return ignoreNotFound(tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled))
+		_, err := tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled)
+		return err
 	})
 }
 
@@ -144,8 +142,7 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 	}
 	return s.write(ctx, func(tx *tx) error {
 		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
-			err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved)
-			if err := ignoreNotFound(err); err != nil {
+			if _, err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved); err != nil {
 				return err
 			}
 		}
@@ -161,14 +158,13 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 	})
 }
 
-func (tx *tx) setAdmin(userID int64, isAdmin, force bool) error {
+func (tx *tx) setAdmin(userID int64, isAdmin, force bool) (err error) {
 	if isAdmin {
-		return ignoreNotFound(tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin))
+		_, err = tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin)
+	} else if err = tx.checkNotLastAdmin(userID, force); err == nil {
+		_, err = tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin)
 	}
-	if err := tx.checkNotLastAdmin(userID, force); err != nil {
-		return err
-	}
-	return ignoreNotFound(tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin))
+	return err
 }
 
 func (s *Store) setEmail(tx *tx, userID int64, email string) error {
@@ -186,19 +182,13 @@ func (s *Store) setEmail(tx *tx, userID int64, email string) error {
 	return tx.record(event{userID: userID, kind: EmailChanged, by: ByCommand})
 }
 
-// setFlag runs a statement that changes one user, and records the change. It returns ErrNotFound if there was nothing to change.
-func (tx *tx) setFlag(statement string, userID int64, kind string) error {
-	if err := tx.changeOne(statement, userID); err != nil {
-		return err
+// setFlag runs a statement that changes one user, and records the change if there was one.
+func (tx *tx) setFlag(statement string, userID int64, kind string) (changed bool, err error) {
+	n, err := tx.changeRows(statement, userID)
+	if err != nil || n == 0 {
+		return false, err
 	}
-	return tx.record(event{userID: userID, kind: kind, by: ByCommand})
-}
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return true, tx.record(event{userID: userID, kind: kind, by: ByCommand})
 }
 
 // DeleteUser deletes an account with its sessions and its activity, from the command line. It returns ErrNotFound for an

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -36,15 +37,9 @@ const roomNeeded = 1 << 20
 const checkFor = time.Second
 
 func (o Options) withDefaults() Options {
-	if o.Limits == (Limits{}) {
-		o.Limits = DefaultLimits
-	}
-	if o.MaxSessions == 0 {
-		o.MaxSessions = DefaultMaxSessions
-	}
-	if o.HashCost == (HashCost{}) {
-		o.HashCost = DefaultHashCost
-	}
+	o.Limits = cmp.Or(o.Limits, DefaultLimits)
+	o.MaxSessions = cmp.Or(o.MaxSessions, DefaultMaxSessions)
+	o.HashCost = cmp.Or(o.HashCost, DefaultHashCost)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

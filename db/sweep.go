@@ -78,15 +78,9 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 		}
 		_, err = tx.Exec(`
 			UPDATE sessions
-			SET expires_at = MIN(last_active_at + $1, created_at + $2)
-			WHERE shared = 0 AND expires_at > MIN(last_active_at + $1, created_at + $2)`, idle, lifetime)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(`
-			UPDATE sessions
-			SET expires_at = MIN(last_active_at + $1, created_at + $2)
-			WHERE shared = 1 AND expires_at > MIN(last_active_at + $1, created_at + $2)`, sharedIdle, sharedLifetime)
+			SET expires_at = MIN(expires_at, CASE shared WHEN 0 THEN MIN(last_active_at + $1, created_at + $2)
+			                                 ELSE MIN(last_active_at + $3, created_at + $4) END)`,
+			idle, lifetime, sharedIdle, sharedLifetime)
 		if err != nil {
 			return err
 		}

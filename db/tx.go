@@ -80,15 +80,10 @@ func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (cha
 const batchSize = 50
 
 func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) error {
-	wait, cancel := context.WithTimeout(ctx, writeWait)
-	defer cancel()
-	if err := s.queue.enter(wait, c); err != nil {
-		return storeError(err)
-	}
-	defer s.queue.leave()
-	if err := s.files.check(); err != nil {
+	if err := s.takeTurn(ctx, c); err != nil {
 		return err
 	}
+	defer s.queue.leave()
 	// From here on there is no deadline: after a commit that was interrupted, nobody would know whether it succeeded.
 	begun, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
@@ -110,6 +105,20 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	next := make(chan struct{})
 	close(*s.committed.Swap(&next))
 	return nil
+}
+
+// takeTurn waits for the turn to write, which queue.leave ends, and looks at the files.
+func (s *Store) takeTurn(ctx context.Context, c class) error {
+	wait, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	if err := s.queue.enter(wait, c); err != nil {
+		return storeError(err)
+	}
+	err := s.files.check()
+	if err != nil {
+		s.queue.leave()
+	}
+	return err
 }
 
 // Changed returns a channel that the next commit of this process closes. Take it before you read what may change.

@@ -23,15 +23,10 @@ const (
 // Checkpoint writes the WAL back to the database, as SQLite does by itself, and warns if that no longer works. An open read transaction
 // keeps the WAL from restarting, so a forgotten shell could let it fill the disk.
 func (s *Store) Checkpoint(ctx context.Context) error {
-	wait, cancel := context.WithTimeout(ctx, writeWait)
-	defer cancel()
-	if err := s.queue.enter(wait, background); err != nil {
-		return storeError(err)
-	}
-	defer s.queue.leave()
-	if err := s.files.check(); err != nil {
+	if err := s.takeTurn(ctx, background); err != nil {
 		return err
 	}
+	defer s.queue.leave()
 	var busy, frames, done, pageSize int64
 	if err := s.writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &frames, &done); err != nil {
 		return storeError(err)
