@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"testing"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
@@ -28,14 +30,32 @@ func TestTheServerIsBounded(t *testing.T) {
 	}
 }
 
-func TestErrorsThatAskForPatience(t *testing.T) {
-	t.Parallel()
+// handlerOn returns the handler of an empty database.
+func handlerOn(t *testing.T) *handler {
+	t.Helper()
 	store, err := db.Open(context.Background(), db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	h := newHandler(Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { store.Close() })
+	return newHandler(Options{Store: store, URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+}
+
+// A session can end while its request is under way. The client is then signed out, and the session is not merely missing.
+func TestASessionEndsDuringItsRequest(t *testing.T) {
+	t.Parallel()
+	h, app := handlerOn(t), fiber.New()
+	c := app.AcquireCtx(new(fasthttp.RequestCtx))
+	defer app.ReleaseCtx(c)
+	c.Locals(sessionKey, db.Session{ID: "ended"})
+	if err := h.apiShowCurrent(c); !errors.Is(err, db.ErrSessionEnded) {
+		t.Errorf("got %v, want ErrSessionEnded", err)
+	}
+}
+
+func TestErrorsThatAskForPatience(t *testing.T) {
+	t.Parallel()
+	h := handlerOn(t)
 	for _, err := range []error{db.ErrBusy, db.ErrUnavailable} {
 		app := New(h.Options)
 		c := app.AcquireCtx(new(fasthttp.RequestCtx))
