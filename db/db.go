@@ -40,10 +40,10 @@ type Store struct {
 	sessions cache[Session]   // by token, without apps; by id, with apps
 	access   cache[AppAccess] // by token and host
 
-	hasher  *hasher
-	checker *passwordChecker
-	files   *fileWatch
-	lock    *fileLock // held by a server until Close
+	hasher   *hasher
+	checking *workQueue // new passwords
+	files    *fileWatch
+	lock     *fileLock // held by a server until Close
 
 	openedAfter int64 // the last user id that was assigned before the store was opened
 

@@ -65,9 +65,9 @@ func (s *Store) Hashing() int                                { return int(s.hash
 
 // CheckPassword runs work in a slot of the password checker. Checking returns how many have a slot or wait for one.
 func (s *Store) CheckPassword(ctx context.Context, work func()) error {
-	return s.checker.queue.run(ctx, work)
+	return s.checking.run(ctx, work)
 }
-func (s *Store) Checking() int { return int(s.checker.queue.count.Load()) }
+func (s *Store) Checking() int { return int(s.checking.count.Load()) }
 
 // NoteFailure notes a failed sign-in that the throttle does not count.
 func (s *Store) NoteFailure(userID int64, ip, deviceName string) {

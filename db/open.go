@@ -52,7 +52,7 @@ func (o Options) withDefaults() Options {
 func newStore(options Options) *Store {
 	options = options.withDefaults()
 	return &Store{
-		options: options, hasher: newHasher(options.HashCost), checker: newPasswordChecker(),
+		options: options, hasher: newHasher(options.HashCost), checking: newWorkQueue(checkingAtOnce, checkingWaiting),
 		pending: newPending(), attempts: newReservations(),
 	}
 }

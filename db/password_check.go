@@ -51,21 +51,14 @@ func lengthReason(password string) (reason string) {
 	return ""
 }
 
-// passwordChecker decides whether a new password is hard enough to guess.
-type passwordChecker struct{ queue *workQueue }
-
-func newPasswordChecker() *passwordChecker {
-	return &passwordChecker{newWorkQueue(checkingAtOnce, checkingWaiting)}
-}
-
-// check returns why a new password is refused, or "". The words are what an attacker would try first: the username, the e-mail
+// checkNewPassword returns why a new password is refused, or "". The words are what an attacker would try first: the username, the e-mail
 // address, the site. It returns ErrBusy if too many passwords are being checked.
-func (c *passwordChecker) check(ctx context.Context, password string, words ...string) (reason string, err error) {
+func (s *Store) checkNewPassword(ctx context.Context, password string, words ...string) (reason string, err error) {
 	password = norm.NFC.String(password)
 	if reason := lengthReason(password); reason != "" {
 		return reason, nil
 	}
-	err = c.queue.run(ctx, func() { reason = weakness(password, guessable(words)) })
+	err = s.checking.run(ctx, func() { reason = weakness(password, guessable(words)) })
 	return reason, err
 }
 

@@ -1,8 +1,10 @@
 package db
 
 import (
+	_ "embed"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -84,28 +86,13 @@ func repeatAt(text []rune) (length, times int) {
 	return 1, 1
 }
 
-// keyboards are rows of keys, each of them half a key further to the right. A dot is a key without a letter.
-var keyboards = [...]string{
-	"1234567890 qwertyuiop asdfghjkl zxcvbnm",
-	"1234567890ß qwertzuiopü asdfghjklöä yxcvbnm",
-	".é..... è.çà azertyuiop qsdfghjklmù wxcvbn",
-	"1234567890 azertyuiop qsdfghjklmù wxcvbn",
-	"1234567890 ...pyfgcrl aoeuidhtns .qjkxbmwvz", // Dvorak
-	"1234567890 йцукенгшщзхъ фывапролджэ ячсмитьбю",
-	"1234567890 йцукенгшщзхї фівапролджє ячсмитьбю",
-	"1234567890 .ςερτυθιοπ ασδφγηξκλ ζχψωβνμ",
-	"1234567890 ..קראטוןםפ שדגכעיחלךף זסבהנמצתץ",
-	// Characters that people count with and that are not consecutive in Unicode.
-	"一二三四五六七八九十 甲乙丙丁戊己庚辛壬癸",
-	"あいうえおかきくけこさしすせそたちつてとなにぬねの",
-	"いろはにほへとちりぬるをわかよたれそつねならむ",
-	"가나다라마바사아자차카타파하",
-}
+//go:embed keyboards.txt
+var keyboards string
 
 type key struct{ row, column int }
 
-var layouts = func() (all []map[rune]key) {
-	for _, rows := range keyboards {
+var layouts = sync.OnceValue(func() (all []map[rune]key) {
+	for _, rows := range listLines(keyboards) {
 		keys := map[rune]key{}
 		for row, letters := range strings.Fields(rows) {
 			for column, letter := range []rune(letters) {
@@ -116,7 +103,7 @@ var layouts = func() (all []map[rune]key) {
 		all = append(all, keys)
 	}
 	return all
-}()
+})
 
 // isWalk reports whether the text consists of straight walks over neighbouring keys and sequences such as "abcd", with little else. Two
 // walks may alternate, as in "1a2s3d4f5g6h7j".
@@ -130,7 +117,7 @@ func isWalk(text string) bool {
 			odd = append(odd, r)
 		}
 	}
-	for _, keys := range layouts {
+	for _, keys := range layouts() {
 		if left := notWalked(runes, keys); left < unpredictableMin && left <= len(runes)/3 {
 			return true
 		}

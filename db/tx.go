@@ -90,7 +90,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 		return storeError(err)
 	}
 	if err := work(&tx{begun, s.now()}); err != nil {
-		return errors.Join(storeError(err), ignoreDone(begun.Rollback()))
+		return errors.Join(storeError(err), begun.Rollback())
 	}
 	if err := begun.Commit(); err != nil {
 		select {
@@ -173,13 +173,6 @@ func (tx *tx) changeRows(statement string, args ...any) (int, error) {
 	}
 	n, err := result.RowsAffected()
 	return int(n), err
-}
-
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
 }
 
 // storeError returns ErrNotFound for a missing row. It wraps errors that mean that the database does not answer (locked, full, gone,

@@ -184,7 +184,7 @@ func checkEmail(email string) string {
 
 // hashNewPassword returns Invalid, field "password", for a password that is refused.
 func (s *Store) hashNewPassword(ctx context.Context, password, username, email string) (hash string, err error) {
-	reason, err := s.checker.check(ctx, password, username, email, s.options.Site)
+	reason, err := s.checkNewPassword(ctx, password, username, email, s.options.Site)
 	if err != nil {
 		return "", err
 	}
