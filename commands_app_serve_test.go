@@ -160,9 +160,12 @@ func TestServeAppliesCookieDomain(t *testing.T) {
 	}{
 		{[]string{"--url", "http://auth.example.com"}, "porchlight", "", "auth.example.com", "notes.example.com"},
 		{[]string{"--url", "https://auth.example.com"}, "__Host-porchlight", "", "auth.example.com", "notes.example.com"},
-		{[]string{"--url", "http://auth.example.com", "--cookie-domain", "example.com"}, "porchlight", "example.com", "notes.example.com", "notes.example.org"},
-		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."}, "__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
-		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"}, "__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
+		{[]string{"--url", "http://auth.example.com", "--cookie-domain", "example.com"},
+			"porchlight", "example.com", "notes.example.com", "notes.example.org"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "Example.COM."},
+			"__Secure-porchlight", "example.com", "notes.example.com", "notesexample.com"},
+		{[]string{"--url", "https://auth.example.com", "--cookie-domain", "auth.example.com"},
+			"__Secure-porchlight", "auth.example.com", "notes.auth.example.com", "notes.example.com"},
 	} {
 		f := newFixture(t, nil)
 		s := start(t, f.data, append(test.args, "--trusted-proxies", "127.0.0.1")...)
@@ -188,8 +191,10 @@ func TestServeRejectsBadAppSettings(t *testing.T) {
 		{"apps-default", "DENY"},
 	} {
 		data := t.TempDir() + "/data"
-		stdout, stderr, code := runProcess(t, "--data", data, "--listen", "127.0.0.1:0", "--url", "https://auth.example.com", "--"+bad.flag, bad.value)
-		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "porchlight: --"+bad.flag+" "+bad.value+": ") {
+		stdout, stderr, code := runProcess(t, "--data", data, "--listen", "127.0.0.1:0", "--url", "https://auth.example.com",
+			"--"+bad.flag, bad.value)
+		want := "porchlight: --" + bad.flag + " " + bad.value + ": "
+		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, want) {
 			t.Errorf("--%s %s: exit status %d: %q and on standard error %q", bad.flag, bad.value, code, stdout, stderr)
 		}
 		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {

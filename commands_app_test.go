@@ -143,7 +143,8 @@ func TestAppList(t *testing.T) {
 	mustRun(t, "", f.guarding("app", "allow", "wiki.example.com")...)
 	dbtest.Exec(t, f.path(), `DELETE FROM users WHERE username = 'bo'`)
 
-	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada", "wiki.example.com every approved user"}
+	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada",
+		"wiki.example.com every approved user"}
 	var lines []string
 	for line := range strings.Lines(mustRun(t, "", f.with("app", "list")...)) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -347,7 +348,11 @@ func TestSessionListShowsApps(t *testing.T) {
 	}
 	app := func(host, at string) any { return map[string]any{"host": host, "lastUsedAt": at} }
 	want := [][]any{
-		{app("notes.example.com", "2025-11-18T11:02:00Z"), app("wiki.example.com", "2025-11-18T10:02:00Z"), app("2001:db8::1", "2025-11-18T10:02:00Z")},
+		{
+			app("notes.example.com", "2025-11-18T11:02:00Z"),
+			app("wiki.example.com", "2025-11-18T10:02:00Z"),
+			app("2001:db8::1", "2025-11-18T10:02:00Z"),
+		},
 		{},
 		{app("notes.example.com", "2025-11-18T10:02:00Z")},
 	}

@@ -195,7 +195,8 @@ func TestQuestions(t *testing.T) {
 			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
 				t.Errorf("a short password was asked for again: %q", p.sees())
 			}
-			if got := dbtest.Rows(t, f.path(), `SELECT username FROM users ORDER BY username`); !slices.Equal(got, strings.Fields(test.users)) {
+			got := dbtest.Rows(t, f.path(), `SELECT username FROM users ORDER BY username`)
+			if !slices.Equal(got, strings.Fields(test.users)) {
 				t.Errorf("the users are %q, want %s", got, test.users)
 			}
 		})

@@ -28,10 +28,13 @@ func TestUserAdd(t *testing.T) {
 	} {
 		out := mustRun(t, test.stdin, f.with(append([]string{"user", "add"}, test.args...)...)...)
 		name, _, _ := strings.Cut(test.want, " ")
-		if !strings.Contains(out, name) || strings.Contains(out, "administrator") != strings.HasSuffix(test.want, "1") || strings.Contains(out, boPassword) {
+		isAdmin := strings.HasSuffix(test.want, "1")
+		if !strings.Contains(out, name) || strings.Contains(out, "administrator") != isAdmin || strings.Contains(out, boPassword) {
 			t.Errorf("%q printed %q", test.args, out)
 		}
-		got := dbtest.Rows(t, f.path(), `SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin FROM users ORDER BY id DESC LIMIT 1`)
+		got := dbtest.Rows(t, f.path(), `
+			SELECT username || ' ' || COALESCE(email, '') || ' ' || is_admin
+			FROM users ORDER BY id DESC LIMIT 1`)
 		if !slices.Equal(got, []string{test.want}) {
 			t.Errorf("%q created %q, want %q", test.args, got, test.want)
 		}
@@ -132,9 +135,10 @@ func TestUserList(t *testing.T) {
 		wantTime(t, rows[i]["createdAt"], -patience, 0)
 	}
 
-	lines := strings.Split(strings.TrimSpace(mustRun(t, "", f.with("user", "list")...)), "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], "USERNAME") || !strings.HasPrefix(lines[1], "ada ") || !strings.HasPrefix(lines[2], "bo ") {
-		t.Errorf("the table is %q", lines)
+	table := mustRun(t, "", f.with("user", "list")...)
+	if strings.Count(table, "\n") != 3 || !strings.HasPrefix(table, "USERNAME") || !strings.Contains(table, "\nada ") ||
+		!strings.Contains(table, "\nbo ") {
+		t.Errorf("the table is %q", table)
 	}
 }
 
@@ -159,7 +163,9 @@ func TestSessionList(t *testing.T) {
 	now := time.Now().UnixMilli()
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, f.ids["ada"][1]) // used longer ago
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET custom_name = 'Kitchen tablet' WHERE id = ?`, f.ids["ada"][1])
-	dbtest.Exec(t, f.path(), `INSERT INTO sessions SELECT 'expired', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
+	dbtest.Exec(t, f.path(), `
+		INSERT INTO sessions
+		SELECT 'expired', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
 		FROM sessions WHERE id = ?`, now-1, f.ids["ada"][0])
 
 	ids := func(args ...string) (ids []string) {
@@ -189,7 +195,8 @@ func TestSessionList(t *testing.T) {
 		t.Errorf("the row is %v", row)
 	}
 	lines := strings.Split(strings.TrimSpace(mustRun(t, "", f.with("session", "list")...)), "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[1], ada[0]+" ") || !strings.Contains(lines[2], "Kitchen tablet") || !strings.Contains(lines[3], " bo ") {
+	if len(lines) != 4 || !strings.HasPrefix(lines[1], ada[0]+" ") || !strings.Contains(lines[2], "Kitchen tablet") ||
+		!strings.Contains(lines[3], " bo ") {
 		t.Errorf("the table is %q", lines)
 	}
 
@@ -214,7 +221,9 @@ func (f *fixture) wantLeft(left ...string) {
 		}
 	}
 	slices.Sort(ended)
-	recorded := dbtest.Rows(f.t, f.path(), `SELECT session_id FROM activity WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
+	recorded := dbtest.Rows(f.t, f.path(), `
+		SELECT session_id FROM activity
+		WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
 	if !slices.Equal(recorded, ended) {
 		f.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
 	}

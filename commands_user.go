@@ -123,7 +123,8 @@ func (i *userInviteCommand) Run(e *environment) error {
 		if !invitation.New {
 			what = "A new password"
 		}
-		fmt.Fprintf(e.stdout, "%s for %s, good once and for %d hours: %s\n", what, invitation.Username, int(db.InvitationLasts.Hours()), link)
+		hours := int(db.InvitationLasts.Hours())
+		fmt.Fprintf(e.stdout, "%s for %s, good once and for %d hours: %s\n", what, invitation.Username, hours, link)
 		return nil
 	})
 }

@@ -75,7 +75,8 @@ func TestUserInviteLink(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)
 	before := s.signIn("bo", boPassword)
-	_, token, found := strings.Cut(strings.TrimSpace(mustRun(t, "", f.with("user", "invite", "bo", "--url", s.url)...)), s.url+"/invite?token=")
+	out := mustRun(t, "", f.with("user", "invite", "bo", "--url", s.url)...)
+	_, token, found := strings.Cut(strings.TrimSpace(out), s.url+"/invite?token=")
 	if !found {
 		t.Fatal("no link")
 	}

@@ -113,7 +113,7 @@ func (s *settings) checkCookieDomain() error {
 		return badSetting{"cookie-domain", s.CookieDomain, "give only a domain, such as example.com"}
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
-		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give a domain of your own below it"}
+		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give your own domain below it"}
 	}
 	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || !db.IsUnder(host, domain) {
 		return badSetting{"cookie-domain", s.CookieDomain, "the host of --url, " + host + ", must be that domain or below it"}

@@ -60,7 +60,7 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 
 func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append(options, kong.Name("porchlight"),
-		kong.Description("The front door of a self-hosted server: sign in, see every device that is signed in as you, and sign any of them out."),
+		kong.Description("The front door of a self-hosted server: sign in, see the devices that are signed in as you, and sign any of them out."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
 		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),

@@ -63,7 +63,8 @@ func TestWarningsAboutSettings(t *testing.T) {
 		}
 		var log bytes.Buffer
 		c.warn(slog.New(slog.NewTextHandler(&log, nil)))
-		if warned := strings.Count(log.String(), "level=WARN"); !strings.Contains(log.String(), test.want) || warned != min(len(test.want), 1) {
+		warnings := strings.Count(log.String(), "level=WARN")
+		if !strings.Contains(log.String(), test.want) || warnings != min(len(test.want), 1) {
 			t.Errorf("%s: the log is %q, want %q", test.args, log.String(), test.want)
 		}
 	}

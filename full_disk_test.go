@@ -76,7 +76,8 @@ func TestTheDiskFillsUpWhileServing(t *testing.T) {
 	p := startProcess(t, "--data", data)
 	fillDisk(t, folder, 28<<10)
 	c := p.newClient()
-	if status, body := c.form("/login", "username", "ada", "password", adaPassword); status != http.StatusOK && status != http.StatusServiceUnavailable {
+	status, body := c.form("/login", "username", "ada", "password", adaPassword)
+	if status != http.StatusOK && status != http.StatusServiceUnavailable {
 		t.Errorf("sign in: %d %s", status, body)
 	}
 	c.want(http.StatusOK, "/healthz")

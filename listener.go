@@ -62,9 +62,9 @@ func listenError(address string, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		advice = "choose a port from 1024 on with --listen, or give the program the capability CAP_NET_BIND_SERVICE"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		advice = "this machine does not have that address; choose one that it has with --listen, or only a port, such as :3000, for all of them"
+		advice = "this machine does not have that address; give one that it has with --listen, or only a port, such as :3000"
 	case errors.As(err, new(*net.DNSError)):
-		advice = "give an IP address of this machine with --listen, or only a port, such as :3000, for all of them"
+		advice = "give an IP address of this machine with --listen, or only a port, such as :3000"
 	}
 	return fmt.Errorf("cannot listen on %s: %w; %s", address, err, advice)
 }
