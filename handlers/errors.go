@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,10 +79,7 @@ func tooManyAttempts(throttled db.Throttled) string {
 	if throttled.Locked {
 		return "Too many wrong passwords in a row. Ask whoever runs this server for an invitation link."
 	}
-	if minutes := int(math.Ceil(throttled.RetryAfter.Minutes())); minutes > 1 {
-		return fmt.Sprintf("Too many attempts. Try again in %d minutes.", minutes)
-	}
-	return "Too many attempts. Try again in 1 minute."
+	return "Too many attempts. Try again in " + plural(max(1, int(math.Ceil(throttled.RetryAfter.Minutes()))), "minute") + "."
 }
 
 // errorPage has the message as its title, or only its first sentence if it is long.
@@ -138,11 +136,8 @@ func isAPI(c *fiber.Ctx) bool {
 
 // acceptsHTML reports whether the client accepts text/html by name, as browsers do. Scripts send */*.
 func acceptsHTML(c *fiber.Ctx) bool {
-	for _, accepted := range strings.Split(c.Get(fiber.HeaderAccept), ",") {
+	return slices.ContainsFunc(strings.Split(c.Get(fiber.HeaderAccept), ","), func(accepted string) bool {
 		kind, _, _ := strings.Cut(accepted, ";")
-		if strings.EqualFold(strings.TrimSpace(kind), fiber.MIMETextHTML) {
-			return true
-		}
-	}
-	return false
+		return strings.EqualFold(strings.TrimSpace(kind), fiber.MIMETextHTML)
+	})
 }

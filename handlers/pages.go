@@ -165,24 +165,26 @@ func (m moment) Day() string { return m.at.Format("2 Jan 2006") }
 
 // ago is "9 minutes ago"; after a month, the day.
 func (m moment) ago(now time.Time) string {
-	count := func(n time.Duration, unit string) string {
-		if n == 1 {
-			return "1 " + unit + " ago"
-		}
-		return strconv.Itoa(int(n)) + " " + unit + "s ago"
-	}
 	switch since := now.Sub(m.at); {
 	case since < time.Minute:
 		return "just now"
 	case since < time.Hour:
-		return count(since/time.Minute, "minute")
+		return plural(int(since/time.Minute), "minute") + " ago"
 	case since < 24*time.Hour:
-		return count(since/time.Hour, "hour")
+		return plural(int(since/time.Hour), "hour") + " ago"
 	case since < 48*time.Hour:
 		return "yesterday"
 	case since < 30*24*time.Hour:
-		return count(since/(24*time.Hour), "day")
+		return plural(int(since/(24*time.Hour)), "day") + " ago"
 	default:
 		return "on " + m.Day()
 	}
+}
+
+// plural returns "1 minute" or "4 minutes".
+func plural(count int, noun string) string {
+	if count != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(count) + " " + noun
 }

@@ -292,12 +292,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 }
 
 // otherDevices is "1 other device" or "4 other devices".
-func otherDevices(count int) string {
-	if count == 1 {
-		return "1 other device"
-	}
-	return fmt.Sprintf("%d other devices", count)
-}
+func otherDevices(count int) string { return plural(count, "other device") }
 
 func (h *handler) nameSession(c *fiber.Ctx) error {
 	body, err := readForm(c)
