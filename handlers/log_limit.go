@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ import (
 // The zero value is ready to use.
 type logLimiter struct {
 	mu      sync.Mutex
-	events  map[loggedEvent]*lastLine
+	events  map[loggedEvent]lastLine
 	cleaned time.Time // when outdated events were last removed
 }
 
@@ -33,28 +34,26 @@ func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	event := loggedEvent{message, subject}
-	if l.events[event] == nil && len(l.events) >= logSubjectsMax {
+	if l.events == nil {
+		l.events = map[loggedEvent]lastLine{}
+	}
+	if _, known := l.events[event]; !known && len(l.events) >= logSubjectsMax {
 		l.clean(now)
 		if len(l.events) >= logSubjectsMax {
 			event.subject = ""
 		}
 	}
-	last := l.events[event]
-	if last == nil {
-		if l.events == nil {
-			l.events = map[loggedEvent]*lastLine{}
-		}
-		l.events[event] = &lastLine{at: now}
-		return 0, true
-	}
-	if now.Sub(last.at).Abs() < logPause { // Abs, because the clock may be set back
-		last.skipped++
+	last, known := l.events[event]
+	if known && !last.outdated(now) {
+		l.events[event] = lastLine{last.at, last.skipped + 1}
 		return 0, false
 	}
-	skipped = last.skipped
-	*last = lastLine{at: now}
-	return skipped, true
+	l.events[event] = lastLine{at: now}
+	return last.skipped, true
 }
+
+// outdated allows for a clock that is set back.
+func (l lastLine) outdated(now time.Time) bool { return now.Sub(l.at).Abs() >= logPause }
 
 // clean removes outdated events, at most once a second: a flood of new subjects must not go through all of them each time.
 func (l *logLimiter) clean(now time.Time) {
@@ -62,11 +61,7 @@ func (l *logLimiter) clean(now time.Time) {
 		return
 	}
 	l.cleaned = now
-	for event, last := range l.events {
-		if now.Sub(last.at).Abs() >= logPause {
-			delete(l.events, event)
-		}
-	}
+	maps.DeleteFunc(l.events, func(_ loggedEvent, last lastLine) bool { return last.outdated(now) })
 }
 
 // logLimited logs a message about a subject at most once a minute, with the number of those that were skipped since the last time.
