@@ -2,7 +2,7 @@ package handlers
 
 import (
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -18,24 +18,16 @@ func policyLeadingTo(scheme, domain string) string {
 }
 
 // securityHeaders are part of every response, errors included. Pages load nothing from other sites and have nothing inline.
-// Referrer-Policy is not no-referrer, because forms would then send Origin: null.
-var securityHeaders = headerBytes([][2]string{
-	{"Content-Security-Policy", contentSecurityPolicy},
-	{"X-Content-Type-Options", "nosniff"},
-	{"Referrer-Policy", "same-origin"},
-	{"Cross-Origin-Opener-Policy", "same-origin"},
-	{"Cross-Origin-Resource-Policy", "same-origin"},
-	{"Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"},
-	{"Cache-Control", "no-store"}, // static files replace it
-})
-
-// headerBytes converts names and values once. Setting these seven headers takes 0.35 µs that way, and 0.95 µs as strings, which
-// is 4 % of a small request.
-func headerBytes(headers [][2]string) (all [][2][]byte) {
-	for _, header := range headers {
-		all = append(all, [2][]byte{[]byte(http.CanonicalHeaderKey(header[0])), []byte(header[1])})
-	}
-	return all
+// Referrer-Policy is not no-referrer, because forms would then send Origin: null. The names are in canonical form. As bytes, these
+// headers take 0.35 µs to set; as strings, they would take 0.95 µs, which is 4 % of a small request.
+var securityHeaders = [][2][]byte{
+	{[]byte("Content-Security-Policy"), []byte(contentSecurityPolicy)},
+	{[]byte("X-Content-Type-Options"), []byte("nosniff")},
+	{[]byte("Referrer-Policy"), []byte("same-origin")},
+	{[]byte("Cross-Origin-Opener-Policy"), []byte("same-origin")},
+	{[]byte("Cross-Origin-Resource-Policy"), []byte("same-origin")},
+	{[]byte("Permissions-Policy"), []byte("camera=(), geolocation=(), microphone=(), payment=(), usb=()")},
+	{[]byte("Cache-Control"), []byte("no-store")}, // static files replace it
 }
 
 func (h *handler) setSecurityHeaders(c *fiber.Ctx) error {
@@ -79,9 +71,5 @@ func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
 
 // fetchedFromElsewhere reports whether the browser says that another site, or another host of this site, made the request.
 func fetchedFromElsewhere(c *fiber.Ctx) bool {
-	switch c.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-		return false
-	}
-	return true
+	return !slices.Contains([]string{"", "same-origin", "none"}, c.Get("Sec-Fetch-Site"))
 }
