@@ -50,26 +50,21 @@ func (h *handler) requestOrigin(c *fiber.Ctx) string {
 type reported struct{ value, header string }
 
 func (h *handler) scheme(c *fiber.Ctx) reported {
-	if forwarded := h.forwarded(c, fiber.HeaderXForwardedProto); forwarded.value != "" {
-		return forwarded
-	}
-	return reported{"http", ""}
+	return h.forwarded(c, fiber.HeaderXForwardedProto, reported{"http", ""})
 }
 
 func (h *handler) host(c *fiber.Ctx) reported {
-	if forwarded := h.forwarded(c, fiber.HeaderXForwardedHost); forwarded.value != "" {
-		return forwarded
-	}
-	return reported{string(c.Request().Host()), fiber.HeaderHost}
+	return h.forwarded(c, fiber.HeaderXForwardedHost, reported{string(c.Request().Host()), fiber.HeaderHost})
 }
 
-// forwarded returns a forwarded header from a trusted proxy. If there are several proxies, the outermost counts.
-func (h *handler) forwarded(c *fiber.Ctx, name string) reported {
-	if !h.trusts(peerAddress(c)) {
-		return reported{}
-	}
+// forwarded returns a forwarded header from a trusted proxy, or otherwise if there is none. If there are several proxies, the
+// outermost counts.
+func (h *handler) forwarded(c *fiber.Ctx, name string, otherwise reported) reported {
 	first, _, _ := strings.Cut(c.Get(name), ",")
-	return reported{strings.TrimSpace(first), name}
+	if first = strings.TrimSpace(first); first == "" || !h.trusts(peerAddress(c)) {
+		return otherwise
+	}
+	return reported{first, name}
 }
 
 // trusts reports whether the peer is a proxy whose forwarded headers are believed.
