@@ -80,10 +80,9 @@ func (h *handler) sendAsset(c *fiber.Ctx, name string) error {
 	}
 	c.Set(fiber.HeaderContentType, file.kind)
 	c.Set(fiber.HeaderVary, fiber.HeaderAcceptEncoding)
+	c.Set(fiber.HeaderCacheControl, "public, max-age=3600")
 	if c.Query("v") == file.version {
 		c.Set(fiber.HeaderCacheControl, "public, max-age=31536000, immutable")
-	} else {
-		c.Set(fiber.HeaderCacheControl, "public, max-age=3600")
 	}
 	if strings.Contains(c.Get(fiber.HeaderAcceptEncoding), "gzip") && len(file.gzipped) < len(file.body) {
 		c.Set(fiber.HeaderContentEncoding, "gzip")

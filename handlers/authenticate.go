@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -161,17 +160,13 @@ func (h *handler) clearCookie(c *fiber.Ctx) {
 
 // sentSeveral reports whether the client sent two different values of our cookie, valid or not.
 func (h *handler) sentSeveral(c *fiber.Ctx) bool {
-	var first []byte
+	values := map[string]bool{}
 	for name, value := range c.Request().Header.Cookies() {
-		switch {
-		case string(name) != h.cookieName:
-		case first == nil:
-			first = append([]byte{}, value...)
-		case !bytes.Equal(value, first):
-			return true
+		if string(name) == h.cookieName {
+			values[string(value)] = true
 		}
 	}
-	return false
+	return len(values) > 1
 }
 
 func (h *handler) cookie(value string) *fiber.Cookie {

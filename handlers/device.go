@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"regexp"
 	"strings"
 	"sync"
 
@@ -176,12 +177,8 @@ func kindOfDevice(system, userAgent string) string {
 
 // plain removes everything that a name does not need. Some families are parts of the User-Agent, so they can contain anything.
 func plain(name string) string {
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune(" ._-+", r):
-			return r
-		}
-		return -1
-	}, name)
+	name = notPlain.ReplaceAllString(name, "")
 	return strings.TrimSpace(name[:min(len(name), 40)])
 }
+
+var notPlain = regexp.MustCompile(`[^A-Za-z0-9 ._+-]`)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -112,10 +113,7 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
 	tokens, crowded := h.tokens(c)
 	if crowded || len(tokens) == 0 { // nothing to look up, but nobody is sent to sign in while the database does not answer
-		if err := h.Store.Reachable(); err != nil {
-			return db.AppAccess{}, err
-		}
-		return db.AppAccess{}, db.ErrNotFound
+		return db.AppAccess{}, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
 	}
 	verify := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
 	access, _, err := findOfOneUser(h, c, tokens, verify, func(v db.AppAccess) string { return v.Username })

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -113,9 +114,5 @@ func isActivity(c *fiber.Ctx, asked appRequest) bool {
 
 // isSafe reports whether a method is safe according to IANA's registry of HTTP methods.
 func isSafe(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI"}, method)
 }

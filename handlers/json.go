@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -38,10 +39,7 @@ func readJSON(c *fiber.Ctx, to any) error {
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrongType):
-		where := "The body"
-		if wrongType.Field != "" {
-			where = wrongType.Field
-		}
+		where := cmp.Or(wrongType.Field, "The body")
 		return problem{fiber.StatusUnprocessableEntity, where + " has the wrong type: " + wrongType.Value + "."}
 	case err != nil:
 		return problem{fiber.StatusBadRequest, "The body is not valid JSON."}

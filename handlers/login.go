@@ -169,10 +169,8 @@ const clearSiteData = `"cache", "storage"`
 // signOut ends every live session that the client's cookies name, even sessions of two users, so that this browser is signed out
 // whatever else was planted in it. An attacker who planted a cookie loses only a session of their own.
 func (h *handler) signOut(c *fiber.Ctx) error {
-	if isAPI(c) {
-		if err := requireJSONBody(c); err != nil {
-			return err
-		}
+	if err := requireJSONBody(c); err != nil && isAPI(c) {
+		return err
 	}
 	tokens, _ := h.tokens(c)
 	for _, token := range tokens {
