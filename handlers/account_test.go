@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the account page and changing the password.
+// This file tests the account page and changing the password.
 
 func TestAccountPage(t *testing.T) {
 	t.Parallel()

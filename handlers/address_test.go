@@ -12,7 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// This file owns whose address a request is taken to come from.
+// This file tests which client address a request is attributed to.
 
 // clientIPOf returns the client address of a request from peer with these X-Forwarded-For headers.
 func clientIPOf(app *fiber.App, h *handler, peer string, forwarded ...string) string {

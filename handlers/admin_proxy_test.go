@@ -12,7 +12,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the page on which an administrator sees what is believed about the request that asks for it.
+// This file tests /admin/proxy, which shows an administrator what Porchlight believes about the request.
 
 // facts returns the rows of a section of the page: by name, the value and the note beside it.
 func facts(t testing.TB, got handlerstest.Answer, section string) map[string]string {
@@ -129,7 +129,7 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 }
 
 // Most likely somebody forgot to name the proxy: the page says which address to name.
-func TestProxyPageThroughAStranger(t *testing.T) {
+func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)

@@ -11,7 +11,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the JSON under /me: keys, times, statuses and messages to the letter.
+// This file tests the JSON under /me: its keys, times, statuses and exact messages.
 
 // object returns the JSON of a session.
 func object(id, name, active, created, expires string, current bool) string {
@@ -190,7 +190,7 @@ func TestNameByAPI(t *testing.T) {
 }
 
 // A form on another site can send no JSON without the browser asking first.
-func TestAPITakesJSONAlone(t *testing.T) {
+func TestAPIAcceptsOnlyJSON(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	check := c.Unchanged()

@@ -11,9 +11,9 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what a device was used for, as the device list, the API and the export show it.
+// This file tests how the device list, the API and the export show the apps of a session.
 
-// use lets a session through to an app, and writes that down.
+// use sends an auth check for an app, and writes it to the database.
 func use(c *handlerstest.Cast, who *handlerstest.Client, hosts ...string) {
 	c.T.Helper()
 	for _, host := range hosts {
@@ -22,7 +22,7 @@ func use(c *handlerstest.Cast, who *handlerstest.Client, hosts ...string) {
 	flush(c.House)
 }
 
-// usedLine is the line of a row that names the apps, as somebody reads it; "" where there is none.
+// usedLine returns the text of the line with a row's apps, or "" if there is none.
 func usedLine(t testing.TB, row string) string {
 	t.Helper()
 	found := regexp.MustCompile(`(?s)<p class="apps">(.*?)</p>`).FindStringSubmatch(row)

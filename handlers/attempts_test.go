@@ -14,7 +14,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what attempts are counted by, as clients see it.
+// This file tests what attempts are counted by, as clients see it.
 
 // The routes that ask for the password again count by session: neither the account nor the address.
 func TestThrottleLiveSession(t *testing.T) {
@@ -68,7 +68,7 @@ func TestThrottleLiveSession(t *testing.T) {
 }
 
 // As somebody from outside sees it, alice's address is like an address that nobody has: the same statuses, bodies and waits.
-func TestThrottleTellsNotWhichNamesBelongTogether(t *testing.T) {
+func TestThrottleHidesWhichNamesBelongTogether(t *testing.T) {
 	t.Parallel()
 	seen := map[string][]string{}
 	for _, email := range []string{"ada@example.com", "other@example.com"} {

@@ -12,10 +12,10 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns which of the cookies that a browser sends counts, and how it is rid of those that a sibling app planted.
+// This file tests which of a browser's cookies counts, and how cookies that a sibling app planted are deleted.
 
-// A session that a stranger could have named in a link or a form must not count.
-func TestTokenIsTakenFromTheCookieAlone(t *testing.T) {
+// A token in a link or a form must not count: anybody could have put it there.
+func TestTokenIsReadOnlyFromTheCookie(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	token, stranger := c.Alice.Token(), c.NewClient(handlerstest.FirefoxOnLinux)
@@ -42,7 +42,7 @@ func TestTokenIsTakenFromTheCookieAlone(t *testing.T) {
 	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 }
 
-// inventedTokens are tokens that nobody was ever given.
+// inventedTokens are tokens that were never issued.
 func inventedTokens(count int) (tokens []string) {
 	for i := range count {
 		tokens = append(tokens, "ABCDEFGHIJKLMNOPQRSTUVWX"+string(rune('A'+i/26))+string(rune('A'+i%26)))

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// This file owns the names of devices: what people would call them, and nothing that a client can smuggle in.
+// This file tests the detected names of devices: they are familiar, and clients cannot smuggle anything into them.
 
 var testNamer = sync.OnceValue(newDeviceNamer)
 
@@ -82,12 +82,12 @@ func TestDeviceNames(t *testing.T) {
 	}
 }
 
-// plainName is what may stand on a page and in the log: letters, digits and a few signs.
+// plainName matches what a page and the log may contain: letters, digits and a few other characters.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._+-]*$`)
 
 var kinds = []string{"desktop", "phone", "tablet", "terminal", "unknown"}
 
-// checkDevice holds for every User-Agent there can be.
+// checkDevice checks what must hold for every User-Agent.
 func checkDevice(t testing.TB, userAgent string) {
 	t.Helper()
 	cut := cutUserAgent(userAgent)

@@ -14,10 +14,10 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what a cookie domain changes: the session cookie, where one may go after signing in, and the policy of the page
-// that leads there.
+// This file tests what a cookie domain changes: the session cookie, where sign-in may redirect to, and the policy of the sign-in
+// page.
 
-// setting is a public address and a cookie domain; the cookie is what a sign-in sets then.
+// setting is a public address and a cookie domain, with the cookie that a sign-in sets.
 type setting struct {
 	url, domain string
 	name        string // of the cookie
@@ -38,7 +38,7 @@ func (s setting) apply(o *handlers.Options) {
 
 func (s setting) String() string { return s.url + " with " + s.domain }
 
-// signInTo signs in from a new browser, and gives the answer and the token.
+// signInTo signs in from a new browser, and returns the response and the token.
 func signInTo(h *handlerstest.House, next string, values ...string) (got handlerstest.Answer, token string) {
 	h.T.Helper()
 	got = h.NewClient(handlerstest.FirefoxOnLinux).Form("/login",
@@ -100,7 +100,7 @@ func TestCookieOfEverySetting(t *testing.T) {
 	}
 }
 
-// goodAddresses are those of apps below example.com, as they come back: to the byte.
+// goodAddresses are addresses of apps under example.com. They are returned unchanged.
 var goodAddresses = []string{
 	"http://notes.example.com", "http://notes.example.com/", "http://example.com/", "http://auth.example.com/sessions",
 	"http://a.b.c.example.com/x", "http://notes.example.com:8443/", "http://Notes.Example.com./x", "http://notes.example.com?x=1",
@@ -112,7 +112,7 @@ var goodAddresses = []string{
 	"http://notes.example.com/" + strings.Repeat("a", 4096-len("http://notes.example.com/")),
 }
 
-// badAddresses lead elsewhere, or somebody could take them to.
+// badAddresses lead elsewhere, or might in some browser.
 var badAddresses = []string{
 	"http://evil.test", "http://evil.test/", "//evil.test", "//notes.example.com/", "///notes.example.com", "/\\evil.test", "\\\\evil.test", "http:evil.test", "http:/evil.test", "http:///evil.test", "http:////evil.test", "http:\\\\evil.test", "http:/\\evil.test", "http://\\evil.test",
 	"http:notes.example.com", "http:/notes.example.com", "http:///notes.example.com", "http:\\\\notes.example.com", "://notes.example.com", "notes.example.com", "notes.example.com/",
@@ -196,7 +196,7 @@ func TestNextLeadsNowhereElse(t *testing.T) {
 	}
 }
 
-// Without a cookie domain an address leads to the very origin of --url, or nowhere.
+// Without a cookie domain, only addresses with the origin of --url are accepted.
 func TestNextWithoutCookieDomain(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -236,8 +236,8 @@ func TestNextWithHTTPS(t *testing.T) {
 	}
 }
 
-// Set-up, sign-up and invitation lead to the devices: nothing of next is taken there.
-func TestNextIsOfTheSignInPageAlone(t *testing.T) {
+// Set-up, sign-up and invitation redirect to the devices and ignore next.
+func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
 	next := []string{"next", "http://notes.example.com/"}
@@ -249,7 +249,7 @@ func TestNextIsOfTheSignInPageAlone(t *testing.T) {
 	h.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`","next":"http://notes.example.com/"}`).Is(t, 200, "")
 }
 
-// What one wanted before being asked to sign in at Porchlight itself is a path still.
+// For Porchlight's own pages, next is still only a path.
 func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -278,7 +278,7 @@ func formAction(t *testing.T, got handlerstest.Answer) string {
 	return action
 }
 
-// Chromium holds form-action against where the answer to a form leads, so the sign-in page may lead to the apps; nothing else may.
+// Chromium applies form-action to the redirect after a form, so the sign-in page allows the apps; no other page does.
 func TestPolicyOfTheSignInPage(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings {
@@ -374,7 +374,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	}
 }
 
-// From the app to the sign-in page and back, and then the app lets in: the whole way.
+// The whole way: from the app to the sign-in page, back, and past the auth check.
 func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -11,11 +11,11 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what happens when the database does not answer, and when many ask at once.
+// This file tests what happens when the database does not answer, and when many requests come at once.
 
 const nothingChanged = "reach its data. Nothing was changed." // "The server can't", escaped in pages
 
-// checkUnavailable is for what is answered while the database does not.
+// checkUnavailable checks a response while the database does not answer.
 func checkUnavailable(t testing.TB, got handlerstest.Answer, isJSON bool) {
 	t.Helper()
 	got.Is(t, http.StatusServiceUnavailable)
@@ -30,7 +30,7 @@ func checkUnavailable(t testing.TB, got handlerstest.Answer, isJSON bool) {
 	checkSecurityHeaders(t, got)
 }
 
-// The door stays shut: never a pass, and never a sign-in page for who is signed in.
+// Nobody passes, and nobody who is signed in sees a sign-in page.
 func TestDatabaseGone(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -65,7 +65,7 @@ func TestDatabaseGone(t *testing.T) {
 	}
 }
 
-// A COMMIT fails, so the change may be saved or not: nobody is told that it was not.
+// If COMMIT fails, the change may or may not be saved. The response must not say that nothing was changed.
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -84,7 +84,7 @@ func TestCommitFails(t *testing.T) {
 	check(t)
 }
 
-// Another process holds the write lock: reads go on, writes are refused, and then all is well again.
+// While another process holds the write lock, reads work and writes are refused. Afterwards everything works again.
 func TestDatabaseLocked(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -125,7 +125,7 @@ func TestDatabaseLocked(t *testing.T) {
 	}
 }
 
-// Whatever is under way, a session that was revoked is dead once that is answered, and nothing brings it back.
+// Once a revocation is acknowledged, the session has ended, and no concurrent request brings it back.
 func TestRevokeWhileManyUseIt(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -172,7 +172,7 @@ func TestRevokeWhileManyUseIt(t *testing.T) {
 	c.AlicePhone.API("GET", "/me/sessions", "").Is(t, 401)
 }
 
-// Of two devices that sign out everywhere else at once, one stays at the most, and neither sees a fault.
+// If two devices sign each other out at the same time, at most one stays signed in, and neither gets a 500.
 func TestRevokeOthersAtOnce(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -194,7 +194,7 @@ func TestRevokeOthersAtOnce(t *testing.T) {
 	}
 }
 
-// The same session revoked by many at once ends once.
+// A session that many requests revoke at once ends once.
 func TestRevokeAtOnce(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

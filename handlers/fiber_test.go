@@ -17,7 +17,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// pack and unpack are gzip, for the tests of bodies and of static files.
+// pack and unpack use gzip, for the tests of bodies and static files.
 func pack(text string) string {
 	var packed bytes.Buffer
 	writer, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)

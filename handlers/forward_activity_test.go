@@ -89,7 +89,7 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 	})
 }
 
-// Every pass notes the app, whether it counts as activity or not.
+// Every auth check that passes records the app, even if it does not count as activity.
 func TestForwardNotesTheApp(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -150,7 +150,7 @@ func TestForwardNotesTheApp(t *testing.T) {
 	})
 }
 
-// What is asked again and again is written once a minute.
+// Repeated use of an app is written once a minute.
 func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -220,7 +220,7 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	}
 }
 
-// Anybody can ask a proxy for anything: that must cost nothing that stays.
+// Anybody can make a proxy send auth checks, so they must leave nothing behind.
 func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -261,7 +261,7 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	check(t)
 }
 
-// Who is signed in and asks for what is not theirs is told of, though not with every picture on the page.
+// A signed-in user who opens an app without permission is logged, but not again for every image on the page.
 func TestForwardLogsDenials(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

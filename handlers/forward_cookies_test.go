@@ -78,7 +78,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 	}
 }
 
-// A sibling app that plants its own session beside somebody's gets neither into an app, whatever the rules say.
+// If a sibling app plants its own session beside the user's, neither reaches an app.
 func TestForwardCookiesOfTwoUsers(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -176,7 +176,7 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 		signInFor(toNotes.address()))
 }
 
-// With another setting the cookie has another name: that one counts, and the app sees neither.
+// With other settings the cookie has another name. Only that one counts, and the app sees neither.
 func TestForwardCookieOfHTTPS(t *testing.T) {
 	t.Parallel()
 	for domain, name := range map[string]string{"": "__Host-porchlight", "example.com": "__Secure-porchlight"} {

@@ -152,7 +152,7 @@ func TestForwardHostileHosts(t *testing.T) {
 	}
 }
 
-// A host that is written in another way is the same host, as long as nothing else could be meant.
+// A host may be written in several ways, as long as they are unambiguous.
 func TestForwardHostsBelowTheDomain(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -212,7 +212,7 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	}
 }
 
-// Bytes that no HTTP library sends.
+// These bytes are sent by no HTTP library.
 func TestForwardBytesThatNobodySends(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -283,7 +283,7 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 	}
 }
 
-// checkShut is for what a proxy is answered while the database does not answer.
+// checkShut checks the response to a proxy while the database does not answer.
 func checkShut(t *testing.T, got handlerstest.Answer) {
 	t.Helper()
 	stops(t, got, 503, "")
@@ -336,7 +336,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 	}
 }
 
-// What is malformed comes before what is not guarded, that before what is not allowed, that before who is not signed in.
+// The reasons are checked in this order: malformed, not guarded, not signed in, not allowed.
 func TestForwardOrderOfTheRows(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -368,7 +368,7 @@ func TestForwardHostsInOtherLetters(t *testing.T) {
 	}
 }
 
-// What shows a mistake in the settings is told in the log, since a proxy may not show the answer: each mistake once a minute.
+// Mistakes in the settings are logged, because a proxy may hide the response: each one once a minute.
 func TestForwardMistakesAreLogged(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -423,7 +423,7 @@ func TestForwardWarnsOfHTTPApps(t *testing.T) {
 	}
 }
 
-// A proxy that asks about Porchlight's own pages would lead people from the sign-in page to the sign-in page.
+// A proxy that guards Porchlight's own pages would redirect people from the sign-in page to the sign-in page.
 func TestForwardOwnSignInPageIsNotGuarded(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -11,10 +11,10 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the answers to a reverse proxy that asks clearly: let through, to the sign-in page, not signed in, not allowed.
-// What is asked unclearly is in forward_refused_test.go.
+// This file tests the responses to well-formed auth checks: passed, redirected to the sign-in page, not signed in, not allowed.
+// Malformed ones are in forward_refused_test.go.
 
-// identity is what an app is told: user, name, e-mail, groups, session; "-" is a header that is missing, or there twice.
+// identity is what an app receives: user, name, e-mail, groups, session; "-" is a header that is missing or repeated.
 func identity(got handlerstest.Answer) (all []string) {
 	for _, name := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"} {
 		values := got.Header.Values(name)
@@ -82,7 +82,7 @@ func TestForwardIsAskedWithAnyMethod(t *testing.T) {
 	}
 }
 
-// Who is a person in front of a page is sent to the sign-in page; a script is told that it is not signed in.
+// A person is redirected to the sign-in page; a script gets 401.
 func TestForwardSignedOut(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -156,7 +156,7 @@ func TestForwardSignedOut(t *testing.T) {
 	}
 }
 
-// Back to the very place: what is told of it is kept, and nothing of it ends the address of the sign-in page.
+// next is the exact address that was requested, and no character in it ends the query of the sign-in page.
 func TestForwardLocation(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -240,7 +240,7 @@ func TestForwardNotAllowed(t *testing.T) {
 	}
 }
 
-// checkStandsAlone wants a page that is right under any address: it loads nothing, and sends nothing.
+// checkStandsAlone checks that a page works under any address: it loads nothing and has no forms.
 func checkStandsAlone(t testing.TB, got handlerstest.Answer) {
 	t.Helper()
 	if found := regexp.MustCompile(`(?i)<(form|link|script|img|style|iframe|button|input)|\s(src|style|on[a-z]+|hx-[a-z-]+)=|url\(`).FindString(got.Body); found != "" {
@@ -256,7 +256,7 @@ func checkStandsAlone(t testing.TB, got handlerstest.Answer) {
 	}
 }
 
-// Without a cookie domain Porchlight's own host is guarded, whatever the port, and no other.
+// Without a cookie domain, only Porchlight's own host is guarded, on any port.
 func TestForwardWithoutCookieDomain(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
@@ -295,8 +295,8 @@ func TestForwardIgnoresTheQuery(t *testing.T) {
 	}
 }
 
-// Some proxies pass on what the client sent with its request. What Porchlight refuses for itself, an app may want.
-func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
+// Some proxies pass on the client's headers. An app may accept what Porchlight refuses for itself.
+func TestForwardAcceptsRequestsFromOtherSites(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	allow(c.House, "photos.example.com")
@@ -331,7 +331,7 @@ func TestForwardAnswersWhatComesFromOtherSites(t *testing.T) {
 	}
 }
 
-// Nothing else is below /auth/, for anybody.
+// No other path under /auth/ exists.
 func TestForwardUnknownPaths(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// This file owns what nobody thought of: fuzzing of what clients write, function by function. Whole requests are fuzzed
+// This file fuzzes the functions that read what clients write. Whole requests are fuzzed
 // in requests_fuzz_test.go.
 
 func FuzzSafePath(f *testing.F) {

@@ -13,8 +13,8 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the scene of every test of forward auth: Porchlight at auth.example.com, the apps below example.com, and a
-// reverse proxy on 127.0.0.1 that is trusted.
+// This file has the setup for all tests of forward auth: Porchlight at auth.example.com, the apps under example.com, and a
+// trusted reverse proxy on 127.0.0.1.
 
 const (
 	publicURL = "http://auth.example.com"
@@ -27,10 +27,10 @@ func behindProxy(o *handlers.Options) {
 	o.TrustedProxies = localProxies
 }
 
-// asked is the request to an app that a proxy asks about.
+// asked is the request to an app that an auth check is for.
 type asked struct{ method, scheme, host, uri string }
 
-// toNotes is the most ordinary one; a test changes what it is about.
+// toNotes is an ordinary request, which tests modify.
 var toNotes = asked{"GET", "http", notes, "/"}
 
 func (a asked) by(method string) asked { a.method = method; return a }
@@ -49,7 +49,7 @@ func withCookie(tokens ...string) string {
 	return "porchlight=" + strings.Join(tokens, "; porchlight=")
 }
 
-// endpoint is one that proxies ask, and how they tell what they ask about.
+// endpoint is one of the two for auth checks, with the headers that describe the request.
 type endpoint struct {
 	path string
 	tell func(asked) []string
@@ -77,7 +77,7 @@ func (e endpoint) raw(method string, headers ...string) string {
 	return text.String() + "\r\n"
 }
 
-// navigating are the headers of somebody who follows a link, fetching those of a script on a page.
+// navigating has the headers of a person who follows a link, fetching those of a script on a page.
 var (
 	navigating = []string{"Sec-Fetch-Mode", "navigate", "Accept", handlerstest.BrowserAccept}
 	fetching   = []string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}
@@ -90,7 +90,7 @@ func flush(h *handlerstest.House) {
 	}
 }
 
-// noTrace gives a check that since then nothing was written, neither to the database nor to the log.
+// noTrace returns a function that checks that nothing was written since, neither to the database nor to the log.
 func noTrace(h *handlerstest.House) func(testing.TB) {
 	h.T.Helper()
 	flush(h)
@@ -115,7 +115,7 @@ func allow(h *handlerstest.House, host string, users ...string) {
 	}
 }
 
-// passes fails the test unless the answer lets this user through.
+// passes fails the test unless the response lets this user pass.
 func passes(t testing.TB, a handlerstest.Answer, username string) {
 	t.Helper()
 	a.Is(t, 200, "")
@@ -124,7 +124,7 @@ func passes(t testing.TB, a handlerstest.Answer, username string) {
 	}
 }
 
-// stops fails the test unless the answer is a refusal with this status that says nothing about any user.
+// stops fails the test unless the response is a refusal with this status that identifies no user.
 func stops(t testing.TB, a handlerstest.Answer, status int, location string) {
 	t.Helper()
 	a.Is(t, status, location)
@@ -136,7 +136,7 @@ func stops(t testing.TB, a handlerstest.Answer, status int, location string) {
 	checkVerdict(t, a)
 }
 
-// checkVerdict is what holds for every answer to a proxy.
+// checkVerdict checks what must hold for every response to a proxy.
 func checkVerdict(t testing.TB, a handlerstest.Answer) {
 	t.Helper()
 	if a.Header.Get("Cache-Control") != "no-store" || touched(a) {
@@ -145,7 +145,7 @@ func checkVerdict(t testing.TB, a handlerstest.Answer) {
 	checkSecurityHeaders(t, a)
 }
 
-// handed is the one cookie that an answer sets.
+// handed returns the only cookie that a response sets.
 func handed(t testing.TB, got handlerstest.Answer) *http.Cookie {
 	t.Helper()
 	cookies := (&http.Response{Header: got.Header}).Cookies()

@@ -103,8 +103,8 @@ func TestInviteExistingAccountSetsPassword(t *testing.T) {
 	wantRows(c.House, []string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
 
-// The API says of "by": the name of the device that did it, or "command".
-func TestInviteActivityTellsWhoDidIt(t *testing.T) {
+// In the API, "by" is the name of the device that did it, or "command".
+func TestInviteActivityNamesTheDevice(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	last := c.Only(`SELECT MAX(id) FROM activity`)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// This file owns how often the same thing is logged.
+// This file tests how often repeated events are logged.
 
 func TestLogLimiter(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the lines that a log at level debug has for requests.
+// This file tests the lines for requests in a log at level debug.
 
 // openDebugging opens the cast with a log at level debug. It returns the lines about requests to a path.
 func openDebugging(t *testing.T, change ...func(*handlers.Options)) (c *handlerstest.Cast, requests func(path string) []string) {

@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what attacks leave in the log.
+// This file tests what attacks leave in the log.
 
 func logLines(h *handlerstest.House, message string) (lines []string) {
 	for line := range strings.Lines(h.Log.String()) {

@@ -16,7 +16,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns signing in and signing out: what is taken, what is answered, and the cookie.
+// This file tests signing in and out: the input, the responses, and the cookie.
 
 const wrongPassword = "That username or password isn't right."
 

@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the names that people give to their devices.
+// This file tests the names that people give to their devices.
 
 func TestNames(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what pages of other sites cannot do in a signed-in browser.
+// This file tests what pages of other sites cannot do in a signed-in browser.
 
 func TestOtherSitesCannotAct(t *testing.T) {
 	t.Parallel()

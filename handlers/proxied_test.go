@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what forwarded headers do to a request as a whole: the address on the row, the one warning.
+// This file tests the effects of forwarded headers: the address on the row, and the warning.
 
 var localProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.0.0.0/8")}
 
@@ -29,7 +29,7 @@ func TestForwardedAddressIsKept(t *testing.T) {
 	}
 }
 
-func TestForwardedAddressOfAStrangerIsIgnored(t *testing.T) {
+func TestForwardedAddressFromAnUntrustedPeerIsIgnored(t *testing.T) {
 	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 		t.Run(header, func(t *testing.T) {
 			c := handlerstest.OpenHouse(t)

@@ -9,7 +9,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns fuzzing of whole requests to the real app: no bytes of a client's make a 500.
+// This file fuzzes whole requests to the real app: no input may cause a 500.
 
 func FuzzCookie(f *testing.F) {
 	c := handlerstest.OpenCast(f)

@@ -16,9 +16,9 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what every answer carries, what none may carry, and what hostile text becomes.
+// This file tests what every response must contain, what none may contain, and what becomes of hostile text.
 
-// checkSecurityHeaders is for every answer there is, errors included.
+// checkSecurityHeaders checks the headers that every response must have, including errors.
 func checkSecurityHeaders(t testing.TB, got handlerstest.Answer) {
 	t.Helper()
 	missing := []string{}
@@ -98,7 +98,7 @@ func answersOfEveryKind(c *handlerstest.Cast) map[string]handlerstest.Answer {
 	}
 }
 
-// versioned is the address under which the pages name a static file.
+// versioned returns the address of a static file as it is in the pages.
 func versioned(c *handlerstest.Cast, name string) string {
 	c.T.Helper()
 	found := regexp.MustCompile(`/public/` + regexp.QuoteMeta(name) + `\?v=[0-9a-f]+`).FindString(c.Alice.Page("/sessions").Body)
@@ -151,7 +151,7 @@ func TestHSTSWithHTTPS(t *testing.T) {
 	}
 }
 
-// What is too large, or cannot be read, is told plainly; a cookie header of ordinary size is not.
+// Requests that are too large or malformed get a clear error. Cookie headers of ordinary size are accepted.
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -289,7 +289,7 @@ func TestFaultsAreGeneric(t *testing.T) {
 const hostileAgent = "Mozilla/5.0 (X11; Linux x86_64) <img src=x onerror=alert(1)>\" hx-get=\"/evil\" ' \u202egnp.exe\u2066 {{.}} Firefox/140.0"
 const hostileName = "<img onerror=alert(1)>\" hx-get=\"/evil\" hx-on=' \u202egnp"
 
-// What htmx reads holds words of ours and ids, never what somebody has written.
+// Attributes for htmx contain only our own words and ids, never text from users.
 var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)

@@ -14,7 +14,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file owns what the server itself is set to, and the answers that no client can provoke at will.
+// This file tests the settings of the server, and the responses that a client cannot provoke at will.
 
 func TestTheServerIsBounded(t *testing.T) {
 	t.Parallel()

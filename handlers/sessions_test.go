@@ -12,7 +12,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns "Your devices": what the page shows, and what its buttons do, with and without htmx.
+// This file tests "Your devices": what the page shows, and what its buttons do, with and without htmx.
 
 // inOrder fails the test unless the texts come in this order.
 func inOrder(t testing.TB, a handlerstest.Answer, texts ...string) {
@@ -28,7 +28,7 @@ func inOrder(t testing.TB, a handlerstest.Answer, texts ...string) {
 	}
 }
 
-// rowOf is the piece of the page that shows one device.
+// rowOf returns the part of the page that shows one device.
 func rowOf(t testing.TB, a handlerstest.Answer, id string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(a.Body, `id="device-`+id+`"`)
@@ -65,7 +65,7 @@ func TestDevicesPage(t *testing.T) {
 	}
 }
 
-func TestDevicesPageAlone(t *testing.T) {
+func TestDevicesPageWithOneDevice(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	got := c.Bob.Page("/sessions")
@@ -73,8 +73,8 @@ func TestDevicesPageAlone(t *testing.T) {
 	got.Lacks(t, "Sign out of", "(0)", "0 other", `data-confirm=`)
 }
 
-// An expired session is no device any more, whether it has been swept or not.
-func TestDevicesPageLeavesOutWhatIsOver(t *testing.T) {
+// An expired session is not shown, whether it has been swept or not.
+func TestDevicesPageOmitsEndedSessions(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.AlicePhone.ID)
@@ -128,7 +128,7 @@ func TestManyDevices(t *testing.T) {
 	}
 }
 
-func TestListAlone(t *testing.T) {
+func TestListFragment(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	got := c.Alice.HTMX("GET", "/sessions/list")
@@ -255,7 +255,7 @@ func TestRevokeOthers(t *testing.T) {
 	}
 }
 
-// Sessions that are over already are not counted.
+// Sessions that have already ended are not counted.
 func TestRevokeOthersCountsTheLiving(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -289,7 +289,7 @@ func TestDoneCodes(t *testing.T) {
 	c.Alice.Page("/account?done=evil").Lacks(t, "evil")
 }
 
-// Refreshing the list is not using the session; everything else is.
+// Refreshing the list does not count as activity; everything else does.
 func TestWhatCountsAsActivity(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -338,7 +338,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 	})
 }
 
-// However busy, a session ends after its lifetime; the page says when.
+// A session ends after its lifetime even if it is in use, and the page says when.
 func TestSessionEndsAfterItsLifetime(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

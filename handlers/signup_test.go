@@ -12,7 +12,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns how accounts come to be: sign-up, and the first one.
+// This file tests how accounts are created: sign-up and set-up.
 
 const newPassword = "basalt umbrella crayon fjord"
 
@@ -241,7 +241,7 @@ func TestSetUpAtOnce(t *testing.T) {
 }
 
 // The token works only until the first account exists. Somebody who finds it in a log later cannot use it.
-func TestSetUpIsOverWhenEveryAccountWasDeleted(t *testing.T) {
+func TestSetUpStaysClosedWhenEveryAccountWasDeleted(t *testing.T) {
 	t.Parallel()
 	const deleteAll = `PRAGMA foreign_keys = on; DELETE FROM users`
 	for name, created := range map[string]func(*handlerstest.House){

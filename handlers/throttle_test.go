@@ -76,7 +76,7 @@ func wantThrottled(h *handlerstest.House, got handlerstest.Answer, seconds, mess
 	}
 }
 
-// tooManyInARow says what helps. Time does not. A page has the sentence before it as its heading.
+// tooManyInARow says what helps, which is not waiting. On a page, the sentence before it is the heading.
 const tooManyInARow = "Ask whoever runs this server for an invitation link."
 
 const in15Minutes = "Too many attempts. Try again in 15 minutes."
@@ -119,8 +119,8 @@ func TestThrottleSignIn(t *testing.T) {
 	}
 }
 
-// What is answered must not tell whether there is such an account: known, disabled, unknown, at every step.
-func TestThrottleTellsNothing(t *testing.T) {
+// Responses must not reveal whether an account exists: they are the same for known, disabled and unknown names at every step.
+func TestThrottleRevealsNothing(t *testing.T) {
 	t.Parallel()
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("JSON %v", asJSON), func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestThrottleFiftyAtOnce(t *testing.T) {
 	}
 }
 
-// An attempt that was answered 503 counts for nothing.
+// An attempt that got 503 is not counted.
 func TestThrottleGivesUnavailableBack(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)
@@ -270,7 +270,7 @@ func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
 }
 
 // People type passwords into the name field by mistake.
-func TestThrottleKeepsNoTypedName(t *testing.T) {
+func TestThrottleStoresNoTypedName(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)
 	h.AddUser("alice", handlerstest.AlicePassword)

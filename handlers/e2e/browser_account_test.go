@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the pages of an account's beginning and end: the invitation, and deleting it.
+// This file tests the invitation and the deletion of an account in a browser.
 
 func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
@@ -38,7 +38,7 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	b.same(`document.querySelector('h1').textContent`, "This invitation is not valid")
 	b.same(`document.querySelector('main p').textContent`, "It was used, or it is too old. Ask whoever runs this server for a new one.")
 
-	// For an account that exists it is the way back in, and whoever was in is out.
+	// For an existing account, it is the way back in, and other sessions end.
 	token, _, err = h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	b.same(`document.querySelector('h1').textContent`, "Your account")
 }
 
-// endByKeyboard ends a device with the keys alone, and waits until its row has gone.
+// endByKeyboard signs a device out with only the keyboard, and waits until its row has gone.
 func (b *tab) endByKeyboard(ip string) {
 	b.t.Helper()
 	b.tabTo(buttonOf(ip))
@@ -379,7 +379,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	b.holds(rowOf("10.0.0.1") + `.querySelector('.rename input').value === 'Kitchen tablet' && ` + rowOf("10.0.0.1") + `.querySelector('details').open`)
 	release()
 
-	// What stands between us and the server answers in its own words.
+	// A proxy in front of the server sends its own error page.
 	b.provokes("status of 502")
 	b.provokes("status of 500")
 	for _, answer := range []struct {
@@ -416,7 +416,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, "Signed out One, 10.0.0.1.")
 }
 
-// answerFor answers requests in the server's place, until it is restored.
+// answerFor answers requests in place of the server, until restore is called.
 func (b *tab) answerFor(pattern string, status int64, body string, headers ...string) (restore func()) {
 	b.t.Helper()
 	listening, stop := context.WithCancel(b.ctx)
@@ -467,10 +467,10 @@ func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 		t.Errorf("%d sessions: the other device must be left", len(got))
 	}
 	b.reload()
-	b.same(statusText, "") // it is told once
+	b.same(statusText, "") // it is shown once
 }
 
-// own is the id of the session of the tab, as the page tells it.
+// own returns the id of the tab's session, from the page.
 func (b *tab) own() string {
 	b.t.Helper()
 	return strings.TrimPrefix(b.text(`document.querySelector('.device').id`), "device-")

@@ -27,7 +27,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// TestBrowser uses the pages in a real browser: one Chromium, in which every test has browsers of its own.
+// TestBrowser uses the pages in Chromium. Each test has its own browser contexts.
 func TestBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Chromium")
@@ -65,7 +65,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// patience is how long a test in the browser may take. Nothing waits for it: it ends what is stuck.
+// patience is how long a test in the browser may take before it fails.
 const patience = 45 * time.Second
 
 type chromiumProcess struct{ ctx context.Context }
@@ -113,8 +113,8 @@ func startChromium(t *testing.T) *chromiumProcess {
 	return &chromiumProcess{ctx}
 }
 
-// tab is a browser of its own (cookies, cache, User-Agent) with one tab in it. When the test ends, it fails for
-// whatever the browser complained of.
+// tab is a separate browser (cookies, cache, User-Agent) with one tab. The test fails if there are messages in its
+// console at the end.
 type tab struct {
 	t     *testing.T
 	ctx   context.Context
@@ -127,7 +127,7 @@ type tab struct {
 	sent       []string // "DELETE /sessions/…", in order
 }
 
-// newTab opens a browser that visits one house only.
+// newTab opens a browser for one house.
 func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent string) *tab {
 	t.Helper()
 	// chromedp's own way opens no window, and without one a new browser context has no tab.
@@ -215,7 +215,7 @@ func (b *tab) checkComplaints() {
 	}
 }
 
-// requests are those that were sent with a method to paths with a prefix.
+// requests returns the requests with a method to paths with a prefix.
 func (b *tab) requests(start string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -235,7 +235,7 @@ func (b *tab) run(actions ...chromedp.Action) {
 	}
 }
 
-// eval is what an expression comes to in the page, as JSON.
+// eval evaluates an expression in the page, as JSON.
 func (b *tab) eval(expression string) string {
 	b.t.Helper()
 	got, err := b.tryEval(expression)
@@ -271,7 +271,7 @@ func (b *tab) same(expression, want string) {
 	}
 }
 
-// holds checks something that is true at once, or not at all.
+// holds checks that something is true now.
 func (b *tab) holds(expression string) {
 	b.t.Helper()
 	if got := b.eval(expression); got != "true" {
@@ -279,7 +279,7 @@ func (b *tab) holds(expression string) {
 	}
 }
 
-// until waits for something to come true, through any change of page.
+// until waits until something is true, even across page loads.
 func (b *tab) until(expression string) {
 	b.t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
@@ -316,7 +316,7 @@ func (b *tab) untilText(expression, want string) {
 	}
 }
 
-// at waits until the page at a path has come.
+// at waits until the page at a path has loaded.
 func (b *tab) at(path string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf(`location.pathname === %s && document.readyState === 'complete'`, quote(path)))
@@ -445,7 +445,7 @@ func device(name, ip string) db.NewSession {
 	return db.NewSession{Client: db.Client{DeviceName: name, DeviceKind: "desktop", UserAgent: handlerstest.FirefoxOnLinux, IP: ip}}
 }
 
-// seed signs a user in on devices, a minute apart: the last of them is the first in the list. It answers their ids.
+// seed signs a user in on devices, a minute apart, and returns the ids of the sessions. The last one is first in the list.
 func seed(h *handlerstest.House, user db.User, devices ...db.NewSession) (ids []string) {
 	h.T.Helper()
 	for _, d := range devices {
@@ -470,7 +470,7 @@ func (c *chromiumProcess) browserOfAlice(t *testing.T, devices ...db.NewSession)
 	return b, ids
 }
 
-// devtools asks the browser by the protocol itself, where its answers may be newer than the library.
+// devtools calls the DevTools protocol directly, because the library may be older than the browser.
 func (b *tab) devtools(method string, answer any) {
 	b.t.Helper()
 	b.run(chromedp.ActionFunc(func(ctx context.Context) error {

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// This file owns the app behind the proxies.
+// This file has the app behind the proxies.
 
-// demoApp is an app behind the proxy. It keeps every request that reaches it, and accepts an upgrade to a WebSocket or to HTTP/2.
+// demoApp is an app behind the proxy. It records every request that reaches it, and accepts an upgrade to a WebSocket or to HTTP/2.
 type demoApp struct {
 	address string
 	mu      sync.Mutex

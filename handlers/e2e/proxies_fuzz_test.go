@@ -13,7 +13,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
+// This file fuzzes the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
 // Host, the host that is let through is the one that the app sees.
 
 // hostileRequests are request lines and header lines in which a host can be hidden.

@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the headers that a client sends to pass for somebody else, and the cookies that an app must not see.
+// This file tests the headers with which a client pretends to be somebody else, and the cookies that an app must not see.
 
 const (
 	toNotesSite = "GET / HTTP/1.1\r\nHost: notes.example.com\r\n" // the beginning of a request
@@ -36,7 +36,7 @@ func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 	ask := func(cookie, connection string) handlerstest.Answer {
 		return s.send("notes.example.com", toNotesSite+"Accept: text/html\r\n"+cookie+forged+"Connection: "+connection+"\r\n\r\n")
 	}
-	// What Connection names is for the next hop alone, so a proxy, or the app's own, may take Porchlight's headers away.
+	// Headers named in Connection are only for the next hop, so a proxy, or the app's own, may drop Porchlight's headers.
 	for _, connection := range []string{"close", "close, Remote-User, Remote-Groups, X-Forwarded-For", "Remote-User\r\nConnection: close"} {
 		got := ask("Cookie: "+ours+token+"\r\n", connection)
 		if got.Status == 400 && connection != "close" { // the proxy itself refuses it
@@ -123,7 +123,7 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-// HTTP/2 sends each cookie in a header of its own, and a client of HTTP/1.1 can do the same.
+// HTTP/2 sends each cookie in a separate header, and an HTTP/1.1 client can do the same.
 func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
 	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
 	for _, lines := range [][]string{

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// This file owns the samples as text: what two of them must have in common, and that Caddy accepts the README's.
+// This file tests the text of the samples: what two of them must have in common, and that Caddy accepts the README's.
 
 // The sample for containers contains a Caddyfile, which must guard apps in the same way.
 func TestComposeAsksLikeTheCaddyfile(t *testing.T) {

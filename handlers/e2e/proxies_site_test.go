@@ -20,9 +20,9 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the server that the tests of proxies run: Porchlight, two apps, a proxy, and the clients that come through it.
+// This file starts what the proxy tests need: Porchlight, two apps, a proxy, and clients of the proxy.
 
-// site is a whole server: Porchlight at https://auth.example.com, two apps that it guards, and a proxy in front of them.
+// site is Porchlight at https://auth.example.com, two apps that it guards, and a proxy in front of them.
 type site struct {
 	*handlerstest.House
 	notes, photos *demoApp
@@ -82,7 +82,7 @@ func (s *site) visit(userAgent string) *handlerstest.Client {
 	}}
 }
 
-// signedIn is a visitor who has signed in on Porchlight's own page.
+// signedIn returns a visitor who has signed in on Porchlight's own page.
 func (s *site) signedIn(name, password, userAgent string) *handlerstest.Client {
 	s.T.Helper()
 	c := s.visit(userAgent)
@@ -140,7 +140,7 @@ func (s *site) send(host, request string) handlerstest.Answer {
 	return handlerstest.Answer{Status: response.StatusCode, Header: response.Header, Body: body.String()}
 }
 
-// process is a server beside the test. What it says is shown when the test fails.
+// process is a server in a separate process. Its output is shown if the test fails.
 type process struct {
 	command *exec.Cmd
 	said    handlerstest.Logs

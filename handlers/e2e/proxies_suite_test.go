@@ -11,7 +11,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns what must hold with every proxy alike.
+// This file tests what must hold with every proxy.
 
 const (
 	ownSite   = "https://auth.example.com"
@@ -57,7 +57,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// reaches fails the test unless the app answered, and gives what it saw.
+// reaches fails the test unless the request reached the app, and returns what the app saw.
 func (s *site) reaches(t testing.TB, got handlerstest.Answer) seenRequest {
 	t.Helper()
 	got.Is(t, 200)
@@ -68,7 +68,7 @@ func (s *site) reaches(t testing.TB, got handlerstest.Answer) seenRequest {
 	return seen[0]
 }
 
-// untouched fails the test when anything reached an app.
+// untouched fails the test if a request reached an app.
 func (s *site) untouched(t testing.TB) {
 	t.Helper()
 	if seen := slices.Concat(s.notes.take(), s.photos.take()); len(seen) > 0 {
@@ -196,7 +196,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 			t.Errorf("%s: the proxy asked about %s, and the app saw %s", path, asked, seen.uri)
 		}
 	}
-	// A dot segment stays below the host, whoever takes it out.
+	// A dot segment stays under the host, whether the proxy removes it or not.
 	got := s.send("notes.example.com", "GET /a/../../etc HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 	if got.Status != 400 && !strings.HasPrefix(got.Header.Get("Location"), signInPlace(notesSite+"/")) {
 		t.Errorf("%d %q", got.Status, got.Header.Get("Location"))
@@ -227,7 +227,7 @@ func knowsTheClient(t *testing.T, s *site, _ sayings) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
 	visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), "Content-Type", "application/x-www-form-urlencoded", "Accept", handlerstest.BrowserAccept,
 		"X-Forwarded-For", "203.0.113.9", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http").Is(t, 303)
-	visitor.Page(ownSite+"/auth/nginx", "X-Original-URL", notesSite+"/", "X-Original-Method", "GET").Is(t, 404) // that is for proxies alone
+	visitor.Page(ownSite+"/auth/nginx", "X-Original-URL", notesSite+"/", "X-Original-Method", "GET").Is(t, 404) // only for proxies
 	got := visitor.Page(ownSite + "/admin/proxy")
 	got.Is(t, 200)
 	got.Has(t, "<bdi>https</bdi>", "<bdi>auth.example.com</bdi>", "127.0.0.1")
@@ -256,7 +256,7 @@ func shutsWhenStopped(t *testing.T, s *site, say sayings) {
 	s.untouched(t)
 }
 
-// nginx answers a request for an unknown name with its first server, whichever that is.
+// nginx answers a request for an unknown name with its first server.
 func TestNginxClosesUnknownHosts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a reverse proxy")

@@ -21,7 +21,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns the real proxies. Each runs the sample from deploy/, with only its ports and the path of its certificate
+// This file runs the real proxies. Each uses the sample from deploy/, with only its ports and the path of its certificate
 // changed, in front of the real Porchlight and two apps that record what they see. proxies_suite_test.go has what must hold.
 
 // proxy is a reverse proxy that a test can start.
@@ -33,7 +33,7 @@ type proxy struct {
 	sayings sayings
 }
 
-// sayings are the answers in which proxies differ.
+// sayings are the responses in which proxies differ.
 type sayings struct {
 	redirect int  // to a form sent without a session: 303, or what nginx makes of it
 	down     int  // while Porchlight does not answer
@@ -62,7 +62,7 @@ func (p proxy) missing() string {
 	return ""
 }
 
-// find skips the test when the proxy is not on this machine, or fails it when it must be.
+// find skips the test if the proxy is not installed, or fails it in CI.
 func (p proxy) find(t testing.TB) {
 	t.Helper()
 	switch missing := p.missing(); {
@@ -74,7 +74,7 @@ func (p proxy) find(t testing.TB) {
 	}
 }
 
-// sample is a file from deploy/ with some texts replaced, each of which must be in it.
+// sample returns a file from deploy/ with some texts replaced, each of which must be in it.
 func sample(t testing.TB, name string, replace ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", name))
@@ -185,7 +185,7 @@ func startTraefik(t testing.TB, s *site) *process {
 		"--global.checknewversion=false", "--global.sendanonymoususage=false")
 }
 
-// certificate is one of its own signing for *.example.com.
+// certificate creates a self-signed certificate for *.example.com.
 func (s *site) certificate() (certificate, key string) {
 	s.T.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

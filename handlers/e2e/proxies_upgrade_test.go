@@ -17,7 +17,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file owns connections on which the proxy sees no further request: a WebSocket, which apps need, and HTTP/2, on which a
+// This file tests connections on which the proxy sees no further request: a WebSocket, which apps need, and HTTP/2, on which a
 // client could send an app any number of requests as anybody.
 
 // webSocketKey makes a handshake complete. HAProxy refuses one that is not.
