@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp/kb"
+
+	"porchlight/handlers"
+	"porchlight/handlers/handlerstest"
+)
+
+// The layout of every page, narrow and wide, in both schemes.
+
+const layoutFaults = `(() => {
+	const faults = [], name = (e) => e.tagName + (e.id ? '#' + e.id : '') + '.' + e.className + ' "' + e.textContent.trim().slice(0, 30) + '"';
+	const hidden = (e) => e.closest('.hidden, [hidden], script, style, .skip:not(:focus)') || !e.checkVisibility();
+	if (document.documentElement.scrollWidth > innerWidth) faults.push('page is ' + document.documentElement.scrollWidth + ' wide');
+	for (const e of document.body.querySelectorAll('*')) {
+		if (hidden(e)) continue;
+		const r = e.getBoundingClientRect(), style = getComputedStyle(e);
+		if (r.width && (r.right > innerWidth + 0.5 || r.left < -0.5)) faults.push('sticks out: ' + name(e));
+		if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && style.overflowX !== 'visible' && e.tagName !== 'INPUT') faults.push('cut off: ' + name(e));
+		if (parseFloat(style.fontSize) < 16 && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) faults.push('text of ' + style.fontSize + ': ' + name(e));
+		if (e.matches('a[href], button, input:not([type=hidden]), summary, select, textarea')) {
+			const box = e.type === 'checkbox' ? e.labels[0].getBoundingClientRect() : r;
+			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.height < 44) faults.push(box.height + ' high: ' + name(e));
+			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.width < 44) faults.push(box.width + ' wide: ' + name(e));
+		}
+	}
+	return faults;
+})()`
+
+func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
+	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), manyDevices(25)...)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	fresh := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
+	setup := c.newTab(t, fresh, handlerstest.FirefoxOnLinux)
+	for _, browser := range []*tab{b, setup} {
+		for _, status := range []string{"403", "404", "422"} {
+			browser.provokes("status of " + status)
+		}
+	}
+
+	check := func(what string, b *tab) {
+		t.Helper()
+		told := map[string]bool{} // once for each page
+		tell := func(fault, where string) {
+			t.Helper()
+			if fault != "" && !told[fault] {
+				told[fault] = true
+				t.Errorf("%s, %s: %s", what, where, fault)
+			}
+		}
+		for _, width := range []int64{320, 1100} {
+			for _, media := range []struct{ scheme, forced string }{{"light", "none"}, {"dark", "none"}, {"dark", "active"}} {
+				b.run(
+					emulation.SetDeviceMetricsOverride(width, 800, 1, false),
+					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+						{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced}, {Name: "prefers-reduced-motion", Value: "reduce"},
+					}),
+				)
+				b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`, width, media.forced, media.scheme))
+				var faults []string
+				if err := json.Unmarshal([]byte(b.eval(layoutFaults)), &faults); err != nil {
+					t.Fatal(err)
+				}
+				where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
+				for _, fault := range faults {
+					tell(fault, where)
+				}
+				for range 12 {
+					b.press(kb.Tab)
+					tell(b.text(focusFault), where)
+				}
+			}
+		}
+	}
+
+	setup.visit("/setup?token=token")
+	check("set-up", setup)
+	setup.fill("username", "?", "password", "short")
+	setup.press(kb.Enter)
+	setup.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("set-up with errors", setup)
+	setup.visit("/setup?token=wrong")
+	check("wrong set-up link", setup)
+
+	b.visit("/login")
+	check("sign in", b)
+	b.fill("username", "alice", "password", "wrong")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("sign in with an error", b)
+	b.visit("/signup")
+	check("sign up", b)
+	b.signIn("alice", handlerstest.AlicePassword)
+	b.visit("/sessions?all=1&done=revoked")
+	b.eval(`document.querySelectorAll('details').forEach((d, i) => d.open = i < 4)`)
+	b.eval(`(document.querySelectorAll('#other-devices button[data-confirm]')[1].click(), 1)`)
+	b.holds(armedCount + ` === 1`)
+	check("devices", b)
+	for _, width := range []int64{320, 500, 1100} { // the button stays at the top right of its row
+		b.run(emulation.SetDeviceMetricsOverride(width, 800, 1, false))
+		b.until(fmt.Sprintf(`innerWidth === %d`, width))
+		b.holds(`[...document.querySelectorAll('#other-devices .device')].every((row) => {
+			const box = row.getBoundingClientRect(), button = row.querySelector('button[hx-delete]').getBoundingClientRect();
+			return button.top - box.top < 20 && box.right - button.right < 20;
+		})`)
+	}
+	b.visit("/account?done=password")
+	check("account", b)
+	b.visit("/logout")
+	check("sign out", b)
+	b.visit("/nowhere")
+	check("error", b)
+	b.openConfirm(ids[1])
+	check("the page that asks", b)
+}
+
+const focusFault = `((e) => {
+	if (e === document.body) return '';
+	const s = getComputedStyle(e), r = e.getBoundingClientRect(), name = e.tagName + ' ' + (e.id || e.textContent.trim().slice(0, 30));
+	if (s.outlineStyle === 'none' || parseFloat(s.outlineWidth) < 3) return 'ring of ' + s.outlineStyle + ' ' + s.outlineWidth + ': ' + name;
+	if (e.matches('.skip') && r.height < 44) return r.height + ' high: ' + name;
+	if (r.bottom < 0 || r.top > innerHeight) return 'out of sight: ' + name;
+	return '';
+})(document.activeElement)`
