@@ -37,7 +37,7 @@ func wantFacts(t testing.TB, got handlerstest.Answer, section string, want map[s
 	}
 }
 
-// The warnings, by the words that tell them apart.
+// These words identify each warning.
 const (
 	warnsOfIgnored   = "sent forwarded headers, and they were ignored"
 	warnsOfElsewhere = "This request did not come to"
@@ -128,7 +128,7 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	}
 }
 
-// Most likely somebody forgot to name the proxy: the page says which address to name.
+// The proxy is probably missing in --trusted-proxies. The page says which address to add.
 func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -189,7 +189,7 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 	warns(t, h.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", append(cookie, "X-Forwarded-Proto", "https")...))
 }
 
-// When everybody seems to sit at one private address, that is a proxy's.
+// If every client seems to have the same private address, it is probably a proxy's.
 func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

@@ -189,7 +189,7 @@ func TestNameByAPI(t *testing.T) {
 	check(t)
 }
 
-// A form on another site can send no JSON without the browser asking first.
+// A form on another site cannot send JSON without a preflight request.
 func TestAPIAcceptsOnlyJSON(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

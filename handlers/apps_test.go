@@ -120,7 +120,7 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 	}
 }
 
-// This device shows it too, even where it is not among the newest.
+// This device shows its apps, too, even if it is not among the newest.
 func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -203,7 +203,7 @@ func TestAppsByAPI(t *testing.T) {
 	check("export", export.Sessions...)
 }
 
-// Hosts are checked before they are kept. What gets into the table in another way is text all the same.
+// Hosts are checked before they are stored. If a row contains something else, it is still escaped.
 func TestAppsAreText(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

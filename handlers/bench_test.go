@@ -53,8 +53,8 @@ func BenchmarkRequests(b *testing.B) {
 	}
 }
 
-// BenchmarkForward is what a proxy asks about every request to an app, of somebody who is signed in, of strangers without a cookie,
-// and of strangers with one that was made up.
+// BenchmarkForward measures an auth check, which a proxy sends for every request to an app: with a session, without a cookie,
+// and with an invalid one.
 func BenchmarkForward(b *testing.B) {
 	var app *fiber.App
 	house := handlerstest.OpenHouse(b, func(o *handlers.Options) {

@@ -104,7 +104,7 @@ func TestSeveralCookiesOfOneName(t *testing.T) {
 	}
 }
 
-// A sibling app that plants its own session beside a person's could watch what they do in it, so both count for nothing.
+// A sibling app that plants its own session beside a person's could watch what they do in it, so neither counts.
 func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

@@ -17,7 +17,7 @@ func deleteCast(t *testing.T) (c *handlerstest.Cast, bobPhone *handlerstest.Clie
 	return c, c.SignIn("bob", handlerstest.BobPassword, handlerstest.SafariOnIPhone)
 }
 
-// everything is all that is kept, table by table.
+// everything returns the rows of every table.
 func everything(h *handlerstest.House) (all []string) {
 	h.T.Helper()
 	for _, table := range h.Rows(`SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1`) {
@@ -110,7 +110,7 @@ func TestDeleteAccount(t *testing.T) {
 	wantRows(c.House, nil, `SELECT a.id FROM activity a JOIN users u ON u.id = a.user_id WHERE username = 'bob'`)
 }
 
-// A failed sign-in is noted in memory; the account that it was for may be gone when it is written.
+// A failed sign-in is noted in memory. Its account may be deleted before it is written.
 func TestDeleteAccountAfterFailedSignIn(t *testing.T) {
 	t.Parallel()
 	c, _ := deleteCast(t)

@@ -57,7 +57,7 @@ func TestRefusedAttemptParsesNothing(t *testing.T) {
 	}
 }
 
-// Failed sign-ins come in any number: only one parse goes on at a time, and they do not wait for it.
+// There may be any number of failed sign-ins, so only one User-Agent is parsed at a time, and the others do not wait for it.
 func TestParsesOneAtATime(t *testing.T) {
 	t.Parallel()
 	parsing, finish := make(chan bool), make(chan bool)

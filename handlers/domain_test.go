@@ -130,8 +130,8 @@ var badAddresses = []string{
 	"http://notes.example.com/" + strings.Repeat("a", 4097-len("http://notes.example.com/")),
 }
 
-// checkNext asks in each of the three ways in which next is taken: with the form, in the address while signed in, and in the
-// hidden field, for which the answer is the value that is handed on.
+// checkNext sends next in each of the three ways: with the form, in the address while signed in, and in the
+// hidden field, for which it returns the value of the field.
 func checkNext(c *handlerstest.Cast, t *testing.T, next, want string) {
 	t.Helper()
 	home := want
@@ -211,7 +211,7 @@ func TestNextWithoutCookieDomain(t *testing.T) {
 	}
 }
 
-// The scheme is that of --url: over https nobody is sent to an address where the cookie is not.
+// With an https --url, nobody is redirected to an http address, where the cookie is not sent.
 func TestNextWithHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings[2:] {
@@ -260,7 +260,7 @@ func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	}
 }
 
-// formAction is what the policy of an answer lets forms lead to; the rest of the policy must be the usual one.
+// formAction returns the form-action of a response's policy. The rest of the policy must be the usual one.
 func formAction(t *testing.T, got handlerstest.Answer) string {
 	t.Helper()
 	policy := got.Header.Values("Content-Security-Policy")
@@ -325,8 +325,8 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 	}
 }
 
-// An app that sends somebody to sign in who is signed in did not get the cookie: it may be from before there was a cookie domain.
-// It is handed over once more, for the rest of its time.
+// If an app sends a signed-in person to sign in, it did not get the cookie, which may be from before the cookie domain was set.
+// The cookie is set again, for the rest of its lifetime.
 func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -394,7 +394,7 @@ func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 	}
 }
 
-// Some letters become ASCII ones when they are lower-cased, in Go and not in a browser: to it they name another domain.
+// Some letters become ASCII letters when Go lower-cases them. To a browser they name another domain.
 func TestNextInOtherLetters(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, func(o *handlers.Options) {
@@ -418,7 +418,7 @@ func TestNextWithABackslashInItsQuery(t *testing.T) {
 	c.Alice.Page(at.RequestURI()).Is(t, 303, question.address())
 }
 
-// A cookie from before there was a cookie domain is cleared, too, or the sign-in page would tell of an end again and again.
+// A cookie from before the cookie domain was set is cleared, too. Otherwise the sign-in page would repeat that the session has ended.
 func TestCookieFromBeforeTheDomain(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -33,7 +33,7 @@ type exported struct {
 	} `json:"activity"`
 }
 
-// readExport wants one JSON object with exactly the keys of the contract.
+// readExport checks that the export is one JSON object with exactly the keys of the contract.
 func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	t.Helper()
 	var keys map[string]json.RawMessage

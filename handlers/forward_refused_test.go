@@ -73,7 +73,7 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 	}
 }
 
-// A proxy adds its headers to those of the client's when it is set up badly: then the client's are there, too.
+// A badly configured proxy adds its headers to the client's instead of replacing them.
 func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -95,7 +95,7 @@ func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 	stops(t, c.Alice.Do("GET", nginx.path, "", toNotes.forwarded()...), 403, "")
 }
 
-// hostileHosts are not below example.com, though they look like it, or are no hosts at all.
+// hostileHosts look like hosts under example.com but are not, or are not hosts at all.
 var hostileHosts = []string{
 	"evil.test", "evil-example.com", "evilexample.com", "example.com.evil.test", "notes.example.com.evil.test", "example.org", "com",
 	"example", "notes", "localhost", "127.0.0.1", "127.0.0.1:3000",
@@ -356,7 +356,7 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 	}
 }
 
-// Some letters become ASCII ones when they are lower-cased: to the proxy they may be another site.
+// Some letters become ASCII letters in lower case. To the proxy they may name another site.
 func TestForwardHostsInOtherLetters(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -394,8 +394,8 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 	}
 }
 
-// With an https URL nobody is led back to an app that the proxy says is http: the cookie is not sent there. The log says so once a
-// minute, and only then.
+// With an https URL, nobody is redirected back to an app that is http according to the proxy, because the cookie is not sent there. The
+// log says so once a minute, and only then.
 func TestForwardWarnsOfHTTPApps(t *testing.T) {
 	t.Parallel()
 	const warning = "cannot lead back to an app after signing in"

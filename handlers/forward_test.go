@@ -349,7 +349,7 @@ func TestForwardUnknownPaths(t *testing.T) {
 	}
 }
 
-// nginx overwrites the five headers of Porchlight's by name, and passes on every other that the client sent.
+// nginx overwrites Porchlight's five headers by name, and passes on all other headers of the client.
 func TestNginxUnknownRemoteHeader(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -61,13 +61,13 @@ var (
 	endpoints = []endpoint{forward, nginx}
 )
 
-// ask asks with GET, as Caddy, nginx and Traefik do. The headers are the client's own.
+// ask sends an auth check with GET, as Caddy, nginx and Traefik do. The headers are the client's own.
 func (e endpoint) ask(c *handlerstest.Client, a asked, headers ...string) handlerstest.Answer {
 	c.T.Helper()
 	return c.Do("GET", e.path, "", slices.Concat(e.tell(a), headers)...)
 }
 
-// raw is a whole request, for what no well-behaved client would send; headers are pairs of name and value.
+// raw returns a whole request that no well-behaved client would send. The headers are pairs of name and value.
 func (e endpoint) raw(method string, headers ...string) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: auth.example.com\r\nConnection: close\r\n", method, e.path)

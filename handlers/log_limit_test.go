@@ -34,7 +34,7 @@ func TestLogLimiter(t *testing.T) {
 	want("a", 1, true)
 }
 
-// A subject that comes when all places are taken costs no search through them.
+// A new subject causes no search, even if all places are taken.
 func BenchmarkLogLimiterFull(b *testing.B) {
 	now := time.Date(2026, 11, 18, 10, 0, 0, 0, time.UTC)
 	var l logLimiter

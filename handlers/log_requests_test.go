@@ -48,7 +48,7 @@ func TestRequestsAreLogged(t *testing.T) {
 	}
 }
 
-// The path is Porchlight's own: what the proxy says of the request to the app may hold a token of the app.
+// The path is Porchlight's own, because the path of the request to the app may contain one of the app's tokens.
 func TestAuthChecksAreLogged(t *testing.T) {
 	t.Parallel()
 	c, requests := openDebugging(t, behindProxy)
@@ -64,7 +64,7 @@ func TestAuthChecksAreLogged(t *testing.T) {
 	}
 }
 
-// Tokens are in cookies and queries. The log has neither, and what a client makes up stays short and on one line.
+// Tokens are in cookies and queries, so the log contains neither. Text from clients stays short and on one line.
 func TestLoggedRequestsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	c, requests := openDebugging(t)

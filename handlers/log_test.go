@@ -43,7 +43,7 @@ func TestFloodOfSignInsIsAFewLines(t *testing.T) {
 	}
 }
 
-// A token is too long to be guessed by accident, so an attempt is worth a line; the token may be good elsewhere, so it is not in it.
+// An invalid token is hardly an accident, so the attempt is logged. The token may be valid elsewhere, so it is not logged.
 func TestWrongInvitationIsLogged(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)

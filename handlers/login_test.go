@@ -245,7 +245,7 @@ func TestWhoGetsAPage(t *testing.T) {
 	got.Has(t, "<h1>")
 }
 
-// An address is kept in histories and logs: nothing secret is taken from it.
+// Addresses end up in histories and logs, so no secret is read from them.
 func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -389,7 +389,7 @@ func TestSignInPage(t *testing.T) {
 	})
 }
 
-// Reached by another name or scheme, the browser would not keep the cookie. The link is never made from the request.
+// Under another name or scheme, the browser would not store the cookie. The link is never built from the request.
 func TestSignInPageAtTheWrongPlace(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
@@ -421,7 +421,7 @@ func TestSignInPageAtTheWrongPlace(t *testing.T) {
 	})
 }
 
-// Wherever a link wants to lead, one stays here.
+// No link can make sign-in redirect to another site.
 func TestOpenRedirects(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

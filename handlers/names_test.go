@@ -69,7 +69,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// invisible are names of which nothing can be seen: two rows of the list would look the same, or like a name that the browser gave.
+// invisible has names without a visible character: two rows of the list would look the same, or like a detected name.
 var invisible = []string{
 	"\u200b", "\u200b\u200c\u200d\u2060\ufeff", " \u200b ", "\u00ad", "\u034f", "\u061c", "\u180e",
 	"\u200e\u200f", "\u202a\u202b\u202c\u202d\u202e", "\u2066\u2067\u2068\u2069", "\u206a\u206f", "\u2061\u2062\u2063\u2064",
@@ -115,7 +115,7 @@ func TestInvisibleNames(t *testing.T) {
 	}
 }
 
-// A plain form gets its page again: the reason stands beside the field, and what was typed is still in it.
+// A plain form is shown again, with the error beside the field and the typed text in it.
 func TestRefusedNameStaysInItsField(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

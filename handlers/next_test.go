@@ -37,7 +37,7 @@ func TestSafePath(t *testing.T) {
 	}
 }
 
-// checkSafe holds for every next there can be.
+// checkSafe checks what must hold for every next.
 func checkSafe(t testing.TB, next string) {
 	t.Helper()
 	safe := safePath(next)

@@ -140,7 +140,7 @@ func TestSignInFormAtAnotherAddress(t *testing.T) {
 	check(t)
 }
 
-// The export is a GET, and still no other site may cause it: a sibling app's request carries the cookie.
+// The export is a GET, but no other site may cause it: a sibling app's request carries the cookie.
 func TestOtherSitesCannotExport(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

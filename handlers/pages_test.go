@@ -15,7 +15,7 @@ import (
 	"porchlight/views"
 )
 
-// A rendered row is kept under its key, so whatever a row shows must be part of the key.
+// Rendered rows are cached by their key, so everything that a row shows must be part of the key.
 func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 	t.Parallel()
 	row := func() sessionRow {
@@ -44,7 +44,7 @@ func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 	}
 }
 
-// A page that includes the fragment and a handler that renders it alone give the same.
+// A page that includes the fragment and a handler that renders only the fragment produce the same.
 func TestARowIsTheSameEverywhere(t *testing.T) {
 	t.Parallel()
 	engine := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)}).newViews()

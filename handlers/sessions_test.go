@@ -137,7 +137,7 @@ func TestListFragment(t *testing.T) {
 	if !strings.HasPrefix(strings.TrimSpace(got.Body), `<section id="sessions"`) || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("%s: %.100s", got.Header.Get("Content-Type"), got.Body)
 	}
-	// The page holds the very same section.
+	// The page contains the same section.
 	section := strings.TrimSpace(got.Body)
 	c.Alice.Page("/sessions").Has(t, section)
 }

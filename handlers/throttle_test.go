@@ -24,12 +24,12 @@ const (
 	throttleToken = "SETUPTOKENSETUPTOKENSETUPT"
 )
 
-// throttleBehindProxy lets a test come from any address.
+// throttleBehindProxy lets a test send requests from any address.
 func throttleBehindProxy(o *handlers.Options) {
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 }
 
-// formFrom is form from another address.
+// formFrom posts a form from another address.
 func formFrom(c *handlerstest.Client, ip, path string, values ...string) handlerstest.Answer {
 	c.T.Helper()
 	return c.Do("POST", path, handlerstest.Encode(values), "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site",

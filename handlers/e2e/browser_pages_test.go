@@ -342,7 +342,7 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	has("heading Create the first account", "textbox Username", "textbox E-mail (optional)", "textbox Password", "button Create the account")
 }
 
-// openConfirm opens the page that asks, which is for those without JavaScript.
+// openConfirm opens the confirm page, which is for people without JavaScript.
 func (b *tab) openConfirm(id string) {
 	b.t.Helper()
 	b.eval(`setTimeout(() => { const f = document.createElement('form'); f.method = 'post'; f.action = '/sessions/` + id + `/revoke'; document.body.append(f); f.submit(); })`)
@@ -365,5 +365,5 @@ func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
 	b.same(row+`.querySelector('.facts time').textContent`, "11 minutes ago")
 }
 
-// layoutFaults lists what is wrong with how a page stands: too wide, too small to read, too small to hit.
-// focusFault is what is wrong with how the element that has the focus shows it.
+// layoutFaults lists the faults in the layout of a page: too wide, too small to read, too small to press.
+// focusFault returns what is wrong with how the focused element shows its focus.

@@ -271,7 +271,7 @@ func manyDevices(count int) (devices []db.NewSession) {
 	return devices
 }
 
-// Two devices are ended before the first answer comes: neither answer gets lost.
+// Two devices are signed out before the first response arrives. Neither response is lost.
 func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
 	release := lock(b.house)
@@ -316,5 +316,5 @@ func (b *tab) own() string {
 	return strings.TrimPrefix(b.text(`document.querySelector('.device').id`), "device-")
 }
 
-// session is the session of the tab.
-// isolated is how a name that is not plain ASCII stands in a sentence: between marks that keep its direction to itself.
+// session returns the session of the tab.
+// isolated returns a name that is not plain ASCII as sentences contain it: between marks that isolate its direction.

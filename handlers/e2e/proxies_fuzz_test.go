@@ -99,7 +99,7 @@ func FuzzHosts(f *testing.F) {
 	})
 }
 
-// ask sends what may be no request at all, and waits for what may be no answer.
+// ask sends bytes that may not be a request, and waits for a response that may not come.
 func (s *site) ask(t *testing.T, request string) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"http/1.1"}})

@@ -18,7 +18,7 @@ const (
 )
 
 // forgedNames are headers with which a client claims to be somebody, or to ask for something else. CGI, PHP and WSGI read
-// other signs in a name as they read a hyphen.
+// some other characters in a name as a hyphen.
 var forgedNames = []string{
 	"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote.User", "Remote~User", "Remote!User",
 	"Remote-Name", "Remote-Email", "Remote_Email", "Remote-Groups", "REMOTE_GROUPS", "Remote~Groups", "Remote-Session", "Remote_Session",
@@ -75,7 +75,7 @@ func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-// What a client says about its own request, in the words of proxies, decides nothing.
+// Headers in which a client describes its own request, as a proxy would, have no effect.
 func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
 	if _, err := s.Store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
 		t.Fatal(err)

@@ -190,7 +190,7 @@ func (p *process) await(t testing.TB, what func() error) {
 	}
 }
 
-// freeAddress is one on which nothing listens just now.
+// freeAddress returns an address on which nothing listens.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -201,7 +201,7 @@ func freeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// sendHTTP2 asks for the front page of a host with HTTP/2. Go's client splits the Cookie headers into one for each cookie.
+// sendHTTP2 requests the front page of a host with HTTP/2. Go's client splits the Cookie headers into one for each cookie.
 func (s *site) sendHTTP2(t *testing.T, host string, header http.Header) handlerstest.Answer {
 	t.Helper()
 	c := s.visit(handlerstest.FirefoxOnLinux)
