@@ -27,7 +27,7 @@ type commands struct {
 	settings    `group:"settings"`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
-	Serve   serveCommand   `cmd:"" default:"1" help:"Serve. This is what happens without a command."`
+	Serve   serveCommand   `cmd:"" default:"1" help:"Run the server. This is the default command."`
 	User    userCommand    `cmd:"" help:"Accounts."`
 	Session sessionCommand `cmd:"" help:"Sessions."`
 	App     appCommand     `cmd:"" help:"Who may reach which guarded host."`

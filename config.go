@@ -19,7 +19,7 @@ import (
 // settings are the flags that every command accepts. Each is also an environment variable, see variableOf.
 type settings struct {
 	Listen            string        `default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
-	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db."`
+	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of the database, porchlight.db."`
 	URL               string        `placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Default: http://localhost, with the port of --listen."`
 	CookieDomain      string        `placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
 	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
@@ -30,7 +30,7 @@ type settings struct {
 	SharedMaxLifetime time.Duration `default:"${shared_max_lifetime}" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
 	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
-	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; signing in beyond that ends the one unused longest."`
+	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; another sign-in ends the one unused longest."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
 	LogFormat         string        `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 	LogLevel          string        `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
