@@ -39,11 +39,7 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 }
 
 // changePassword keeps this browser signed in, with a new token.
-func (h *handler) changePassword(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) changePassword(c *fiber.Ctx, body formBody) error {
 	current := currentSession(c)
 	token, err := h.Store.ChangePassword(c.UserContext(), current, h.client(c), db.PasswordChange{
 		Current: body.secret("current_password"), New: body.secret("new_password"), EndOthers: body.has("end_others"),
@@ -78,11 +74,7 @@ func (h *handler) logFailedCheck(c *fiber.Ctx) {
 
 // deleteAccount asks for confirmation if the page's script has not. It then asks for the password again, because pages never contain
 // one.
-func (h *handler) deleteAccount(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	p := h.newAccountPage(c)
 	if body.get("confirm") != "1" {
 		p.Confirming, p.Delete.Autofocus = true, true
@@ -90,7 +82,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx) error {
 	}
 	p.Confirming = true
 	current := currentSession(c)
-	err = h.Store.DeleteAccount(c.UserContext(), current, h.client(c), body.secret("password"))
+	err := h.Store.DeleteAccount(c.UserContext(), current, h.client(c), body.secret("password"))
 	switch {
 	case errors.Is(err, db.ErrWrongPassword):
 		h.logFailedCheck(c)

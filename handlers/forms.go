@@ -46,6 +46,17 @@ func refuse(c *fiber.Ctx, view string, p interface{ setError() }) error {
 // formBody is the body of a plain form. Nothing is read from the query: a secret has no place in an address.
 type formBody struct{ args *fasthttp.Args }
 
+// withForm makes a handler of a function that takes a form.
+func withForm(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		body, err := readForm(c)
+		if err != nil {
+			return err
+		}
+		return handle(c, body)
+	}
+}
+
 func readForm(c *fiber.Ctx) (formBody, error) {
 	if kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); len(c.Body()) > 0 && kind != fiber.MIMEApplicationForm {
 		return formBody{}, problem{fiber.StatusUnsupportedMediaType, "Send a form as application/x-www-form-urlencoded."}

@@ -77,8 +77,8 @@ func New(options Options) *fiber.App {
 	publicRoute(app, signInPath, h.showSignIn, h.signIn)
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
-	publicRoute(app, "/setup", h.showSetUp, h.setUp)
-	publicRoute(app, "/invite", h.showInvite, h.acceptInvite)
+	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
+	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
 
 	// Signed in. Every route below this line needs a session: a route that is forgotten is shut, not open.
 	app.Use(h.requireSession)
@@ -86,13 +86,13 @@ func New(options Options) *fiber.App {
 	app.Use(h.noteActivity)
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(sessionsPath, fiber.StatusSeeOther) })
 	app.Get(sessionsPath, h.showSessions)
-	app.Post("/sessions/revoke-others", h.revokeOthers)
+	app.Post("/sessions/revoke-others", withForm(h.revokeOthers))
 	app.Delete("/sessions/:id", h.revokeSession)
-	app.Post("/sessions/:id/revoke", h.revokeSessionByForm)
-	app.Post("/sessions/:id/name", h.nameSession)
+	app.Post("/sessions/:id/revoke", withForm(h.revokeSessionByForm))
+	app.Post("/sessions/:id/name", withForm(h.nameSession))
 	app.Get("/account", h.showAccount)
-	app.Post("/account/password", h.changePassword)
-	app.Post("/account/delete", h.deleteAccount)
+	app.Post("/account/password", withForm(h.changePassword))
+	app.Post("/account/delete", withForm(h.deleteAccount))
 
 	// Administrators.
 	admin := app.Group("/admin", requireAdmin)

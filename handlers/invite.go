@@ -54,11 +54,7 @@ func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 	return errInvitation
 }
 
-func (h *handler) acceptInvite(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 	token := body.get("token")
 	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientSigningIn(c))
 	var invalid db.Invalid

@@ -217,16 +217,12 @@ type confirmPage struct {
 }
 
 // revokeSessionByForm is revokeSession for a plain form: it asks first, and ends with a redirect.
-func (h *handler) revokeSessionByForm(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 	id := c.Params("id")
 	if body.get("confirm") != "1" {
 		return h.askToRevoke(c, id)
 	}
-	_, err = h.revoke(c, id)
+	_, err := h.revoke(c, id)
 	switch {
 	case errors.Is(err, errOwnSession):
 		return problemOwnSession
@@ -256,11 +252,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	})
 }
 
-func (h *handler) revokeOthers(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {
 	if !isHTMX(c) && body.get("confirm") != "1" {
 		return h.askToRevokeOthers(c)
 	}
@@ -294,11 +286,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 // otherDevices is "1 other device" or "4 other devices".
 func otherDevices(count int) string { return plural(count, "other device") }
 
-func (h *handler) nameSession(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 	current, id := currentSession(c), c.Params("id")
 	name, err := checkName(body.get("name"))
 	switch {

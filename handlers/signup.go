@@ -89,11 +89,7 @@ func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 	return err
 }
 
-func (h *handler) setUp(c *fiber.Ctx) error {
-	body, err := readForm(c)
-	if err != nil {
-		return err
-	}
+func (h *handler) setUp(c *fiber.Ctx, body formBody) error {
 	if err := h.checkSetUp(c, body.get("token")); err != nil {
 		return err
 	}
