@@ -16,9 +16,6 @@ const (
 	rowsMost  = 500 // even then: a page stays a page
 )
 
-// errOwnSession says that somebody wants to revoke the session that they are using; that is signing out.
-var errOwnSession = errors.New("the caller's own session")
-
 // sessionList is the section with the devices, for the page and for the fragment alike.
 type sessionList struct {
 	Current sessionRow
@@ -189,18 +186,17 @@ func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
 	return count, err
 }
 
-var problemOwnSession = problem{fiber.StatusBadRequest, "This is the device that you are using. Sign out at the top of the page instead."}
+// errOwnSession refuses to revoke the session that is used for it, because that is signing out.
+var errOwnSession = problem{fiber.StatusBadRequest, "This is the device that you are using. Sign out at the top of the page instead."}
 
 // revokeSession answers 200 with the fresh list even when the session was gone: the list is what the person wants,
 // and 204 would leave the row standing.
 func (h *handler) revokeSession(c *fiber.Ctx) error {
 	ended, err := h.revoke(c, c.Params("id"))
-	switch {
-	case errors.Is(err, errOwnSession):
-		return problemOwnSession
-	case errors.Is(err, db.ErrNotFound):
+	if errors.Is(err, db.ErrNotFound) {
 		return h.answerList(c, flashMessages["gone"])
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP))
@@ -223,28 +219,28 @@ func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 		return h.askToRevoke(c, id)
 	}
 	_, err := h.revoke(c, id)
-	switch {
-	case errors.Is(err, errOwnSession):
-		return problemOwnSession
-	case errors.Is(err, db.ErrNotFound):
-		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
-	case err != nil:
+	return redirectToList(c, "revoked", err)
+}
+
+// redirectToList answers a plain form that changed a session. If the session had ended already, the page says so.
+func redirectToList(c *fiber.Ctx, done string, err error) error {
+	if errors.Is(err, db.ErrNotFound) {
+		done, err = "gone", nil
+	}
+	if err != nil {
 		return err
 	}
-	return c.Redirect("/sessions?done=revoked", fiber.StatusSeeOther)
+	return c.Redirect("/sessions?done="+done, fiber.StatusSeeOther)
 }
 
 func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	current := currentSession(c)
 	if id == current.ID {
-		return problemOwnSession
+		return errOwnSession
 	}
 	session, err := h.Store.Session(current.UserID, id)
-	if errors.Is(err, db.ErrNotFound) {
-		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
-	}
 	if err != nil {
-		return err
+		return redirectToList(c, "", err)
 	}
 	return c.Render("sessions/confirm", confirmPage{
 		page: h.pageFor(c, "Are you sure?"),
@@ -287,7 +283,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 func otherDevices(count int) string { return plural(count, "other device") }
 
 func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
-	current, id := currentSession(c), c.Params("id")
+	id := c.Params("id")
 	name, err := checkName(body.get("name"))
 	switch {
 	case err != nil && isHTMX(c):
@@ -295,31 +291,18 @@ func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 	case err != nil:
 		return h.refuseName(c, id, body.get("name"), err)
 	}
-	err = h.Store.Rename(c.UserContext(), current, id, name)
-	if err == nil && id == current.ID && isHTMX(c) {
-		current, err = h.Store.Session(current.UserID, id) // the list shows it under its new name
-		c.Locals(sessionKey, current)
-	}
-	gone := errors.Is(err, db.ErrNotFound)
+	err = h.Store.Rename(c.UserContext(), currentSession(c), id, name)
 	switch {
-	case err != nil && !gone:
-		return err
-	case isHTMX(c) && gone:
-		return h.answerList(c, flashMessages["gone"])
-	case isHTMX(c):
+	case isHTMX(c) && err == nil:
 		return h.answerList(c, flashMessages["named"])
-	case gone:
-		return c.Redirect("/sessions?done=gone", fiber.StatusSeeOther)
+	case isHTMX(c) && errors.Is(err, db.ErrNotFound):
+		return h.answerList(c, flashMessages["gone"])
 	}
-	return c.Redirect("/sessions?done=named", fiber.StatusSeeOther)
+	return redirectToList(c, "named", err)
 }
 
 // refuseName shows the list again, with the reason beside the name that was typed.
 func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error {
-	var told problem
-	if !errors.As(reason, &told) {
-		return reason
-	}
 	list, err := h.loadList(c, true)
 	if err != nil {
 		return err
@@ -328,7 +311,8 @@ func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error
 	if row == nil {
 		return reason
 	}
-	row.CustomName, row.NameError = typed, told.message
+	row.CustomName = typed
+	_, row.NameError = h.describe(c, reason)
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
 	p.Section = "devices"
 	return refuse(c, "sessions/index", &p)
