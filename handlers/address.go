@@ -16,9 +16,8 @@ func (h *handler) clientAddress(c *fiber.Ctx) (address netip.Addr, believed int)
 	if !h.trusts(address) {
 		return address, 0
 	}
-	hops := forwardedFor(c)
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := parseAddress(hops[i])
+	for _, text := range slices.Backward(forwardedFor(c)) {
+		hop, err := parseAddress(text)
 		if err != nil {
 			break
 		}

@@ -34,7 +34,7 @@ func loadAssets(files fs.FS) map[string]asset {
 		}
 		body, err := fs.ReadFile(files, name)
 		hash := sha256.Sum256(body)
-		all[name] = asset{kind: kindOf(name), body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
+		all[name] = asset{kind: cmp.Or(contentTypes[path.Ext(name)], "text/plain; charset=utf-8"), body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
 		return err
 	})
 	if err != nil {
@@ -43,11 +43,7 @@ func loadAssets(files fs.FS) map[string]asset {
 	return all
 }
 
-// kindOf returns the Content-Type. It does not use package mime, whose tables differ from machine to machine.
-func kindOf(name string) string {
-	return cmp.Or(contentTypes[path.Ext(name)], "text/plain; charset=utf-8")
-}
-
+// contentTypes replaces package mime, whose tables differ from machine to machine.
 var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",

@@ -72,7 +72,6 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared,
 		})
 	}
-	log := h.Log
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
 	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)}
@@ -81,7 +80,7 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 			return h.Store.Activity(current.UserID, before, exportBatch)
 		})
 		if err != nil {
-			log.Error("an export was cut short", "user", current.Username, "error", err)
+			h.Log.Error("an export was cut short", "user", current.Username, "error", err)
 		}
 	})
 	return nil

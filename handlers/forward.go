@@ -155,20 +155,16 @@ func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 
 // otherCookies returns the request's cookies without ours. A proxy that copies them to the app thereby hides the token from it. With
 // the token, one bad app could act as the user in all others.
-func otherCookies(c *fiber.Ctx) (others []byte) {
+func otherCookies(c *fiber.Ctx) []byte {
+	var others [][]byte
 	for _, line := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
 		for pair := range bytes.SplitSeq(line, []byte(";")) {
-			pair = bytes.TrimSpace(pair)
-			if len(pair) == 0 || isOurCookie(pair) {
-				continue
+			if pair = bytes.TrimSpace(pair); len(pair) > 0 && !isOurCookie(pair) {
+				others = append(others, pair)
 			}
-			if len(others) > 0 {
-				others = append(others, "; "...)
-			}
-			others = append(others, pair...)
 		}
 	}
-	return others
+	return bytes.Join(others, []byte("; "))
 }
 
 // isOurCookie reports whether a cookie has one of our names under any settings: browsers still have the old ones after a change.
