@@ -76,11 +76,11 @@ func (h *handler) logFailedCheck(c *fiber.Ctx) {
 // one.
 func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	p := h.newAccountPage(c)
+	p.Confirming = true
 	if body.get("confirm") != "1" {
-		p.Confirming, p.Delete.Autofocus = true, true
+		p.Delete.Autofocus = true
 		return c.Render("account/delete", p)
 	}
-	p.Confirming = true
 	current := currentSession(c)
 	err := h.Store.DeleteAccount(c.UserContext(), current, h.client(c), body.secret("password"))
 	switch {

@@ -21,12 +21,6 @@ type apiActivity struct {
 	Count      int    `json:"count"`
 }
 
-func newAPIActivity(a db.Activity) apiActivity {
-	return apiActivity{
-		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
-	}
-}
-
 // exportedAccount and exportedSession are all that is stored about a user, except secrets: no hash, no token.
 type exportedAccount struct {
 	Username  string `json:"username"`
@@ -110,7 +104,9 @@ func writeExport(
 			return err
 		}
 		for _, a := range batch {
-			row, err := json.Marshal(newAPIActivity(a))
+			row, err := json.Marshal(apiActivity{
+				ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
+			})
 			if err != nil {
 				return err
 			}

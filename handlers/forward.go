@@ -49,10 +49,8 @@ func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 // header that its configuration does not name, and it cannot name all that begin with Remote.
 func hasUnknownRemote(c *fiber.Ctx) bool {
 	for name := range c.Request().Header.All() {
-		if len(name) < len("Remote") || !strings.EqualFold(string(name[:len("Remote")]), "Remote") {
-			continue
-		}
-		if !slices.ContainsFunc(identityHeaders, func(known string) bool { return strings.EqualFold(string(name), known) }) {
+		isRemote := len(name) >= len("Remote") && strings.EqualFold(string(name[:len("Remote")]), "Remote")
+		if isRemote && !slices.ContainsFunc(identityHeaders, func(known string) bool { return strings.EqualFold(string(name), known) }) {
 			return true
 		}
 	}

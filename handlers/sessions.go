@@ -98,16 +98,15 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	}
 	list.Count = max(total-1, 0)
 	list.Others = make([]sessionRow, 0, min(limit, len(sessions)))
-	known := false
 	for _, session := range sessions {
 		switch {
 		case session.ID == current.ID:
-			list.Current, known = h.newRow(session, true), true
+			list.Current = h.newRow(session, true)
 		case len(list.Others) < limit:
 			list.Others = append(list.Others, h.newRow(session, false))
 		}
 	}
-	if known {
+	if list.Current.ID != "" {
 		return list, nil
 	}
 	// More than a page of others were active since, or it ended in this moment: then the list is the last that it sees.
