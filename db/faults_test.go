@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -314,4 +315,27 @@ func TestAClosedStoreAcceptsNobody(t *testing.T) {
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err == nil {
 		t.Error("Revoke: no error")
 	}
+}
+
+// A panic is caught by the server, which goes on. It must not keep the only connection that writes.
+func TestAPanicFreesTheWriter(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		c.Write(c.ctx(), func(tx *sql.Tx) error {
+			if _, err := tx.Exec(`DELETE FROM sessions`); err != nil {
+				t.Error(err)
+			}
+			panic("in the middle of a write")
+		})
+	}()
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+		t.Error("the next write:", err)
+	}
+	c.alive(c.phone)
 }

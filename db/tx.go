@@ -89,8 +89,9 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	if err != nil {
 		return storeError(err)
 	}
+	defer begun.Rollback() // also after a panic, which would keep the only connection
 	if err := work(&tx{begun, s.now()}); err != nil {
-		return errors.Join(storeError(err), begun.Rollback())
+		return storeError(err)
 	}
 	if err := begun.Commit(); err != nil {
 		select {

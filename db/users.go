@@ -144,7 +144,7 @@ func (s *Store) insertUser(tx *tx, new NewUser, hash string) (User, error) {
 	}
 	user := User{
 		Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others && !new.SignUp, Approved: !new.SignUp,
-		CreatedAt: time.UnixMilli(s.now()), passwordHash: hash,
+		CreatedAt: time.UnixMilli(tx.now), passwordHash: hash,
 	}
 	result, err := tx.Exec(`
 		INSERT INTO users (username, email, password_hash, is_admin, approved, created_at)
