@@ -48,8 +48,10 @@ func TestASessionEndsDuringItsRequest(t *testing.T) {
 	c := app.AcquireCtx(new(fasthttp.RequestCtx))
 	defer app.ReleaseCtx(c)
 	c.Locals(sessionKey, db.Session{ID: "ended"})
-	if err := h.apiShowCurrent(c); !errors.Is(err, db.ErrSessionEnded) {
-		t.Errorf("got %v, want ErrSessionEnded", err)
+	for name, handle := range map[string]fiber.Handler{"API": h.apiShowCurrent, "page": h.showSessions, "list": h.listSessions} {
+		if err := handle(c); !errors.Is(err, db.ErrSessionEnded) {
+			t.Errorf("%s: got %v, want ErrSessionEnded", name, err)
+		}
 	}
 }
 

@@ -87,7 +87,14 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 // loadList reads the caller's devices: this one first, then the others, last active first.
 func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	current := currentSession(c)
-	list := sessionList{All: all, Most: rowsMost}
+	own, err := h.Store.Session(current.UserID, current.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		err = db.ErrSessionEnded
+	}
+	if err != nil {
+		return sessionList{}, err
+	}
+	list := sessionList{Current: h.newRow(own, true), All: all, Most: rowsMost}
 	limit := rowsShown
 	if all {
 		limit = rowsMost
@@ -96,26 +103,13 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if err != nil {
 		return list, err
 	}
-	list.Count = max(total-1, 0)
-	list.Others = make([]sessionRow, 0, min(limit, len(sessions)))
 	for _, session := range sessions {
-		switch {
-		case session.ID == current.ID:
-			list.Current = h.newRow(session, true)
-		case len(list.Others) < limit:
+		if session.ID != own.ID && len(list.Others) < limit {
 			list.Others = append(list.Others, h.newRow(session, false))
 		}
 	}
-	if list.Current.ID != "" {
-		return list, nil
-	}
-	// More than a page of others were active since, or it ended in this moment: then the list is the last that it sees.
-	fresh, err := h.Store.Session(current.UserID, current.ID)
-	if errors.Is(err, db.ErrNotFound) {
-		fresh, err = current, nil
-	}
-	list.Current = h.newRow(fresh, true)
-	return list, err
+	list.Count = max(total-1, len(list.Others))
+	return list, nil
 }
 
 type sessionsPage struct {
