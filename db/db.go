@@ -135,7 +135,8 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// openWatchedPool opens a pool that refuses to connect and to query once the store is shut.
+// Close writes what is noted in memory, then closes the database. A store that is shut leaves its connections open until the process
+// ends: closing the last one would write the WAL back, and would delete other files that have its paths now.
 func (s *Store) Close() error {
 	var errs []error
 	if s.stop != nil { // connect succeeded
@@ -168,9 +169,6 @@ func (s *Store) Ping() error {
 
 // Reachable is Ping, but it asks only if the database has changed since it last answered.
 func (s *Store) Reachable() error {
-	if err := s.files.err(); err != nil {
-		return err
-	}
 	_, err := s.sessions.get(cacheKey{}, func() (Session, error) { return Session{}, s.Ping() })
 	return err
 }

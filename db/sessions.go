@@ -148,9 +148,6 @@ func (s Session) expiry() time.Time { return s.ExpiresAt }
 // sessionByToken is the only way from a token to a session, so that pages and auth checks refuse the same sessions. A session that was
 // refused because it had expired stays refused, even if the clock is set back: it is remembered until Flush has deleted it.
 func sessionByToken[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (found T, err error) {
-	if err := s.files.err(); err != nil {
-		return found, err
-	}
 	key := cacheKey{sha256.Sum256([]byte(token)), name}
 	if s.pending.isRefused(key.hash) {
 		return found, ErrNotFound
@@ -248,9 +245,6 @@ const sessionByID = `
 
 // Session returns one of a user's live sessions, or ErrNotFound.
 func (s *Store) Session(userID int64, id string) (Session, error) {
-	if err := s.files.err(); err != nil {
-		return Session{}, err
-	}
 	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(s.reader, s.scanSession, sessionByID, id) })
 	if err == nil && (session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now()) {
 		return Session{}, ErrNotFound

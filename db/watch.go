@@ -66,6 +66,7 @@ func (w *fileWatch) check() error {
 		return nil
 	}
 	err = fmt.Errorf("%w: its files are not as they were opened: %w", ErrUnavailable, err)
+	w.changes.close() // nothing is answered from the cache any more
 	if w.shut.CompareAndSwap(nil, &err) && w.onErr != nil {
 		w.onErr(err)
 	}
