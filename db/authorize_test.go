@@ -178,17 +178,7 @@ func (h *house) lastUsed(d device, host string) (at time.Time) {
 
 func TestAUseIsNotedOnceInAWhile(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name   string
-		change func(*db.Options)
-		shared bool
-		every  time.Duration
-	}{
-		{"a minute", func(*db.Options) {}, false, time.Minute},
-		{"a minute on a shared computer", func(*db.Options) {}, true, time.Minute},
-		{"a quarter of a short idle limit", limitsInMilliseconds, false, 375 * time.Millisecond},
-		{"a quarter of a shared computer's", limitsInMilliseconds, true, 100 * time.Millisecond},
-	} {
+	for _, test := range noteIntervals {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t, test.change)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })

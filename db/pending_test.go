@@ -21,19 +21,22 @@ func limitsInMilliseconds(o *db.Options) {
 		SharedIdleTimeout: 400 * time.Millisecond, SharedMaxLifetime: time.Second}
 }
 
+// noteIntervals are how long the use of a session is not noted again.
+var noteIntervals = []struct {
+	name   string
+	change func(*db.Options)
+	shared bool
+	every  time.Duration
+}{
+	{"a minute", func(*db.Options) {}, false, time.Minute},
+	{"a minute on a shared computer", func(*db.Options) {}, true, time.Minute},
+	{"a quarter of a short idle limit", limitsInMilliseconds, false, 375 * time.Millisecond},
+	{"a quarter of a shared computer's", limitsInMilliseconds, true, 100 * time.Millisecond},
+}
+
 func TestTouchIsNotedOnceInAWhile(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name   string
-		change func(*db.Options)
-		shared bool
-		every  time.Duration
-	}{
-		{"a minute", func(*db.Options) {}, false, time.Minute},
-		{"a minute on a shared computer", func(*db.Options) {}, true, time.Minute},
-		{"a quarter of a short idle limit", limitsInMilliseconds, false, 375 * time.Millisecond},
-		{"a quarter of a shared computer's", limitsInMilliseconds, true, 100 * time.Millisecond},
-	} {
+	for _, test := range noteIntervals {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t, test.change)
 			d := h.signIn(h.addUser("alice", alicePassword), firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Shared = test.shared })
