@@ -64,15 +64,11 @@ func (h *handler) apiListSessions(c *fiber.Ctx) error {
 }
 
 func (h *handler) apiShowCurrent(c *fiber.Ctx) error {
-	current := currentSession(c)
-	session, err := h.Store.Session(current.UserID, current.ID)
-	if errors.Is(err, db.ErrNotFound) {
-		return db.ErrSessionEnded
-	}
+	session, err := h.readOwnSession(c)
 	if err != nil {
 		return err
 	}
-	return c.JSON(sessionForCaller(session, current))
+	return c.JSON(sessionForCaller(session, session))
 }
 
 func (h *handler) apiEndCurrent(c *fiber.Ctx) error {

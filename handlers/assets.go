@@ -34,7 +34,8 @@ func loadAssets(files fs.FS) map[string]asset {
 		}
 		body, err := fs.ReadFile(files, name)
 		hash := sha256.Sum256(body)
-		all[name] = asset{kind: cmp.Or(contentTypes[path.Ext(name)], "text/plain; charset=utf-8"), body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
+		kind := cmp.Or(contentTypes[path.Ext(name)], "text/plain; charset=utf-8")
+		all[name] = asset{kind: kind, body: body, gzipped: compress(body), version: hex.EncodeToString(hash[:6])}
 		return err
 	})
 	if err != nil {

@@ -125,7 +125,8 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 // planted cookies.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
 	brought, _ := h.tokens(c)
-	token, session, err := h.Store.SignIn(c.UserContext(), user, db.NewSession{Client: h.clientSigningIn(c), Shared: shared, Replaces: brought})
+	new := db.NewSession{Client: h.clientSigningIn(c), Shared: shared, Replaces: brought}
+	token, session, err := h.Store.SignIn(c.UserContext(), user, new)
 	if err != nil {
 		return err
 	}

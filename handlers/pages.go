@@ -84,7 +84,8 @@ func isolate(name string) string {
 	return "\u2068" + bidiMarks.Replace(name) + "\u2069"
 }
 
-var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "", "\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
+var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "",
+	"\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
 // rowCache keeps the rows of device lists as they were rendered: rendering ten of them again would take most of the time of a page.
 // The key is everything that a row shows, so what is kept can never be out of date.

@@ -86,11 +86,7 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 
 // loadList reads the caller's devices: this one first, then the others, last active first.
 func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
-	current := currentSession(c)
-	own, err := h.Store.Session(current.UserID, current.ID)
-	if errors.Is(err, db.ErrNotFound) {
-		err = db.ErrSessionEnded
-	}
+	own, err := h.readOwnSession(c)
 	if err != nil {
 		return sessionList{}, err
 	}
@@ -99,7 +95,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if all {
 		limit = rowsMost
 	}
-	sessions, total, err := h.Store.Sessions(current.UserID, limit+1)
+	sessions, total, err := h.Store.Sessions(own.UserID, limit+1)
 	if err != nil {
 		return list, err
 	}
@@ -110,6 +106,16 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	}
 	list.Count = max(total-1, len(list.Others))
 	return list, nil
+}
+
+// readOwnSession returns the caller's session with its apps, which currentSession does not have, or db.ErrSessionEnded.
+func (h *handler) readOwnSession(c *fiber.Ctx) (db.Session, error) {
+	current := currentSession(c)
+	session, err := h.Store.Session(current.UserID, current.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		err = db.ErrSessionEnded
+	}
+	return session, err
 }
 
 type sessionsPage struct {
@@ -223,7 +229,7 @@ func redirectToList(c *fiber.Ctx, done string, err error) error {
 	if err != nil {
 		return err
 	}
-	return c.Redirect("/sessions?done="+done, fiber.StatusSeeOther)
+	return c.Redirect(sessionsPath+"?done="+done, fiber.StatusSeeOther)
 }
 
 func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
@@ -256,7 +262,7 @@ func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {
 		}
 		return h.answerList(c, status)
 	}
-	return c.Redirect("/sessions?done=others", fiber.StatusSeeOther)
+	return redirectToList(c, "others", nil)
 }
 
 func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
@@ -267,7 +273,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	}
 	count := max(total-1, 0)
 	if count == 0 {
-		return c.Redirect("/sessions", fiber.StatusSeeOther)
+		return c.Redirect(sessionsPath, fiber.StatusSeeOther)
 	}
 	return c.Render("sessions/confirm", confirmPage{page: h.pageFor(c, "Are you sure?"), Count: count})
 }
