@@ -147,9 +147,12 @@ func (h *House) NewClient(userAgent string) *Client {
 	if err != nil {
 		h.T.Fatal(err)
 	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, h.At)
-	}}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, h.At)
+		},
+		WriteBufferSize: 64 << 10, // all headers in one write, because the server closes the connection once they are too large
+	}
 	h.T.Cleanup(transport.CloseIdleConnections)
 	return &Client{T: h.T, URL: h.URL, UserAgent: userAgent, HTTP: &http.Client{
 		Jar: jar, Transport: transport,
