@@ -135,6 +135,9 @@ func passesABody(t *testing.T, s *site, say sayings) {
 			t.Errorf("%v: the app saw %s with %d bytes", headers, seen.method, len(seen.body))
 		}
 	}
+	// A proxy may answer a refused request and close the connection before it has read the body, and then
+	// Go's client reports the failed write instead of the answer. So this body fits into the first write.
+	body = body[:1000]
 	stranger := s.visit(handlerstest.FirefoxOnLinux)
 	stranger.Do("POST", notesSite+"/save?x=1", body, "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate").Is(t, say.redirect, signInPlace(notesSite+"/save?x=1"))
 	stranger.Do("PUT", notesSite+"/save", body).Is(t, 401, "")
