@@ -73,7 +73,7 @@ func (h *handler) trusts(peer netip.Addr) bool {
 
 // warnOfProxy logs, once, that a peer that is not trusted sent forwarded headers: most likely --trusted-proxies is not set.
 func (h *handler) warnOfProxy(c *fiber.Ctx) error {
-	if !h.warnedOfProxy.Load() && hasForwarded(c) && !h.trusts(peerAddress(c)) && h.warnedOfProxy.CompareAndSwap(false, true) {
+	if !h.warnedOfProxy.Load() && !h.trusts(peerAddress(c)) && hasForwarded(c) && h.warnedOfProxy.CompareAndSwap(false, true) {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
 	}
 	return c.Next()

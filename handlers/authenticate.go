@@ -21,12 +21,12 @@ const maxTokens = 16
 // there were more.
 func (h *handler) tokens(c *fiber.Ctx) (tokens []string, crowded bool) {
 	for name, value := range c.Request().Header.Cookies() {
-		switch token := string(value); {
-		case string(name) != h.cookieName, len(token) != db.TokenLength, slices.Contains(tokens, token):
+		switch {
+		case string(name) != h.cookieName, len(value) != db.TokenLength, slices.Contains(tokens, string(value)):
 		case len(tokens) == maxTokens:
 			return tokens, true
 		default:
-			tokens = append(tokens, token)
+			tokens = append(tokens, string(value))
 		}
 	}
 	return tokens, false

@@ -137,7 +137,7 @@ func (h *handler) signInFor(asked appRequest) string {
 	return h.origin + signInPath + "?next=" + next
 }
 
-// identityHeaders tell an app who is signed in.
+// identityHeaders tell an app who is signed in. The names are in canonical form.
 var identityHeaders = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"}
 
 // writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
@@ -146,8 +146,8 @@ func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 	if who.IsAdmin {
 		groups = "admins"
 	}
-	for i, value := range []string{who.Username, who.Username, who.Email, groups, who.ID} {
-		c.Set(identityHeaders[i], value)
+	for i, value := range [...]string{who.Username, who.Username, who.Email, groups, who.ID} {
+		c.Response().Header.SetCanonical([]byte(identityHeaders[i]), []byte(value))
 	}
 }
 
