@@ -19,7 +19,7 @@ const (
 	// lock, and the occasional temporary file. TestDescriptors counts them.
 	reservedDescriptors = 36
 	minConnections      = 8
-	maxConnections      = 16384 // bounds memory, to about 300 MB, if the limit of open files is higher
+	maxConnections      = 8192 // bounds memory, to about 300 MB, if the limit of open files is higher
 )
 
 // listener accepts connections up to a limit. At the limit, the connection that has gone longest without an answer makes

@@ -14,7 +14,7 @@ const (
 	memoryLimit = 100 << 20 // bytes
 
 	// Memory in use cannot be collected: if open connections filled the limit, the collector would run all the time.
-	memoryPerConnection = 16 << 10 // bytes: about 10 KB in use, and room for garbage
+	memoryPerConnection = 32 << 10 // bytes: about 24 KB in use, most of it buffers, and room for garbage
 	limitEvery          = time.Second
 
 	// After a burst of sign-ins or connections nothing allocates, so the collector would not run for two minutes.

@@ -135,7 +135,6 @@ func (h *handler) config() fiber.Config {
 		ReadTimeout:             15 * time.Second,
 		WriteTimeout:            30 * time.Second,
 		IdleTimeout:             2 * time.Minute,
-		ReduceMemoryUsage:       true, // an idle connection holds no buffers
 		DisableStartupMessage:   true,
 		// No route takes multipart, and Fiber would answer a malformed one before any of our checks.
 		DisablePreParseMultipartForm: true,

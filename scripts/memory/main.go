@@ -1,5 +1,5 @@
 // Memory measures how much memory the server uses under three loads, and how much it still uses 30 seconds later. The loads are 200
-// sign-ins at once after the server was busy, 2,000 slow clients, and 10,000 idle ones. It needs Linux and takes about three minutes.
+// sign-ins at once after the server was busy, 2,000 slow clients, and 8,000 idle ones. It needs Linux and takes about three minutes.
 //
 //	go run ./scripts/memory
 package main
@@ -27,7 +27,7 @@ import (
 const (
 	signIns     = 200
 	slowClients = 2_000
-	idleClients = 10_000
+	idleClients = 8_000
 
 	busyClients = 50
 	busyTime    = 20 * time.Second
