@@ -5,8 +5,11 @@ package dbtest
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +53,12 @@ func (c *Clock) Break(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = err
+}
+
+// Run runs the tests of a package, three at once for each processor. Most of them wait: for a lock, a time limit or a response.
+func Run(m *testing.M) {
+	flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))) // the command line still counts, because m.Run parses it
+	os.Exit(m.Run())
 }
 
 // NewDatabase returns the path of a migrated database without accounts, in a new data folder.

@@ -1,0 +1,9 @@
+package db_test
+
+import (
+	"testing"
+
+	"porchlight/db/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Run(m) }
