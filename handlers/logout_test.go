@@ -1,0 +1,86 @@
+package handlers_test
+
+import (
+	"slices"
+	"testing"
+
+	"porchlight/handlers/handlerstest"
+)
+
+// This file tests signing out: the page, the responses, and that the session ends.
+
+func TestSignOutPage(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
+	for _, who := range []*handlerstest.Client{c.Alice, c.NewClient(handlerstest.FirefoxOnLinux)} {
+		got := who.Page("/logout")
+		got.Is(t, 200)
+		got.Has(t, "<h1>Sign out</h1>", `<form class="stack" method="post" action="/logout">`)
+		if touched(got) {
+			t.Error("reading it touched a cookie")
+		}
+	}
+	check(t)
+}
+
+func TestSignOut(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	for name, test := range map[string]struct {
+		send   func(*handlerstest.Client) handlerstest.Answer
+		status int
+		to     string
+		body   string
+	}{
+		"form":         {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login", ""},
+		"htmx":         {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login", ""},
+		"script":       {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "") }, 200, "", `{"message":"Logged out"}`},
+		"script, JSON": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "{}") }, 200, "", `{"message":"Logged out"}`},
+		"script, JSON named": {func(b *handlerstest.Client) handlerstest.Answer {
+			return b.Do("POST", "/logout", "", "Accept", "application/json")
+		}, 200, "", `{"message":"Logged out"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			browser := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+			token, others := browser.Token(), slices.DeleteFunc(c.SessionsOf("alice"), func(id string) bool { return id == browser.ID })
+			for _, who := range []*handlerstest.Client{browser, browser, c.NewClient(handlerstest.FirefoxOnLinux)} { // signed in, signed out already, never signed in
+				got := test.send(who)
+				got.Is(t, test.status, test.to)
+				if test.body != "" && got.Body != test.body {
+					t.Errorf("%s", got.Body)
+				}
+				if !cleared(got, "porchlight") {
+					t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
+				}
+				if values := got.Header.Values("Clear-Site-Data"); len(values) != 1 || values[0] != `"cache", "storage"` {
+					t.Errorf("Clear-Site-Data %q", values)
+				}
+			}
+			if got := c.SessionsOf("alice"); !slices.Equal(got, others) {
+				t.Errorf("alice's sessions are %q, want %q", got, others)
+			}
+			if kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, browser.ID); !slices.Equal(kinds, []string{"signed_in", "signed_out"}) {
+				t.Errorf("activity %q", kinds)
+			}
+			old := []string{"Cookie", "porchlight=" + token}
+			stranger := c.NewClient(handlerstest.FirefoxOnLinux)
+			stranger.Page("/sessions", old...).Is(t, 303, "/login?next=%2Fsessions")
+			stranger.Do("GET", "/sessions/list", "", append(old, "HX-Request", "true")...).Is(t, 401)
+			stranger.Do("GET", "/me/sessions", "", old...).Is(t, 401)
+			stranger.Page("/login", old...).Has(t, signedOutHere)
+		})
+	}
+	t.Run("a body of another type", func(t *testing.T) {
+		check := c.Unchanged()
+		c.Alice.Do("POST", "/logout", "x=y", "Content-Type", "text/plain").Is(t, 415)
+		check(t)
+	})
+	t.Run("every session that the cookies name", func(t *testing.T) {
+		one, two := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+		c.NewClient("x").Do("POST", "/logout", "", "Cookie", "porchlight="+one.Token()+"; porchlight="+two.Token()).Is(t, 200)
+		if left := c.SessionsOf("alice"); slices.Contains(left, one.ID) || slices.Contains(left, two.ID) {
+			t.Error("one of them lives on")
+		}
+	})
+}
