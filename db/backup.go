@@ -88,15 +88,15 @@ func Restore(ctx context.Context, options Options, from string) (restored Restor
 	if err := checkNoDatabase(path); err != nil {
 		return restored, err
 	}
-	real, err := filepath.EvalSymlinks(from)
+	resolved, err := filepath.EvalSymlinks(from)
 	if err != nil {
 		return restored, fmt.Errorf("cannot read the backup: %w", err)
 	}
 	aside := path + ".restoring"
-	if sameFolder(real, aside) && filepath.Base(real) == filepath.Base(aside) {
-		return restored, fmt.Errorf("%s is what a restore that was interrupted left; restore from the backup itself", from)
+	if sameFolder(resolved, aside) && filepath.Base(resolved) == filepath.Base(aside) {
+		return restored, fmt.Errorf("%s was left behind by an interrupted restore; restore from the backup itself", from)
 	}
-	if info, err := os.Stat(real); err != nil {
+	if info, err := os.Stat(resolved); err != nil {
 		return restored, fmt.Errorf("cannot read the backup: %w", err)
 	} else if !info.Mode().IsRegular() || info.Size() == 0 {
 		return restored, fmt.Errorf("%s is not a backup: it is empty, or not a file", from)
@@ -134,7 +134,7 @@ func checkNoDatabase(path string) error {
 	if found, err := findDatabase(path); err != nil {
 		return err
 	} else if found {
-		return fmt.Errorf("there is a database %s already; move it away with its -wal and -shm, or choose another folder with --data", path)
+		return fmt.Errorf("the database %s already exists; move it away with its -wal and -shm, or choose another folder with --data", path)
 	}
 	// SQLite would roll a journal back into the restored database.
 	if journal, err := os.Stat(path + "-journal"); err == nil && journal.Size() > 0 {

@@ -48,7 +48,7 @@ func explain(path string, err error) error {
 	case e.ExtendedCode == sqlite3.ErrIoErrShortRead:
 		return fmt.Errorf("%[1]s or %[1]s-wal was replaced or cut short (%[2]w); restart the server if it runs, or restore a backup", path, err)
 	case e.Code == sqlite3.ErrIoErr:
-		return fmt.Errorf("the disk fails at %s: %w; check the disk, or restore a backup on another", path, err)
+		return fmt.Errorf("cannot read or write %s: %w; check the disk, or restore a backup on another one", path, err)
 	}
 	return fmt.Errorf("cannot open the database %s: %w; choose another folder with --data, or restore a backup", path, err)
 }

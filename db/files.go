@@ -136,10 +136,10 @@ func removeLeftovers(path string) {
 	}
 }
 
-var globSigns = regexp.MustCompile(`[\\*?[]`)
+var globSpecial = regexp.MustCompile(`[\\*?[]`)
 
 // globPath escapes the characters that have a meaning for filepath.Glob.
-func globPath(path string) string { return globSigns.ReplaceAllString(path, `\$0`) }
+func globPath(path string) string { return globSpecial.ReplaceAllString(path, `\$0`) }
 
 // publish gives a finished file its name, durably. It returns fs.ErrExist if a file of that name exists.
 func publish(from, to string) error {

@@ -94,11 +94,11 @@ func weakness(password string, words []string) (reason string) {
 // readings returns the password and, if it has signs that stand for letters, what it reads as with these letters. If one sign separates
 // most of its letters, as in "p a s s", they are joined.
 func readings(password string) []string {
-	isSign := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
-	if i := strings.IndexFunc(password, isSign); i >= 0 {
-		sign, size := utf8.DecodeRuneInString(password[i:])
-		joined := strings.ReplaceAll(password, string(sign), "")
-		if signs := (len(password) - len(joined)) / size; joined != "" && signs*2 >= utf8.RuneCountInString(joined) {
+	isSymbol := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
+	if i := strings.IndexFunc(password, isSymbol); i >= 0 {
+		symbol, size := utf8.DecodeRuneInString(password[i:])
+		joined := strings.ReplaceAll(password, string(symbol), "")
+		if symbols := (len(password) - len(joined)) / size; joined != "" && symbols*2 >= utf8.RuneCountInString(joined) {
 			password = joined
 		}
 	}

@@ -60,7 +60,7 @@ const (
 	usernameTaken    = "This username is taken."
 	usernameReserved = "This username is reserved. Choose another one."
 	usernameDeleted  = "This username belonged to an account that was deleted, and the apps may still hold that person's data. " +
-		"To use it all the same, add --reuse."
+		"To use it anyway, add --reuse."
 )
 
 // deletedKey returns what is stored of the username of a deleted account. Without the key file, nobody can find out the name.
