@@ -5,15 +5,15 @@ import (
 	"errors"
 )
 
-// PasswordChange says how ChangePassword changes the password of the user who asks.
+// PasswordChange is what a user enters to change their password.
 type PasswordChange struct {
 	Current   string
 	New       string
 	EndOthers bool // end the user's other sessions
 }
 
-// ChangePassword sets a new password and gives the session that asked a new token. It returns ErrWrongPassword, Throttled,
-// Invalid (field "password"), or ErrSessionEnded.
+// ChangePassword sets a new password, and returns a new token for the caller's session; the old one no longer works. Its errors are
+// ErrWrongPassword, Throttled, ErrBusy, Invalid (field "password") and ErrSessionEnded.
 func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, change PasswordChange) (token string, err error) {
 	user, err := s.reauthenticate(ctx, by, client, change.Current)
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 	}
 	token = newToken()
 	err = s.writeAs(ctx, by, func(tx *tx) error {
-		// The old hash in the condition: of two changes at once, the second does not overwrite the first.
+		// The old hash is in the condition so that of two changes at once, the second does not overwrite the first.
 		err := tx.changeOne(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
@@ -52,8 +52,8 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 	return token, err
 }
 
-// SetPassword sets a password from the command line; every session of the user ends, and failed
-// attempts are forgotten. It returns ErrNotFound, or Invalid (field "password").
+// SetPassword sets a password from the command line, ends every session of the user, and resets the counters of failed attempts. It
+// returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, username, password string) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 	})
 }
 
-// setPassword is what SetPassword and AcceptInvitation have in common.
+// setPassword stores the hash of a new password, and ends every session of the user.
 func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
@@ -90,7 +90,7 @@ func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err e
 }
 
 // DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
-// ErrLastAdmin unless force is set. Disabling it again is no error and changes nothing.
+// ErrLastAdmin unless force is set. Disabling a disabled account changes nothing and is not an error.
 func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -112,8 +112,8 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 	})
 }
 
-// EnableUser enables a disabled account. It returns ErrNotFound for an unknown name. Enabling it again is no error and changes
-// nothing.
+// EnableUser enables a disabled account. It returns ErrNotFound for an unknown name. Enabling an enabled account changes nothing and is
+// not an error.
 func (s *Store) EnableUser(ctx context.Context, username string) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -221,8 +221,8 @@ func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 	return err
 }
 
-// DeleteAccount deletes the account of the user who asks, with its sessions and its activity. It returns ErrWrongPassword,
-// Throttled, ErrLastAdmin or ErrSessionEnded.
+// DeleteAccount deletes the caller's own account, with its sessions and its activity. It returns ErrWrongPassword, Throttled, ErrBusy,
+// ErrLastAdmin or ErrSessionEnded.
 func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, password string) error {
 	user, err := s.reauthenticate(ctx, by, client, password)
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, pa
 
 // deleteSome deletes one batch of an account. The first batch disables the account. The last one, which for most accounts is also
 // the first, deletes the account and what is stored by its name: attempts, and an invitation that would create it again. The name
-// cannot be used again.
+// is never given out again.
 func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err error) {
 	if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 		return 0, err

@@ -37,9 +37,9 @@ const ByCommand = "command"
 type event struct {
 	userID     int64
 	kind       string
-	at         int64  // milliseconds since 1970; 0 is the time of the transaction
+	at         int64  // milliseconds since 1970; 0 means the time of the transaction
 	ip         string // of the session that it happened to, or of the failed attempt
-	deviceName string // likewise
+	deviceName string // of the same
 	sessionID  string // "" for a failed sign-in
 	by         string // the name of the device that did it, or ByCommand
 	count      int    // 0 means 1
@@ -60,8 +60,8 @@ func (tx *tx) record(e event) error {
 	return err
 }
 
-// recordRepeat increases the count of the user's newest event if that is the same, so that somebody who guesses passwords all
-// night does not fill the disk. Otherwise it records a new event.
+// recordRepeat increases the count of the user's newest event if it is like e, so that somebody who guesses passwords all night does
+// not fill the disk. Otherwise it records e as a new event.
 func (tx *tx) recordRepeat(e event) error {
 	err := tx.changeOne(`
 		UPDATE activity SET count = count + $1, happened_at = $2
@@ -80,7 +80,7 @@ type Activity struct {
 	Kind       string
 	At         time.Time
 	IP         string // of the session that it happened to, or of the failed attempt
-	DeviceName string // likewise
+	DeviceName string // of the same
 	SessionID  string // "" if there was none
 	By         string // the name of the device that did it, ByCommand, or "" if nobody did
 	Count      int    // how many times in a row
@@ -107,7 +107,7 @@ func scanActivity(row scanner) (a Activity, err error) {
 	return a, err
 }
 
-// RecordExport records that a user exports their data. Call it before the data is sent.
+// RecordExport records that the caller exports their data. Call it before the data is sent.
 func (s *Store) RecordExport(ctx context.Context, by Session) error {
 	return s.write(ctx, func(tx *tx) error {
 		return tx.record(eventOf(by, Exported))

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Client describes who sent a request.
+// Client describes who sent a request: a browser or another program.
 type Client struct {
 	IP         string
 	UserAgent  string
@@ -17,6 +17,7 @@ type Client struct {
 	Describe func() (deviceName, deviceKind string)
 }
 
+// described returns the client with DeviceName and DeviceKind set.
 func (c Client) described() Client {
 	if c.Describe != nil {
 		c.DeviceName, c.DeviceKind = c.Describe()

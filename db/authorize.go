@@ -6,7 +6,7 @@ import (
 )
 
 // AppAccess is the result of an auth check: whose live session a request to an app has, and whether the rules allow that user to
-// reach the host. It holds only the part of the session that this takes, because one page of an app causes dozens of auth checks.
+// reach the host. It holds only what this needs of the session, because one page of an app causes dozens of auth checks.
 type AppAccess struct {
 	ID       string // of the session; public
 	Username string
@@ -22,8 +22,8 @@ type AppAccess struct {
 	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
 
-// authorizeSession is resumeSession for an AppAccess. In the same statement it applies the rule for the host, or else the rule for the
-// host and its siblings, or else the default. An unapproved user needs a rule that names them.
+// authorizeSession reads an AppAccess by the hash of its token. It applies the rule for the host, or else the wildcard rule that matches
+// the host, or else the default. An unapproved user needs a rule that names them.
 const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at, s.expires_at,
 	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
@@ -36,8 +36,8 @@ const ruleAllows = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
-// Authorize returns the live session that a token names and whether its user may reach the host, a name in lower case without port
-// and trailing dot. If there is no such session, it returns ErrNotFound. Every request to an app passes here.
+// Authorize returns whose live session a token names, and whether that user may reach the host, which is in CanonicalHost's form. If
+// there is no such session, it returns ErrNotFound. Every auth check calls it.
 func (s *Store) Authorize(token, host string) (AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
 		access, err := queryOne(s.reader, scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)

@@ -20,7 +20,7 @@ import (
 // Contents describes what a backup holds.
 type Contents struct {
 	Users    int
-	Sessions int   // live ones
+	Sessions int   // that have not expired
 	Size     int64 // in bytes
 }
 
@@ -77,12 +77,12 @@ func Backup(ctx context.Context, options Options, to string) (contents Contents,
 // Restored describes what a restored database holds, and what Restore removed from it.
 type Restored struct {
 	Users       int
-	Ended       int // sessions that were alive in the backup
-	Invitations int // links that could still have been used
+	Ended       int // sessions that had not expired
+	Invitations int // links that had not been used and had not expired
 }
 
 // Restore creates a database from a backup, in a folder without a database. It checks the copy, migrates it, and removes every
-// session and invitation before it gives the copy its name, because some were revoked or used after the backup.
+// session and invitation before it gives the copy its name, because some of them may have been revoked or used after the backup.
 func Restore(ctx context.Context, options Options, from string) (restored Restored, err error) {
 	path := options.Path
 	if err := checkNoDatabase(path); err != nil {
@@ -145,7 +145,7 @@ func checkNoDatabase(path string) error {
 
 var ownSuffix = regexp.MustCompile(`^(|\.lock|(\.restoring)?(|-wal|-shm|-journal)|\.(version|before)-[0-9].*)$`)
 
-// isOwnName reports whether SQLite or Porchlight uses the name beside the database.
+// isOwnName reports whether name is one of the files that SQLite or Porchlight itself puts beside the database at path.
 func isOwnName(path, name string) bool {
 	suffix, ours := strings.CutPrefix(filepath.Base(name), filepath.Base(path))
 	return sameFolder(path, name) && (ours && ownSuffix.MatchString(suffix) || filepath.Base(name) == keyName)

@@ -16,7 +16,8 @@ type cache[V any] struct {
 	places  [cachePlaces]atomic.Pointer[cached[V]]
 }
 
-// cachePlaces bounds a cache to some 6 MB.
+// cachePlaces is how many entries a cache has at most. When it is full, the auth checks take 6 MB, and the sessions 10 MB, or 16 MB if
+// every User-Agent is as long as the handlers allow. The apps of a session, which are read only by id, take about 100 bytes each.
 const cachePlaces = 1 << 14
 
 type cached[V any] struct {
@@ -33,13 +34,13 @@ type cacheKey struct {
 
 var cacheSeed = maphash.MakeSeed()
 
-// placesOf returns where the entry of a key may be. The places depend on a hash and a random seed, so nobody can aim at one.
+// placesOf returns where the entry of a key may be. The places depend on a hash and a random seed, so a client cannot target one.
 func (c *cache[V]) placesOf(key cacheKey) (first, second *atomic.Pointer[cached[V]]) {
 	i := (binary.LittleEndian.Uint64(key.hash[:]) ^ maphash.String(cacheSeed, key.name)) % cachePlaces
 	return &c.places[i], &c.places[i^1]
 }
 
-// get returns the cached value of a key if it is still true, or else what read returns, which it caches unless that is an error. The
+// get returns the cached value of a key if it is still valid. Otherwise it calls read and caches the result, unless that is an error. The
 // value is shared, so the caller must not change it.
 func (c *cache[V]) get(key cacheKey, read func() (V, error)) (V, error) {
 	now, ok := c.changes.loadStamp() // before the row is read
@@ -66,6 +67,7 @@ func (c *cache[V]) get(key cacheKey, read func() (V, error)) (V, error) {
 	return value, nil
 }
 
+// holds reports whether the entry is for the key and still valid.
 func (e *cached[V]) holds(key cacheKey, now stamp) bool {
 	return e != nil && e.stamp == now && e.key == key
 }

@@ -13,7 +13,7 @@ import (
 // in the WAL, a checksum over them, and the salts, which change whenever the WAL restarts.
 type stamp [6]uint64
 
-// walIndexVersion is the only layout of the header that we know.
+// walIndexVersion is the only version of the header that this code can read.
 const walIndexVersion = 3007000
 
 // frames returns how many frames of the WAL are valid: mxFrame, the fifth of the 32-bit numbers in the header.
@@ -42,14 +42,14 @@ func (c *changes) loadStamp() (now stamp, ok bool) {
 	return now, uint32(now[0]) == walIndexVersion || now[0]>>32 == walIndexVersion // of either byte order
 }
 
-// open maps the header of the -shm file, which SQLite has mapped too. If that fails, there are no stamps.
+// open maps the header of the -shm file, which SQLite has mapped too. If that fails, loadStamp returns false.
 func (c *changes) open(path string, file os.FileInfo) { c.header.Store(mapHeader(path, file)) }
 
-// close ends the use of the map. Call it before the last connection is closed, because the next process that opens the database
-// truncates the file.
+// close stops the use of the mapped header. Call it before the last connection is closed, because the next process that opens the
+// database truncates the file.
 func (c *changes) close() { c.header.Store(nil) }
 
-// headers holds the maps of this process, one for each file.
+// headers holds the mapped headers of this process, one for each file.
 var headers struct {
 	sync.Mutex
 	files []mappedHeader

@@ -14,7 +14,7 @@ func (s *Store) fixFutureSessions(tx *tx, shared bool, limit int) (int, error) {
 	idle, lifetime := s.options.Limits.of(shared)
 	statement := `UPDATE sessions` + notInFuture + `
 		WHERE id IN (SELECT id FROM sessions WHERE shared = 0 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
-	if shared { // a statement of its own, because a placeholder would not use their index
+	if shared { // a statement of its own, because with "shared = $5" SQLite could not use the partial index
 		statement = `UPDATE sessions` + notInFuture + `
 		WHERE id IN (SELECT id FROM sessions WHERE shared = 1 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
 	}

@@ -26,13 +26,13 @@ var (
 	ErrUncertain = errors.New("the change may not have been saved; check, and repeat it if it is missing")
 )
 
-// readers is how many connections a pool of readers has. Reads are short and never wait for a write.
+// readers is how many connections the read pool has. Reads are short and never wait for a write.
 const readers = 2
 
 // Store is an open and migrated database. Its methods are safe for concurrent use.
 type Store struct {
 	options Options
-	writer  *sql.DB // one connection, for the write that has the queue's turn
+	writer  *sql.DB // one connection, for the write whose turn it is in queue
 	queue   writeQueue
 	reader  *readPool
 
@@ -69,6 +69,7 @@ const (
 	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000&_cache_size=-1000"
 )
 
+// connect opens the connections and the cache, and starts the background work.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
@@ -120,7 +121,7 @@ func (s *Store) warnOfFiles(err error) {
 		"nothing is read or written until a restart", s.options.Path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 }
 
-// dsn returns the driver's address of a database. It escapes special characters in the path.
+// dsn returns the data source name of a database file. It escapes special characters in the path.
 func dsn(path, settings string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + settings
 }
@@ -135,8 +136,9 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// Close writes what is noted in memory, then closes the database. A store that is shut leaves its connections open until the process
-// ends: closing the last one would write the WAL back, and would delete other files that have its paths now.
+// Close writes the notes in memory, then closes the database. If the files were removed or replaced while the store was open, it leaves
+// the connections open until the process ends: closing the last one would write the WAL back, and would delete the files that now have
+// the names of the old ones.
 func (s *Store) Close() error {
 	var errs []error
 	if s.stop != nil { // connect succeeded
@@ -167,19 +169,19 @@ func (s *Store) Ping() error {
 	return err
 }
 
-// Reachable is Ping, but it asks only if the database has changed since it last answered.
+// Reachable is like Ping, but it queries the database only if it has changed since the last query that succeeded.
 func (s *Store) Reachable() error {
 	_, err := s.sessions.get(cacheKey{}, func() (Session, error) { return Session{}, s.Ping() })
 	return err
 }
 
-// Now returns the time of the one clock, the store's.
+// Now returns the current time. The handlers use it too, so that the whole program has one clock, which tests can set.
 func (s *Store) Now() time.Time { return s.options.Now() }
 
 // now returns Now in milliseconds since 1970, as the database stores times.
 func (s *Store) now() int64 { return s.Now().UnixMilli() }
 
-// SQLiteVersion returns the version of the built-in library.
+// SQLiteVersion returns the version of SQLite that is built into the program.
 func SQLiteVersion() string {
 	version, _, _ := sqlite3.Version()
 	return version

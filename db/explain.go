@@ -53,7 +53,7 @@ func explain(path string, err error) error {
 	return fmt.Errorf("cannot open the database %s: %w; choose another folder with --data, or restore a backup", path, err)
 }
 
-// notWritable returns an error that says which of the files, or their folder, cannot be written, and why.
+// notWritable returns an error that names the file or folder that cannot be written, and says why.
 func notWritable(path string, err error) error {
 	folder := filepath.Dir(path)
 	for _, name := range []string{folder, path, path + "-wal", path + "-shm", lockFile(path)} {

@@ -143,9 +143,9 @@ func globPath(path string) string { return globSpecial.ReplaceAllString(path, `\
 
 // publish gives a finished file its name, durably. It returns fs.ErrExist if a file of that name exists.
 func publish(from, to string) error {
-	// A link, because a rename would overwrite.
+	// A link and not a rename, which would overwrite a file.
 	err := os.Link(from, to)
-	if err != nil && !errors.Is(err, fs.ErrExist) { // this file system has no links
+	if err != nil && !errors.Is(err, fs.ErrExist) { // the file system does not support links
 		if _, missing := os.Lstat(to); !errors.Is(missing, fs.ErrNotExist) {
 			return fmt.Errorf("%s: %w", to, fs.ErrExist)
 		}

@@ -8,8 +8,8 @@ import (
 
 // CanonicalHost parses a host as clients write it, such as "Notes.Example.com.:8443". It returns the form in which hosts are stored
 // and compared: in lower case, without port and trailing dot, and an IPv6 address without brackets. The port is "" if there is none.
-// ok is false for text that a browser would not accept as a host. Names are ASCII, because other letters in lower case can be another
-// name to the proxy.
+// ok is false for text that a browser would not accept as a host. Only ASCII is accepted, because the proxy may change other letters to
+// lower case in a different way, and so mean a different host.
 func CanonicalHost(text string) (host, port string, ok bool) {
 	host = text
 	if i := strings.LastIndexByte(text, ':'); i >= 0 && !strings.HasSuffix(text, "]") {

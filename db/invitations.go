@@ -13,15 +13,15 @@ const InvitationLasts = 72 * time.Hour
 // Invitation lets its bearer choose the password of one account, once.
 type Invitation struct {
 	Username string
-	New      bool // accepting it creates the account; otherwise it changes the password of one
+	New      bool // accepting it creates the account; otherwise it changes the password of an existing one
 
 	userID  int64
 	email   string
 	isAdmin bool
 }
 
-// Invite creates an invitation and returns its token, which is not stored. For the name of an existing account it is the way to
-// choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
+// Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
+// user choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
 func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitation Invitation, err error) {
 	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
 	if invalid := checkNames(new); len(invalid) > 0 {
@@ -65,8 +65,8 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 	return token, invitation, err
 }
 
-// Invitation returns the valid invitation with this token. It returns ErrNotFound for a token that is used, expired, void or unknown,
-// and Throttled after too many of those.
+// Invitation returns the valid invitation with this token. It returns ErrNotFound if the token was used or voided, has expired or is
+// unknown, and Throttled after too many of those.
 func (s *Store) Invitation(ctx context.Context, token string, client Client) (invitation Invitation, err error) {
 	err = s.CheckSecret(ctx, client.IP, func() error {
 		invitation, err = queryOne(s.reader, scanInvitation, invitationByToken, hashToken(token), s.now())
@@ -87,7 +87,7 @@ func scanInvitation(row scanner) (i Invitation, err error) {
 }
 
 // AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. It returns the errors of
-// Invitation, or Invalid if the password is refused or the name was taken in the meantime. With Invalid, the invitation stays valid.
+// Invitation, or Invalid if the password is refused or the name was taken in the meantime. After Invalid, the invitation is still valid.
 func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation,
 	err error) {
 	invitation, err = s.Invitation(ctx, token, client)

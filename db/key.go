@@ -56,8 +56,8 @@ func openServerKey(folder string) (serverKey, error) {
 	return key, nil
 }
 
-// createServerKey writes the key aside and gives it its name once it is on disk, so a crash leaves a whole key or none. If
-// another process was faster, its key counts.
+// createServerKey writes a new key to a temporary file and gives the file its name once it is on disk, so a crash leaves a whole key or
+// none. If another process has created the key file in the meantime, that file stays.
 func createServerKey(path string) error {
 	aside, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial") // mode 0600
 	if err != nil {

@@ -22,7 +22,7 @@ const serveWait = 3 * time.Second
 const lockPoll = 50 * time.Millisecond
 
 // fileLock is held by a process that migrates the database, and by a server as long as it runs. It is a file of its own, because
-// closing another descriptor of one of SQLite's files would drop SQLite's locks. A nil fileLock is no lock.
+// closing another descriptor of one of SQLite's files would drop SQLite's locks. A nil fileLock holds nothing.
 type fileLock struct{ *flock.Flock }
 
 func (l *fileLock) release() error {
@@ -34,8 +34,8 @@ func (l *fileLock) release() error {
 
 func lockFile(path string) string { return path + ".lock" }
 
-// lockToServe takes the lock for a server. Two servers on one database would let more attempts through than the limits allow, so there
-// is only one.
+// lockToServe takes the lock for a server. Only one server may use a database, because two would let more attempts through than the
+// limits allow.
 func lockToServe(ctx context.Context, path string) (*fileLock, error) {
 	lock, err := tryLock(ctx, path, serveWait)
 	if lock == nil && err == nil {
@@ -45,7 +45,7 @@ func lockToServe(ctx context.Context, path string) (*fileLock, error) {
 }
 
 // lockToMigrate takes the lock for a command. It fails while a server has the database open, because the server would continue with
-// the old schema. A server from before there was this lock is noticed by SQLite's own lock.
+// the old schema. A server that is too old to hold this lock still holds one of SQLite's.
 func lockToMigrate(ctx context.Context, path string) (*fileLock, error) {
 	lock, err := tryLock(ctx, path, commandWait)
 	if err != nil {

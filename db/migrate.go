@@ -16,7 +16,7 @@ import (
 	"porchlight/migrations"
 )
 
-// keptCopies is how many copies from before a migration stay beside the database.
+// keptCopies is how many of the copies that are made before a migration are kept beside the database.
 const keptCopies = 3
 
 // secureDeleteSince is the first version of the database that is written with secure_delete on.
@@ -77,7 +77,7 @@ func migrateWith(ctx context.Context, path string, locked bool, steps fs.FS) err
 	return nil
 }
 
-// versions returns the version of the database and the newest one that the migrations lead to.
+// versions returns the version of the database, and the version that it has after all migrations.
 func versions(ctx context.Context, pool *sql.DB, steps fs.FS) (current, newest int64, err error) {
 	provider, err := newProvider(pool, steps)
 	if err != nil {
@@ -105,7 +105,7 @@ func version(ctx context.Context, pool *sql.DB) (int64, error) {
 	return version, err
 }
 
-// apply runs all missing migrations in one transaction, so that a crash leaves the old version or the new one, and none between.
+// apply runs all missing migrations in one transaction, so that a crash leaves the old version or the new one, and nothing in between.
 func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err error) {
 	if 0 < current && current < secureDeleteSince {
 		// What was deleted before is still in free pages.
@@ -138,8 +138,8 @@ func apply(ctx context.Context, pool *sql.DB, current int64, steps fs.FS) (err e
 	return err
 }
 
-// newProvider reads the migrations. A provider that isolates DDL begins no transactions, so its statements are part of the one that
-// apply begins: the pool has a single connection.
+// newProvider reads the migrations. A provider that isolates DDL begins no transactions. The pool has a single connection, so its
+// statements are part of the transaction that apply begins.
 func newProvider(pool *sql.DB, steps fs.FS) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectSQLite3, pool, steps, goose.WithDisableGlobalRegistry(true), goose.WithIsolateDDL(true))
 }
@@ -157,7 +157,7 @@ func checkParents(ctx context.Context, pool *sql.DB) error {
 	return rows.Err()
 }
 
-// keepCopy writes a copy whose name contains the database's version. It overwrites no copy, and removes old ones.
+// keepCopy writes a copy whose name contains the database's version. It never overwrites a copy, but removes old ones.
 func keepCopy(ctx context.Context, pool *sql.DB, path string, version int64) (kept string, err error) {
 	removeLeftovers(path)
 	kept = fmt.Sprintf("%s.version-%d", path, version)

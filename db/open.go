@@ -18,10 +18,10 @@ import (
 type Options struct {
 	Path        string               // of the database file
 	Create      bool                 // create the database and its folder if there is none; otherwise Open fails
-	Serve       bool                 // this process is the server: the only one, and until Close nobody migrates the database
+	Serve       bool                 // this process is the server: only one can be open, and no command migrates the database meanwhile
 	Limits      Limits               // the zero value means DefaultLimits
 	MaxSessions int                  // live sessions a user may have; 0 means DefaultMaxSessions
-	Site        string               // the host of the public address, which a password must not consist of
+	Site        string               // the host of the public address; passwords that are made of it are refused
 	HashCost    HashCost             // the zero value means DefaultHashCost
 	DenyApps    bool                 // nobody may reach a guarded host without a rule; otherwise every approved user may
 	Now         func() time.Time     // nil means time.Now
@@ -33,7 +33,7 @@ type Options struct {
 // are holes.)
 const roomNeeded = 1 << 20
 
-// checkFor limits the search for damage when a server starts. For a million sessions it would take 1.8 s.
+// checkFor limits the search for damage when a server starts. With a million sessions, a full search takes 1.8 s.
 const checkFor = time.Second
 
 func (o Options) withDefaults() Options {
@@ -57,7 +57,7 @@ func newStore(options Options) *Store {
 	}
 }
 
-// Open migrates and opens the database. The error is one line for the person who runs the server.
+// Open migrates and opens the database. Its error is one line for the person who runs the server: what is wrong, and what to do.
 func Open(ctx context.Context, options Options) (*Store, error) {
 	s := newStore(options)
 	err := s.prepare(ctx)
@@ -121,7 +121,7 @@ func (s *Store) openKey() error {
 	return err
 }
 
-// prepareFolder creates the folder if it is missing, makes it accessible only to its owner, and checks that there is room.
+// prepareFolder creates the folder if it is missing, makes it accessible only to its owner, and checks that there is room on the disk.
 func (s *Store) prepareFolder() error {
 	path := s.options.Path
 	folder := filepath.Dir(path)
@@ -152,6 +152,7 @@ func (s *Store) tryWriting(ctx context.Context) error {
 	})
 }
 
+// checkRoom returns an error if the disk has less than roomNeeded free.
 func checkRoom(path string) error {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &disk); err != nil {
@@ -182,7 +183,7 @@ func checkDamage(ctx context.Context, path string) error {
 	defer cancel()
 	err = checkPages(limited, pool, `PRAGMA quick_check(1)`)
 	if limited.Err() != nil && ctx.Err() == nil {
-		return nil // too big to be read to the end; no damage so far
+		return nil // too big to read to the end; no damage so far
 	}
 	return err
 }

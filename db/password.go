@@ -47,8 +47,8 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, h.cost.Memory, h.cost.Time, encode(salt), encode(key)), err
 }
 
-// compare reports whether the hash is of this password, and whether it is cheaper than the current cost. An empty hash stands for an
-// account that does not exist: it takes as long, and never matches.
+// compare reports whether the hash is of this password, and whether it is cheaper than the current cost. An empty hash, for an account
+// that does not exist, takes as long and never matches.
 func (h *hasher) compare(ctx context.Context, hash, password string) (matches, outdated bool, err error) {
 	cost, salt, key, parseErr := parseHash(hash)
 	if hash == "" {
@@ -62,7 +62,7 @@ func (h *hasher) compare(ctx context.Context, hash, password string) (matches, o
 	return matches, cost.Memory < h.cost.Memory || cost.Time < h.cost.Time, err
 }
 
-// NFC, so that a password is the same on every keyboard. Nothing else is changed.
+// key hashes a password in Unicode's NFC form, so that it is the same from every keyboard. It changes nothing else.
 func (c HashCost) key(password string, salt []byte) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, c.Time, c.Memory, 1, 32)
 }

@@ -26,11 +26,11 @@ const (
 	// Checking takes a few milliseconds, or about 60 for a password that was crafted for it (BenchmarkCheckPassword). It has its own
 	// queue, so that many such passwords do not keep sign-ins waiting, and one slot, so that it uses at most one processor.
 	checkingAtOnce  = 1
-	checkingWaiting = 32 // two seconds, if all are crafted
+	checkingWaiting = 32 // takes two seconds if all are crafted
 )
 
-// CheckPasswordLength returns Invalid for a new password that is too short or too long. Use it before you ask for the password a
-// second time.
+// CheckPasswordLength returns Invalid (field "password") for a new password that is too short or too long. Call it before asking for the
+// password a second time.
 func CheckPasswordLength(password string) error {
 	if reason := lengthReason(norm.NFC.String(password)); reason != "" {
 		return Invalid{"password": reason}
@@ -91,8 +91,8 @@ func weakness(password string, words []string) (reason string) {
 	return ""
 }
 
-// readings returns the password and, if it has signs that stand for letters, what it reads as with these letters. If one sign separates
-// most of its letters, as in "p a s s", they are joined.
+// readings returns the password and, if it contains symbols that stand for letters, what it reads as with those letters. If one symbol
+// separates most of its letters, as in "p a s s", they are joined.
 func readings(password string) []string {
 	isSymbol := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
 	if i := strings.IndexFunc(password, isSymbol); i >= 0 {
@@ -111,7 +111,7 @@ func readings(password string) []string {
 	return texts
 }
 
-// leet are the two ways to read signs as letters: 1 and | stand for i or for l.
+// leet holds the two ways to read symbols and digits as letters: 1 and | stand for i or for l.
 var leet = [...]*strings.Replacer{newLeet("i"), newLeet("l")}
 
 func newLeet(bar string) *strings.Replacer {
@@ -120,7 +120,7 @@ func newLeet(bar string) *strings.Replacer {
 }
 
 // strength returns the lowest of zxcvbn's scores, from 0 to 4, for the password as it is, without repeats, and backwards. zxcvbn itself
-// checks neither repeats of words nor reversed words. Its matcher for signs that stand for letters is left out, because it tries every
+// checks neither repeats of words nor reversed words. Its matcher for symbols that stand for letters is left out, because it tries every
 // combination, which takes seconds for a crafted password.
 func strength(password string, words []string) int {
 	score := 4
@@ -138,7 +138,8 @@ func strength(password string, words []string) int {
 
 var separators = regexp.MustCompile(`[^\pL\pN]+`)
 
-// guessable splits the words at their punctuation: ada@example.com is also "ada" and "example".
+// guessable returns the words and their parts between punctuation, such as "ada" and "example" for ada@example.com, and adds
+// "porchlight".
 func guessable(words []string) []string {
 	all := []string{"porchlight"}
 	for _, word := range words {

@@ -14,7 +14,7 @@ import (
 // unpredictableMin is how many letters a password must have besides a pattern, for the pattern to be harmless.
 const unpredictableMin = PasswordMin / 2
 
-// letters returns the text in lower case without spaces and signs, and without digits at both ends. People add these to a pattern to
+// letters returns the text in lower case without spaces and symbols, and without digits at both ends. People add these to a pattern to
 // make it look different. If that would remove more than half of the text, it removes less.
 func letters(text string) string {
 	text = strings.ToLower(text)
@@ -55,8 +55,8 @@ func isShortRepeat(text string) bool {
 	return times > 1 && length < PasswordMin && length*times >= len(runes)
 }
 
-// collapse replaces parts that repeat with one of them: "dragondragon" becomes "dragon". A double letter stays. At the end of the text,
-// the last repeat may be incomplete: "dragondrag" becomes "dragon".
+// collapse replaces repeated parts with a single one: "dragondragon" becomes "dragon". A double letter stays. At the end of the text, the
+// last repeat may be incomplete: "dragondrag" becomes "dragon".
 func collapse(text []rune) (short []rune) {
 	for i := 0; i < len(text); {
 		length, times := repeatAt(text[i:])
@@ -173,7 +173,7 @@ func straight(steps []key, period int) (count int) {
 	for count < len(steps) && steps[count] != noStep && (count < period || steps[count] == steps[count-period]) {
 		count++
 	}
-	if count <= period { // no step repeats
+	if count <= period { // no step was repeated
 		return 0
 	}
 	return count

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// pending holds notes that are in memory and not yet on disk, so that reading never waits for a write. Every map is bounded: by the
+// pending holds notes that are in memory and not yet on disk, so that reading never waits for a write. Every map is bounded, by the
 // number of sessions, with appsKept apps each, or by pendingFailures.
 type pending struct {
 	flushing sync.Mutex // one flush at a time, so that each note is written once
@@ -50,6 +50,7 @@ func (p *pending) touch(id string, at int64) {
 	p.touches[id] = note{at: at}
 }
 
+// refuse remembers an expired session by the hash of its token.
 func (p *pending) refuse(hash [sha256.Size]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,8 +75,8 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	}
 }
 
-// FlushEvery returns how often to call Flush, so that notes are on disk within 10 seconds, or within a quarter of a shorter idle
-// timeout. It is half of that, because a note may follow just after a flush.
+// FlushEvery returns how often to call Flush, so that notes are on disk within 10 seconds, or within a quarter of the idle timeout if
+// that is shorter. It is half of that time, because a note may be made just after a flush.
 func (s *Store) FlushEvery() time.Duration {
 	idle := min(s.options.Limits.IdleTimeout, s.options.Limits.SharedIdleTimeout)
 	return max(min(10*time.Second, idle/4)/2, time.Millisecond)
@@ -99,7 +100,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	return flushNotes(ctx, s, p.failures, s.recordFailures)
 }
 
-// flushNotes writes notes in batches. It leaves what is noted during the flush.
+// flushNotes writes notes in batches. What is noted during the flush waits for the next one.
 func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, write func(*tx, map[K]note) error) error {
 	s.pending.mu.Lock()
 	left := maps.Clone(noted)

@@ -16,11 +16,11 @@ const (
 	classes
 )
 
-// maxPassedOver is how many times a class is passed over before it gets one turn, so that many urgent writes do not starve the others:
-// every ninth turn goes to a class that waits. Still, a revocation waits for one other write at most.
+// maxPassedOver is how many times a waiting class is passed over before it gets one turn, so that many urgent writes do not starve the
+// others: at least every ninth turn is theirs. A single revocation still waits for at most one other write.
 const maxPassedOver = 8
 
-// writeQueue gives one write at a time a turn. SQLite allows one writer, and its own way to wait is neither fair nor in any order.
+// writeQueue gives one write at a time its turn. SQLite allows one writer, and its own way to wait is neither fair nor ordered.
 type writeQueue struct {
 	mu         sync.Mutex
 	busy       bool
@@ -28,7 +28,7 @@ type writeQueue struct {
 	passedOver [classes]int
 }
 
-// enter waits for a turn, which leave ends. It returns the context's error if ctx ends first.
+// enter waits for a turn, which the caller ends with leave. It returns the context's error if ctx ends first.
 func (q *writeQueue) enter(ctx context.Context, c class) error {
 	q.mu.Lock()
 	if !q.busy {
@@ -75,7 +75,7 @@ func (q *writeQueue) leave() {
 	q.waiting[next] = slices.Delete(q.waiting[next], 0, 1)
 }
 
-// next returns a class that was passed over too often, or else the most urgent one that waits.
+// next returns a waiting class that was passed over too often, or else the most urgent waiting class.
 func (q *writeQueue) next() (next class, found bool) {
 	for c := range classes {
 		if len(q.waiting[c]) == 0 {

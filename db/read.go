@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// readPool is a pool of connections that read. It prepares each query once. Queries run without a context, because the driver would
+// readPool is a pool of read-only connections. It prepares each query once. Queries run without a context, because the driver would
 // start a goroutine to watch the context, which costs as much as a query.
 type readPool struct {
 	*sql.DB
 	files    *fileWatch
-	turns    chan struct{} // as many as there are connections
-	prepared sync.Map      // by query: its *sql.Stmt
+	turns    chan struct{} // one slot for each connection
+	prepared sync.Map      // the *sql.Stmt of each query
 }
 
 // scanner is a row of *sql.Row or *sql.Rows.
@@ -37,7 +37,7 @@ func queryAll[T any](p *readPool, scan func(scanner) (T, error), query string, a
 	return scanAll(rows, err, scan)
 }
 
-// scanAll takes what a query returned.
+// scanAll returns every row of a query that returned rows and err, and closes the rows.
 func scanAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (all []T, _ error) {
 	if err != nil {
 		return nil, storeError(err)
@@ -53,7 +53,7 @@ func scanAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (a
 	return all, storeError(rows.Err())
 }
 
-// enter waits for a connection as long as a write waits for its turn.
+// enter waits for a free connection, at most as long as a write waits for its turn.
 func (p *readPool) enter() error {
 	select {
 	case p.turns <- struct{}{}:

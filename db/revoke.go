@@ -52,7 +52,7 @@ func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended,
 	return ended, err
 }
 
-// A single statement, so that RevokeOthers keeps only the caller's session and its count is true.
+// A single statement, so that RevokeOthers keeps only the caller's session, and returns the right count.
 const endOtherSessions = `
 	DELETE FROM sessions
 	WHERE user_id = $1 AND id <> $2 AND expires_at > $3`
@@ -67,7 +67,7 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 	return count, err
 }
 
-// SignOut ends the caller's own session. It is no error if the session has already ended.
+// SignOut ends a session for its own user. If the session has already ended, that is not an error.
 func (s *Store) SignOut(ctx context.Context, session Session) error {
 	return s.writeUrgent(ctx, func(tx *tx) error {
 		_, err := tx.endSessions(SignedOut, session.DeviceName, `

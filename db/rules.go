@@ -24,7 +24,7 @@ func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u
 // ErrNotAHost says that a rule was given text that is not the name of a host.
 var ErrNotAHost = errors.New("not a host name")
 
-// AllowApp allows more people to reach a host: administrators, the named users or, if neither are given, every approved user. It adds
+// AllowApp allows more people to reach a host: administrators, the named users or, if neither is given, every approved user. It adds
 // to what the host's rule allows, and returns the resulting rule. If a name is unknown, it changes nothing and returns UnknownUsers,
 // because a rule for the other names would shut out the person whose name was misspelt.
 func (s *Store) AllowApp(ctx context.Context, host string, admins bool, usernames ...string) (rule AppRule, err error) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Limits says how long a session lasts without use and in all, and how long on a shared computer.
+// Limits says how long a session may last: without use, and in total. Sessions on shared computers have limits of their own.
 type Limits struct {
 	IdleTimeout       time.Duration
 	MaxLifetime       time.Duration
@@ -25,9 +25,10 @@ var DefaultLimits = Limits{
 	SharedMaxLifetime: 24 * time.Hour,
 }
 
-// DefaultMaxSessions is how many live sessions a user may have. One more sign-in ends the session that was unused for longest.
+// DefaultMaxSessions is how many live sessions a user may have. Another sign-in ends the session that has been unused for longest.
 const DefaultMaxSessions = 100
 
+// of returns the limits of a session, on a shared computer or elsewhere.
 func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	if shared {
 		return l.SharedIdleTimeout, l.SharedMaxLifetime
@@ -52,7 +53,7 @@ type Session struct {
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends without further use
 	EndsAt       time.Time // when it ends even if it is used
-	Apps         []AppUse  // last used first; read for lists, not for every request
+	Apps         []AppUse  // most recently used first; only in sessions that Sessions, AllSessions and Session return
 }
 
 // NewSession describes a session to begin.
@@ -65,7 +66,7 @@ type NewSession struct {
 // newToken returns a secret for a cookie or a link: 130 random bits in base32, 26 characters.
 func newToken() string { return rand.Text() }
 
-// TokenLength is how many characters a token has. A text of another length is no token.
+// TokenLength is how many characters every token has.
 const TokenLength = 26
 
 func hashToken(token string) []byte {
@@ -133,14 +134,14 @@ const resumeSession = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND u.disabled = 0`
 
-// Resume returns the live session that a token names, or ErrNotFound. Every request passes here.
+// Resume returns the live session that a token names, or ErrNotFound. Every request to a page or to the API calls it.
 func (s *Store) Resume(token string) (Session, error) {
 	return sessionByToken(s, &s.sessions, token, "", func(hash []byte) (Session, error) {
 		return queryOne(s.reader, s.scanSession, resumeSession, hash)
 	})
 }
 
-// expiring is what a token names, until it expires: a Session or an AppAccess.
+// expiring is what a token can name: a Session or an AppAccess.
 type expiring interface{ expiry() time.Time }
 
 func (s Session) expiry() time.Time { return s.ExpiresAt }
@@ -171,8 +172,8 @@ func (s *Store) Touch(session Session) {
 	}
 }
 
-// worthNoting reports whether to note again that a session is in use: if the last note is older than a minute, or than a quarter of a
-// shorter idle timeout.
+// worthNoting reports whether to note again that a session is in use: the last note must be a minute old, or a quarter of the idle
+// timeout if that is shorter.
 func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	idle, _ := s.options.Limits.of(shared)
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes go on after the clock was set back
@@ -231,7 +232,8 @@ func (s *Store) AllSessions(username string) ([]Session, error) {
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
 }
 
-// OnlyAddress returns the IP address from which every live session was begun. It returns "" if there are several, or no session.
+// OnlyAddress returns the IP address from which every session was begun that has not expired. It returns "" if there are several, or no
+// session.
 func (s *Store) OnlyAddress() (string, error) {
 	return queryValue[string](s.reader, `
 		SELECT CASE COUNT(*) WHEN 1 THEN MIN(ip) ELSE '' END
@@ -252,7 +254,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	return session, err
 }
 
-// Rename gives one of the user's own sessions a name, or with "" removes its name. It returns ErrNotFound if there is no such session.
+// Rename gives one of the caller's sessions a name, or with "" removes its name. It returns ErrNotFound if there is no such session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}

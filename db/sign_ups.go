@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// This file limits how many accounts one address may create for itself. Every account counts, but no refused attempt does.
+// This file limits how many accounts may be signed up for from one address. Only accounts that were created count.
 
 const (
 	signUpsPerAddress = 10

@@ -18,14 +18,14 @@ const (
 	attemptsPerAddress      = 30
 	attemptsPerSite         = 300                 // an IPv6 /48: one customer may have all of its 65,536 networks
 	maxConsecutiveFailures  = 100                 // then only an invitation or `user passwd` unlocks the account
-	consecutiveFailuresKept = 30 * 24 * time.Hour // after the last one; maxConsecutiveFailures are kept for ever
+	consecutiveFailuresKept = 30 * 24 * time.Hour // after the last one; a counter that has reached the maximum is kept forever
 	attemptsWaiting         = hashingWaiting      // attempts that may wait for others to be checked
 )
 
-// Throttled says that there were too many failed attempts. This attempt was not checked and does not count.
+// Throttled says that there were too many failed attempts. The attempt that it refuses was not checked and does not count.
 type Throttled struct {
 	RetryAfter time.Duration
-	Locked     bool // after maxConsecutiveFailures: waiting does not help
+	Locked     bool // after maxConsecutiveFailures; waiting does not help
 }
 
 func (t Throttled) Error() string {
@@ -42,7 +42,7 @@ func (s *Store) CheckSecret(ctx context.Context, ip string, check func() error) 
 }
 
 // attempt makes a reservation in every counter, checks the secret, and counts the attempt if it failed. If failed is not nil, it runs
-// in the transaction that counts. If check is called with blocked, it must do the same work and return ErrWrongPassword.
+// in the transaction that counts the failure. If check is called with blocked, it must do the same work and return ErrWrongPassword.
 //
 // Reservations are in memory, so a success or a refusal writes nothing, and a crash leaves nothing reserved. A second process on the
 // same database could let through as many more attempts as are being checked at that moment. Failures are in the database, so they
@@ -57,7 +57,7 @@ func (s *Store) attempt(ctx context.Context, counters []counter, check func(bloc
 	if !errors.Is(checked, ErrWrongPassword) && !errors.Is(checked, ErrNotFound) {
 		return checked
 	}
-	// Before the reservation is released. If the write fails, the answer is 503 and reveals nothing about the guess.
+	// The failure is counted before the reservation is released. If the write fails, its error reveals nothing about the guess.
 	err = s.write(ctx, func(tx *tx) error {
 		if err := tx.count(counters); err != nil || failed == nil {
 			return err
@@ -150,7 +150,7 @@ func (s *Store) checkCounters(ctx context.Context, counters []counter) (released
 }
 
 // attemptsLeft returns how many attempts a counter has left or, if it has none, the error to return: the counter is full until the
-// oldest of its failures leaves the window. A failure from the future does not count, because the clock was set back.
+// oldest of its failures leaves the window. A failure in the future does not count: the clock has been set back since.
 func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left int, full Throttled, err error) {
 	var failures, consecutive int
 	var oldest int64
@@ -166,7 +166,7 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 	case err != nil:
 		return 0, full, storeError(err)
 	case c.consecutive && consecutive >= maxConsecutiveFailures:
-		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // waiting does not help, but a 429 states a time
+		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // waiting does not help, but a 429 must name a time
 	case failures >= c.most:
 		return 0, Throttled{RetryAfter: time.Duration(oldest+c.window.Milliseconds()-now) * time.Millisecond}, nil
 	case c.consecutive:
@@ -175,7 +175,7 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 	return c.most - failures, full, nil
 }
 
-// querier is the store's pool of readers or a transaction.
+// querier is the read pool or a transaction.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
@@ -239,7 +239,7 @@ func (s *Store) forgetCounters(tx *tx, user User, statement string) error {
 		if name == "" {
 			continue
 		}
-		// Also what was counted before the name had an account, because it would count again once the name has none.
+		// This includes what was counted before the name had an account, because it would count again once the name has none.
 		for _, key := range []attemptKey{s.attemptKey("name", name), s.accountKey(name, 0), s.accountKey(name, user.ID)} {
 			if _, err := tx.Exec(statement, key[:]); err != nil {
 				return err

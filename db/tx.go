@@ -15,7 +15,7 @@ import (
 // a write returns within 3 seconds.
 const writeWait = 1500 * time.Millisecond
 
-// tx is a transaction that writes. Everything in it happens at the same time.
+// tx is a write transaction. Everything that it records gets the same time.
 type tx struct {
 	*sql.Tx
 	now int64 // milliseconds since 1970
@@ -27,7 +27,7 @@ func (s *Store) write(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, normal, work)
 }
 
-// writeUrgent is write, but before all writes that are not urgent. It is for revocations.
+// writeUrgent is like write, but goes ahead of all writes that are not urgent. It is for revocations.
 func (s *Store) writeUrgent(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, urgent, work)
 }
@@ -50,8 +50,8 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) e
 }
 
 // writeInBatches runs work in one transaction after another until it changes fewer rows than batchSize. After each it pauses for as
-// long as the transaction took, so that other writes, also those of other processes, get half of the time. It returns how many rows it
-// changed in total, also if a batch fails.
+// long as the transaction took, so that other writes, including those of other processes, get half of the time. It returns how many rows
+// it changed in total, even if a batch fails.
 func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (changed int, err error)) (total int, err error) {
 	for {
 		var changed int
@@ -108,7 +108,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	return nil
 }
 
-// takeTurn waits for the turn to write, which queue.leave ends, and looks at the files.
+// takeTurn waits until it is the caller's turn to write, and checks the files. The caller ends the turn with queue.leave.
 func (s *Store) takeTurn(ctx context.Context, c class) error {
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
@@ -125,12 +125,12 @@ func (s *Store) takeTurn(ctx context.Context, c class) error {
 // Changed returns a channel that the next commit of this process closes. Take it before you read what may change.
 func (s *Store) Changed() <-chan struct{} { return *s.committed.Load() }
 
-// settleEvery is how long settle waits before it tries again.
+// settleEvery is how long settle waits before it retries.
 const settleEvery = time.Second
 
-// settle follows a COMMIT that failed. Its frames may be in the WAL, complete but not synced: this process has rolled the change back,
-// but after a crash the next one would find and apply it. So settle overwrites those frames with a small change, and tries until that
-// succeeds.
+// settle cleans up after a COMMIT that failed. Its frames may be in the WAL, complete but not synced: this process has rolled the change
+// back, but after a crash the next one would find and apply it. So settle overwrites those frames with a small change, and retries until
+// that succeeds.
 func (s *Store) settle(ctx context.Context) {
 	for {
 		select {

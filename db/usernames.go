@@ -11,7 +11,7 @@ import (
 // name must never be given to somebody else, or mean somebody more powerful.
 
 // The reserved usernames are the names that apps and mail servers treat as powerful, or that people would believe to be the server's own.
-// Nobody can sign up with one. From RFC 2142, Unix accounts, and the first administrators of common self-hosted apps.
+// Nobody can sign up with one. They come from RFC 2142, Unix accounts, and the first administrators of common self-hosted apps.
 //
 //go:embed reserved_usernames.txt
 var reservedUsernamesText string
@@ -28,8 +28,8 @@ func wordSet(text string) map[string]bool {
 
 var fillerWords = wordSet("the real our my official")
 
-// isReserved reports whether nobody can sign up with the username. Variants that people would not distinguish count too: with
-// separators ("web-master"), with digits around ("admin1") or for letters ("r0ot"), and several words ("the-admin-team").
+// isReserved reports whether the username, or one that people would take for it, is reserved. Such variants have separators
+// ("web-master"), digits before or after ("admin1") or instead of letters ("r0ot"), or several words ("the-admin-team").
 func isReserved(username string) bool {
 	username = strings.NewReplacer(".", "", "_", "", "-", "").Replace(username)
 	for _, name := range []string{username, strings.Trim(username, "0123456789")} {
@@ -84,7 +84,7 @@ func (s *Store) checkAvailable(tx *tx, new NewUser) error {
 	return Invalid{"username": usernameDeleted}
 }
 
-// retireUsername prevents that the username of a deleted account is used again.
+// retireUsername keeps the username of a deleted account from being used again.
 func (s *Store) retireUsername(tx *tx, username string) error {
 	_, err := tx.Exec(`
 		INSERT INTO deleted_usernames (key)

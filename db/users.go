@@ -17,7 +17,7 @@ import (
 // ErrWrongPassword says that the name or the password is wrong, or that the account is disabled, but not which.
 var ErrWrongPassword = errors.New("username or password is incorrect")
 
-// ErrDisabled says that the account is disabled. Only commands return it.
+// ErrDisabled says that the account is disabled. Only Invite returns it.
 var ErrDisabled = errors.New("the account is disabled")
 
 // Invalid says what is wrong with the input, by field: username, email or password.
@@ -40,7 +40,7 @@ type User struct {
 	Disabled  bool
 	Approved  bool // false for those who signed themselves up, until an administrator approves them
 	CreatedAt time.Time
-	Sessions  int // live ones; set only by Users
+	Sessions  int // how many are live; set only by Users
 
 	passwordHash string
 }
@@ -48,7 +48,7 @@ type User struct {
 // NewUser describes an account to create.
 type NewUser struct {
 	Username string // trimmed and lower-cased before use
-	Email    string // likewise; "" for none
+	Email    string // trimmed and lower-cased before use; "" for none
 	Password string
 	IsAdmin  bool   // the very first account is always an administrator, unless SignUp is set
 	First    bool   // return ErrNotFound unless the store is fresh (see IsFresh)
@@ -69,7 +69,7 @@ func (s *Store) HasUsers() (bool, error) {
 	return queryValue[bool](s.reader, `SELECT EXISTS (SELECT 1 FROM users)`)
 }
 
-// Ids are never used again, so the last one shows whether an account was created, even if it was deleted.
+// Ids are never reused, so the last one shows whether an account was created, even if it was deleted.
 const lastUserID = `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'users'`
 
 const isFresh = `SELECT NOT EXISTS (SELECT 1 FROM users) AND (` + lastUserID + `) = $1`
@@ -174,7 +174,7 @@ func checkNames(new NewUser) Invalid {
 	return invalid
 }
 
-// checkEmail returns what is wrong with an e-mail address, or "". No address is fine.
+// checkEmail returns what is wrong with an e-mail address, or "". An empty address is allowed.
 func checkEmail(email string) string {
 	if address, err := mail.ParseAddress(email); email != "" && (err != nil || address.Address != email || len(email) > 254) {
 		return "This is not an e-mail address."
@@ -182,7 +182,7 @@ func checkEmail(email string) string {
 	return ""
 }
 
-// hashNewPassword returns Invalid, field "password", for a password that is refused.
+// hashNewPassword checks a new password and hashes it. It returns Invalid (field "password") for a password that is refused.
 func (s *Store) hashNewPassword(ctx context.Context, password, username, email string) (hash string, err error) {
 	reason, err := s.checkNewPassword(ctx, password, username, email, s.options.Site)
 	if err != nil {
@@ -217,6 +217,7 @@ func scanUser(row scanner) (user User, err error) {
 	return user, err
 }
 
+// findUser finds an account by its username or e-mail address. It returns ErrNotFound if there is none.
 func (s *Store) findUser(name string) (User, error) {
 	return queryOne(s.reader, scanUser, `
 		SELECT `+userColumns+`0
@@ -238,7 +239,8 @@ func (s *Store) UserByName(username string) (User, error) {
 	return user, err
 }
 
-// Users returns every account, sorted by username and with its number of live sessions.
+// Users returns every account, sorted by username. A disabled account has no live sessions, although DeleteUser, which disables an account
+// first, may not have deleted all of its rows yet.
 func (s *Store) Users() ([]User, error) {
 	return queryAll(s.reader, scanUser, `
 		SELECT `+userColumns+`

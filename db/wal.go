@@ -21,7 +21,7 @@ const (
 )
 
 // Checkpoint writes the WAL back to the database, as SQLite does by itself, and warns if that no longer works. An open read transaction
-// keeps the WAL from restarting, so a forgotten shell could let it fill the disk.
+// keeps the WAL from restarting, so a forgotten sqlite3 shell could make it fill the disk.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	if err := s.takeTurn(ctx, background); err != nil {
 		return err

@@ -135,8 +135,8 @@ func (w *fileWatch) checkEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// A server writes into its lock file which files it has open. If a command has other files open, it waits until the server has noticed
-// too: it must not say that a session has ended while the server still accepts it.
+// A server writes into its lock file which files it has open. A command that has other files open waits until the server has noticed
+// too, because it must not say that a session has ended while the server still accepts it.
 const (
 	shutNote      = "shut\n"
 	serverTimeout = 10 * watchEvery
