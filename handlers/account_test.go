@@ -17,7 +17,8 @@ func TestAccountPage(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	got := c.Alice.Page("/account")
 	got.Is(t, 200)
-	got.Has(t, "<title>Your account – Porchlight</title>", "You're signed in as <strong>alice</strong>.", `autocomplete="current-password"`, `autocomplete="new-password"`,
+	got.Has(t, "<title>Your account – Porchlight</title>", "You're signed in as <strong>alice</strong>.",
+		`autocomplete="current-password"`, `autocomplete="new-password"`,
 		`name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
 }
 
@@ -35,7 +36,8 @@ func TestChangePassword(t *testing.T) {
 			got := c.Alice.Form("/account/password", fields...)
 			got.Is(t, 303, "/account?done=password")
 			// The rest of the session's lifetime, not a new one.
-			if cookie := got.Header.Get("Set-Cookie"); !regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; max-age=2505480; path=/; HttpOnly; SameSite=Lax$`).MatchString(cookie) {
+			rest := regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; max-age=2505480; path=/; HttpOnly; SameSite=Lax$`)
+			if cookie := got.Header.Get("Set-Cookie"); !rest.MatchString(cookie) {
 				t.Errorf("Set-Cookie %q", cookie)
 			}
 			if c.Alice.Token() == old {
@@ -52,13 +54,15 @@ func TestChangePassword(t *testing.T) {
 			}
 			c.AlicePhone.API("GET", "/me/sessions", "").Is(t, status)
 			c.Bob.API("GET", "/me/sessions", "").Is(t, 200)
-			if hash := c.Only(`SELECT hex(token_hash) FROM sessions WHERE id = ?`, c.Alice.ID); !strings.EqualFold(hash, handlerstest.SHA256Hex(c.Alice.Token())) {
+			hash := c.Only(`SELECT hex(token_hash) FROM sessions WHERE id = ?`, c.Alice.ID)
+			if !strings.EqualFold(hash, handlerstest.SHA256Hex(c.Alice.Token())) {
 				t.Error("the row holds another token")
 			}
 			script := c.NewClient("curl/8.5.0")
 			script.API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`"}`).Is(t, 401)
 			script.API("POST", "/login", `{"username":"alice","password":"`+newPassword+`"}`).Is(t, 200)
-			if kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, c.Alice.ID); !slices.Equal(kinds, []string{"signed_in", "password_changed"}) {
+			kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, c.Alice.ID)
+			if !slices.Equal(kinds, []string{"signed_in", "password_changed"}) {
 				t.Errorf("activity %q", kinds)
 			}
 		})
@@ -97,11 +101,13 @@ func TestChangePasswordRefuses(t *testing.T) {
 			got := c.Alice.Form("/account/password", "current_password", test.current, "new_password", test.new)
 			got.Is(t, 422)
 			got.Has(t, test.reason, `role="alert"`, `aria-invalid="true"`)
-			got.Lacks(t, newPassword, "kept secret", handlerstest.BobPassword, handlerstest.AlicePassword, `name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
+			got.Lacks(t, newPassword, "kept secret", handlerstest.BobPassword, handlerstest.AlicePassword,
+				`name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
 			if touched(got) {
 				t.Error("a cookie was set")
 			}
-			c.Alice.Form("/account/password", "current_password", test.current, "new_password", test.new, "end_others", "1").Has(t, `end_others-hint" checked`)
+			c.Alice.Form("/account/password", "current_password", test.current, "new_password", test.new,
+				"end_others", "1").Has(t, `end_others-hint" checked`)
 		})
 	}
 	query := "/account/password?" + handlerstest.Encode([]string{"current_password", handlerstest.AlicePassword, "new_password", newPassword})

@@ -99,7 +99,8 @@ func TestProxyPageDirectly(t *testing.T) {
 	got := c.Alice.Page("/admin/proxy")
 	warns(t, got)
 	wantFacts(t, got, "believed", map[string]string{
-		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
+		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself",
+		"Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 	})
 	wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is"})
 	wantFacts(t, got, "settings", map[string]string{"--url": c.URL, "--cookie-domain": "none", "--trusted-proxies": "none"})
@@ -109,17 +110,23 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
-	got := c.Alice.Page("/admin/proxy", "Cookie", withCookie(c.Alice.Token()), "Host", "10.0.0.7:3000", "X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https", "X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
+	got := c.Alice.Page("/admin/proxy", "Cookie", withCookie(c.Alice.Token()), "Host", "10.0.0.7:3000",
+		"X-Forwarded-For", "1.2.3.4, 198.51.100.1", "X-Forwarded-For", "10.0.0.2", "X-Forwarded-Proto", "http, https",
+		"X-Forwarded-Host", "auth.example.com, inner.example.com", "X-Real-IP", "9.9.9.9", "Forwarded", "for=8.8.8.8")
 	warns(t, got)
 	wantFacts(t, got, "believed", map[string]string{
-		"Client address": "198.51.100.1, from X-Forwarded-For, which 127.0.0.1 sent", "Scheme": "http, from X-Forwarded-Proto, which 127.0.0.1 sent", "Host": "auth.example.com, from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, in --trusted-proxies",
+		"Client address": "198.51.100.1, from X-Forwarded-For, which 127.0.0.1 sent",
+		"Scheme":         "http, from X-Forwarded-Proto, which 127.0.0.1 sent",
+		"Host":           "auth.example.com, from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, in --trusted-proxies",
 	})
 	wantFacts(t, got, "received", map[string]string{
-		"Host":            "10.0.0.7:3000, counts where no believed X-Forwarded-Host is",
-		"X-Forwarded-For": "1.2.3.4, 198.51.100.1, 10.0.0.2, believed: the last 2 of them; what stands before, anybody can write", "X-Forwarded-Proto": "http, https, believed", "X-Forwarded-Host": "auth.example.com, inner.example.com, believed",
+		"Host":              "10.0.0.7:3000, counts where no believed X-Forwarded-Host is",
+		"X-Forwarded-For":   "1.2.3.4, 198.51.100.1, 10.0.0.2, believed: the last 2 of them; what stands before, anybody can write",
+		"X-Forwarded-Proto": "http, https, believed", "X-Forwarded-Host": "auth.example.com, inner.example.com, believed",
 		"X-Real-IP": "9.9.9.9, never read", "Forwarded": "for=8.8.8.8, never read",
 	})
-	wantFacts(t, got, "settings", map[string]string{"--url": publicURL, "--cookie-domain": "example.com", "--trusted-proxies": "127.0.0.1, 10.0.0.0/8"})
+	wantFacts(t, got, "settings", map[string]string{"--url": publicURL, "--cookie-domain": "example.com",
+		"--trusted-proxies": "127.0.0.1, 10.0.0.0/8"})
 	// Without its headers a trusted proxy is the client itself.
 	got = c.Alice.Page("/admin/proxy")
 	warns(t, got)
@@ -139,9 +146,11 @@ func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 			warns(t, got, warnsOfIgnored)
 			got.Has(t, "127.0.0.1 sent forwarded headers, and they were ignored", "<code>--trusted-proxies 127.0.0.1</code>")
 			wantFacts(t, got, "believed", map[string]string{
-				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself", "Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
+				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself",
+				"Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 			})
-			wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is", header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
+			wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is",
+				header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
 		})
 	}
 	got := c.Alice.Page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
@@ -167,7 +176,8 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCast(t, behindProxy)
 			c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
-			got := c.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", append([]string{"Cookie", withCookie(c.Alice.Token())}, test.headers...)...)
+			got := c.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy",
+				append([]string{"Cookie", withCookie(c.Alice.Token())}, test.headers...)...)
 			if test.elsewhere {
 				warns(t, got, warnsOfElsewhere)
 				got.Has(t, "did not come to "+publicURL+", the address in <code>--url</code>")
@@ -197,7 +207,8 @@ func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	warns(t, got, warnsOfOneIP)
 	got.Has(t, warnsOfOneIP+" 127.0.0.1, a private address.")
 	for ip, private := range map[string]bool{
-		"10.1.2.3": true, "172.17.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "169.254.1.1": true, "fd00::1": true, "fe80::1": true, "::1": true, "127.9.9.9": true,
+		"10.1.2.3": true, "172.17.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "169.254.1.1": true, "fd00::1": true,
+		"fe80::1": true, "::1": true, "127.9.9.9": true,
 		"203.0.113.5": false, "8.8.8.8": false, "2001:db8::1": false, "172.32.0.1": false, "11.0.0.1": false, "": false, "nonsense": false,
 	} {
 		t.Run(ip, func(t *testing.T) {
@@ -227,7 +238,8 @@ func TestProxyPageShowsText(t *testing.T) {
 	for name, change := range map[string]func(*handlers.Options){"trusted": behindProxy, "a stranger": func(*handlers.Options) {}} {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCast(t, change)
-			got := c.Alice.Page("/admin/proxy", "X-Forwarded-For", hostile, "X-Forwarded-Proto", hostile, "X-Forwarded-Host", hostile, "X-Real-Ip", hostile, "Forwarded", hostile)
+			got := c.Alice.Page("/admin/proxy", "X-Forwarded-For", hostile, "X-Forwarded-Proto", hostile, "X-Forwarded-Host", hostile,
+				"X-Real-Ip", hostile, "Forwarded", hostile)
 			got.Is(t, 200)
 			got.Lacks(t, "<img", hostile)
 			want := 5
@@ -246,7 +258,8 @@ func TestProxyPageShowsText(t *testing.T) {
 func TestProxyPageShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	c.Alice.Page("/admin/proxy", "Authorization", "Bearer "+c.Alice.Token()).Lacks(t, c.Alice.Token(), handlerstest.SHA256Hex(c.Alice.Token()), "Authorization", "Cookie:")
+	c.Alice.Page("/admin/proxy", "Authorization", "Bearer "+c.Alice.Token()).Lacks(t, c.Alice.Token(),
+		handlerstest.SHA256Hex(c.Alice.Token()), "Authorization", "Cookie:")
 }
 
 func TestProxyPageDatabaseGone(t *testing.T) {

@@ -15,7 +15,8 @@ import (
 
 // object returns the JSON of a session.
 func object(id, name, active, created, expires string, current bool) string {
-	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s","createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`, id, name, active, created, expires, current)
+	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s",`+
+		`"createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`, id, name, active, created, expires, current)
 }
 
 // isJSON fails the test unless the answer is this JSON, with these keys and no others.

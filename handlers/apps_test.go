@@ -45,7 +45,8 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	c.Clock.Advance(2 * time.Minute)
 
 	got = c.Alice.Page("/sessions")
-	if line := usedLine(t, rowOf(t, got, c.AlicePhone.ID)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
+	line := usedLine(t, rowOf(t, got, c.AlicePhone.ID))
+	if line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
 		t.Errorf("the phone: %q", line)
 	}
 	if row := rowOf(t, got, c.Alice.ID); strings.Contains(row, "Used for") {
@@ -53,27 +54,38 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	}
 	row := rowOf(t, got, c.AlicePhone.ID)
 	for _, want := range []string{
-		`<time datetime="2026-11-19T12:04:00Z" title="19 Nov 2026, 12:04 UTC">2 minutes ago</time>`, `<time datetime="2026-11-18T10:04:00Z" title="18 Nov 2026, 10:04 UTC">yesterday</time>`,
-		`<dt>Used for</dt>`, `<li>notes.example.com <span class="hint">on <time datetime="2026-11-19T12:04:00Z" data-exact>19 Nov 2026, 12:04 UTC</time></span></li><li>photos.example.com <span class="hint">on <time datetime="2026-11-18T10:04:00Z" data-exact>18 Nov 2026, 10:04 UTC</time></span></li>`,
+		`<time datetime="2026-11-19T12:04:00Z" title="19 Nov 2026, 12:04 UTC">2 minutes ago</time>`,
+		`<time datetime="2026-11-18T10:04:00Z" title="18 Nov 2026, 10:04 UTC">yesterday</time>`,
+		`<dt>Used for</dt>`,
+		`<li>notes.example.com <span class="hint">on ` +
+			`<time datetime="2026-11-19T12:04:00Z" data-exact>19 Nov 2026, 12:04 UTC</time></span></li>` +
+			`<li>photos.example.com <span class="hint">on ` +
+			`<time datetime="2026-11-18T10:04:00Z" data-exact>18 Nov 2026, 10:04 UTC</time></span></li>`,
 	} {
 		if !strings.Contains(row, want) {
 			t.Errorf("the row lacks %q: %s", want, row)
 		}
 	}
 	// The list by itself and the page on the phone show the same. Other users' pages do not.
-	for what, got := range map[string]handlerstest.Answer{"list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions"), "after naming": c.Alice.HTMX("POST", "/sessions/"+c.AlicePhone.ID+"/name", "name", "Phone")} {
-		if line := usedLine(t, rowOf(t, got, c.AlicePhone.ID)); line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
+	for what, got := range map[string]handlerstest.Answer{
+		"list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions"),
+		"after naming": c.Alice.HTMX("POST", "/sessions/"+c.AlicePhone.ID+"/name", "name", "Phone"),
+	} {
+		line := usedLine(t, rowOf(t, got, c.AlicePhone.ID))
+		if line != "Used for notes.example.com (2 minutes ago), photos.example.com (yesterday)" {
 			t.Errorf("%s: %q", what, line)
 		}
 	}
 	c.Bob.Page("/sessions").Lacks(t, "Used for", notes)
 	// As time goes by, and as it is used again.
 	c.Clock.Advance(58 * time.Minute)
-	if line := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID)); line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
+	line = usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID))
+	if line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
 		t.Errorf("an hour later: %q", line)
 	}
 	use(c, c.AlicePhone, "photos.example.com")
-	if line := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID)); line != "Used for photos.example.com (just now), notes.example.com (1 hour ago)" {
+	line = usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID))
+	if line != "Used for photos.example.com (just now), notes.example.com (1 hour ago)" {
 		t.Errorf("used again: %q", line)
 	}
 }
@@ -130,11 +142,11 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 		t.Errorf("%q", shown)
 	}
 	for i := range 30 {
-		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-			SELECT ?, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
-			fmt.Sprintf("MANY%022d", i), 600_000+i, c.AlicePhone.ID)
+		addPhone(c, fmt.Sprintf("MANY%022d", i), 600_000+i)
 	}
-	for what, got := range map[string]handlerstest.Answer{"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "all": c.Alice.Page("/sessions?all=1")} {
+	for what, got := range map[string]handlerstest.Answer{
+		"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "all": c.Alice.Page("/sessions?all=1"),
+	} {
 		if shown := usedLine(t, rowOf(t, got, c.Alice.ID)); shown != line {
 			t.Errorf("%s: %q", what, shown)
 		}
@@ -155,8 +167,12 @@ func TestAppsByAPI(t *testing.T) {
 	}
 	use(c, c.Alice, notes)
 	const laptop = `[{"host":"notes.example.com","lastUsedAt":"2026-11-18T10:04:06Z"}]`
-	const phone = `[{"host":"app-6.example.com","lastUsedAt":"2026-11-18T10:04:05Z"},{"host":"app-5.example.com","lastUsedAt":"2026-11-18T10:04:04Z"},{"host":"app-4.example.com","lastUsedAt":"2026-11-18T10:04:03Z"},` +
-		`{"host":"app-3.example.com","lastUsedAt":"2026-11-18T10:04:02Z"},{"host":"app-2.example.com","lastUsedAt":"2026-11-18T10:04:01Z"},{"host":"app-1.example.com","lastUsedAt":"2026-11-18T10:04:00Z"}]`
+	const phone = `[{"host":"app-6.example.com","lastUsedAt":"2026-11-18T10:04:05Z"},` +
+		`{"host":"app-5.example.com","lastUsedAt":"2026-11-18T10:04:04Z"},` +
+		`{"host":"app-4.example.com","lastUsedAt":"2026-11-18T10:04:03Z"},` +
+		`{"host":"app-3.example.com","lastUsedAt":"2026-11-18T10:04:02Z"},` +
+		`{"host":"app-2.example.com","lastUsedAt":"2026-11-18T10:04:01Z"},` +
+		`{"host":"app-1.example.com","lastUsedAt":"2026-11-18T10:04:00Z"}]`
 	type told struct {
 		ID   string          `json:"id"`
 		Apps json.RawMessage `json:"apps"`
@@ -209,7 +225,9 @@ func TestAppsAreText(t *testing.T) {
 	c := handlerstest.OpenCast(t, behindProxy)
 	const hostile = `<script>alert(1)</script>"onx=y'&amp;{{.}}`
 	c.Exec(`INSERT INTO session_apps (session_id, host, last_used_at) VALUES (?, ?, ?)`, c.AlicePhone.ID, hostile, c.Clock.Now().UnixMilli())
-	for what, got := range map[string]handlerstest.Answer{"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions")} {
+	for what, got := range map[string]handlerstest.Answer{
+		"page": c.Alice.Page("/sessions"), "list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions"),
+	} {
 		got.Is(t, 200)
 		got.Lacks(t, "<script>alert", hostile)
 		if shown := strings.Count(got.Body, "&lt;script&gt;alert(1)&lt;/script&gt;"); shown != 2 {
@@ -218,7 +236,8 @@ func TestAppsAreText(t *testing.T) {
 	}
 	var list []struct{ Apps []struct{ Host string } }
 	got := c.Alice.API("GET", "/me/sessions", "")
-	if err := json.Unmarshal([]byte(got.Body), &list); err != nil || len(list) != 2 || len(list[0].Apps) != 1 || list[0].Apps[0].Host != hostile {
+	err := json.Unmarshal([]byte(got.Body), &list)
+	if err != nil || len(list) != 2 || len(list[0].Apps) != 1 || list[0].Apps[0].Host != hostile {
 		t.Errorf("%v: %s", err, got.Body)
 	}
 }

@@ -73,7 +73,9 @@ func TestThrottleHidesWhichNamesBelongTogether(t *testing.T) {
 	seen := map[string][]string{}
 	for _, email := range []string{"ada@example.com", "other@example.com"} {
 		h := handlerstest.OpenHouse(t, throttleBehindProxy)
-		if _, err := h.Store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: email, Password: handlerstest.AlicePassword}); err != nil {
+		if _, err := h.Store.CreateUser(context.Background(), db.NewUser{
+			Username: "alice", Email: email, Password: handlerstest.AlicePassword,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		for i, name := range slices.Concat(slices.Repeat([]string{"alice"}, 10), slices.Repeat([]string{"ada@example.com"}, 12),

@@ -38,9 +38,12 @@ func TestDeleteAccountAsksFirst(t *testing.T) {
 	t.Parallel()
 	c, bobPhone := deleteCast(t)
 	before := everything(c.House)
-	for _, values := range [][]string{{"password", handlerstest.BobPassword}, {"password", throttleWrong}, {}, {"password", handlerstest.BobPassword, "confirm", ""}} {
+	for _, values := range [][]string{
+		{"password", handlerstest.BobPassword}, {"password", throttleWrong}, {}, {"password", handlerstest.BobPassword, "confirm", ""},
+	} {
 		got := wantStatus(c.House, c.Bob.Form("/account/delete", values...), http.StatusOK)
-		if !strings.Contains(got.Body, `name="confirm" value="1"`) || !strings.Contains(got.Body, `action="/account/delete"`) || strings.Contains(got.Body, handlerstest.BobPassword) {
+		if !strings.Contains(got.Body, `name="confirm" value="1"`) || !strings.Contains(got.Body, `action="/account/delete"`) ||
+			strings.Contains(got.Body, handlerstest.BobPassword) {
 			t.Errorf("the page does not ask: %s", got.Body)
 		}
 		if len(got.Header.Values("Set-Cookie")) > 0 || got.Header.Get("Clear-Site-Data") != "" {
@@ -81,7 +84,8 @@ func TestDeleteAccount(t *testing.T) {
 	alice, bobsID := of("alice"), c.Only(`SELECT id FROM users WHERE username = 'bob'`)
 
 	got := wantStatus(c.House, c.Bob.Form("/account/delete", "password", handlerstest.BobPassword, "confirm", "1"), http.StatusSeeOther)
-	if got.Header.Get("Location") != "/login" || got.Header.Get("Clear-Site-Data") != `"cache", "storage"` || got.Header.Get("Cache-Control") != "no-store" {
+	if got.Header.Get("Location") != "/login" || got.Header.Get("Clear-Site-Data") != `"cache", "storage"` ||
+		got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", got.Header)
 	}
 	if c.Bob.Token() != "" {
@@ -94,8 +98,10 @@ func TestDeleteAccount(t *testing.T) {
 	wantStatus(c.House, bobPhone.Page("/sessions"), http.StatusSeeOther)
 	wantStatus(c.House, bobPhone.API("GET", "/me/sessions", ""), http.StatusUnauthorized)
 	wantStatus(c.House, bobPhone.HTMX("GET", "/sessions/list"), http.StatusUnauthorized)
-	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Do("GET", "/me/sessions", "", "Cookie", "porchlight="+old), http.StatusUnauthorized)
-	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", "bob", "password", handlerstest.BobPassword), http.StatusUnprocessableEntity)
+	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Do("GET", "/me/sessions", "", "Cookie", "porchlight="+old),
+		http.StatusUnauthorized)
+	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", "bob", "password", handlerstest.BobPassword),
+		http.StatusUnprocessableEntity)
 	if now := of("alice"); !slices.Equal(alice, now) {
 		t.Errorf("somebody else's data\n was %q\n is  %q", alice, now)
 	}
@@ -103,7 +109,9 @@ func TestDeleteAccount(t *testing.T) {
 	wantStatus(c.House, c.AlicePhone.Page("/sessions"), http.StatusOK)
 
 	// A new account of the same name has nothing of the old one, nor is it met by the old one's cookies.
-	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{Username: "bob", Password: handlerstest.AlicePassword, Reuse: true}); err != nil {
+	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{
+		Username: "bob", Password: handlerstest.AlicePassword, Reuse: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(c.House, bobPhone.Page("/sessions"), http.StatusSeeOther)
@@ -115,13 +123,15 @@ func TestDeleteAccountAfterFailedSignIn(t *testing.T) {
 	t.Parallel()
 	c, _ := deleteCast(t)
 	for _, name := range []string{"bob", "alice"} {
-		wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", name, "password", throttleWrong), http.StatusUnprocessableEntity)
+		wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", name, "password", throttleWrong),
+			http.StatusUnprocessableEntity)
 	}
 	wantStatus(c.House, c.Bob.Form("/account/delete", "password", handlerstest.BobPassword, "confirm", "1"), http.StatusSeeOther)
 	if err := c.Store.Flush(context.Background()); err != nil {
 		t.Errorf("flush: %v", err)
 	}
-	wantRows(c.House, []string{"alice sign_in_failed 1"}, `SELECT username, kind, count FROM activity a JOIN users u ON u.id = a.user_id WHERE kind = 'sign_in_failed'`)
+	wantRows(c.House, []string{"alice sign_in_failed 1"},
+		`SELECT username, kind, count FROM activity a JOIN users u ON u.id = a.user_id WHERE kind = 'sign_in_failed'`)
 }
 
 func TestDeleteAccountLastAdministrator(t *testing.T) {
@@ -130,7 +140,8 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 	before := everything(c.House)
 	refused := func() {
 		t.Helper()
-		got := wantStatus(c.House, c.Alice.Form("/account/delete", "password", handlerstest.AlicePassword, "confirm", "1"), http.StatusUnprocessableEntity)
+		got := wantStatus(c.House, c.Alice.Form("/account/delete", "password", handlerstest.AlicePassword, "confirm", "1"),
+			http.StatusUnprocessableEntity)
 		if !strings.Contains(got.Body, "last administrator") || len(got.Header.Values("Set-Cookie")) > 0 {
 			t.Errorf("%v %s", got.Header, got.Body)
 		}
@@ -161,17 +172,21 @@ func TestDeleteAccountNotSignedInAndCrossSite(t *testing.T) {
 	before := everything(c.House)
 	body := handlerstest.Encode([]string{"password", handlerstest.BobPassword, "confirm", "1"})
 	send := func(by *handlerstest.Client, headers ...string) handlerstest.Answer {
-		return by.Do("POST", "/account/delete", body, append(headers, "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded")...)
+		return by.Do("POST", "/account/delete", body, append(headers, "Accept", handlerstest.BrowserAccept,
+			"Content-Type", "application/x-www-form-urlencoded")...)
 	}
 	got := wantStatus(c.House, send(c.NewClient(handlerstest.ChromeOnMac), "Sec-Fetch-Site", "same-origin"), http.StatusSeeOther)
 	if got.Header.Get("Location") != "/login?next=%2Fsessions" {
 		t.Errorf("to %q", got.Header.Get("Location"))
 	}
-	got = wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).HTMX("POST", "/account/delete", "password", handlerstest.BobPassword, "confirm", "1"), http.StatusUnauthorized)
+	got = wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).HTMX("POST", "/account/delete", "password", handlerstest.BobPassword,
+		"confirm", "1"), http.StatusUnauthorized)
 	if !strings.HasPrefix(got.Header.Get("HX-Redirect"), "/login?next=") {
 		t.Errorf("headers %v", got.Header)
 	}
-	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+	for _, headers := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
+	} {
 		wantStatus(c.House, send(c.Bob, headers...), http.StatusForbidden)
 	}
 	// What is asked for in the address does not count, and a GET deletes nothing.

@@ -51,7 +51,8 @@ func TestDeviceNames(t *testing.T) {
 		{onAndroid + "Chrome/137.0.0.0 Mobile Safari/537.36 OPR/90.0.0.0", "Opera on Android", "phone"},
 		{"Mozilla/5.0 (Android 15; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0", "Firefox on Android", "phone"},
 		{"Mozilla/5.0 (Android 14; Tablet; rv:140.0) Gecko/140.0 Firefox/140.0", "Firefox on Android", "tablet"},
-		{"Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UQ1A; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/138.0.7204.63 Mobile Safari/537.36", "Chrome on Android", "phone"},
+		{"Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UQ1A; wv) AppleWebKit/537.36 (KHTML, like Gecko) " +
+			"Version/4.0 Chrome/138.0.7204.63 Mobile Safari/537.36", "Chrome on Android", "phone"},
 		{onLinux + "Chrome/138.0.0.0 Safari/537.36", "Chrome on Linux", "desktop"},
 		{onLinux + "HeadlessChrome/138.0.0.0 Safari/537.36", "Headless Chrome on Linux", "desktop"},
 		{"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux", "desktop"},
@@ -60,7 +61,8 @@ func TestDeviceNames(t *testing.T) {
 			"desktop"},
 		{"Mozilla/5.0 (X11; FreeBSD amd64; rv:128.0) Gecko/20100101 Firefox/128.0", "Firefox on FreeBSD", "desktop"},
 		{"Mozilla/5.0 (Mobile; Nokia_8110_4G; rv:48.0) Gecko/48.0 Firefox/48.0 KAIOS/2.5", "Firefox on KaiOS", "phone"},
-		{"Mozilla/5.0 (Windows Phone 10.0; Android 6.0.1; Microsoft; Lumia 950) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/52.0.2743.116 Mobile Safari/537.36 Edge/15.15254", "Edge on Windows Phone", "phone"},
+		{"Mozilla/5.0 (Windows Phone 10.0; Android 6.0.1; Microsoft; Lumia 950) AppleWebKit/537.36 (KHTML, like Gecko) " +
+			"Chrome/52.0.2743.116 Mobile Safari/537.36 Edge/15.15254", "Edge on Windows Phone", "phone"},
 		{"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot", "unknown"},
 		{"curl/8.5.0", "curl", "terminal"},
 		{"Wget/1.21.4", "Wget", "terminal"},

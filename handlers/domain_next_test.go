@@ -23,25 +23,52 @@ var goodAddresses = []string{
 	"http://notes.example.com/a%2fb/%2F/..//../c//d/./e", "http://notes.example.com//evil.test/",
 	"http://notes.example.com/\u00e9/caf%C3%A9", "http://notes.example.com/%zz/%",
 	"http://notes.example.com/?q=a+b%20c&d=%26&next=//evil.test&u=http://evil.test/",
-	"http://notes.example.com/@evil.test", "http://notes.example.com/x:y@evil.test", "http://notes.example.com/?\"<>'`{}|^[]", "http://notes.example.com/%0d%0aSet-Cookie:%20a=b", "http://notes.example.com/%00%5c%5C", "http://notes.example.com/a;b=c,d", "http://notes.example.com/x?a=1&a=2#/route?b=%2f",
+	"http://notes.example.com/@evil.test", "http://notes.example.com/x:y@evil.test", "http://notes.example.com/?\"<>'`{}|^[]",
+	"http://notes.example.com/%0d%0aSet-Cookie:%20a=b", "http://notes.example.com/%00%5c%5C", "http://notes.example.com/a;b=c,d",
+	"http://notes.example.com/x?a=1&a=2#/route?b=%2f",
 	"http://notes.example.com/" + strings.Repeat("a", 4096-len("http://notes.example.com/")),
 }
 
 // badAddresses lead elsewhere, or might in some browser.
 var badAddresses = []string{
-	"http://evil.test", "http://evil.test/", "//evil.test", "//notes.example.com/", "///notes.example.com", "/\\evil.test", "\\\\evil.test", "http:evil.test", "http:/evil.test", "http:///evil.test", "http:////evil.test", "http:\\\\evil.test", "http:/\\evil.test", "http://\\evil.test",
-	"http:notes.example.com", "http:/notes.example.com", "http:///notes.example.com", "http:\\\\notes.example.com", "://notes.example.com", "notes.example.com", "notes.example.com/",
-	"https://notes.example.com/", "HTTP://notes.example.com/", "Http://notes.example.com/", "ws://notes.example.com/", "ftp://notes.example.com/", "javascript://notes.example.com/%0aalert(1)", "javascript:alert(1)", "data:text/html,x", "view-source:http://notes.example.com/", "blob:http://notes.example.com/", "x-http://notes.example.com/",
-	"http://evil-example.com", "http://evilexample.com/", "http://example.com.evil.test/", "http://notes.example.com.evil.test", "http://example.comevil.test", "http://example.co", "http://com", "http://example", "http://example.com-evil.test", "http://xn--example-9d0b.com",
-	"http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test/.example.com", "http://evil.test\\.example.com", "http://evil.test;.example.com/", "http://evil.test,notes.example.com/", "http://evil.test&.example.com/", "http://evil.test:80.example.com/", "http://evil.test:.example.com/", "http://evil.test:80#@notes.example.com/", "http://evil.test:80\\@notes.example.com/",
-	"http://user@notes.example.com/", "http://user:pass@notes.example.com/", "http://@notes.example.com/", "http://:@notes.example.com/", "http://notes.example.com@evil.test/", "http://notes.example.com:80@evil.test/", "http://notes.example.com%40evil.test/", "http://evil.test%23@notes.example.com/", "http://notes.example.com%2f@evil.test/",
-	"http://evil.test%2f.example.com/", "http://evil.test%5c.example.com/", "http://evil.test%23.example.com", "http://evil.test%00.example.com", "http://notes%2eexample%2ecom/", "http://%6eotes.example.com/", "http://notes.example.com%2eevil.test/", "http://notes.example.com%0d%0a/",
-	"http://notes.example.com:/", "http://notes.example.com:0/", "http://notes.example.com:65536/", "http://notes.example.com:80x/", "http://notes.example.com:-80/", "http://notes.example.com:80:80/", "http://notes.example.com: 80/",
-	"http://.example.com/", "http://..example.com/", "http://notes..example.com/", "http://notes.example.com../", "http://./", "http://*.example.com/", "http://",
-	"http://[::1]/", "http://[::1].example.com/", "http://[notes.example.com]/", "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://localhost/",
-	"http://not\u0435s.ex\u0430mple.com/", "http://notes\u3002example\u3002com/", "http://evil.test\u3002example.com/", "http://evil.test\uff0f.example.com/", "http://evil.test\u2044.example.com/", "http://evil.test\uff03.example.com/", "http://evil.test\uff1f.example.com/", "http://evil.test\u2100.example.com/", "http://n\u00f6tes.example.com/", "http://\uff4e.example.com/", "http://evil\u00ad.test/",
-	" http://notes.example.com/", "http://notes.example.com/ ", "\thttp://notes.example.com/", "http ://notes.example.com/", "ht\ttp://evil.test/", "ht\ntp://evil.test/", "http:\n//evil.test/", "http://evil.test\t.example.com/", "http://evil.test\n.example.com/", "http://notes.example.com/\r\nSet-Cookie: a=b", "http://notes.example.com/a b", "http://notes.example.com/\x00", "http://notes.example.com\x00.evil.test/", "http://notes.example.com/\x7f", "http://notes.example.com/\u0085",
-	"http://notes.example.com\\@evil.test/", "http://notes.example.com/\\evil.test", "http://notes.example.com\\.evil.test/", "\x01http://notes.example.com/", "http://notes.example.com/\xff", "http://\xff.example.com/", "http://notes.example.com/\ufffd",
+	"http://evil.test", "http://evil.test/", "//evil.test", "//notes.example.com/", "///notes.example.com", "/\\evil.test",
+	"\\\\evil.test", "http:evil.test", "http:/evil.test", "http:///evil.test", "http:////evil.test", "http:\\\\evil.test",
+	"http:/\\evil.test", "http://\\evil.test",
+	"http:notes.example.com", "http:/notes.example.com", "http:///notes.example.com", "http:\\\\notes.example.com", "://notes.example.com",
+	"notes.example.com", "notes.example.com/",
+	"https://notes.example.com/", "HTTP://notes.example.com/", "Http://notes.example.com/", "ws://notes.example.com/",
+	"ftp://notes.example.com/", "javascript://notes.example.com/%0aalert(1)", "javascript:alert(1)", "data:text/html,x",
+	"view-source:http://notes.example.com/", "blob:http://notes.example.com/", "x-http://notes.example.com/",
+	"http://evil-example.com", "http://evilexample.com/", "http://example.com.evil.test/", "http://notes.example.com.evil.test",
+	"http://example.comevil.test", "http://example.co", "http://com", "http://example", "http://example.com-evil.test",
+	"http://xn--example-9d0b.com",
+	"http://evil.test?.example.com", "http://evil.test#.example.com", "http://evil.test/.example.com", "http://evil.test\\.example.com",
+	"http://evil.test;.example.com/", "http://evil.test,notes.example.com/", "http://evil.test&.example.com/",
+	"http://evil.test:80.example.com/", "http://evil.test:.example.com/", "http://evil.test:80#@notes.example.com/",
+	"http://evil.test:80\\@notes.example.com/",
+	"http://user@notes.example.com/", "http://user:pass@notes.example.com/", "http://@notes.example.com/", "http://:@notes.example.com/",
+	"http://notes.example.com@evil.test/", "http://notes.example.com:80@evil.test/", "http://notes.example.com%40evil.test/",
+	"http://evil.test%23@notes.example.com/", "http://notes.example.com%2f@evil.test/",
+	"http://evil.test%2f.example.com/", "http://evil.test%5c.example.com/", "http://evil.test%23.example.com",
+	"http://evil.test%00.example.com", "http://notes%2eexample%2ecom/", "http://%6eotes.example.com/",
+	"http://notes.example.com%2eevil.test/", "http://notes.example.com%0d%0a/",
+	"http://notes.example.com:/", "http://notes.example.com:0/", "http://notes.example.com:65536/", "http://notes.example.com:80x/",
+	"http://notes.example.com:-80/", "http://notes.example.com:80:80/", "http://notes.example.com: 80/",
+	"http://.example.com/", "http://..example.com/", "http://notes..example.com/", "http://notes.example.com../", "http://./",
+	"http://*.example.com/", "http://",
+	"http://[::1]/", "http://[::1].example.com/", "http://[notes.example.com]/", "http://127.0.0.1/", "http://2130706433/",
+	"http://0x7f.1/", "http://localhost/",
+	"http://not\u0435s.ex\u0430mple.com/", "http://notes\u3002example\u3002com/", "http://evil.test\u3002example.com/",
+	"http://evil.test\uff0f.example.com/", "http://evil.test\u2044.example.com/", "http://evil.test\uff03.example.com/",
+	"http://evil.test\uff1f.example.com/", "http://evil.test\u2100.example.com/", "http://n\u00f6tes.example.com/",
+	"http://\uff4e.example.com/", "http://evil\u00ad.test/",
+	" http://notes.example.com/", "http://notes.example.com/ ", "\thttp://notes.example.com/", "http ://notes.example.com/",
+	"ht\ttp://evil.test/", "ht\ntp://evil.test/", "http:\n//evil.test/", "http://evil.test\t.example.com/",
+	"http://evil.test\n.example.com/", "http://notes.example.com/\r\nSet-Cookie: a=b", "http://notes.example.com/a b",
+	"http://notes.example.com/\x00", "http://notes.example.com\x00.evil.test/", "http://notes.example.com/\x7f",
+	"http://notes.example.com/\u0085",
+	"http://notes.example.com\\@evil.test/", "http://notes.example.com/\\evil.test", "http://notes.example.com\\.evil.test/",
+	"\x01http://notes.example.com/", "http://notes.example.com/\xff", "http://\xff.example.com/", "http://notes.example.com/\ufffd",
 	"http://notes.example.com/" + strings.Repeat("a", 4097-len("http://notes.example.com/")),
 }
 
@@ -56,10 +83,12 @@ func checkNext(c *handlerstest.Cast, t *testing.T, next, want string) {
 	// On the wire: an HTTP library looks at a Location, and finds fault with some that browsers follow.
 	send := func(values ...string) handlerstest.Answer {
 		body := handlerstest.Encode(append(values, "next", next))
-		return c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		return c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	}
 	look := func(cookie string) handlerstest.Answer {
-		return c.Raw("GET /login?next=" + url.QueryEscape(next) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nCookie: " + cookie + "\r\n\r\n")
+		return c.Raw("GET /login?next=" + url.QueryEscape(next) +
+			" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\nCookie: " + cookie + "\r\n\r\n")
 	}
 	got := send("username", "bob", "password", handlerstest.BobPassword)
 	if got.Status != 303 || got.Header.Get("Location") != home {
@@ -119,8 +148,12 @@ func TestNextWithoutCookieDomain(t *testing.T) {
 	for _, next := range []string{c.URL, c.URL + "/", c.URL + "/account?x=%2f#y", c.URL + "//evil.test"} {
 		checkNext(c, t, next, next)
 	}
-	for _, next := range []string{"https://" + c.At + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/", "http://" + host + ".:" + port + "/", "http://x." + c.At + "/", "http://localhost:" + port + "/", "http://user@" + c.At + "/", "http://" + c.At + "@evil.test/", "http://" + c.At + ".evil.test/",
-		"http://notes.example.com/", "http://example.com/", "//" + c.At + "/"} {
+	for _, next := range []string{
+		"https://" + c.At + "/", "http://" + host + "/", "http://" + host + ":1/", "http://" + host + ":0" + port + "/",
+		"http://" + host + ".:" + port + "/", "http://x." + c.At + "/", "http://localhost:" + port + "/", "http://user@" + c.At + "/",
+		"http://" + c.At + "@evil.test/", "http://" + c.At + ".evil.test/", "http://notes.example.com/", "http://example.com/",
+		"//" + c.At + "/",
+	} {
 		checkNext(c, t, next, "")
 		c.Clock.Advance(15 * time.Minute)
 	}
@@ -133,11 +166,19 @@ func TestNextWithHTTPS(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			h := handlerstest.OpenHouse(t, s.apply)
 			h.AddUser("alice", handlerstest.AlicePassword)
+			withDomain := func(address string) string {
+				if s.domain == "" {
+					return "/sessions"
+				}
+				return address
+			}
 			for next, want := range map[string]string{
-				"https://auth.example.com/account": "https://auth.example.com/account", "http://auth.example.com/account": "/sessions", "http://notes.example.com/": "/sessions",
-				"https://notes.example.com/a?b=%2f":            map[string]string{"": "/sessions", "example.com": "https://notes.example.com/a?b=%2f"}[s.domain],
-				"https://notes.example.com:8443/":              map[string]string{"": "/sessions", "example.com": "https://notes.example.com:8443/"}[s.domain],
-				"https://auth.example.com:8443/":               map[string]string{"": "/sessions", "example.com": "https://auth.example.com:8443/"}[s.domain],
+				"https://auth.example.com/account":             "https://auth.example.com/account",
+				"http://auth.example.com/account":              "/sessions",
+				"http://notes.example.com/":                    "/sessions",
+				"https://notes.example.com/a?b=%2f":            withDomain("https://notes.example.com/a?b=%2f"),
+				"https://notes.example.com:8443/":              withDomain("https://notes.example.com:8443/"),
+				"https://auth.example.com:8443/":               withDomain("https://auth.example.com:8443/"),
 				"https://auth.example.com.evil.test/":          "/sessions",
 				"wss://notes.example.com/":                     "/sessions",
 				"https://user@notes.example.com/":              "/sessions",
@@ -179,13 +220,17 @@ func TestNextWithABackslashInItsQuery(t *testing.T) {
 func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
-	next := []string{"next", "http://notes.example.com/"}
-	h.NewClient(handlerstest.FirefoxOnLinux).Form("/setup?next=http://notes.example.com/", append([]string{"token", "the-token-of-this-start", "username", "alice", "password", handlerstest.AlicePassword}, next...)...).Is(t, 303, "/sessions")
-	h.NewClient(handlerstest.FirefoxOnLinux).Form("/signup?next=http://notes.example.com/", append([]string{"username", "bob", "password", handlerstest.BobPassword}, next...)...).Is(t, 303, "/sessions")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/setup?next=http://notes.example.com/",
+		"token", "the-token-of-this-start", "username", "alice", "password", handlerstest.AlicePassword,
+		"next", "http://notes.example.com/").Is(t, 303, "/sessions")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/signup?next=http://notes.example.com/",
+		"username", "bob", "password", handlerstest.BobPassword, "next", "http://notes.example.com/").Is(t, 303, "/sessions")
 	alice := h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
-	alice.Form("/logout", next...).Is(t, 303, "/login")
-	h.NewClient(handlerstest.FirefoxOnLinux).Form("/login?next=http://notes.example.com/", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
-	h.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`","next":"http://notes.example.com/"}`).Is(t, 200, "")
+	alice.Form("/logout", "next", "http://notes.example.com/").Is(t, 303, "/login")
+	h.NewClient(handlerstest.FirefoxOnLinux).Form("/login?next=http://notes.example.com/",
+		"username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
+	h.NewClient("curl/8.5.0").API("POST", "/login",
+		`{"username":"alice","password":"`+handlerstest.AlicePassword+`","next":"http://notes.example.com/"}`).Is(t, 200, "")
 }
 
 // For Porchlight's own pages, next is still only a path.
@@ -193,7 +238,8 @@ func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	c.NewClient(handlerstest.FirefoxOnLinux).Page("/account?x=1").Is(t, 303, "/login?next=%2Faccount%3Fx%3D1")
-	got := c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/sessions/list", "", "HX-Request", "true", "HX-Current-URL", "http://notes.example.com/secret")
+	got := c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/sessions/list", "", "HX-Request", "true",
+		"HX-Current-URL", "http://notes.example.com/secret")
 	if to := got.Header.Get("HX-Redirect"); to != "/login?next=%2Fsecret" {
 		t.Errorf("HX-Redirect %q", to)
 	}

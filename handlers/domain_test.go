@@ -79,8 +79,8 @@ func TestCookieOfEverySetting(t *testing.T) {
 				}
 			}
 			got = browser.Do("POST", "/account/password",
-				handlerstest.Encode([]string{"current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord"}), "Cookie", cookie, "Content-Type",
-				"application/x-www-form-urlencoded")
+				handlerstest.Encode([]string{"current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord"}),
+				"Cookie", cookie, "Content-Type", "application/x-www-form-urlencoded")
 			got.Is(t, 303)
 			is("password changed", got, new)
 			cookie = s.name + "=" + handed(t, got).Value
@@ -172,7 +172,8 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	check := c.Unchanged()
 	got := c.Alice.Page("/login?next=" + url.QueryEscape("http://notes.example.com/x?y=1"))
 	got.Is(t, 303, "http://notes.example.com/x?y=1")
-	if set := got.Header.Get("Set-Cookie"); set != "porchlight="+token+"; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax" {
+	rest := "; max-age=2505600; domain=example.com; path=/; HttpOnly; SameSite=Lax"
+	if set := got.Header.Get("Set-Cookie"); set != "porchlight="+token+rest {
 		t.Errorf("Set-Cookie %q", set)
 	}
 	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", token))
@@ -180,7 +181,8 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 		t.Errorf("not the token that is alive: %q", got.Header.Get("Set-Cookie"))
 	}
 	// Of several that could be tokens, an app may have planted one: it must not become the one for all apps.
-	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/", "Cookie", withCookie(c.AlicePhone.Token(), token))
+	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/",
+		"Cookie", withCookie(c.AlicePhone.Token(), token))
 	got.Is(t, 303, "http://notes.example.com/")
 	if touched(got) {
 		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
@@ -197,7 +199,8 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	https := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"} })
 	https.AddUser("alice", handlerstest.AlicePassword)
 	_, signedIn := signInTo(https, "")
-	got = https.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=https://notes.example.com/", "Cookie", "__Secure-porchlight="+signedIn)
+	got = https.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=https://notes.example.com/",
+		"Cookie", "__Secure-porchlight="+signedIn)
 	got.Is(t, 303, "https://notes.example.com/")
 	if touched(got) {
 		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))

@@ -146,11 +146,13 @@ func TestExportHoldsNoSecret(t *testing.T) {
 	secrets := map[string]string{}
 	for name, token := range map[string]string{
 		"alice's cookie": c.Alice.Token(), "the phone's cookie": c.AlicePhone.Token(), "bob's cookie": c.Bob.Token(),
-		"alice's invitation": invite(c.House, db.NewUser{Username: "alice"}), "another invitation": invite(c.House, db.NewUser{Username: "carol"}),
+		"alice's invitation": invite(c.House, db.NewUser{Username: "alice"}),
+		"another invitation": invite(c.House, db.NewUser{Username: "carol"}),
 	} {
 		secrets[name] = token
 	}
-	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", "alice", "password", throttleWrong), http.StatusUnprocessableEntity)
+	wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).Form("/login", "username", "alice", "password", throttleWrong),
+		http.StatusUnprocessableEntity)
 	if err := c.Store.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +180,13 @@ func TestExportHoldsNoSecret(t *testing.T) {
 		parts := strings.Split(hash, "$")
 		secrets["password hash of "+name], secrets["salt of "+name], secrets["key of "+name] = hash, parts[4], parts[5]
 	}
-	secrets["a password hash"], secrets["alice's password"], secrets["bob's password"] = "argon2id", handlerstest.AlicePassword, handlerstest.BobPassword
-	secrets["bob"], secrets["bob's session"], secrets["bob's browser"], secrets["an invited person"] = "bob", c.Bob.ID, handlerstest.ChromeOnMac, "carol"
+	secrets["a password hash"] = "argon2id"
+	secrets["alice's password"] = handlerstest.AlicePassword
+	secrets["bob's password"] = handlerstest.BobPassword
+	secrets["bob"] = "bob"
+	secrets["bob's session"] = c.Bob.ID
+	secrets["bob's browser"] = handlerstest.ChromeOnMac
+	secrets["an invited person"] = "carol"
 
 	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
 	body := strings.ToLower(got.Body + fmt.Sprint(got.Header))

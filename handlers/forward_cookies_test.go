@@ -73,8 +73,8 @@ func TestForwardSeveralCookies(t *testing.T) {
 	}
 	// A token counts only in the cookie.
 	for _, e := range endpoints {
-		stops(t, e.ask(c.NewClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good, "Remote-User", "alice",
-			"Remote-Session", c.Alice.ID), 401, "")
+		stops(t, e.ask(c.NewClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good,
+			"Remote-User", "alice", "Remote-Session", c.Alice.ID), 401, "")
 	}
 }
 

@@ -42,8 +42,8 @@ func TestForwardAfterTheEnd(t *testing.T) {
 			target.Form("/login", "username", "bob", "password", handlerstest.BobPassword).Is(t, 303)
 		},
 		"password changed": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			c.Alice.Form("/account/password", "current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord", "end_others",
-				"1").Is(t, 303)
+			c.Alice.Form("/account/password", "current_password", handlerstest.AlicePassword, "new_password", "basalt umbrella crayon fjord",
+				"end_others", "1").Is(t, 303)
 		},
 		"idle": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
 			c.Clock.Advance(14 * 24 * time.Hour)

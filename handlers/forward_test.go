@@ -196,7 +196,8 @@ func TestForwardLocation(t *testing.T) {
 	}
 	// nginx may tell an address without a path.
 	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at(""), navigating...), 401, signInFor("http://notes.example.com/"))
-	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("?x=1"), navigating...), 401, signInFor("http://notes.example.com/?x=1"))
+	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("?x=1"), navigating...), 401,
+		signInFor("http://notes.example.com/?x=1"))
 }
 
 // The public address comes from the settings, whatever the auth check claims.
@@ -243,7 +244,8 @@ func TestForwardNotAllowed(t *testing.T) {
 // checkStandsAlone checks that a page works under any address: it loads nothing and has no forms.
 func checkStandsAlone(t testing.TB, got handlerstest.Answer) {
 	t.Helper()
-	if found := regexp.MustCompile(`(?i)<(form|link|script|img|style|iframe|button|input)|\s(src|style|on[a-z]+|hx-[a-z-]+)=|url\(`).FindString(got.Body); found != "" {
+	needs := regexp.MustCompile(`(?i)<(form|link|script|img|style|iframe|button|input)|\s(src|style|on[a-z]+|hx-[a-z-]+)=|url\(`)
+	if found := needs.FindString(got.Body); found != "" {
 		t.Errorf("%d: the page has %q: %s", got.Status, found, got.Body)
 	}
 	for _, link := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(got.Body, -1) {
@@ -282,7 +284,8 @@ func TestForwardIgnoresTheQuery(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	allow(c.House, notes)
-	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/&host=photos.example.com&uri=/x&porchlight=" + c.Alice.Token() + "&token=" + c.Alice.Token()
+	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/" +
+		"&host=photos.example.com&uri=/x&porchlight=" + c.Alice.Token() + "&token=" + c.Alice.Token()
 	for _, e := range endpoints {
 		asking := endpoint{e.path + query, e.tell}
 		passes(t, asking.ask(c.Alice, toNotes), "alice")

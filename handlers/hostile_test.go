@@ -12,15 +12,20 @@ import (
 
 // This file tests that text from clients stays text, on the pages and in the log.
 
-const hostileAgent = "Mozilla/5.0 (X11; Linux x86_64) <img src=x onerror=alert(1)>\" hx-get=\"/evil\" ' \u202egnp.exe\u2066 {{.}} Firefox/140.0"
-const hostileName = "<img onerror=alert(1)>\" hx-get=\"/evil\" hx-on=' \u202egnp"
+const (
+	hostileAgent = "Mozilla/5.0 (X11; Linux x86_64) <img src=x onerror=alert(1)>\" hx-get=\"/evil\" ' " +
+		"\u202egnp.exe\u2066 {{.}} Firefox/140.0"
+	hostileName = "<img onerror=alert(1)>\" hx-get=\"/evil\" hx-on=' \u202egnp"
+)
 
 // Attributes for htmx contain only our own words and ids, never text from users.
 var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)
 	htmxFixed = regexp.MustCompile(`^"(/sessions/revoke-others|/sessions/[A-Z2-7]{26}(/name)?|#sessions|outerHTML|innerHTML|body:queue all)"$`)
-	known     = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|content|crossorigin|cx|cy|d|data-(confirm|day|exact)|datetime|defer|dir|fill|for|height|hidden|href|id|lang|lowercase|method|name|placeholder|r|readonly|rel|required|role|rx|ry|spellcheck|src|tabindex|title|type|value|viewBox|width|x|y|/)$`)
+	known     = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|` +
+		`content|crossorigin|cx|cy|d|data-(confirm|day|exact)|datetime|defer|dir|fill|for|height|hidden|href|id|lang|lowercase|method|` +
+		`name|placeholder|r|readonly|rel|required|role|rx|ry|spellcheck|src|tabindex|title|type|value|viewBox|width|x|y|/)$`)
 )
 
 func TestHostileTextStaysText(t *testing.T) {
@@ -30,7 +35,8 @@ func TestHostileTextStaysText(t *testing.T) {
 	send := func(agent string) {
 		t.Helper()
 		body := handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword})
-		c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nUser-Agent: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", agent, len(body), body)).Is(t, 303)
+		c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nUser-Agent: %s\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", agent, len(body), body)).Is(t, 303)
 	}
 	send("Mozilla/5.0 \xff\xfe\xc3<img src=y onerror=alert(2)>\x80 Firefox/1")
 	send("<img src=z>" + big("<script>", 1000))

@@ -37,7 +37,8 @@ func TestInviteNewAccountSignsIn(t *testing.T) {
 		token := invite(c.House, new)
 		browser := c.NewClient(handlerstest.FirefoxOnLinux)
 		got := wantStatus(c.House, browser.Page("/invite?token="+token), http.StatusOK)
-		if !strings.Contains(got.Body, "<strong>"+new.Username+"</strong>") || !strings.Contains(got.Body, token) || strings.Contains(got.Body, "new password for") {
+		if !strings.Contains(got.Body, "<strong>"+new.Username+"</strong>") || !strings.Contains(got.Body, token) ||
+			strings.Contains(got.Body, "new password for") {
 			t.Errorf("page %s", got.Body)
 		}
 		if browser.Token() != "" || got.Header.Get("Cache-Control") != "no-store" {
@@ -52,7 +53,8 @@ func TestInviteNewAccountSignsIn(t *testing.T) {
 		wantStatus(c.House, browser.Page("/sessions"), http.StatusOK)
 		wantRows(c.House, []string{new.Username + " " + new.Email + " " + map[bool]string{true: "1", false: "0"}[new.IsAdmin] + " 0"},
 			`SELECT username, email, is_admin, disabled FROM users WHERE username = ?`, new.Username)
-		wantRows(c.House, []string{"invited", "signed_in"}, `SELECT kind FROM activity a JOIN users u ON u.id = a.user_id WHERE username = ? ORDER BY a.id`, new.Username)
+		wantRows(c.House, []string{"invited", "signed_in"},
+			`SELECT kind FROM activity a JOIN users u ON u.id = a.user_id WHERE username = ? ORDER BY a.id`, new.Username)
 		c.SignIn(new.Username, invitePassword, handlerstest.SafariOnIPhone)
 
 		wantStatus(c.House, browser.Page("/invite?token="+token), http.StatusNotFound)
@@ -95,10 +97,13 @@ func TestInviteExistingAccountSetsPassword(t *testing.T) {
 	if rows := c.SessionsOf("alice"); len(rows) != 1 || rows[0] == c.Alice.ID || rows[0] == c.AlicePhone.ID {
 		t.Errorf("sessions %q", rows)
 	}
-	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/login", "username", "alice", "password", handlerstest.AlicePassword), http.StatusUnprocessableEntity)
+	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/login",
+		"username", "alice", "password", handlerstest.AlicePassword), http.StatusUnprocessableEntity)
 	c.SignIn("alice", invitePassword, handlerstest.FirefoxOnLinux)
-	wantRows(c.House, []string{"alice password_changed ", "alice revoked Firefox on Linux", "alice revoked Safari on iPhone", "alice signed_in Chrome on macOS"},
-		`SELECT username, kind, device_name FROM activity a JOIN users u ON u.id = a.user_id WHERE a.id > ? AND session_id <> (SELECT id FROM sessions ORDER BY rowid DESC LIMIT 1) ORDER BY kind, device_name`, last)
+	wantRows(c.House, []string{
+		"alice password_changed ", "alice revoked Firefox on Linux", "alice revoked Safari on iPhone", "alice signed_in Chrome on macOS",
+	}, `SELECT username, kind, device_name FROM activity a JOIN users u ON u.id = a.user_id
+		WHERE a.id > ? AND session_id <> (SELECT id FROM sessions ORDER BY rowid DESC LIMIT 1) ORDER BY kind, device_name`, last)
 	wantRows(c.House, []string{"command"}, `SELECT done_by FROM activity WHERE kind = 'invited'`)
 	wantRows(c.House, []string{"alice", "bob"}, `SELECT username FROM users ORDER BY id`)
 }
@@ -109,7 +114,8 @@ func TestInviteActivityNamesTheDevice(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	last := c.Only(`SELECT MAX(id) FROM activity`)
 	browser := c.NewClient(handlerstest.ChromeOnMac)
-	wantStatus(c.House, browser.Form("/invite", "token", invite(c.House, db.NewUser{Username: "alice"}), "password", invitePassword), http.StatusSeeOther)
+	wantStatus(c.House, browser.Form("/invite", "token", invite(c.House, db.NewUser{Username: "alice"}), "password", invitePassword),
+		http.StatusSeeOther)
 	wantRows(c.House, nil, `SELECT kind, done_by FROM activity WHERE id > ? AND done_by NOT IN ('command', 'Chrome on macOS')`, last)
 }
 
@@ -129,7 +135,9 @@ func TestInviteRefusesLinks(t *testing.T) {
 	users := c.Rows(`SELECT * FROM users`)
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	var pages []string
-	for _, token := range []string{old, voided, disabled, "", "WRONG", strings.ToLower(newer), newer + "A", strings.Repeat("A", 4000), "%00", "'%20OR%201=1--"} {
+	for _, token := range []string{
+		old, voided, disabled, "", "WRONG", strings.ToLower(newer), newer + "A", strings.Repeat("A", 4000), "%00", "'%20OR%201=1--",
+	} {
 		got := wantStatus(c.House, browser.Page("/invite?token="+token), http.StatusNotFound)
 		pages = append(pages, got.Body)
 		got = wantStatus(c.House, browser.Form("/invite", "token", token, "password", invitePassword), http.StatusNotFound)
@@ -151,13 +159,15 @@ func TestInviteVoidAfterPasswordChange(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	token := invite(c.House, db.NewUser{Username: "bob"})
-	wantStatus(c.House, c.Bob.Form("/account/password", "current_password", handlerstest.BobPassword, "new_password", invitePassword), http.StatusSeeOther)
+	wantStatus(c.House, c.Bob.Form("/account/password", "current_password", handlerstest.BobPassword, "new_password", invitePassword),
+		http.StatusSeeOther)
 	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Page("/invite?token="+token), http.StatusNotFound)
 	token = invite(c.House, db.NewUser{Username: "bob"})
 	if err := c.Store.SetPassword(context.Background(), "bob", handlerstest.BobPassword); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", handlerstest.AlicePassword), http.StatusNotFound)
+	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", handlerstest.AlicePassword),
+		http.StatusNotFound)
 	c.SignIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 }
 
@@ -168,7 +178,12 @@ func TestInviteWeakPassword(t *testing.T) {
 		token := invite(c.House, db.NewUser{Username: name})
 		browser := c.NewClient(handlerstest.FirefoxOnLinux)
 		users := c.Rows(`SELECT * FROM users`)
-		for password, reason := range map[string]string{"": "Use at least 15 characters. This password has 0.", "short": "Use at least 15 characters. This password has 5.", "password1234567890": "too easy to guess", name + name + name + name: "made of your username"} {
+		for password, reason := range map[string]string{
+			"":                        "Use at least 15 characters. This password has 0.",
+			"short":                   "Use at least 15 characters. This password has 5.",
+			"password1234567890":      "too easy to guess",
+			name + name + name + name: "made of your username",
+		} {
 			got := wantStatus(c.House, browser.Form("/invite", "token", token, "password", password), http.StatusUnprocessableEntity)
 			if !strings.Contains(got.Body, reason) || !strings.Contains(got.Body, token) || !strings.Contains(got.Body, name) {
 				t.Errorf("%q: %s", password, got.Body)
@@ -206,11 +221,14 @@ func TestInviteAddressTakenMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	token := invite(c.House, db.NewUser{Username: "carol", Email: "carol@example.com"})
-	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{Username: "dave", Email: "carol@example.com", Password: handlerstest.BobPassword}); err != nil {
+	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{
+		Username: "dave", Email: "carol@example.com", Password: handlerstest.BobPassword,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	users := c.Rows(`SELECT * FROM users`)
-	got := wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", invitePassword), http.StatusUnprocessableEntity)
+	got := wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", invitePassword),
+		http.StatusUnprocessableEntity)
 	if !strings.Contains(got.Body, "This e-mail address is taken.") {
 		t.Errorf("the page does not say what is wrong: %s", got.Body)
 	}
@@ -241,7 +259,8 @@ func TestInviteTwoPostsAtOnce(t *testing.T) {
 				case http.StatusSeeOther:
 					won++
 					wantStatus(c.House, r.browser.Page("/sessions"), http.StatusOK)
-					wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).API("POST", "/login", `{"username":"`+name+`","password":"`+r.password+`"}`), http.StatusOK)
+					body := `{"username":"` + name + `","password":"` + r.password + `"}`
+					wantStatus(c.House, c.NewClient(handlerstest.ChromeOnMac).API("POST", "/login", body), http.StatusOK)
 				case http.StatusNotFound:
 					if r.browser.Token() != "" {
 						t.Error("the loser is signed in")
@@ -264,8 +283,11 @@ func TestInviteCrossSite(t *testing.T) {
 	users := c.Rows(`SELECT * FROM users`)
 	body := handlerstest.Encode([]string{"token", token, "password", invitePassword})
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
-	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
-		got := browser.Do("POST", "/invite", body, append(headers, "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded")...)
+	for _, headers := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
+	} {
+		got := browser.Do("POST", "/invite", body, append(headers, "Accept", handlerstest.BrowserAccept,
+			"Content-Type", "application/x-www-form-urlencoded")...)
 		wantStatus(c.House, got, http.StatusForbidden)
 	}
 	wantRows(c.House, users, `SELECT * FROM users`)
@@ -279,7 +301,8 @@ func TestInviteMethodsAndLog(t *testing.T) {
 	token := invite(c.House, db.NewUser{Username: "carol"})
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	for _, method := range []string{"PUT", "DELETE", "PATCH"} {
-		wantStatus(c.House, browser.Do(method, "/invite?token="+token, "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Site", "same-origin"), http.StatusMethodNotAllowed)
+		wantStatus(c.House, browser.Do(method, "/invite?token="+token, "", "Accept", handlerstest.BrowserAccept,
+			"Sec-Fetch-Site", "same-origin"), http.StatusMethodNotAllowed)
 	}
 	wantStatus(c.House, browser.Page("/invite?token="+token), http.StatusOK)
 	wantStatus(c.House, browser.Form("/invite", "token", token, "password", "short"), http.StatusUnprocessableEntity)

@@ -74,8 +74,10 @@ func TestLoggedRequestsHoldNoSecrets(t *testing.T) {
 	if len(requests("/invite")) != 1 {
 		t.Error("the request is not logged")
 	}
-	for _, secret := range []string{"SECRET", c.Alice.Token(), c.Bob.Token(), handlerstest.AlicePassword, strings.ReplaceAll(handlerstest.AlicePassword, " ", "+"),
-		handlerstest.FirefoxOnLinux} {
+	for _, secret := range []string{
+		"SECRET", c.Alice.Token(), c.Bob.Token(), handlerstest.AlicePassword, strings.ReplaceAll(handlerstest.AlicePassword, " ", "+"),
+		handlerstest.FirefoxOnLinux,
+	} {
 		if strings.Contains(c.Log.String(), secret) {
 			t.Errorf("the log has %q", secret)
 		}

@@ -18,8 +18,8 @@ func TestSignInPage(t *testing.T) {
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := stranger.Page("/login?next=%2Faccount")
 	got.Is(t, 200)
-	got.Has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username"`, `autocomplete="current-password"`, "This is a shared or public computer",
-		"Forgot your password? Ask whoever runs this server.", `name="next" value="/account"`)
+	got.Has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username"`, `autocomplete="current-password"`,
+		"This is a shared or public computer", "Forgot your password? Ask whoever runs this server.", `name="next" value="/account"`)
 	got.Lacks(t, signedOutHere, "will not work", "/signup", "no account yet")
 	if touched(got) {
 		t.Error("a cookie was touched")
@@ -33,8 +33,10 @@ func TestSignInPage(t *testing.T) {
 	t.Run("signed out elsewhere", func(t *testing.T) {
 		c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "").Is(t, 200)
 		for _, got := range []handlerstest.Answer{
-			c.AlicePhone.Page("/sessions"), c.AlicePhone.HTMX("GET", "/sessions/list"), c.AlicePhone.API("GET", "/me/sessions", ""), c.AlicePhone.Page("/logout"),
-			c.AlicePhone.Form("/login", "username", "alice", "password", "x"), c.AlicePhone.Page("/public/app.css"), c.AlicePhone.Page("/signup"), c.AlicePhone.Page("/nowhere"),
+			c.AlicePhone.Page("/sessions"), c.AlicePhone.HTMX("GET", "/sessions/list"), c.AlicePhone.API("GET", "/me/sessions", ""),
+			c.AlicePhone.Page("/logout"),
+			c.AlicePhone.Form("/login", "username", "alice", "password", "x"), c.AlicePhone.Page("/public/app.css"),
+			c.AlicePhone.Page("/signup"), c.AlicePhone.Page("/nowhere"),
 		} {
 			if touched(got) {
 				t.Errorf("%d touched the cookie, so the sign-in page cannot tell what happened", got.Status)
@@ -92,7 +94,8 @@ func TestSignInPageAtTheWrongPlace(t *testing.T) {
 		})
 		browser := c.NewClient(handlerstest.FirefoxOnLinux)
 		browser.Page("/login", "Host", "Auth.example", "X-Forwarded-Proto", "https").Lacks(t, "will not work")
-		browser.Page("/login", "Host", "10.0.0.7:3000", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "auth.example").Lacks(t, "will not work")
+		browser.Page("/login", "Host", "10.0.0.7:3000", "X-Forwarded-Proto", "https",
+			"X-Forwarded-Host", "auth.example").Lacks(t, "will not work")
 		browser.Page("/login", "Host", "auth.example", "X-Forwarded-Proto", "http").Has(t, "will not work")
 		browser.Page("/login", "Host", "auth.example").Has(t, "will not work")
 	})
@@ -103,10 +106,14 @@ func TestOpenRedirects(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	for _, next := range []string{
-		"//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "\\/evil.example", "https://evil.example", "http:evil.example", "https:///evil.example",
-		"//user@evil.example", "/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%255cevil.example", "/%252fevil.example", "%2f%2fevil.example", "/\tevil.example",
-		"/\n/evil.example", "\t//evil.example", " //evil.example", "/ /evil.example", "/%09/evil.example", "/%0d%0aLocation:%20//evil.example", "/%00//evil.example",
-		"javascript:alert(1)", "data:text/html,x", "evil.example", "@evil.example", ".evil.example", "", "/\x7f/evil.example", "/\xff/evil.example", "/" + big("a", 5000),
+		"//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "\\/evil.example", "https://evil.example",
+		"http:evil.example", "https:///evil.example",
+		"//user@evil.example", "/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%255cevil.example", "/%252fevil.example",
+		"%2f%2fevil.example", "/\tevil.example",
+		"/\n/evil.example", "\t//evil.example", " //evil.example", "/ /evil.example", "/%09/evil.example",
+		"/%0d%0aLocation:%20//evil.example", "/%00//evil.example",
+		"javascript:alert(1)", "data:text/html,x", "evil.example", "@evil.example", ".evil.example", "", "/\x7f/evil.example",
+		"/\xff/evil.example", "/" + big("a", 5000),
 	} {
 		got := c.NewClient(handlerstest.FirefoxOnLinux).Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next)
 		if to := got.Header.Get("Location"); got.Status != 303 || to != "/sessions" {

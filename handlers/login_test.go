@@ -29,7 +29,8 @@ var (
 // cleared reports whether the answer deletes the cookie.
 func cleared(got handlerstest.Answer, name string) bool {
 	for _, cookie := range (&http.Response{Header: got.Header}).Cookies() {
-		if cookie.Name == name && cookie.Value == "" && cookie.Path == "/" && cookie.HttpOnly && (cookie.MaxAge < 0 || !cookie.Expires.IsZero() && cookie.Expires.Year() < 2000) {
+		if cookie.Name == name && cookie.Value == "" && cookie.Path == "/" && cookie.HttpOnly &&
+			(cookie.MaxAge < 0 || !cookie.Expires.IsZero() && cookie.Expires.Year() < 2000) {
 			return true
 		}
 	}
@@ -48,13 +49,15 @@ func TestSignInByForm(t *testing.T) {
 	if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !newCookie.MatchString(cookies[0]) {
 		t.Errorf("Set-Cookie %q", cookies)
 	}
-	row := c.Only(`SELECT u.username, s.detected_name, s.device_kind, s.user_agent, s.ip, s.shared, s.custom_name, s.last_active_at - s.created_at, s.expires_at - s.created_at
+	row := c.Only(`SELECT u.username, s.detected_name, s.device_kind, s.user_agent, s.ip, s.shared, s.custom_name,
+			s.last_active_at - s.created_at, s.expires_at - s.created_at
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token()))
 	want := "alice Firefox on Linux desktop " + handlerstest.FirefoxOnLinux + " 127.0.0.1 0  0 1209600000"
 	if row != want {
 		t.Errorf("the row is\n %s, want\n %s", row, want)
 	}
-	if last := c.Rows(`SELECT kind, ip, device_name, done_by FROM activity ORDER BY id DESC LIMIT 1`); last[0] != "signed_in 127.0.0.1 Firefox on Linux Firefox on Linux" {
+	last := c.Rows(`SELECT kind, ip, device_name, done_by FROM activity ORDER BY id DESC LIMIT 1`)
+	if last[0] != "signed_in 127.0.0.1 Firefox on Linux Firefox on Linux" {
 		t.Errorf("activity %q", last)
 	}
 	browser.Page("/sessions").Is(t, 200)
@@ -63,7 +66,9 @@ func TestSignInByForm(t *testing.T) {
 func TestSignInByEmail(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t)
-	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{Username: "alice", Email: "Alice@example.com", Password: handlerstest.AlicePassword}); err != nil {
+	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{
+		Username: "alice", Email: "Alice@example.com", Password: handlerstest.AlicePassword,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	got := c.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice@EXAMPLE.com","password":"`+handlerstest.AlicePassword+`"}`)
@@ -90,7 +95,9 @@ func TestSignInOnASharedComputer(t *testing.T) {
 			if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !sharedCookie.MatchString(cookies[0]) {
 				t.Errorf("Set-Cookie %q", cookies)
 			}
-			if row := c.Only(`SELECT shared, expires_at - created_at FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token())); row != "1 1800000" {
+			row := c.Only(`SELECT shared, expires_at - created_at FROM sessions WHERE token_hash = unhex(?)`,
+				handlerstest.SHA256Hex(browser.Token()))
+			if row != "1 1800000" {
 				t.Errorf("shared and milliseconds: %s", row)
 			}
 		})
@@ -110,7 +117,13 @@ func TestSignInFails(t *testing.T) {
 	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'carol'`)
 	check := c.Unchanged()
 	var pages, scripts []string
-	for name, password := range map[string]string{"alice": handlerstest.BobPassword, "nobod": handlerstest.AlicePassword, "carol": "basalt umbrella crayon fjord", "Alice": handlerstest.AlicePassword + " ", "bob&b": ""} {
+	for name, password := range map[string]string{
+		"alice": handlerstest.BobPassword,
+		"nobod": handlerstest.AlicePassword,
+		"carol": "basalt umbrella crayon fjord",
+		"Alice": handlerstest.AlicePassword + " ",
+		"bob&b": "",
+	} {
 		browser := c.NewClient(handlerstest.FirefoxOnLinux)
 		got := browser.Form("/login", "username", name, "password", password, "shared", "1", "next", "/account?x=1")
 		got.Is(t, 422)
@@ -142,7 +155,9 @@ func TestSignInFails(t *testing.T) {
 	if err := c.Store.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	c.SameRows(t, []string{"alice 4", "carol 2"}, `SELECT u.username, SUM(a.count) FROM activity a JOIN users u ON u.id = a.user_id WHERE a.kind = 'sign_in_failed' GROUP BY 1 ORDER BY 1`)
+	c.SameRows(t, []string{"alice 4", "carol 2"},
+		`SELECT u.username, SUM(a.count) FROM activity a JOIN users u ON u.id = a.user_id
+			WHERE a.kind = 'sign_in_failed' GROUP BY 1 ORDER BY 1`)
 }
 
 func TestSignInByJSON(t *testing.T) {
@@ -155,36 +170,40 @@ func TestSignInByJSON(t *testing.T) {
 		status     int
 		answer     string // "" is any error
 	}{
-		"good":                      {"application/json", good, 200, `{"username":"alice"}`},
-		"with a charset":            {"application/json; charset=utf-8", good, 200, `{"username":"alice"}`},
-		"unknown keys":              {"application/json", `{"remember":true,"next":"//evil.example","x":{},"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":false}`, 200, `{"username":"alice"}`},
-		"a form":                    {form, handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), 200, `{"username":"alice"}`},
-		"wrong":                     {"application/json", `{"username":"alice","password":"x"}`, 401, `{"error":"` + wrongPassword + `"}`},
-		"wrong by form":             {form, "username=alice&password=x", 401, `{"error":"` + wrongPassword + `"}`},
-		"empty strings":             {"application/json", `{"username":"","password":""}`, 401, `{"error":"` + wrongPassword + `"}`},
-		"malformed":                 {"application/json", `{"username":"alice",`, 400, ""},
-		"not JSON":                  {"application/json", `username=alice`, 400, ""},
-		"two values":                {"application/json", good + good, 400, ""},
-		"spaces alone":              {"application/json", " ", 400, ""},
-		"nothing":                   {"application/json", "", 422, ""},
-		"nothing, no type":          {"", "", 422, ""},
-		"no keys":                   {"application/json", `{}`, 422, ""},
-		"null":                      {"application/json", `null`, 422, ""},
-		"no password":               {"application/json", `{"username":"alice"}`, 422, ""},
-		"no username":               {"application/json", `{"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
-		"null password":             {"application/json", `{"username":"alice","password":null}`, 422, ""},
-		"a number":                  {"application/json", `{"username":"alice","password":15}`, 422, ""},
-		"a list":                    {"application/json", `{"username":["alice"],"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
-		"an object":                 {"application/json", `{"username":"alice","password":{"$ne":""}}`, 422, ""},
-		"shared is a string":        {"application/json", `{"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":"1"}`, 422, ""},
-		"an array":                  {"application/json", `[` + good + `]`, 422, ""},
-		"a string":                  {"application/json", `"alice"`, 422, ""},
-		"no type":                   {"", good, 415, ""},
-		"text":                      {"text/plain", good, 415, ""},
-		"XML":                       {"application/xml", good, 415, ""},
-		"almost JSON":               {"application/jsonp", good, 415, ""},
-		"JSON by its end":           {"application/vnd.api+json", good, 415, ""},
-		"multipart":                 {"multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nalice\r\n--x--\r\n", 415, ""},
+		"good":           {"application/json", good, 200, `{"username":"alice"}`},
+		"with a charset": {"application/json; charset=utf-8", good, 200, `{"username":"alice"}`},
+		"unknown keys": {"application/json", `{"remember":true,"next":"//evil.example","x":{},"username":"alice","password":"` +
+			handlerstest.AlicePassword + `","shared":false}`, 200, `{"username":"alice"}`},
+		"a form": {form, handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), 200,
+			`{"username":"alice"}`},
+		"wrong":            {"application/json", `{"username":"alice","password":"x"}`, 401, `{"error":"` + wrongPassword + `"}`},
+		"wrong by form":    {form, "username=alice&password=x", 401, `{"error":"` + wrongPassword + `"}`},
+		"empty strings":    {"application/json", `{"username":"","password":""}`, 401, `{"error":"` + wrongPassword + `"}`},
+		"malformed":        {"application/json", `{"username":"alice",`, 400, ""},
+		"not JSON":         {"application/json", `username=alice`, 400, ""},
+		"two values":       {"application/json", good + good, 400, ""},
+		"spaces alone":     {"application/json", " ", 400, ""},
+		"nothing":          {"application/json", "", 422, ""},
+		"nothing, no type": {"", "", 422, ""},
+		"no keys":          {"application/json", `{}`, 422, ""},
+		"null":             {"application/json", `null`, 422, ""},
+		"no password":      {"application/json", `{"username":"alice"}`, 422, ""},
+		"no username":      {"application/json", `{"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
+		"null password":    {"application/json", `{"username":"alice","password":null}`, 422, ""},
+		"a number":         {"application/json", `{"username":"alice","password":15}`, 422, ""},
+		"a list":           {"application/json", `{"username":["alice"],"password":"` + handlerstest.AlicePassword + `"}`, 422, ""},
+		"an object":        {"application/json", `{"username":"alice","password":{"$ne":""}}`, 422, ""},
+		"shared is a string": {"application/json", `{"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":"1"}`,
+			422, ""},
+		"an array":        {"application/json", `[` + good + `]`, 422, ""},
+		"a string":        {"application/json", `"alice"`, 422, ""},
+		"no type":         {"", good, 415, ""},
+		"text":            {"text/plain", good, 415, ""},
+		"XML":             {"application/xml", good, 415, ""},
+		"almost JSON":     {"application/jsonp", good, 415, ""},
+		"JSON by its end": {"application/vnd.api+json", good, 415, ""},
+		"multipart": {"multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nalice\r\n--x--\r\n", 415, ""},
 		"a type that is no type":    {"/;=", good, 415, ""},
 		"deeply nested":             {"application/json", big("[", 20000), 400, ""},
 		"bytes that are not UTF-8":  {"application/json", "{\"username\":\"\xff\",\"password\":\"\xfe\"}", 401, ""},
@@ -227,9 +246,15 @@ func TestWhoGetsAPage(t *testing.T) {
 		headers []string
 		status  int
 	}{
-		"browser": {[]string{"Accept", handlerstest.BrowserAccept}, 422}, "upper case": {[]string{"Accept", "TEXT/HTML"}, 422}, "later": {[]string{"Accept", "application/json, text/html;q=0.1"}, 422},
-		"htmx": {[]string{"HX-Request", "true", "Accept", "*/*"}, 422}, "anything": {[]string{"Accept", "*/*"}, 401}, "any text": {[]string{"Accept", "text/*"}, 401},
-		"JSON": {[]string{"Accept", "application/json"}, 401}, "nothing": {nil, 401}, "longer": {[]string{"Accept", "text/html5"}, 401},
+		"browser":    {[]string{"Accept", handlerstest.BrowserAccept}, 422},
+		"upper case": {[]string{"Accept", "TEXT/HTML"}, 422},
+		"later":      {[]string{"Accept", "application/json, text/html;q=0.1"}, 422},
+		"htmx":       {[]string{"HX-Request", "true", "Accept", "*/*"}, 422},
+		"anything":   {[]string{"Accept", "*/*"}, 401},
+		"any text":   {[]string{"Accept", "text/*"}, 401},
+		"JSON":       {[]string{"Accept", "application/json"}, 401},
+		"nothing":    {nil, 401},
+		"longer":     {[]string{"Accept", "text/html5"}, 401},
 	} {
 		got := c.NewClient("x").Do("POST", "/login", "username=alice&password=x", append(test.headers, "Content-Type", form)...)
 		if got.Status != test.status || strings.HasPrefix(got.Body, "{") != (test.status == 401) {
@@ -240,7 +265,8 @@ func TestWhoGetsAPage(t *testing.T) {
 			t.Errorf("%s signs out: %d", name, got.Status)
 		}
 	}
-	got := c.NewClient("x").Do("POST", "/login", `{"username":"alice","password":"x"}`, "Accept", handlerstest.BrowserAccept, "Content-Type", "application/json")
+	got := c.NewClient("x").Do("POST", "/login", `{"username":"alice","password":"x"}`, "Accept", handlerstest.BrowserAccept,
+		"Content-Type", "application/json")
 	got.Is(t, 415)
 	got.Has(t, "<h1>")
 }
@@ -288,7 +314,8 @@ func TestSignInReplaces(t *testing.T) {
 			if slices.Contains(c.SessionsOf("alice"), oldID) {
 				t.Error("the old row is still there")
 			}
-			if kind := c.Only(`SELECT kind, done_by FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, oldID); kind != "replaced Firefox on Linux" {
+			kind := c.Only(`SELECT kind, done_by FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, oldID)
+			if kind != "replaced Firefox on Linux" {
 				t.Errorf("activity: %s", kind)
 			}
 			c.NewClient("x").Do("GET", "/me/sessions", "", "Cookie", "porchlight="+old).Is(t, 401)
@@ -303,7 +330,8 @@ func TestSignInReplaces(t *testing.T) {
 	})
 	t.Run("a token that was planted is not adopted", func(t *testing.T) {
 		planted := "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		got := c.NewClient("x").Do("POST", "/login", "username=alice&password="+url.QueryEscape(handlerstest.AlicePassword), "Content-Type", "application/x-www-form-urlencoded", "Cookie", "porchlight="+planted)
+		got := c.NewClient("x").Do("POST", "/login", "username=alice&password="+url.QueryEscape(handlerstest.AlicePassword),
+			"Content-Type", "application/x-www-form-urlencoded", "Cookie", "porchlight="+planted)
 		got.Is(t, 200)
 		if strings.Contains(got.Header.Get("Set-Cookie"), planted) {
 			t.Error("adopted")
@@ -319,7 +347,8 @@ func TestCookieWithHTTPS(t *testing.T) {
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword)
 	cookie := got.Header.Get("Set-Cookie")
-	if len(got.Header.Values("Set-Cookie")) != 1 || !regexp.MustCompile(`^__Host-porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; secure; SameSite=Lax$`).MatchString(cookie) {
+	if len(got.Header.Values("Set-Cookie")) != 1 ||
+		!regexp.MustCompile(`^__Host-porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; secure; SameSite=Lax$`).MatchString(cookie) {
 		t.Errorf("Set-Cookie %q", got.Header.Values("Set-Cookie"))
 	}
 	pair, _, _ := strings.Cut(cookie, ";")

@@ -33,10 +33,12 @@ func TestSignOut(t *testing.T) {
 		to     string
 		body   string
 	}{
-		"form":         {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login", ""},
-		"htmx":         {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login", ""},
-		"script":       {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "") }, 200, "", `{"message":"Logged out"}`},
-		"script, JSON": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "{}") }, 200, "", `{"message":"Logged out"}`},
+		"form": {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login", ""},
+		"htmx": {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login", ""},
+		"script": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "") }, 200, "",
+			`{"message":"Logged out"}`},
+		"script, JSON": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "{}") }, 200, "",
+			`{"message":"Logged out"}`},
 		"script, JSON named": {func(b *handlerstest.Client) handlerstest.Answer {
 			return b.Do("POST", "/logout", "", "Accept", "application/json")
 		}, 200, "", `{"message":"Logged out"}`},
@@ -44,7 +46,8 @@ func TestSignOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			browser := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 			token, others := browser.Token(), slices.DeleteFunc(c.SessionsOf("alice"), func(id string) bool { return id == browser.ID })
-			for _, who := range []*handlerstest.Client{browser, browser, c.NewClient(handlerstest.FirefoxOnLinux)} { // signed in, signed out already, never signed in
+			// One is signed in, the same is signed out already, and one never signed in.
+			for _, who := range []*handlerstest.Client{browser, browser, c.NewClient(handlerstest.FirefoxOnLinux)} {
 				got := test.send(who)
 				got.Is(t, test.status, test.to)
 				if test.body != "" && got.Body != test.body {
@@ -60,7 +63,8 @@ func TestSignOut(t *testing.T) {
 			if got := c.SessionsOf("alice"); !slices.Equal(got, others) {
 				t.Errorf("alice's sessions are %q, want %q", got, others)
 			}
-			if kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, browser.ID); !slices.Equal(kinds, []string{"signed_in", "signed_out"}) {
+			kinds := c.Rows(`SELECT kind FROM activity WHERE session_id = ? ORDER BY id`, browser.ID)
+			if !slices.Equal(kinds, []string{"signed_in", "signed_out"}) {
 				t.Errorf("activity %q", kinds)
 			}
 			old := []string{"Cookie", "porchlight=" + token}
@@ -77,7 +81,8 @@ func TestSignOut(t *testing.T) {
 		check(t)
 	})
 	t.Run("every session that the cookies name", func(t *testing.T) {
-		one, two := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+		one := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+		two := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 		c.NewClient("x").Do("POST", "/logout", "", "Cookie", "porchlight="+one.Token()+"; porchlight="+two.Token()).Is(t, 200)
 		if left := c.SessionsOf("alice"); slices.Contains(left, one.ID) || slices.Contains(left, two.ID) {
 			t.Error("one of them lives on")

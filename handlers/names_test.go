@@ -100,8 +100,10 @@ func TestInvisibleNames(t *testing.T) {
 		})
 	}
 	check(t)
-	for _, name := range []string{"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮",
-		"\u0e01\u0e33", "a\u202eb", "\ufffd"} {
+	for _, name := range []string{
+		"a\u200b", "\u200fמטבח", "e\u0301", "👩\u200d🚀", "❤\ufe0f", "한", "ㅤ가", "⠁", "~", "…", "½", "🏮",
+		"\u0e01\u0e33", "a\u202eb", "\ufffd",
+	} {
 		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", name).Is(t, 303, "/sessions?done=named")
 		if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != name {
 			t.Errorf("%+q is kept as %+q", name, kept)

@@ -133,8 +133,9 @@ func TestSignInFormAtAnotherAddress(t *testing.T) {
 	check := c.Unchanged()
 	stranger.Page("/login", "Host", "192.168.1.5:3000").Has(t, "Signing in will not work at this address.",
 		`<a href="http://auth.example.com/login">`)
-	got := stranger.Do("POST", "/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), "Host", "192.168.1.5:3000",
-		"Origin", "http://192.168.1.5:3000", "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded")
+	got := stranger.Do("POST", "/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}),
+		"Host", "192.168.1.5:3000", "Origin", "http://192.168.1.5:3000", "Accept", handlerstest.BrowserAccept,
+		"Content-Type", "application/x-www-form-urlencoded")
 	got.Is(t, 403)
 	got.Has(t, "This does not work at this address", "http://auth.example.com")
 	check(t)
@@ -157,7 +158,8 @@ func TestOtherSitesCannotExport(t *testing.T) {
 			}
 		}
 	}
-	isJSON(t, c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/me/export", "", "Sec-Fetch-Site", "cross-site"), 401, `{"error":"Not signed in."}`)
+	isJSON(t, c.NewClient(handlerstest.FirefoxOnLinux).Do("GET", "/me/export", "", "Sec-Fetch-Site", "cross-site"), 401,
+		`{"error":"Not signed in."}`)
 	if n := c.Only(`SELECT COUNT(*) FROM activity WHERE kind = 'exported'`); n != "0" {
 		t.Errorf("%s exports are recorded", n)
 	}

@@ -103,7 +103,8 @@ func TestEveryRouteWorks(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	for _, r := range signedInRoutes {
 		t.Run(r.String(), func(t *testing.T) {
-			me, target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+			me := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+			target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 			want := c.SessionsOf("alice")
 			r.send(me, target.ID).Is(t, r.status)
 			want = slices.DeleteFunc(want, func(id string) bool {
@@ -131,7 +132,8 @@ var refusedToo = []route{
 func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	revoked, expired := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	revoked := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	expired := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	c.Alice.API("DELETE", "/me/sessions/"+revoked.ID, "").Is(t, 200)
 	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), expired.ID)
 	disabled := c.SignIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)

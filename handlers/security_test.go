@@ -87,7 +87,8 @@ func answersOfEveryKind(c *handlerstest.Cast) map[string]handlerstest.Answer {
 		"405 JSON":          c.Alice.Do("PUT", "/me/sessions", ""),
 		"413 JSON": c.Raw("PATCH /me/sessions/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + cookie +
 			"Content-Length: 70000\r\n\r\n"),
-		"413 page":            c.Raw("POST /login HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n\r\n"),
+		"413 page": c.Raw("POST /login HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n" +
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n\r\n"),
 		"415":                 c.Alice.Do("POST", "/me/sessions/revoke-all", "a=b", "Content-Type", "application/x-www-form-urlencoded"),
 		"422 page":            stranger.Form("/login", "username", "alice", "password", "x"),
 		"422 JSON":            c.Alice.API("PATCH", "/me/sessions/"+c.Alice.ID, "{}"),
@@ -133,8 +134,10 @@ func TestHSTSWithHTTPS(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
-	for _, got := range []handlerstest.Answer{stranger.Page("/login"), stranger.Page("/sessions"), stranger.Page("/public/app.css"), c.Raw("GET\r\n\r\n"),
-		stranger.Page("/", "Cookie", "x="+big("y", 17<<10))} {
+	for _, got := range []handlerstest.Answer{
+		stranger.Page("/login"), stranger.Page("/sessions"), stranger.Page("/public/app.css"), c.Raw("GET\r\n\r\n"),
+		stranger.Page("/", "Cookie", "x="+big("y", 17<<10)),
+	} {
 		if hsts := got.Header.Get("Strict-Transport-Security"); !regexp.MustCompile(`^max-age=[1-9][0-9]{6,}`).MatchString(hsts) {
 			t.Errorf("%d: HSTS %q", got.Status, hsts)
 		}
@@ -189,7 +192,8 @@ func TestTokenIsNeverShown(t *testing.T) {
 	answers["ask"] = c.Bob.Form("/sessions/" + name.ID + "/revoke")
 	answers["revoke"] = c.Bob.HTMX("DELETE", "/sessions/"+name.ID)
 	answers["all"] = c.Bob.HTMX("POST", "/sessions/revoke-others")
-	answers["password"] = c.Bob.Form("/account/password", "current_password", handlerstest.BobPassword, "new_password", "basalt umbrella crayon fjord")
+	answers["password"] = c.Bob.Form("/account/password", "current_password", handlerstest.BobPassword,
+		"new_password", "basalt umbrella crayon fjord")
 	tokens = append(tokens, c.Bob.Token())
 	answers["account"] = c.Bob.Page("/account?done=password")
 	answers["dead"] = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=%2Fsessions", "Cookie", "porchlight="+name.Token())

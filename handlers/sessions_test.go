@@ -46,16 +46,19 @@ func TestDevicesPage(t *testing.T) {
 	got := c.Alice.Page("/sessions")
 	got.Is(t, 200)
 	got.Has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `<div id="status" role="status"></div>`, `href="#main"`)
-	inOrder(t, got, "<h1>Your devices</h1>", "You're signed in on these devices. Don't recognise one?", `<a href="/account">change your password</a>`, `id="status"`,
-		"<h2>This device</h2>", "Firefox on Linux", "Active now", "IP 127.0.0.1", "Signed in", "18 Nov 2026",
-		"Other devices (1)", "Sign out of 1 other device<", "Safari on iPhone", "Last active", "10 minutes ago")
+	inOrder(t, got, "<h1>Your devices</h1>", "You're signed in on these devices. Don't recognise one?",
+		`<a href="/account">change your password</a>`, `id="status"`, "<h2>This device</h2>", "Firefox on Linux", "Active now",
+		"IP 127.0.0.1", "Signed in", "18 Nov 2026", "Other devices (1)", "Sign out of 1 other device<", "Safari on iPhone", "Last active",
+		"10 minutes ago")
 	got.Lacks(t, "Chrome on macOS", c.Bob.ID, "This is your only active session", "Show all", "revoke</", "Revoke")
 	mine, other := rowOf(t, got, c.Alice.ID), rowOf(t, got, c.AlicePhone.ID)
 	if strings.Contains(mine, "Sign out") || strings.Contains(mine, "hx-delete") {
 		t.Errorf("this device has a button: %s", mine)
 	}
-	for _, want := range []string{`hx-delete="/sessions/` + c.AlicePhone.ID + `"`, `<span>Sign out</span><span class="hidden"> Safari on iPhone, 127.0.0.1</span>`,
-		`action="/sessions/` + c.AlicePhone.ID + `/revoke"`, `datetime="2026-11-18T10:03:00Z"`, handlerstest.SafariOnIPhone} {
+	for _, want := range []string{
+		`hx-delete="/sessions/` + c.AlicePhone.ID + `"`, `<span>Sign out</span><span class="hidden"> Safari on iPhone, 127.0.0.1</span>`,
+		`action="/sessions/` + c.AlicePhone.ID + `/revoke"`, `datetime="2026-11-18T10:03:00Z"`, handlerstest.SafariOnIPhone,
+	} {
 		if !strings.Contains(other, want) {
 			t.Errorf("the row lacks %q: %s", want, other)
 		}
@@ -83,14 +86,21 @@ func TestDevicesPageOmitsEndedSessions(t *testing.T) {
 	got.Lacks(t, c.AlicePhone.ID)
 }
 
+// addPhone adds a session like that of alice's phone, last active the given number of milliseconds after it.
+func addPhone(c *handlerstest.Cast, id string, later int) {
+	c.Exec(`INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
+			created_at, last_active_at, expires_at)
+		SELECT ?, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, shared,
+			created_at, last_active_at + ?, expires_at
+		FROM sessions WHERE id = ?`, id, later, c.AlicePhone.ID)
+}
+
 func TestManyDevices(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	newest := ""
 	for i := range 36 { // with the phone 37
-		c.Exec(`INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared, created_at, last_active_at, expires_at)
-			SELECT ?, randomblob(32), user_id, detected_name, device_kind, user_agent, ip, 0, created_at, last_active_at + ?, expires_at FROM sessions WHERE id = ?`,
-			fmt.Sprintf("MANY%022d", i), i+1, c.AlicePhone.ID)
+		addPhone(c, fmt.Sprintf("MANY%022d", i), i+1)
 		newest = fmt.Sprintf("MANY%022d", i)
 	}
 	rows := func(got handlerstest.Answer) int { return strings.Count(got.Body, `<li class="device"`) }
@@ -134,7 +144,8 @@ func TestListFragment(t *testing.T) {
 	got := c.Alice.HTMX("GET", "/sessions/list")
 	got.Is(t, 200)
 	got.Lacks(t, "<html", "<h1", `id="status"`)
-	if !strings.HasPrefix(strings.TrimSpace(got.Body), `<section id="sessions"`) || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+	if !strings.HasPrefix(strings.TrimSpace(got.Body), `<section id="sessions"`) ||
+		!strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("%s: %.100s", got.Header.Get("Content-Type"), got.Body)
 	}
 	// The page contains the same section.
@@ -147,10 +158,12 @@ func TestRevokeByHTMX(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	got := c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID)
 	got.Is(t, 200)
-	got.Has(t, `<section id="sessions"`, "This is your only active session.", `<div id="status" hx-swap-oob="innerHTML">Signed out Safari on iPhone, 127.0.0.1.</div>`)
+	got.Has(t, `<section id="sessions"`, "This is your only active session.",
+		`<div id="status" hx-swap-oob="innerHTML">Signed out Safari on iPhone, 127.0.0.1.</div>`)
 	got.Lacks(t, "<html", c.AlicePhone.ID)
 	c.SameRows(t, []string{c.Alice.ID}, `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE username = 'alice'`)
-	if row := c.Only(`SELECT device_name, ip, done_by, count FROM activity WHERE kind = 'revoked' AND session_id = ?`, c.AlicePhone.ID); row != "Safari on iPhone 127.0.0.1 Firefox on Linux 1" {
+	row := c.Only(`SELECT device_name, ip, done_by, count FROM activity WHERE kind = 'revoked' AND session_id = ?`, c.AlicePhone.ID)
+	if row != "Safari on iPhone 127.0.0.1 Firefox on Linux 1" {
 		t.Errorf("activity: %s", row)
 	}
 	c.AlicePhone.Page("/sessions").Is(t, 303, "/login?next=%2Fsessions")
@@ -165,7 +178,8 @@ func TestRevokeByHTMX(t *testing.T) {
 	if n := c.Only(`SELECT COUNT(*) FROM activity WHERE kind = 'revoked'`); n != "1" {
 		t.Errorf("recorded %s times", n)
 	}
-	if log := c.Log.String(); !strings.Contains(log, "msg=revoked user=alice session="+c.AlicePhone.ID) || !strings.Contains(log, "by="+c.Alice.ID) {
+	log := c.Log.String()
+	if !strings.Contains(log, "msg=revoked user=alice session="+c.AlicePhone.ID) || !strings.Contains(log, "by="+c.Alice.ID) {
 		t.Errorf("the log does not tell who did it: %s", log)
 	}
 }
@@ -191,7 +205,8 @@ func TestRevokeByForm(t *testing.T) {
 	for _, confirm := range [][]string{nil, {"confirm", ""}, {"confirm", "0"}, {"confirm", "yes"}} {
 		got := c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke", confirm...)
 		got.Is(t, 200)
-		got.Has(t, "<h1>Sign out Safari on iPhone?</h1>", "IP 127.0.0.1", `name="confirm" value="1"`, `action="/sessions/`+c.AlicePhone.ID+`/revoke"`, ">Sign out Safari on iPhone</button>", `href="/sessions"`)
+		got.Has(t, "<h1>Sign out Safari on iPhone?</h1>", "IP 127.0.0.1", `name="confirm" value="1"`,
+			`action="/sessions/`+c.AlicePhone.ID+`/revoke"`, ">Sign out Safari on iPhone</button>", `href="/sessions"`)
 	}
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke?confirm=1").Is(t, 200) // an address is no answer
 	check(t)
@@ -201,7 +216,8 @@ func TestRevokeByForm(t *testing.T) {
 	}
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke", "confirm", "1").Is(t, 303, "/sessions?done=gone")
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke").Is(t, 303, "/sessions?done=gone")
-	c.Alice.Do("POST", "/sessions/"+c.Bob.ID+"/revoke", `{"confirm":"1"}`, "Content-Type", "application/json", "Accept", handlerstest.BrowserAccept).Is(t, 415)
+	c.Alice.Do("POST", "/sessions/"+c.Bob.ID+"/revoke", `{"confirm":"1"}`, "Content-Type", "application/json",
+		"Accept", handlerstest.BrowserAccept).Is(t, 415)
 	if len(c.SessionsOf("bob")) != 1 {
 		t.Error("bob is signed out")
 	}
@@ -276,7 +292,9 @@ func TestDoneCodes(t *testing.T) {
 		got.Has(t, `<div id="status" role="status">`+message+`</div>`, "<title>"+message+" – Your devices – Porchlight</title>")
 	}
 	plain := c.Alice.Page("/sessions").Body
-	for _, code := range []string{"unknown", "", "Revoked", "revoked%20", "%3Cimg%3E", "Your+account+is+locked", "revoked&done=x&x=y", "gone%00"} {
+	for _, code := range []string{
+		"unknown", "", "Revoked", "revoked%20", "%3Cimg%3E", "Your+account+is+locked", "revoked&done=x&x=y", "gone%00",
+	} {
 		got := c.Alice.Page("/sessions?done=" + code)
 		if strings.HasPrefix(code, "revoked&") {
 			continue // two codes: either is fixed text

@@ -78,7 +78,8 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 			got := e.ask(carol, toNotes, headers...)
 			stops(t, got, 403, "")
 			if name == "navigating" {
-				got.Has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>", `href="`+publicURL+`/logout"`)
+				got.Has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>",
+					`href="`+publicURL+`/logout"`)
 			}
 		}
 	}
@@ -101,7 +102,8 @@ func TestSignUpIsThrottled(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, openSignUp)
 	for i := range 10 {
-		c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "user"+string(rune('a'+i)), "password", newPassword).Is(t, 303, "/sessions")
+		c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "user"+string(rune('a'+i)),
+			"password", newPassword).Is(t, 303, "/sessions")
 	}
 	check := c.Unchanged()
 	got := c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "carol", "password", newPassword)
@@ -186,7 +188,8 @@ func TestSetUp(t *testing.T) {
 
 	got = browser.Form("/setup", "token", setupToken, "username", "ada", "email", "not an address", "password", "kept secret")
 	got.Is(t, 422)
-	got.Has(t, `value="ada"`, `value="not an address"`, "This is not an e-mail address.", "Use at least 15 characters.", `value="`+setupToken+`"`)
+	got.Has(t, `value="ada"`, `value="not an address"`, "This is not an e-mail address.", "Use at least 15 characters.",
+		`value="`+setupToken+`"`)
 	got.Lacks(t, "kept secret")
 
 	browser.Form("/setup", append(fields, "token", setupToken)...).Is(t, 303, "/sessions")
@@ -246,7 +249,8 @@ func TestSetUpStaysClosedWhenEveryAccountWasDeleted(t *testing.T) {
 	const deleteAll = `PRAGMA foreign_keys = on; DELETE FROM users`
 	for name, created := range map[string]func(*handlerstest.House){
 		"here": func(c *handlerstest.House) {
-			c.NewClient(handlerstest.FirefoxOnLinux).Form("/setup", "token", setupToken, "username", "ada", "password", newPassword).Is(t, 303, "/sessions")
+			c.NewClient(handlerstest.FirefoxOnLinux).Form("/setup", "token", setupToken, "username", "ada",
+				"password", newPassword).Is(t, 303, "/sessions")
 		},
 		"by a command": func(c *handlerstest.House) {
 			c.Exec(`INSERT INTO users (username, password_hash, is_admin, created_at) VALUES ('ada', '', 1, 0)`)

@@ -32,8 +32,8 @@ func throttleBehindProxy(o *handlers.Options) {
 // formFrom posts a form from another address.
 func formFrom(c *handlerstest.Client, ip, path string, values ...string) handlerstest.Answer {
 	c.T.Helper()
-	return c.Do("POST", path, handlerstest.Encode(values), "Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site",
-		"same-origin", "X-Forwarded-For", ip)
+	return c.Do("POST", path, handlerstest.Encode(values), "Accept", handlerstest.BrowserAccept,
+		"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin", "X-Forwarded-For", ip)
 }
 
 func pageFrom(c *handlerstest.Client, ip, path string) handlerstest.Answer {
@@ -99,11 +99,14 @@ func TestThrottleSignIn(t *testing.T) {
 			if asJSON && strings.TrimSpace(got.Body) != `{"error":"`+in15Minutes+`"}` {
 				t.Errorf("body %s", got.Body)
 			}
-			wantThrottled(h, throttleSignIn(h, asJSON, "198.51.100.9", "ALICE", handlerstest.AlicePassword), "900", in15Minutes) // right, but too late
+			// The password is right, but it comes too late.
+			wantThrottled(h, throttleSignIn(h, asJSON, "198.51.100.9", "ALICE", handlerstest.AlicePassword), "900", in15Minutes)
 			h.Clock.Advance(11*time.Minute + 500*time.Millisecond)
-			wantThrottled(h, throttleSignIn(h, asJSON, "192.0.2.1", "alice", handlerstest.AlicePassword), "240", "Too many attempts. Try again in 4 minutes.")
+			wantThrottled(h, throttleSignIn(h, asJSON, "192.0.2.1", "alice", handlerstest.AlicePassword), "240",
+				"Too many attempts. Try again in 4 minutes.")
 			h.Clock.Advance(3*time.Minute + 29*time.Second)
-			wantThrottled(h, throttleSignIn(h, asJSON, "192.0.2.1", "alice", handlerstest.AlicePassword), "31", "Too many attempts. Try again in 1 minute.")
+			wantThrottled(h, throttleSignIn(h, asJSON, "192.0.2.1", "alice", handlerstest.AlicePassword), "31",
+				"Too many attempts. Try again in 1 minute.")
 			if rows := h.SessionsOf("alice"); len(rows) != 0 {
 				t.Errorf("sessions %q", rows)
 			}
@@ -328,8 +331,8 @@ func TestThrottleSetUp(t *testing.T) {
 	if n := h.Only(`SELECT COUNT(*) FROM attempts`); n != "30" {
 		t.Errorf("%s attempts are counted", n)
 	}
-	wantStatus(h, formFrom(browser, "192.0.2.2", "/setup", "token", throttleToken, "username", "alice", "password", handlerstest.AlicePassword),
-		http.StatusSeeOther)
+	wantStatus(h, formFrom(browser, "192.0.2.2", "/setup", "token", throttleToken, "username", "alice",
+		"password", handlerstest.AlicePassword), http.StatusSeeOther)
 	if rows := h.Rows(`SELECT username, is_admin FROM users`); !slices.Equal(rows, []string{"alice 1"}) {
 		t.Errorf("users %q", rows)
 	}

@@ -79,13 +79,15 @@ func (c *Client) Page(path string, headers ...string) Answer {
 // Form sends a plain form, as a browser does; values are pairs of name and value.
 func (c *Client) Form(path string, values ...string) Answer {
 	c.T.Helper()
-	return c.Do("POST", path, Encode(values), "Accept", BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+	return c.Do("POST", path, Encode(values), "Accept", BrowserAccept, "Content-Type", "application/x-www-form-urlencoded",
+		"Sec-Fetch-Site", "same-origin")
 }
 
 // HTMX asks as htmx does from the page of devices.
 func (c *Client) HTMX(method, path string, values ...string) Answer {
 	c.T.Helper()
-	return c.Do(method, path, Encode(values), "Accept", "text/html", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions", "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+	return c.Do(method, path, Encode(values), "Accept", "text/html", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions",
+		"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
 }
 
 // API asks as a script does; an empty body has no type.

@@ -27,9 +27,10 @@ import (
 // User-Agents as browsers send them.
 const (
 	FirefoxOnLinux = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-	SafariOnIPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
-	ChromeOnMac    = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
-	BrowserAccept  = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	SafariOnIPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) " +
+		"Version/18.5 Mobile/15E148 Safari/604.1"
+	ChromeOnMac   = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
+	BrowserAccept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 )
 
 const (
@@ -84,7 +85,11 @@ func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	}
 	h.At = listener.Addr().String()
 	h.URL = "http://" + h.At
-	options := handlers.Options{Store: h.Store, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(h.Log, nil))}
+	options := handlers.Options{
+		Store: h.Store,
+		URL:   &url.URL{Scheme: "http", Host: h.At},
+		Log:   slog.New(slog.NewTextHandler(h.Log, nil)),
+	}
 	for _, c := range change {
 		c(&options)
 	}
