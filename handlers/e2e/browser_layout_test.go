@@ -22,12 +22,16 @@ const layoutFaults = `(() => {
 		if (hidden(e)) continue;
 		const r = e.getBoundingClientRect(), style = getComputedStyle(e);
 		if (r.width && (r.right > innerWidth + 0.5 || r.left < -0.5)) faults.push('sticks out: ' + name(e));
-		if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && style.overflowX !== 'visible' && e.tagName !== 'INPUT') faults.push('cut off: ' + name(e));
-		if (parseFloat(style.fontSize) < 16 && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) faults.push('text of ' + style.fontSize + ': ' + name(e));
+		if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && style.overflowX !== 'visible' && e.tagName !== 'INPUT') {
+			faults.push('cut off: ' + name(e));
+		}
+		const hasText = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+		if (parseFloat(style.fontSize) < 16 && hasText) faults.push('text of ' + style.fontSize + ': ' + name(e));
 		if (e.matches('a[href], button, input:not([type=hidden]), summary, select, textarea')) {
 			const box = e.type === 'checkbox' ? e.labels[0].getBoundingClientRect() : r;
-			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.height < 44) faults.push(box.height + ' high: ' + name(e));
-			if (!(e.tagName === 'A' && style.display === 'inline' && e.closest('p')) && box.width < 44) faults.push(box.width + ' wide: ' + name(e));
+			const inText = e.tagName === 'A' && style.display === 'inline' && e.closest('p');
+			if (!inText && box.height < 44) faults.push(box.height + ' high: ' + name(e));
+			if (!inText && box.width < 44) faults.push(box.width + ' wide: ' + name(e));
 		}
 	}
 	return faults;
@@ -60,10 +64,12 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 				b.run(
 					emulation.SetDeviceMetricsOverride(width, 800, 1, false),
 					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
-						{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced}, {Name: "prefers-reduced-motion", Value: "reduce"},
+						{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced},
+						{Name: "prefers-reduced-motion", Value: "reduce"},
 					}),
 				)
-				b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`, width, media.forced, media.scheme))
+				b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`,
+					width, media.forced, media.scheme))
 				var faults []string
 				if err := json.Unmarshal([]byte(b.eval(layoutFaults)), &faults); err != nil {
 					t.Fatal(err)

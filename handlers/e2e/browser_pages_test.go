@@ -168,7 +168,10 @@ func showsAPassword(t *testing.T, c *chromiumProcess) {
 	if got := b.requests("POST "); got != 0 {
 		t.Error("showing the password sent the form")
 	}
-	b.eval(`(document.querySelector('main form').addEventListener('submit', (e) => { window.sentAs = document.getElementById('password').type; e.preventDefault(); }), 1)`)
+	b.eval(`(document.querySelector('main form').addEventListener('submit', (e) => {
+		window.sentAs = document.getElementById('password').type;
+		e.preventDefault();
+	}), 1)`)
 	b.click(`document.querySelector('main .primary')`, 1)
 	b.untilText(`window.sentAs ?? 'not yet'`, "password")
 	b.same(field+`.type`, "password")
@@ -178,8 +181,10 @@ func showsAPassword(t *testing.T, c *chromiumProcess) {
 	b.signIn("alice", handlerstest.AlicePassword)
 	b.visit("/account")
 	b.holds(`document.querySelectorAll('.show').length === 3`)
-	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`, "Show Current password,Show New password,Show Your password")
-	b.same(`[...document.querySelectorAll('[type=password]')].map((i) => i.autocomplete).join()`, "current-password,new-password,current-password")
+	b.same(`[...document.querySelectorAll('.show')].map((b) => b.textContent).join()`,
+		"Show Current password,Show New password,Show Your password")
+	b.same(`[...document.querySelectorAll('[type=password]')].map((i) => i.autocomplete).join()`,
+		"current-password,new-password,current-password")
 }
 
 func hasAHeader(t *testing.T, c *chromiumProcess) {
@@ -218,7 +223,8 @@ func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.provokes("status of 422")
 	described := func(id string) string {
-		return `document.getElementById(` + quote(id) + `).getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' | ')`
+		return `document.getElementById(` + quote(id) +
+			`).getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' | ')`
 	}
 
 	b.visit("/signup")
@@ -279,7 +285,8 @@ func (b *tab) spoken() (all []string) {
 
 func namesEverything(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
-	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), device("Firefox on Windows", "10.0.0.5"), device("Safari on iPhone", "10.0.0.77"))
+	ids := seed(h, h.AddUser("alice", handlerstest.AlicePassword), device("Firefox on Windows", "10.0.0.5"),
+		device("Safari on iPhone", "10.0.0.77"))
 	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	has := func(wanted ...string) {
 		t.Helper()
@@ -304,18 +311,20 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 		b.holds(`document.querySelectorAll('h1').length === 1`)
 		b.same(`document.documentElement.lang`, "en")
 		b.holds(`[...document.querySelectorAll('[id]')].every((e, i, all) => all.findIndex((f) => f.id === e.id) === i)`)
-		b.holds(`[...document.querySelectorAll('h1,h2,h3,h4')].every((h, i, all) => i === 0 ? h.tagName === 'H1' : +h.tagName[1] <= +all[i - 1].tagName[1] + 1)`)
+		b.holds(`[...document.querySelectorAll('h1,h2,h3,h4')].every((h, i, all) =>
+			i === 0 ? h.tagName === 'H1' : +h.tagName[1] <= +all[i - 1].tagName[1] + 1)`)
 	}
 
 	b.visit("/login")
-	has("heading Sign in", "banner", "textbox Username or e-mail", "textbox Password", "checkbox This is a shared or public computer", "button Sign in", "button Show Password", "status", "link Skip to the content", "link Porchlight", "link Create one")
+	has("heading Sign in", "banner", "textbox Username or e-mail", "textbox Password", "checkbox This is a shared or public computer",
+		"button Sign in", "button Show Password", "status", "link Skip to the content", "link Porchlight", "link Create one")
 	b.visit("/signup")
 	has("heading Create an account", "textbox Username", "textbox Password", "button Create the account")
 	b.signIn("alice", handlerstest.AlicePassword)
-	has("heading Your devices", "banner", "navigation Main", "link Devices", "link Account", "button Sign out alice on this device", "region Devices", "status",
-		"heading This device", "heading Firefox on Linux", "heading Other devices (2)", "button Sign out of 2 other devices",
-		"heading Safari on iPhone", "button Sign out Safari on iPhone, 10.0.0.77", "button Sign out Firefox on Windows, 10.0.0.5",
-		"DisclosureTriangle Details of Safari on iPhone, 10.0.0.77", "list", "listitem")
+	has("heading Your devices", "banner", "navigation Main", "link Devices", "link Account", "button Sign out alice on this device",
+		"region Devices", "status", "heading This device", "heading Firefox on Linux", "heading Other devices (2)",
+		"button Sign out of 2 other devices", "heading Safari on iPhone", "button Sign out Safari on iPhone, 10.0.0.77",
+		"button Sign out Firefox on Windows, 10.0.0.5", "DisclosureTriangle Details of Safari on iPhone, 10.0.0.77", "list", "listitem")
 	b.tabTo(buttonOf("10.0.0.77"))
 	b.press(kb.Enter)
 	b.until(armedCount + ` === 1`)
@@ -326,7 +335,8 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	b.until(rowOf("10.0.0.77") + `.querySelector('details').open`)
 	has("textbox Your name for it", "button Save the name of Safari on iPhone, 10.0.0.77")
 	b.visit("/account")
-	has("heading Your account", "heading Change your password", "textbox Current password", "textbox New password", "checkbox Sign out of my other devices", "button Change the password", "region Change your password")
+	has("heading Your account", "heading Change your password", "textbox Current password", "textbox New password",
+		"checkbox Sign out of my other devices", "button Change the password", "region Change your password")
 	b.visit("/logout")
 	has("heading Sign out", "button Sign out", "link Back to your devices")
 	b.provokes("status of 404")
@@ -345,7 +355,13 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 // openConfirm opens the confirm page, which is for people without JavaScript.
 func (b *tab) openConfirm(id string) {
 	b.t.Helper()
-	b.eval(`setTimeout(() => { const f = document.createElement('form'); f.method = 'post'; f.action = '/sessions/` + id + `/revoke'; document.body.append(f); f.submit(); })`)
+	b.eval(`setTimeout(() => {
+		const f = document.createElement('form');
+		f.method = 'post';
+		f.action = '/sessions/` + id + `/revoke';
+		document.body.append(f);
+		f.submit();
+	})`)
 	b.at("/sessions/" + id + "/revoke")
 }
 

@@ -114,7 +114,8 @@ func (b *tab) endByMouse(ip string) {
 
 func keepsTheFocus(t *testing.T, c *chromiumProcess) {
 	// In the page from top to bottom: .5 .4 .3 .2 .1
-	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"), device("Four", "10.0.0.4"), device("Five", "10.0.0.5"))
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"),
+		device("Four", "10.0.0.4"), device("Five", "10.0.0.5"))
 	b.same(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Five,Four,Three,Two,One")
 	b.same(bulkButton+`.textContent`, "Sign out of 5 other devices")
 
@@ -132,7 +133,8 @@ func keepsTheFocus(t *testing.T, c *chromiumProcess) {
 		{"the only one", b.endByMouse, "10.0.0.4", `document.getElementById('others')`, 0},
 	} {
 		step.end(step.ip)
-		b.untilText(statusText, "Signed out "+map[string]string{"1": "One", "2": "Two", "3": "Three", "4": "Four", "5": "Five"}[step.ip[7:]]+", "+step.ip+".")
+		name := map[string]string{"1": "One", "2": "Two", "3": "Three", "4": "Four", "5": "Five"}[step.ip[7:]]
+		b.untilText(statusText, "Signed out "+name+", "+step.ip+".")
 		b.until(focused + ` === ` + step.focus)
 		b.holds(fmt.Sprintf(`document.querySelectorAll('#other-devices > li').length === %d`, step.count))
 		title, bulk := fmt.Sprintf("Other devices (%d)", step.count), fmt.Sprintf("Sign out of %d other devices", step.count)
@@ -259,7 +261,8 @@ func showsAll(t *testing.T, c *chromiumProcess) {
 }
 
 func manyDevices(count int) (devices []db.NewSession) {
-	names := []string{"Firefox on Windows", "A name as long as a name may be, of sixty characters in all.", "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunter", "Safari on iPad"}
+	names := []string{"Firefox on Windows", "A name as long as a name may be, of sixty characters in all.",
+		"Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunter", "Safari on iPad"}
 	for i := range count {
 		d := device(names[i%len(names)], fmt.Sprintf("2001:db8:aaaa:bbbb:cccc:dddd:eeee:%04x", 0x1000+i))
 		if i%3 == 0 {

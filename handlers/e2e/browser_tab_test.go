@@ -57,7 +57,9 @@ func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent 
 	chromedp.ListenTarget(ctx, b.listen)
 	err = chromedp.Run(ctx,
 		chromedp.ActionFunc(func(ctx context.Context) error {
-			_, err := page.AddScriptToEvaluateOnNewDocument(`addEventListener('securitypolicyviolation', (e) => console.error('Content-Security-Policy:', e.violatedDirective, e.blockedURI))`).Do(ctx)
+			_, err := page.AddScriptToEvaluateOnNewDocument(`addEventListener('securitypolicyviolation', (e) => {
+				console.error('Content-Security-Policy:', e.violatedDirective, e.blockedURI);
+			})`).Do(ctx)
 			return err
 		}),
 		emulation.SetUserAgentOverride(userAgent),
@@ -116,7 +118,8 @@ func (b *tab) checkComplaints() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, complaint := range b.complaints {
-		ofNetwork := strings.HasPrefix(complaint, "network error: Failed to load resource:") || strings.HasPrefix(complaint, `console error: "htmx: htmx:error: Failed to fetch"`)
+		ofNetwork := strings.HasPrefix(complaint, "network error: Failed to load resource:") ||
+			strings.HasPrefix(complaint, `console error: "htmx: htmx:error: Failed to fetch"`)
 		if !ofNetwork || !slices.ContainsFunc(b.provoked, func(text string) bool { return strings.Contains(complaint, text) }) {
 			b.t.Error("the browser complains:", complaint)
 		}
@@ -256,7 +259,11 @@ func (b *tab) tabTo(element string) {
 func (b *tab) point(element string) (x, y float64) {
 	b.t.Helper()
 	var at []float64
-	got := b.eval(`((e) => { e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getClientRects()[0]; return [r.x + r.width / 2, r.y + r.height / 2]; })(` + element + `)`)
+	got := b.eval(`((e) => {
+		e.scrollIntoView({block: 'center', behavior: 'instant'});
+		const r = e.getClientRects()[0];
+		return [r.x + r.width / 2, r.y + r.height / 2];
+	})(` + element + `)`)
 	if err := json.Unmarshal([]byte(got), &at); err != nil || len(at) != 2 {
 		b.t.Fatalf("no place of %s: %s", element, got)
 	}

@@ -70,10 +70,12 @@ func FuzzHosts(f *testing.F) {
 		if _, err := s.Store.AllowApp(f.Context(), "*.example.com", false, "bob"); err != nil {
 			f.Fatal(err)
 		}
-		sites = append(sites, guarded{s, p.name, domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value})
+		sites = append(sites,
+			guarded{s, p.name, domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value})
 	}
 	for _, s := range sites { // or the property would hold for nothing
-		s.send("notes.example.com", "GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")
+		s.send("notes.example.com",
+			"GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")
 		if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
 			f.Fatalf("%s lets nobody in: %v", s.name, seen)
 		}
@@ -102,7 +104,9 @@ func FuzzHosts(f *testing.F) {
 // ask sends bytes that may not be a request, and waits for a response that may not come.
 func (s *site) ask(t *testing.T, request string) {
 	t.Helper()
-	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"http/1.1"}})
+	conn, err := tls.Dial("tcp", s.address, &tls.Config{
+		InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"http/1.1"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

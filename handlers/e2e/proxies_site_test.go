@@ -87,7 +87,8 @@ func (s *site) signedIn(name, password, userAgent string) *handlerstest.Client {
 	s.T.Helper()
 	c := s.visit(userAgent)
 	c.Do("POST", "https://auth.example.com/login", handlerstest.Encode([]string{"username", name, "password", password}),
-		"Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin").Is(s.T, 303, "/sessions")
+		"Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin").
+		Is(s.T, 303, "/sessions")
 	c.ID = s.Only(`SELECT id FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(domainCookie(c).Value))
 	return c
 }

@@ -85,7 +85,8 @@ func signsInAndBack(t *testing.T, s *site, _ sayings) {
 	got.Is(t, 302, signInPlace(deep))
 	s.untouched(t)
 	visitor.Page(got.Header.Get("Location")).Has(t, `value="https://notes.example.com/a/b?x=1&amp;y=%26&amp;z=a&#43;b"`)
-	got = visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword, "next", deep}),
+	got = visitor.Do("POST", ownSite+"/login",
+		handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword, "next", deep}),
 		"Accept", handlerstest.BrowserAccept, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
 	got.Is(t, 303, deep)
 	if seen := s.reaches(t, visitor.Page(deep)); seen.uri != "/a/b?x=1&y=%26&z=a+b" || seen.host != "notes.example.com" {
@@ -103,7 +104,10 @@ func tellsWho(t *testing.T, s *site, _ sayings) {
 		{s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac), "bob", "", ""},
 	} {
 		seen := s.reaches(t, visitor.Page(notesSite+"/"))
-		for name, want := range map[string]string{"Remote-User": visitor.user, "Remote-Name": visitor.user, "Remote-Email": visitor.email, "Remote-Groups": visitor.groups, "Remote-Session": visitor.ID} {
+		for name, want := range map[string]string{
+			"Remote-User": visitor.user, "Remote-Name": visitor.user, "Remote-Email": visitor.email, "Remote-Groups": visitor.groups,
+			"Remote-Session": visitor.ID,
+		} {
 			if got := strings.Join(seen.header.Values(name), "|"); got != want {
 				t.Errorf("%s: the app saw %s %q, want %q", visitor.user, name, got, want)
 			}
@@ -112,7 +116,8 @@ func tellsWho(t *testing.T, s *site, _ sayings) {
 }
 
 func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
-	library, phone := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), s.signedIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+	library := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	phone := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 	s.reaches(t, library.Page(notesSite+"/"))
 	if err := s.Store.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -129,7 +134,9 @@ func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
 func passesABody(t *testing.T, s *site, say sayings) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	body := strings.Repeat("0123456789abcdef", 20_000)
-	for _, headers := range [][]string{nil, {"Expect", "100-continue"}, {"Content-Encoding", "gzip"}, {"Content-Type", "multipart/form-data; boundary=x"}} {
+	for _, headers := range [][]string{
+		nil, {"Expect", "100-continue"}, {"Content-Encoding", "gzip"}, {"Content-Type", "multipart/form-data; boundary=x"},
+	} {
 		seen := s.reaches(t, visitor.Do("POST", notesSite+"/save", body, headers...))
 		if seen.method != "POST" || seen.body != body {
 			t.Errorf("%v: the app saw %s with %d bytes", headers, seen.method, len(seen.body))
@@ -139,7 +146,8 @@ func passesABody(t *testing.T, s *site, say sayings) {
 	// Go's client reports the failed write instead of the answer. So this body fits into the first write.
 	body = body[:1000]
 	stranger := s.visit(handlerstest.FirefoxOnLinux)
-	stranger.Do("POST", notesSite+"/save?x=1", body, "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate").Is(t, say.redirect, signInPlace(notesSite+"/save?x=1"))
+	stranger.Do("POST", notesSite+"/save?x=1", body, "Accept", handlerstest.BrowserAccept,
+		"Sec-Fetch-Mode", "navigate").Is(t, say.redirect, signInPlace(notesSite+"/save?x=1"))
 	stranger.Do("PUT", notesSite+"/save", body).Is(t, 401, "")
 	s.untouched(t)
 }
@@ -153,7 +161,8 @@ func tellsAScript(t *testing.T, s *site, _ sayings) {
 	} {
 		visitor.Do("GET", notesSite+"/api", "", headers...).Is(t, 401, "")
 	}
-	visitor.Do("OPTIONS", notesSite+"/api", "", "Accept", handlerstest.BrowserAccept, "Origin", "https://evil.example", "Access-Control-Request-Method", "PUT").Is(t, 401, "")
+	visitor.Do("OPTIONS", notesSite+"/api", "", "Accept", handlerstest.BrowserAccept, "Origin", "https://evil.example",
+		"Access-Control-Request-Method", "PUT").Is(t, 401, "")
 	s.untouched(t)
 }
 
@@ -164,12 +173,16 @@ func bearsManyCookies(t *testing.T, s *site, _ sayings) {
 	if got := seen.header.Get("Cookie"); got != many {
 		t.Errorf("the app saw %d bytes of cookies, not %d", len(got), len(many))
 	}
-	s.visit(handlerstest.FirefoxOnLinux).Page(notesSite+"/"+strings.Repeat("long/", 600), "Cookie", many).Is(t, 302, signInPlace(notesSite+"/"+strings.Repeat("long/", 600)))
+	long := notesSite + "/" + strings.Repeat("long/", 600)
+	s.visit(handlerstest.FirefoxOnLinux).Page(long, "Cookie", many).Is(t, 302, signInPlace(long))
 }
 
 func keepsOddPaths(t *testing.T, s *site, say sayings) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
-	for _, path := range []string{"/a%2fb", "/a%2Fb%5c?x=%2f%2F", "//evil.example/x", "/a//b", "/%", "/a?b?c=d", "/caf%C3%A9", "/a%20b+c", "/x?q=%F0%9F%8F%AE&r=a%26b", "/?next=https://evil.example/", "/a;b=c,d@e:f", "/%2e%2e/x"} {
+	for _, path := range []string{
+		"/a%2fb", "/a%2Fb%5c?x=%2f%2F", "//evil.example/x", "/a//b", "/%", "/a?b?c=d", "/caf%C3%A9", "/a%20b+c", "/x?q=%F0%9F%8F%AE&r=a%26b",
+		"/?next=https://evil.example/", "/a;b=c,d@e:f", "/%2e%2e/x",
+	} {
 		request := func(headers string) string {
 			return "GET " + path + " HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n" + headers + "\r\n"
 		}
@@ -189,7 +202,8 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 		s.untouched(t)
 		cookie := "Cookie: __Secure-porchlight=" + domainCookie(visitor).Value + "\r\n"
 		// Written by hand: Go's client takes no Location with a "%" that escapes nothing.
-		s.send("auth.example.com", "GET "+place.RequestURI()+" HTTP/1.1\r\nHost: auth.example.com\r\nAccept: text/html\r\nConnection: close\r\n"+cookie+"\r\n").Is(t, 303, notesSite+asked)
+		s.send("auth.example.com", "GET "+place.RequestURI()+" HTTP/1.1\r\nHost: auth.example.com\r\nAccept: text/html\r\n"+
+			"Connection: close\r\n"+cookie+"\r\n").Is(t, 303, notesSite+asked)
 		got = s.send("notes.example.com", request(cookie))
 		if path == "/%" && got.Status == 400 { // the app refuses what HAProxy passes on
 			s.untouched(t)
@@ -200,7 +214,8 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 		}
 	}
 	// A dot segment stays under the host, whether the proxy removes it or not.
-	got := s.send("notes.example.com", "GET /a/../../etc HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+	got := s.send("notes.example.com",
+		"GET /a/../../etc HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 	if got.Status != 400 && !strings.HasPrefix(got.Header.Get("Location"), signInPlace(notesSite+"/")) {
 		t.Errorf("%d %q", got.Status, got.Header.Get("Location"))
 	}
@@ -228,14 +243,16 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 // What a client writes into X-Forwarded-For is not its address.
 func knowsTheClient(t *testing.T, s *site, _ sayings) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
-	visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}), "Content-Type", "application/x-www-form-urlencoded", "Accept", handlerstest.BrowserAccept,
-		"X-Forwarded-For", "203.0.113.9", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http").Is(t, 303)
+	visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}),
+		"Content-Type", "application/x-www-form-urlencoded", "Accept", handlerstest.BrowserAccept, "X-Forwarded-For", "203.0.113.9",
+		"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http").Is(t, 303)
 	visitor.Page(ownSite+"/auth/nginx", "X-Original-URL", notesSite+"/", "X-Original-Method", "GET").Is(t, 404) // only for proxies
 	got := visitor.Page(ownSite + "/admin/proxy")
 	got.Is(t, 200)
 	got.Has(t, "<bdi>https</bdi>", "<bdi>auth.example.com</bdi>", "127.0.0.1")
 	got.Lacks(t, "This request did not come to")
-	if ip := s.Only(`SELECT ip FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(domainCookie(visitor).Value)); ip != "127.0.0.1" {
+	ip := s.Only(`SELECT ip FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(domainCookie(visitor).Value))
+	if ip != "127.0.0.1" {
 		t.Errorf("the address is %s", ip)
 	}
 }
@@ -253,7 +270,9 @@ func shutsWhenStopped(t *testing.T, s *site, say sayings) {
 	}
 	s.untouched(t)
 	s.Stop()
-	for _, got := range []handlerstest.Answer{visitor.Page(notesSite + "/"), visitor.Do("POST", notesSite+"/", "x"), s.visit(handlerstest.FirefoxOnLinux).Page(notesSite + "/")} {
+	for _, got := range []handlerstest.Answer{
+		visitor.Page(notesSite + "/"), visitor.Do("POST", notesSite+"/", "x"), s.visit(handlerstest.FirefoxOnLinux).Page(notesSite + "/"),
+	} {
 		got.Is(t, say.down)
 	}
 	s.untouched(t)

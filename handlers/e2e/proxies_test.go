@@ -117,7 +117,8 @@ func (s *site) runCaddy(t testing.TB, options string, replace ...string) *proces
 	options = "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n\t" + options
 	replace = append(replace, "{\n\t# By default", options+"\t# By default", "127.0.0.1:8081", s.photos.address)
 	file := s.write("Caddyfile", sample(t, "Caddyfile", append(replace, s.upstreams()...)...))
-	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder}, "caddy", "run", "--adapter", "caddyfile", "--config", file)
+	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder},
+		"caddy", "run", "--adapter", "caddyfile", "--config", file)
 }
 
 // openPlainSite is a server without TLS, whose names every browser finds on this machine: auth.porch.localhost and two apps.
@@ -133,7 +134,9 @@ func openPlainSite(t testing.TB) *site {
 	})
 	h.AddUser("alice", handlerstest.AlicePassword)
 	s := &site{House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
-	s.proxy = s.runCaddy(t, "", "auth.example.com {", "http://auth.porch.localhost:"+port+" {", "notes.example.com {", "http://notes.porch.localhost:"+port+" {",
+	s.proxy = s.runCaddy(t, "",
+		"auth.example.com {", "http://auth.porch.localhost:"+port+" {",
+		"notes.example.com {", "http://notes.porch.localhost:"+port+" {",
 		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")
 	s.proxy.await(t, func() error {
 		conn, err := net.Dial("tcp", address)
@@ -148,14 +151,16 @@ func openPlainSite(t testing.TB) *site {
 
 func startNginx(t testing.TB, s *site) *process {
 	certificate, key := s.certificate()
-	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl http2", "/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
+	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl http2",
+		"/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
 	second := strings.NewReplacer("notes.example.com", "photos.example.com", s.notes.address, s.photos.address) // the sample has one app
 	servers := s.write("porchlight.conf", text+second.Replace(text[strings.LastIndex(text, "\nserver {"):]))
 	temp := ""
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temp += fmt.Sprintf("\t%s_temp_path %s;\n", kind, filepath.Join(s.folder, kind))
 	}
-	main := s.write("nginx.conf", fmt.Sprintf("daemon off;\nmaster_process off;\npid %s;\nerror_log stderr;\nevents {}\nhttp {\n\taccess_log off;\n%s\tinclude %s;\n}\n", filepath.Join(s.folder, "pid"), temp, servers))
+	main := s.write("nginx.conf", fmt.Sprintf("daemon off;\nmaster_process off;\npid %s;\nerror_log stderr;\nevents {}\n"+
+		"http {\n\taccess_log off;\n%s\tinclude %s;\n}\n", filepath.Join(s.folder, "pid"), temp, servers))
 	return startProcess(t, nil, "nginx", "-p", s.folder, "-e", "stderr", "-c", main)
 }
 
@@ -181,7 +186,8 @@ func startHAProxy(t testing.TB, s *site) *process {
 
 func startTraefik(t testing.TB, s *site) *process {
 	dynamic := s.write("dynamic.yml", sample(t, "traefik.yml", s.upstreams()...))
-	return startProcess(t, []string{"HOME=" + s.folder}, "traefik", "--entrypoints.websecure.address="+s.address, "--entrypoints.websecure.http.tls=true", "--providers.file.filename="+dynamic,
+	return startProcess(t, []string{"HOME=" + s.folder}, "traefik",
+		"--entrypoints.websecure.address="+s.address, "--entrypoints.websecure.http.tls=true", "--providers.file.filename="+dynamic,
 		"--global.checknewversion=false", "--global.sendanonymoususage=false")
 }
 
