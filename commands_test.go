@@ -124,7 +124,8 @@ func TestUserList(t *testing.T) {
 	}
 	for i, want := range []map[string]any{
 		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true, "sessions": 1.0},
-		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "sessions": 0.0}, // a disabled user has no live session
+		// A disabled user has no live session.
+		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "sessions": 0.0},
 	} {
 		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "sessions", "createdAt")
 		for key, value := range want {
@@ -238,11 +239,14 @@ func TestSessionRevoke(t *testing.T) {
 	}{
 		{"one", func(ada, _ []string) []string { return ada[:1] }, func(ada, bo []string) []string { return append(ada[1:], bo...) }, ""},
 		{"several", func(ada, bo []string) []string { return []string{bo[0], ada[0]} }, func(ada, _ []string) []string { return ada[1:] }, ""},
-		{"unknown", func(ada, _ []string) []string { return []string{"nothing"} }, func(ada, bo []string) []string { return append(ada, bo...) }, "nothing"},
-		{"unknown among known", func(ada, bo []string) []string { return []string{ada[0], "nothing", bo[0], "nowhere"} }, func(ada, _ []string) []string { return ada[1:] }, "nothing, nowhere"},
+		{"unknown", func(ada, _ []string) []string { return []string{"nothing"} },
+			func(ada, bo []string) []string { return append(ada, bo...) }, "nothing"},
+		{"unknown among known", func(ada, bo []string) []string { return []string{ada[0], "nothing", bo[0], "nowhere"} },
+			func(ada, _ []string) []string { return ada[1:] }, "nothing, nowhere"},
 		{"twice", func(_, bo []string) []string { return []string{bo[0], bo[0]} }, func(ada, _ []string) []string { return ada }, ""},
 		{"of a user", func(_, _ []string) []string { return []string{"--user", "Ada"} }, func(_, bo []string) []string { return bo }, ""},
-		{"of an unknown user", func(_, _ []string) []string { return []string{"--user", "nobody"} }, func(ada, bo []string) []string { return append(ada, bo...) }, "nobody"},
+		{"of an unknown user", func(_, _ []string) []string { return []string{"--user", "nobody"} },
+			func(ada, bo []string) []string { return append(ada, bo...) }, "nobody"},
 		{"all", func(_, _ []string) []string { return []string{"--all"} }, func(_, _ []string) []string { return nil }, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
