@@ -29,15 +29,15 @@ type userAddCommand struct {
 
 func (a *userAddCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		new := db.NewUser{Username: a.Name, Email: a.Email, IsAdmin: a.Admin, Reuse: a.Reuse}
-		err := store.CheckNewUser(e.ctx, new)
+		newUser := db.NewUser{Username: a.Name, Email: a.Email, IsAdmin: a.Admin, Reuse: a.Reuse}
+		err := store.CheckNewUser(e.ctx, newUser)
 		if err == nil {
-			new.Password, err = e.askPassword()
+			newUser.Password, err = e.askPassword()
 		}
 		if err != nil {
 			return err
 		}
-		user, err := store.CreateUser(e.ctx, new)
+		user, err := store.CreateUser(e.ctx, newUser)
 		if err != nil {
 			return err
 		}

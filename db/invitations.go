@@ -22,31 +22,31 @@ type Invitation struct {
 
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
 // user choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
-func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitation Invitation, err error) {
-	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
-	if invalid := checkNames(new); len(invalid) > 0 {
+func (s *Store) Invite(ctx context.Context, newUser NewUser) (token string, invitation Invitation, err error) {
+	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return "", invitation, invalid
 	}
 	token = newToken()
-	invitation = Invitation{Username: new.Username, New: true}
+	invitation = Invitation{Username: newUser.Username, New: true}
 	err = s.write(ctx, func(tx *tx) error {
 		var disabled, emailTaken bool
-		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, new.Email).Scan(&emailTaken); err != nil {
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, newUser.Email).Scan(&emailTaken); err != nil {
 			return err
 		}
-		err := tx.QueryRow(`SELECT id, disabled FROM users WHERE username = $1`, new.Username).Scan(&invitation.userID, &disabled)
+		err := tx.QueryRow(`SELECT id, disabled FROM users WHERE username = $1`, newUser.Username).Scan(&invitation.userID, &disabled)
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
 			return Invalid{"email": "This e-mail address is taken."}
 		case errors.Is(err, sql.ErrNoRows):
-			if err := s.checkAvailable(tx, new); err != nil {
+			if err := s.checkAvailable(tx, newUser); err != nil {
 				return err
 			}
 		case err != nil:
 			return err
 		case disabled:
 			return ErrDisabled
-		case new.Email != "" || new.IsAdmin || new.Reuse:
+		case newUser.Email != "" || newUser.IsAdmin || newUser.Reuse:
 			return Invalid{"username": "This account already exists: --admin, --email and --reuse are for new ones."}
 		default:
 			invitation.New = false
@@ -59,7 +59,7 @@ func (s *Store) Invite(ctx context.Context, new NewUser) (token string, invitati
 			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6)
 			ON CONFLICT (username) DO UPDATE
 			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, expires_at = $6`,
-			new.Username, hashToken(token), invitation.userID, new.Email, new.IsAdmin, tx.now+InvitationLasts.Milliseconds())
+			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, tx.now+InvitationLasts.Milliseconds())
 		return err
 	})
 	return token, invitation, err

@@ -76,19 +76,19 @@ func hashToken(token string) []byte {
 
 // SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. It returns
 // ErrWrongPassword if the password was changed, or the account disabled or deleted, since then.
-func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token string, session Session, err error) {
-	token, new.Client = newToken(), new.described()
+func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (token string, session Session, err error) {
+	token, newSession.Client = newToken(), newSession.described()
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
-		DeviceName: new.DeviceName, DetectedName: new.DeviceName, DeviceKind: new.DeviceKind,
-		UserAgent: new.UserAgent, IP: new.IP, Shared: new.Shared,
+		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
+		UserAgent: newSession.UserAgent, IP: newSession.IP, Shared: newSession.Shared,
 	}
 	err = s.write(ctx, func(tx *tx) error {
-		idle, lifetime := s.options.Limits.of(new.Shared)
+		idle, lifetime := s.options.Limits.of(newSession.Shared)
 		session.CreatedAt, session.LastActiveAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now)
 		session.ExpiresAt, session.EndsAt = session.CreatedAt.Add(min(idle, lifetime)), session.CreatedAt.Add(lifetime)
-		for _, brought := range new.Replaces {
-			if _, err := tx.endSessions(Replaced, new.DeviceName, `
+		for _, brought := range newSession.Replaces {
+			if _, err := tx.endSessions(Replaced, newSession.DeviceName, `
 				DELETE FROM sessions
 				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
 				return err
@@ -108,7 +108,7 @@ func (s *Store) SignIn(ctx context.Context, user User, new NewSession) (token st
 		if err != nil {
 			return err
 		}
-		if _, err := tx.endSessions(Evicted, new.DeviceName, `
+		if _, err := tx.endSessions(Evicted, newSession.DeviceName, `
 			DELETE FROM sessions
 			WHERE id IN (SELECT id FROM sessions
 			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3

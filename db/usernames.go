@@ -72,13 +72,13 @@ func (s *Store) deletedKey(username string) []byte {
 
 // checkAvailable returns Invalid for the username of a deleted account. At sign-up the message is that of a taken name, so that it does
 // not reveal which accounts existed.
-func (s *Store) checkAvailable(tx *tx, new NewUser) error {
+func (s *Store) checkAvailable(tx *tx, newUser NewUser) error {
 	var deleted bool
-	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(new.Username)).Scan(&deleted)
+	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(newUser.Username)).Scan(&deleted)
 	switch {
-	case err != nil || !deleted || new.Reuse:
+	case err != nil || !deleted || newUser.Reuse:
 		return err
-	case new.SignUp:
+	case newUser.SignUp:
 		return Invalid{"username": usernameTaken}
 	}
 	return Invalid{"username": usernameDeleted}

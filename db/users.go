@@ -86,15 +86,15 @@ func (s *Store) HasAdministrator() (bool, error) {
 
 // CreateUser creates an account. It returns Invalid with everything that is wrong, or Throttled if too many accounts were created from
 // the IP address of a sign-up.
-func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err error) {
-	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
-	invalid := checkNames(new)
-	if new.SignUp { // first, because hashing a password is expensive
-		if err := s.checkSignUps(ctx, s.reader, new.IP); err != nil {
+func (s *Store) CreateUser(ctx context.Context, newUser NewUser) (user User, err error) {
+	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	invalid := checkNames(newUser)
+	if newUser.SignUp { // first, because hashing a password is expensive
+		if err := s.checkSignUps(ctx, s.reader, newUser.IP); err != nil {
 			return User{}, err
 		}
 	}
-	hash, err := s.hashNewPassword(ctx, new.Password, new.Username, new.Email)
+	hash, err := s.hashNewPassword(ctx, newUser.Password, newUser.Username, newUser.Email)
 	if weak, ok := errors.AsType[Invalid](err); ok {
 		maps.Copy(invalid, weak)
 	} else if err != nil {
@@ -104,23 +104,23 @@ func (s *Store) CreateUser(ctx context.Context, new NewUser) (user User, err err
 		return User{}, invalid
 	}
 	err = s.write(ctx, func(tx *tx) error {
-		if user, err = s.insertUser(tx, new, hash); err != nil || !new.SignUp {
+		if user, err = s.insertUser(tx, newUser, hash); err != nil || !newUser.SignUp {
 			return err
 		}
-		return s.recordSignUp(ctx, tx, new.IP)
+		return s.recordSignUp(ctx, tx, newUser.IP)
 	})
 	return user, err
 }
 
 // CheckNewUser returns Invalid if CreateUser would refuse the names. Call it before asking for a password.
-func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
-	new.Username, new.Email = canonical(new.Username), canonical(new.Email)
-	if invalid := checkNames(new); len(invalid) > 0 {
+func (s *Store) CheckNewUser(ctx context.Context, newUser NewUser) error {
+	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return invalid
 	}
 	rollBack := errors.New("roll back")
 	err := s.write(ctx, func(tx *tx) error {
-		if _, err := s.insertUser(tx, new, ""); err != nil {
+		if _, err := s.insertUser(tx, newUser, ""); err != nil {
 			return err
 		}
 		return rollBack
@@ -131,19 +131,19 @@ func (s *Store) CheckNewUser(ctx context.Context, new NewUser) error {
 	return err
 }
 
-func (s *Store) insertUser(tx *tx, new NewUser, hash string) (User, error) {
+func (s *Store) insertUser(tx *tx, newUser NewUser, hash string) (User, error) {
 	var others, fresh bool
 	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users), (`+isFresh+`)`, s.openedAfter).Scan(&others, &fresh); err != nil {
 		return User{}, err
 	}
-	if new.First && !fresh {
+	if newUser.First && !fresh {
 		return User{}, ErrNotFound
 	}
-	if err := s.checkAvailable(tx, new); err != nil {
+	if err := s.checkAvailable(tx, newUser); err != nil {
 		return User{}, err
 	}
 	user := User{
-		Username: new.Username, Email: new.Email, IsAdmin: new.IsAdmin || !others && !new.SignUp, Approved: !new.SignUp,
+		Username: newUser.Username, Email: newUser.Email, IsAdmin: newUser.IsAdmin || !others && !newUser.SignUp, Approved: !newUser.SignUp,
 		CreatedAt: time.UnixMilli(tx.now), passwordHash: hash,
 	}
 	result, err := tx.Exec(`
@@ -160,15 +160,15 @@ func (s *Store) insertUser(tx *tx, new NewUser, hash string) (User, error) {
 }
 
 // checkNames returns what is wrong with the username and the e-mail address.
-func checkNames(new NewUser) Invalid {
+func checkNames(newUser NewUser) Invalid {
 	invalid := Invalid{}
-	if !usernamePattern.MatchString(new.Username) {
+	if !usernamePattern.MatchString(newUser.Username) {
 		invalid["username"] = fmt.Sprintf("A username has 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
 			"and begins with a letter or a digit.", usernameMax)
-	} else if new.SignUp && isReserved(new.Username) {
+	} else if newUser.SignUp && isReserved(newUser.Username) {
 		invalid["username"] = usernameReserved
 	}
-	if reason := checkEmail(new.Email); reason != "" {
+	if reason := checkEmail(newUser.Email); reason != "" {
 		invalid["email"] = reason
 	}
 	return invalid

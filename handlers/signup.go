@@ -99,13 +99,13 @@ func (h *handler) setUp(c *fiber.Ctx, body formBody) error {
 }
 
 // createUser creates the account and signs it in, or shows the page again with the reasons.
-func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, new db.NewUser) error {
-	new.Username, new.Password = body.get("username"), body.secret("password")
-	user, err := h.Store.CreateUser(c.UserContext(), new)
+func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, newUser db.NewUser) error {
+	newUser.Username, newUser.Password = body.get("username"), body.secret("password")
+	user, err := h.Store.CreateUser(c.UserContext(), newUser)
 	var invalid db.Invalid
 	switch {
 	case errors.As(err, &invalid):
-		p.Username.Value, p.Email.Value = new.Username, new.Email
+		p.Username.Value, p.Email.Value = newUser.Username, newUser.Email
 		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
 		return refuse(c, view, &p)
 	case err != nil:
