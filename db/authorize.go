@@ -46,7 +46,7 @@ func (s *Store) Authorize(token, host string) (AppAccess, error) {
 	})
 }
 
-func (a AppAccess) expiry() time.Time { return a.expiresAt }
+func (access AppAccess) expiry() time.Time { return access.expiresAt }
 
 // siblings returns the wildcard rule that matches the host, or "" if there can be none.
 func siblings(host string) string {
@@ -56,21 +56,23 @@ func siblings(host string) string {
 	return ""
 }
 
-func scanAppAccess(row scanner) (v AppAccess, err error) {
+func scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
-	err = row.Scan(&v.ID, &v.Username, &v.Email, &v.IsAdmin, &v.Approved, &v.shared, &lastActiveAt, &expiresAt, &v.Allowed, &lastUsedAt)
-	v.lastActiveAt, v.expiresAt, v.lastUsedAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt), time.UnixMilli(lastUsedAt)
-	return v, err
+	err = row.Scan(&access.ID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
+		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt)
+	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
+	access.lastUsedAt = time.UnixMilli(lastUsedAt)
+	return access, err
 }
 
 // UseApp notes that the session was allowed to reach the host just now. If active, it also notes that the session's user did
 // something: a background request of an app does not count as activity. It never blocks, because Flush writes the notes.
-func (s *Store) UseApp(v AppAccess, active bool) {
+func (s *Store) UseApp(access AppAccess, active bool) {
 	now := s.Now()
-	if s.worthNoting(v.shared, v.lastUsedAt, now) {
-		s.pending.useApp(appUse{v.ID, v.host}, now.UnixMilli())
+	if s.worthNoting(access.shared, access.lastUsedAt, now) {
+		s.pending.useApp(appUse{access.ID, access.host}, now.UnixMilli())
 	}
-	if active && s.worthNoting(v.shared, v.lastActiveAt, now) {
-		s.pending.touch(v.ID, now.UnixMilli())
+	if active && s.worthNoting(access.shared, access.lastActiveAt, now) {
+		s.pending.touch(access.ID, now.UnixMilli())
 	}
 }
