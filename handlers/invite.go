@@ -18,7 +18,7 @@ type invitePage struct {
 	Password field
 }
 
-func makeInvitePage(token string, invitation db.Invitation) invitePage {
+func newInvitePage(token string, invitation db.Invitation) invitePage {
 	p := invitePage{
 		page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New,
 		Password: field{Kind: "first-password", Name: "password"},
@@ -43,7 +43,7 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.Render("invite/index", makeInvitePage(token, invitation))
+	return c.Render("invite/index", newInvitePage(token, invitation))
 }
 
 // refuseInvitation logs the attempt, because nobody mistypes a token. It does not log the token, which may be valid on another
@@ -62,7 +62,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 	case errors.Is(err, db.ErrNotFound):
 		return h.refuseInvitation(c)
 	case errors.As(err, &invalid):
-		p := makeInvitePage(token, invitation)
+		p := newInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)
 		p.Form.Error = invalid["username"] + invalid["email"] // at most one of them is set
 		return refuse(c, "invite/index", &p)

@@ -9,8 +9,8 @@ import (
 	"porchlight/db"
 )
 
-// newAccountPage is the page of set-up and of sign-up. Only set-up uses Token and Email.
-type newAccountPage struct {
+// signUpPage is the page of set-up and of sign-up. Only set-up uses Token and Email.
+type signUpPage struct {
 	page
 	Form     form
 	Token    string
@@ -19,8 +19,8 @@ type newAccountPage struct {
 	Password field
 }
 
-func makeNewAccountPage(title string) newAccountPage {
-	return newAccountPage{
+func newSignUpPage(title string) signUpPage {
+	return signUpPage{
 		page:     page{Title: title},
 		Username: field{Kind: "username", Name: "username", Autofocus: true},
 		Email:    field{Kind: "email", Name: "email"},
@@ -32,7 +32,7 @@ func (h *handler) showSignUp(c *fiber.Ctx) error {
 	if err := h.checkSignUp(c); err != nil {
 		return err
 	}
-	return c.Render("signup/index", makeNewAccountPage("Create an account"))
+	return c.Render("signup/index", newSignUpPage("Create an account"))
 }
 
 // checkSignUp returns 404 unless sign-up is open and an account exists: the first account is the administrator's.
@@ -55,14 +55,14 @@ func (h *handler) signUp(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.createUser(c, body, "signup/index", makeNewAccountPage("Create an account"), db.NewUser{SignUp: true, IP: h.client(c).IP})
+	return h.createUser(c, body, "signup/index", newSignUpPage("Create an account"), db.NewUser{SignUp: true, IP: h.client(c).IP})
 }
 
 func (h *handler) showSetUp(c *fiber.Ctx) error {
 	if err := h.checkSetUp(c, c.Query("token")); err != nil {
 		return err
 	}
-	p := makeNewAccountPage("Create the first account")
+	p := newSignUpPage("Create the first account")
 	p.Token = c.Query("token")
 	return c.Render("setup/index", p)
 }
@@ -93,13 +93,13 @@ func (h *handler) setUp(c *fiber.Ctx, body formBody) error {
 	if err := h.checkSetUp(c, body.get("token")); err != nil {
 		return err
 	}
-	p := makeNewAccountPage("Create the first account")
+	p := newSignUpPage("Create the first account")
 	p.Token = h.SetupToken
 	return h.createUser(c, body, "setup/index", p, db.NewUser{Email: body.get("email"), First: true})
 }
 
 // createUser creates the account and signs it in, or shows the page again with the reasons.
-func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p newAccountPage, newUser db.NewUser) error {
+func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p signUpPage, newUser db.NewUser) error {
 	newUser.Username, newUser.Password = body.get("username"), body.secret("password")
 	user, err := h.Store.CreateUser(c.UserContext(), newUser)
 	var invalid db.Invalid
