@@ -11,12 +11,12 @@ import (
 // proxyPage shows an administrator what Porchlight believes about the request for the page itself.
 type proxyPage struct {
 	page
-	Peer      string // who connected
-	Told      bool   // it is trusted, and reported the client's address
-	Trusted   bool   // by --trusted-proxies
-	Ignored   bool   // it sent forwarded headers, and is not trusted
-	Elsewhere bool   // the request came to another address than the public one
-	OnlyIP    string // the one private address of all live sessions; "" when there is none
+	Peer      string // the address at the other end of the connection
+	Trusted   bool   // the peer is in --trusted-proxies
+	Reported  bool   // the peer is trusted, and reported the client's address
+	Ignored   bool   // the peer is not trusted, and sent forwarded headers
+	Elsewhere bool   // the request came to another address than --url
+	OnlyIP    string // the private address that all live sessions have in common, or ""
 	Beliefs   []fact
 	Headers   []fact
 	Settings  []fact
@@ -53,7 +53,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 		},
 	}
 	client, hops := h.clientAddress(c)
-	p.Told = hops > 0
+	p.Reported = hops > 0
 	from := reported{client.String(), ""}
 	if hops > 0 {
 		from.header = fiber.HeaderXForwardedFor
@@ -69,11 +69,11 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 	return c.Render("admin/proxy", p)
 }
 
-func (p proxyPage) belief(name string, t reported) fact {
-	if t.header == "" {
-		return fact{name, t.value, "from the connection itself"}
+func (p proxyPage) belief(name string, from reported) fact {
+	if from.header == "" {
+		return fact{name, from.value, "from the connection itself"}
 	}
-	return fact{name, t.value, "from " + t.header + ", which " + p.Peer + " sent"}
+	return fact{name, from.value, "from " + from.header + ", which " + p.Peer + " sent"}
 }
 
 // verdict describes how a header was used.
