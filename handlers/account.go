@@ -11,13 +11,13 @@ import (
 
 type accountPage struct {
 	page
-	Form       form // of the password
+	Form       form // to change the password
 	Current    field
 	New        field
 	EndOthers  bool
 	DeleteForm form
 	Delete     field
-	Confirming bool // the page asks to confirm the deletion
+	Confirming bool // the page is account/delete
 }
 
 func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
@@ -38,7 +38,7 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	return c.Render("account/index", p)
 }
 
-// changePassword keeps this browser signed in, with a new token.
+// changePassword changes the password. This browser stays signed in, with a new token.
 func (h *handler) changePassword(c *fiber.Ctx, body formBody) error {
 	current := currentSession(c)
 	token, err := h.Store.ChangePassword(c.UserContext(), current, h.client(c), db.PasswordChange{
@@ -65,15 +65,14 @@ func (h *handler) changePassword(c *fiber.Ctx, body formBody) error {
 	return c.Redirect("/account?done=password", fiber.StatusSeeOther)
 }
 
-// logFailedCheck logs a wrong password from a live session. Somebody else may be using an unattended browser.
+// logFailedCheck logs a wrong password from a live session, because somebody else may be using an unattended browser.
 func (h *handler) logFailedCheck(c *fiber.Ctx) {
 	session, ip := currentSession(c), h.client(c).IP
 	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip),
 		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 
-// deleteAccount asks for confirmation if the page's script has not. It then asks for the password again, because pages never contain
-// one.
+// deleteAccount asks for confirmation if the page's script has not. That page asks for the password again, because no page contains one.
 func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	p := h.newAccountPage(c)
 	p.Confirming = true

@@ -33,6 +33,7 @@ func requireAdmin(c *fiber.Ctx) error {
 	return c.Next()
 }
 
+// showProxy shows what Porchlight believes about the request, and points out the usual mistakes in the settings.
 func (h *handler) showProxy(c *fiber.Ctx) error {
 	onlyIP, err := h.Store.OnlyAddress()
 	if err != nil {
@@ -76,7 +77,7 @@ func (p proxyPage) belief(name string, from reported) fact {
 	return fact{name, from.value, "from " + from.header + ", which " + p.Peer + " sent"}
 }
 
-// verdict describes how a header was used.
+// verdict says how a header was used. hops is how many addresses of X-Forwarded-For were believed.
 func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 	switch {
 	case name == fiber.HeaderHost:

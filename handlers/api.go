@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// SessionJSON is a session in the API, and in what the commands print. Times are RFC 3339 in UTC.
+// SessionJSON is a session as the API and the commands show it. Times are RFC 3339 in UTC.
 type SessionJSON struct {
 	ID           string       `json:"id"`
 	Username     string       `json:"username,omitempty"` // for commands, which list everybody's sessions
@@ -19,7 +19,7 @@ type SessionJSON struct {
 	CreatedAt    string       `json:"createdAt"`
 	ExpiresAt    string       `json:"expiresAt"`
 	IsCurrent    *bool        `json:"isCurrent,omitempty"` // for the API, which has a caller
-	Apps         []AppUseJSON `json:"apps"`                // last used first
+	Apps         []AppUseJSON `json:"apps"`                // most recently used first
 }
 
 // AppUseJSON is an app that a session was used for.
@@ -28,7 +28,7 @@ type AppUseJSON struct {
 	LastUsedAt string `json:"lastUsedAt"`
 }
 
-// NewSessionJSON leaves Username and IsCurrent to the caller.
+// NewSessionJSON returns a session as JSON, without Username and IsCurrent, which the caller may set.
 func NewSessionJSON(session db.Session) SessionJSON {
 	apps := []AppUseJSON{}
 	for _, use := range session.Apps {
@@ -41,13 +41,14 @@ func NewSessionJSON(session db.Session) SessionJSON {
 	}
 }
 
+// sessionForCaller returns a session as the API shows it to the caller.
 func sessionForCaller(session, caller db.Session) SessionJSON {
 	shown := NewSessionJSON(session)
 	shown.IsCurrent = new(session.ID == caller.ID)
 	return shown
 }
 
-// RFC3339 is a time as JSON has it: in UTC, to the second.
+// RFC3339 formats a time for JSON: in UTC, to the second.
 func RFC3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func (h *handler) apiListSessions(c *fiber.Ctx) error {
@@ -108,7 +109,7 @@ func (h *handler) apiNameSession(c *fiber.Ctx) error {
 		return err
 	}
 	if body.Name == nil {
-		return problem{fiber.StatusUnprocessableEntity, "Give name as a string; an empty one forgets the name."}
+		return problem{fiber.StatusUnprocessableEntity, "Give name as a string; an empty one clears the name."}
 	}
 	name, err := checkName(*body.Name)
 	if err != nil {

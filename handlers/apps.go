@@ -6,7 +6,7 @@ import (
 	"porchlight/db"
 )
 
-// usedApps are the apps of a device as its row shows them, last used first.
+// usedApps holds the apps of a device as its row shows them, most recently used first.
 type usedApps []usedApp
 
 type usedApp struct {
@@ -23,10 +23,11 @@ func newUsedApps(uses []db.AppUse, now time.Time) (apps usedApps) {
 	return apps
 }
 
-// appsShown is how many apps a row names; the details name all.
+// appsShown is how many apps a row names. Its details name all.
 const appsShown = 4
 
-// Shown are those that the row names, and More is how many others there are.
+// Shown returns the apps that the row names.
 func (a usedApps) Shown() usedApps { return a[:min(len(a), appsShown)] }
 
+// More returns how many other apps there are.
 func (a usedApps) More() int { return max(len(a)-appsShown, 0) }

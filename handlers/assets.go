@@ -16,9 +16,9 @@ import (
 	"porchlight/public"
 )
 
-// asset is a static file. It is built in, and compressed once.
+// asset is a static file, which is read and compressed once.
 type asset struct {
-	kind    string
+	kind    string // the Content-Type
 	body    []byte
 	gzipped []byte
 	version string // the beginning of the content's SHA-256
@@ -39,12 +39,12 @@ func loadAssets(files fs.FS) map[string]asset {
 		return err
 	})
 	if err != nil {
-		panic(err) // the files are built in, unless somebody works on them
+		panic(err) // the files are embedded, or a developer is editing them
 	}
 	return all
 }
 
-// contentTypes replaces package mime, whose tables differ from machine to machine.
+// contentTypes holds the Content-Type of each extension. Package mime's tables differ from machine to machine.
 var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",

@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// userAgentMax is how many bytes of a User-Agent are read and kept: parsing a hostile one of 8 KB can take 100 ms.
+// userAgentMax is how many bytes of a User-Agent are parsed and stored: parsing a hostile one of 8 KB can take 100 ms.
 const userAgentMax = 512
 
 const clientKey = "client"
@@ -30,7 +30,8 @@ func (h *handler) client(c *fiber.Ctx) db.Client {
 	return client
 }
 
-// clientSigningIn is client for somebody whose password or token is right. Describe waits for its turn to parse the User-Agent.
+// clientSigningIn is like client, but for somebody whose password or token is right: Describe waits for its turn to parse the
+// User-Agent.
 func (h *handler) clientSigningIn(c *fiber.Ctx) db.Client {
 	client := h.client(c)
 	client.Describe = func() (name, kind string) { return h.devices().name(client.UserAgent) }
@@ -72,7 +73,8 @@ var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 
 const unknownDevice, unknownKind = "Unknown device", "unknown"
 
-// nameUnlessBusy is name for failed sign-ins. There can be any number of them, so they do not wait for a parse.
+// nameUnlessBusy is like name, but returns unknownDevice if another parse is running. It is for failed sign-ins, of which there can be
+// any number.
 func (n deviceNamer) nameUnlessBusy(userAgent string) (name, kind string) {
 	if !n.parsing.TryLock() {
 		return unknownDevice, unknownKind
@@ -81,7 +83,7 @@ func (n deviceNamer) nameUnlessBusy(userAgent string) (name, kind string) {
 	return n.describe(userAgent)
 }
 
-// name waits for its turn to parse. Only sign-ins with the right password wait here.
+// name describes a device after waiting for its turn to parse. Only sign-ins with the right password wait here.
 func (n deviceNamer) name(userAgent string) (name, kind string) {
 	n.parsing.Lock()
 	defer n.parsing.Unlock()
@@ -115,7 +117,7 @@ func (n deviceNamer) describe(userAgent string) (name, kind string) {
 	return unknownDevice, unknownKind
 }
 
-// browserNames are the names of families that people know by another one.
+// browserNames holds the names of browsers that people know by another name than the parser's.
 var browserNames = map[string]string{
 	"Other":                      "",
 	"Android":                    "Android Browser",
@@ -158,6 +160,7 @@ func systemName(family, userAgent string) string {
 	return plain(family)
 }
 
+// kindOfDevice returns the kind of a device, as in db.Client.
 func kindOfDevice(system, userAgent string) string {
 	switch system {
 	case "iPhone", "iOS", "Windows Phone", "KaiOS":
@@ -175,7 +178,7 @@ func kindOfDevice(system, userAgent string) string {
 	return "desktop"
 }
 
-// plain removes everything that a name does not need. Some families are parts of the User-Agent, so they can contain anything.
+// plain removes all characters that a name does not need. The parser copies some names from the User-Agent, so they can contain anything.
 func plain(name string) string {
 	name = notPlain.ReplaceAllString(name, "")
 	return strings.TrimSpace(name[:min(len(name), 40)])

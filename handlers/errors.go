@@ -23,8 +23,8 @@ type problem struct {
 
 func (p problem) Error() string { return fmt.Sprintf("%d %s", p.status, p.message) }
 
-// generic are the messages for errors without one of their own. The text of an error from the router or the server is never
-// shown: it can contain the request's headers, and with them the token.
+// generic holds the messages for errors that are not a problem, by status. The text of an error from the router or the server is never
+// shown, because it can contain the request's headers, and with them the token.
 var generic = map[int]string{
 	fiber.StatusBadRequest:                  "This request cannot be understood.",
 	fiber.StatusForbidden:                   "This page is out of date. Reload it and try again.",
@@ -37,7 +37,7 @@ var generic = map[int]string{
 	fiber.StatusInternalServerError:         "Something went wrong. Please try again.",
 }
 
-// describe turns an error into a status and a message.
+// describe returns the status and the message for an error. It also logs errors that the person who runs the server should know about.
 func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string) {
 	var known problem
 	var routed *fiber.Error
@@ -63,7 +63,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 			"The server can't write its data. Your change may or may not have been saved. Check again in a moment."
 	case errors.Is(err, db.ErrUnavailable):
 		c.Set(fiber.HeaderRetryAfter, "2")
-		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // proxies ask many times a second
+		h.logLimited(slog.LevelError, "the database does not answer", "", "path", c.Path(), "error", err) // every auth check gets here
 		status = fiber.StatusServiceUnavailable
 	case errors.As(err, &routed):
 		status = routed.Code
@@ -82,13 +82,13 @@ func tooManyAttempts(throttled db.Throttled) string {
 	return "Too many attempts. Try again in " + plural(max(1, int(math.Ceil(throttled.RetryAfter.Minutes()))), "minute") + "."
 }
 
-// errorPage has the message as its title, or only its first sentence if it is long.
+// errorPage shows a message as its title or, if it is long, with its first sentence as the title.
 type errorPage struct {
 	page
 	Text string
 }
 
-// answerError is the one place where errors become responses: JSON for scripts, a line for htmx, else a page. It also sets the
+// answerError is the only place where errors become responses: JSON for scripts, a line for htmx, and otherwise a page. It also sets the
 // security headers, because a request that is too large never reaches the middleware.
 func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	h.writeSecurityHeaders(c)

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// apiActivity is an event of an account's activity in JSON.
+// apiActivity is one event of a user's activity in JSON.
 type apiActivity struct {
 	ID         int64  `json:"id"`
 	Kind       string `json:"kind"`
@@ -21,7 +21,7 @@ type apiActivity struct {
 	Count      int    `json:"count"`
 }
 
-// exportedAccount and exportedSession are all that is stored about a user, except secrets: no hash, no token.
+// exportedAccount and exportedSession hold everything that is stored about a user except secrets: no hash and no token.
 type exportedAccount struct {
 	Username  string `json:"username"`
 	Email     string `json:"email"`
@@ -38,7 +38,7 @@ type exportedSession struct {
 	Shared       bool   `json:"shared"`
 }
 
-// apiExport returns everything that is stored about the user. The activity can be long, so it is written while it is read.
+// apiExport sends everything that is stored about the user. The activity can be long, so it is sent while it is read.
 //
 // Although it is a GET, other sites may not request it: a sibling app's request carries the cookie, and would save the file among
 // the person's downloads and add to their activity.
@@ -83,8 +83,8 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 // exportBatch is how many events are read at a time. A slow client must not keep a query open.
 const exportBatch = 500
 
-// writeExport writes one JSON object, its last list in batches. If that fails halfway, the object is incomplete, so it cannot be
-// mistaken for the whole.
+// writeExport writes one JSON object, and reads its last list in batches. If that fails halfway, the JSON is incomplete, so nobody can
+// mistake it for the whole.
 func writeExport(
 	w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(before int64) ([]db.Activity, error),
 ) error {

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/text/unicode/rangetable"
 )
 
-// form is what a page tells above its fields.
+// form holds the errors that a page shows above the fields of a form.
 type form struct {
 	Error   string   // one message for the whole form
-	Invalid []*field // the fields that something is wrong with
+	Invalid []*field // the fields that have an error of their own
 }
 
-// field is one labelled input; views/forms/_field.html draws it and has the words for each kind.
+// field is one labelled input. views/forms/_field.html renders it, with the label and the hint for its kind.
 type field struct {
 	Kind      string // login, username, email, password, first-password, current-password, new-password or your-password
 	Name      string
@@ -27,7 +27,7 @@ type field struct {
 	Autofocus bool
 }
 
-// mark puts each reason beside its field.
+// mark shows each reason, by the name of its field, beside that field.
 func (f *form) mark(reasons map[string]string, fields ...*field) {
 	for _, field := range fields {
 		field.Autofocus = false // the summary takes the focus
@@ -37,16 +37,16 @@ func (f *form) mark(reasons map[string]string, fields ...*field) {
 	}
 }
 
-// refuse shows a form again, with what was typed and what is wrong with it.
+// refuse shows a page with a form again, with status 422. The page holds what was typed and what is wrong with it.
 func refuse(c *fiber.Ctx, view string, p interface{ setError() }) error {
 	p.setError()
 	return c.Status(fiber.StatusUnprocessableEntity).Render(view, p)
 }
 
-// formBody is the body of a plain form. Nothing is read from the query: a secret has no place in an address.
+// formBody is the body of a plain form. The query is not read, because secrets must not be in a URL.
 type formBody struct{ args *fasthttp.Args }
 
-// withForm makes a handler of a function that takes a form.
+// withForm turns a function that takes a form into a handler.
 func withForm(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		body, err := readForm(c)
@@ -61,25 +61,26 @@ func readForm(c *fiber.Ctx) (formBody, error) {
 	if kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); len(c.Body()) > 0 && kind != fiber.MIMEApplicationForm {
 		return formBody{}, problem{fiber.StatusUnsupportedMediaType, "Send a form as application/x-www-form-urlencoded."}
 	}
-	args := new(fasthttp.Args) // the request's own PostArgs know the type in lower case alone
+	args := new(fasthttp.Args) // the request's PostArgs are empty unless the Content-Type is in lower case
 	args.ParseBytes(c.Body())
 	return formBody{args}, nil
 }
 
+// get returns a value as valid UTF-8.
 func (b formBody) get(name string) string {
 	return strings.ToValidUTF8(string(b.args.Peek(name)), "\ufffd")
 }
 
-// secret is a value exactly as it was typed: a password is not mended, but refused.
+// secret returns a value exactly as it was typed. An invalid password must be refused, not repaired.
 func (b formBody) secret(name string) string { return string(b.args.Peek(name)) }
 
 func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
 
-// nameMax is how many characters the name of a device may have.
+// nameMax is how many characters the name of a device may have at most.
 const nameMax = 60
 
-// checkName tidies the name that a user gives to a device: control characters and line breaks become spaces. "" and spaces alone
-// clear the name. It returns a problem when the name is too long or shows nothing.
+// checkName returns the name that a user gives to a device, with control characters and line breaks as spaces, and trimmed. "" clears
+// the name. If the name is too long or has no visible character, checkName returns a problem.
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
@@ -96,13 +97,13 @@ func checkName(name string) (string, error) {
 	return name, nil
 }
 
-// isVisible reports whether a character leaves a mark of its own. Combining marks need another character, and format characters,
-// unassigned ones and those of private use have no shape that people share.
+// isVisible reports whether a character can be seen on its own. Combining marks need another character, and format, unassigned and
+// private-use characters do not look the same everywhere.
 func isVisible(r rune) bool {
 	return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, blank)
 }
 
-// blank are the letters and symbols that are drawn as nothing, beyond those that Unicode says can be ignored.
+// blank holds the letters and symbols that look like nothing, other than those that Unicode says can be ignored.
 var blank = rangetable.New(
 	'\u2800',                   // Braille pattern without dots
 	'\ufffc',                   // object replacement character

@@ -46,8 +46,8 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 	return c.Render("invite/index", newInvitePage(token, invitation))
 }
 
-// refuseInvitation logs the attempt, because nobody mistypes a token. It does not log the token, which may be valid on another
-// server.
+// refuseInvitation logs the attempt, because nobody types a token by hand, and answers 404. It does not log the token, which may be valid
+// on another server.
 func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 	ip := h.client(c).IP
 	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)

@@ -15,7 +15,7 @@ func isJSON(c *fiber.Ctx) bool {
 	return kind == fiber.MIMEApplicationJSON
 }
 
-// requireJSON rejects bodies that are neither empty nor JSON. A form on another site cannot send JSON without a preflight request.
+// requireJSON rejects bodies that are neither empty nor JSON. Another site cannot send JSON without a preflight request.
 func requireJSON(c *fiber.Ctx) error {
 	if err := requireJSONBody(c); err != nil {
 		return err

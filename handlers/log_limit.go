@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// logLimiter keeps repeated events from filling the log: an event about one subject is logged once a minute.
-// The zero value is ready to use.
+// logLimiter keeps repeated events from filling the log: each event is logged at most once a minute about each subject. The zero value
+// is ready to use.
 type logLimiter struct {
 	mu      sync.Mutex
 	events  map[loggedEvent]lastLine
@@ -26,7 +26,7 @@ type lastLine struct {
 
 const (
 	logPause       = time.Minute
-	logSubjectsMax = 1000 // within one logPause; beyond, all further subjects of a message share one line
+	logSubjectsMax = 1000 // events within one logPause; after that, all other subjects of a message share one line
 )
 
 // allow reports whether to log an event now, and how many like it were skipped since the last line about the subject.
@@ -52,10 +52,10 @@ func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int,
 	return last.skipped, true
 }
 
-// outdated allows for a clock that is set back.
+// outdated reports whether the line is older than logPause, or was logged before the clock was set back.
 func (l lastLine) outdated(now time.Time) bool { return now.Sub(l.at).Abs() >= logPause }
 
-// clean removes outdated events, at most once a second: a flood of new subjects must not go through all of them each time.
+// clean removes outdated events, at most once a second, because a flood of new subjects would go through all events each time.
 func (l *logLimiter) clean(now time.Time) {
 	if now.Sub(l.cleaned).Abs() < time.Second {
 		return
@@ -64,8 +64,8 @@ func (l *logLimiter) clean(now time.Time) {
 	maps.DeleteFunc(l.events, func(_ loggedEvent, last lastLine) bool { return last.outdated(now) })
 }
 
-// logLimited logs a message about a subject at most once a minute, with the number of those that were skipped since the last time.
-// The message must be a constant: only subjects are bounded.
+// logLimited logs a message about a subject at most once a minute, with the number of times that it was skipped since. The message must
+// be a constant, because only the number of subjects is bounded.
 func (h *handler) logLimited(level slog.Level, message, subject string, attributes ...any) {
 	skipped, ok := h.logLimiter.allow(message, subject, h.Store.Now())
 	if !ok {
@@ -77,7 +77,7 @@ func (h *handler) logLimited(level slog.Level, message, subject string, attribut
 	h.Log.Log(context.Background(), level, message, attributes...)
 }
 
-// networkOf returns the log subject for a client: its address or, for IPv6, its /64 network, all of which a single customer has.
+// networkOf returns the log subject for a client: its address or, for IPv6, its /64 network, because a single customer has all of it.
 func networkOf(ip string) string {
 	address, err := netip.ParseAddr(ip)
 	if err != nil || address.Unmap().Is4() {

@@ -8,7 +8,7 @@ import (
 
 // This file logs each request at level debug.
 
-// loggedPathMax is how many bytes of a path are logged. A client can send 16 KB.
+// loggedPathMax is how many bytes of a path are logged, because a client can send 16 KB.
 const loggedPathMax = 256
 
 // sessionIDKey is where an auth check stores the id of the session for logRequest.
@@ -18,7 +18,7 @@ const sessionIDKey = "session id"
 func (h *handler) logRequest(c *fiber.Ctx) error {
 	start := h.Store.Now()
 	if err := c.Next(); err != nil {
-		if err := h.answerError(c, err); err != nil { // now, because the line needs the status
+		if err := h.answerError(c, err); err != nil { // answered here, because the line needs the status
 			return err
 		}
 	}

@@ -21,9 +21,9 @@ type signInPage struct {
 	Password   field
 	Shared     bool
 	Next       string
-	App        string // the host that Next leads to; "" for this one
-	RightPlace string // the sign-in page at the public address; "" if this is it
-	NoUsers    bool   // nobody can sign in yet
+	App        string // the host that Next leads to, or "" if that is this server
+	RightPlace string // the sign-in page at the public address, or "" if this is it
+	NoUsers    bool   // no account exists
 	SignUp     bool   // sign-up is open
 }
 
@@ -67,14 +67,14 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	return c.Render("login/index", p)
 }
 
-// handCookieToApp repairs what can hide the session from the app in next: with plain http, a cookie that was set before
-// --cookie-domain was, or a planted one that is limited to the app's path.
+// handCookieToApp lets the app that next leads to see the session. Two kinds of cookies can hide it from the app: with plain http, our
+// own from before --cookie-domain was set, and a planted one for the app's path.
 func (h *handler) handCookieToApp(c *fiber.Ctx, next, token string, session db.Session) {
 	authority := appOf(next)
 	if authority == "" {
 		return
 	}
-	if tokens, _ := h.tokens(c); !h.secure() && len(tokens) == 1 { // of several, an app may have planted one
+	if tokens, _ := h.tokens(c); !h.secure() && len(tokens) == 1 { // if there are several, an app may have planted this one
 		h.setCookie(c, token, session)
 	}
 	host, _, _ := db.CanonicalHost(authority)
@@ -96,7 +96,7 @@ func (h *handler) rightPlace(c *fiber.Ctx, next string) string {
 	return link.String()
 }
 
-// credentials are the body of POST /login. A pointer is nil if JSON lacks the key.
+// credentials is the body of POST /login. A pointer is nil if the key is missing from the JSON.
 type credentials struct {
 	Username *string `json:"username"`
 	Password *string `json:"password"`
@@ -163,11 +163,11 @@ func (h *handler) showSignOut(c *fiber.Ctx) error {
 	return c.Render("logout/index", h.pageFor(c, "Sign out"))
 }
 
-// clearSiteData clears what the browser has stored. It does not name "cookies", which would clear those of sibling apps too.
+// clearSiteData makes the browser delete what it has stored. It omits "cookies", which would delete those of sibling apps too.
 const clearSiteData = `"cache", "storage"`
 
-// signOut ends every live session that the client's cookies name, even sessions of two users, so that this browser is signed out
-// whatever else was planted in it. An attacker who planted a cookie loses only a session of their own.
+// signOut ends every live session that the client's cookies name, even those of different users, so that this browser is signed out
+// whatever was planted in it. An attacker who planted a cookie loses only their own session.
 func (h *handler) signOut(c *fiber.Ctx) error {
 	if err := requireJSONBody(c); err != nil && isAPI(c) {
 		return err

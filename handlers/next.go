@@ -8,8 +8,8 @@ import (
 	"porchlight/db"
 )
 
-// Limits of the address to return to after signing in, in bytes. It is escaped in the query of the sign-in page, and proxies accept
-// request lines of about 8 KB.
+// Limits of the address to return to after signing in, in bytes, as it is and escaped. It becomes a part of the query of the sign-in page,
+// and proxies accept request lines of about 8 KB.
 const (
 	nextMax        = 4096
 	nextEscapedMax = 7 << 10
@@ -26,7 +26,7 @@ func (h *handler) safeNext(next string) string {
 		return ""
 	}
 	authority, path := splitAuthority(rest)
-	path, _, _ = strings.Cut(path, "?") // in a query, browsers leave a backslash as it is
+	path, _, _ = strings.Cut(path, "?") // browsers do not change a backslash in a query
 	host, _, ok := db.CanonicalHost(authority)
 	if !ok || strings.Contains(path, `\`) || !h.guards(host) || (h.CookieDomain == "" && authority != h.URL.Host) {
 		return ""
@@ -34,7 +34,7 @@ func (h *handler) safeNext(next string) string {
 	return next
 }
 
-// guards reports whether apps at a host, in db.CanonicalHost's form, share the session.
+// guards reports whether browsers send the session cookie to a host, in db.CanonicalHost's form, so that Porchlight can guard it.
 func (h *handler) guards(host string) bool {
 	if h.CookieDomain == "" {
 		return host == h.ownHost
@@ -82,7 +82,7 @@ func safePath(next string) string {
 	return next
 }
 
-// isClean reports whether an address is short enough and contains nothing that browsers remove.
+// isClean reports whether an address is short enough and contains no character that browsers remove.
 func isClean(next string) bool {
 	return len(next) <= nextMax && !strings.ContainsFunc(next, func(r rune) bool {
 		return r == ' ' || r == '\ufffd' || unicode.IsControl(r)

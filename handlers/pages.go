@@ -19,17 +19,17 @@ import (
 	"porchlight/views"
 )
 
-// page is what every page has: the head and the header are drawn from it.
+// page is the data that every page has, for layouts/_head.
 type page struct {
 	Title   string
-	Message string // what has just happened; "" says nothing
-	User    string // who is signed in; "" is nobody
+	Message string // what has just happened, or ""
+	User    string // who is signed in, or ""
 	IsError bool
 	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices or account
 }
 
-// FullTitle is "[message, or "Error: " – ]Your devices – Porchlight".
+// FullTitle returns the content of <title>, such as "Your devices – Porchlight", after the message or "Error: " if there is one.
 func (p page) FullTitle() string {
 	title := p.Title + " – Porchlight"
 	if p.IsError {
@@ -43,7 +43,7 @@ func (p page) FullTitle() string {
 
 func (p *page) setError() { p.IsError = true }
 
-// pageFor is a page for whoever asks.
+// pageFor returns the page data for the person who is signed in, if there is one.
 func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 	p := page{Title: title}
 	if session, ok := c.Locals(sessionKey).(db.Session); ok {
@@ -52,7 +52,7 @@ func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 	return p
 }
 
-// newViews parses every template. An error in one that is built in is ours and stops the start.
+// newViews parses every template. It panics if one has an error, which every test would notice.
 func (h *handler) newViews() *html.Engine {
 	var files fs.FS = views.FS
 	if h.Files != nil {
@@ -75,8 +75,8 @@ func (h *handler) newViews() *html.Engine {
 	return engine
 }
 
-// isolate keeps a name that may be written from right to left from turning round the text beside it, where <bdi> cannot.
-// The name's own marks for that are left out: one that is not closed would reach beyond the name.
+// isolate keeps a name that may be written from right to left from changing the order of the text around it, where <bdi> cannot be
+// used. It removes the name's own direction marks, because an unclosed one would affect the text after the name.
 func isolate(name string) string {
 	if !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
 		return name
@@ -87,8 +87,8 @@ func isolate(name string) string {
 var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "",
 	"\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
-// rowCache keeps the rows of device lists as they were rendered: rendering ten of them again would take most of the time of a page.
-// The key is everything that a row shows, so what is kept can never be out of date.
+// rowCache caches the rendered rows of device lists: rendering ten of them takes most of the time of a page. The key is everything that
+// a row shows, so a cached row is never out of date.
 type rowCache struct {
 	uncached *template.Template
 	mu       sync.RWMutex
@@ -110,7 +110,7 @@ func (r sessionRow) key() rowKey {
 
 const rowFragment = "sessions/_row"
 
-// serve puts the cache in front of the fragment, wherever a template includes it or a handler renders it alone.
+// serve puts the cache in front of the fragment, for templates that include it and for handlers that render it.
 func (r *rowCache) serve(templates *template.Template) (err error) {
 	r.uncached, err = templates.AddParseTree(rowFragment+".uncached", templates.Lookup(rowFragment).Tree)
 	if err == nil {
@@ -119,10 +119,10 @@ func (r *rowCache) serve(templates *template.Template) (err error) {
 	return err
 }
 
-// rowsKept bounds the cache to some 5 MB. Beyond it everything goes, and what is still in use comes back.
+// rowsKept is how many rows the cache holds: 5 MB, or 10 MB if each has ten apps. When it is full, it is emptied.
 const rowsKept = 2000
 
-// indentation is for those who read the template; it would be a fifth of what is sent.
+// indentation is removed from rows, because it would be a fifth of what is sent.
 var indentation = regexp.MustCompile(`\n\s+`)
 
 func (r *rowCache) render(row sessionRow) (template.HTML, error) {
@@ -138,7 +138,7 @@ func (r *rowCache) render(row sessionRow) (template.HTML, error) {
 		return "", err
 	}
 	kept = template.HTML(indentation.ReplaceAll(out.Bytes(), []byte("\n")))
-	if row.NameError != "" { // holds what somebody typed, of any length
+	if row.NameError != "" { // contains what the user typed, of any length
 		return kept, nil
 	}
 	r.mu.Lock()
@@ -155,16 +155,16 @@ type moment struct{ at time.Time }
 
 func newMoment(at time.Time) moment { return moment{at.UTC()} }
 
-// Machine is for <time datetime>.
+// Machine returns the time for <time datetime>.
 func (m moment) Machine() string { return m.at.Format(time.RFC3339) }
 
-// Exact is "18 Nov 2026, 10:02 UTC".
+// Exact returns, for example, "18 Nov 2026, 10:02 UTC".
 func (m moment) Exact() string { return m.at.Format("2 Jan 2006, 15:04 UTC") }
 
-// Day is "18 Nov 2026".
+// Day returns, for example, "18 Nov 2026".
 func (m moment) Day() string { return m.at.Format("2 Jan 2006") }
 
-// ago is "9 minutes ago"; after a month, the day.
+// ago returns, for example, "9 minutes ago" or, after a month, "on 18 Nov 2026".
 func (m moment) ago(now time.Time) string {
 	switch since := now.Sub(m.at); {
 	case since < time.Minute:

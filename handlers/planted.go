@@ -10,7 +10,7 @@ import (
 )
 
 // This file deletes planted cookies: those that have our name but were set by another host. Every host under a domain can set a
-// cookie for the whole domain, and for any path. To delete one, a response must name its name, domain and path.
+// cookie for the whole domain, and for any path. To delete one, a response must repeat its name, domain and path.
 
 // Limits of the paths for which cookies are deleted, in bytes and in number: proxies accept about 4 KB of response headers.
 const (
@@ -18,8 +18,8 @@ const (
 	foreignPathsMax = 8
 )
 
-// clearForeignCookies deletes every cookie of our name, other than our own, that a browser would send for the host and path,
-// as far as a browser lets this server delete it. Call it after our own cookie is set: Fiber overwrites the first of a name.
+// clearForeignCookies deletes every cookie of our name, other than our own, that a browser would send for the host and path and that it
+// lets this server delete. Call it after our own cookie is set, because Fiber's Cookie overwrites the first cookie of the same name.
 func (h *handler) clearForeignCookies(c *fiber.Ctx, host, path string) {
 	if strings.HasPrefix(h.cookieName, "__Host-") {
 		return // no other host can set such a cookie, and it has no other path
@@ -36,6 +36,7 @@ func (h *handler) clearForeignCookies(c *fiber.Ctx, host, path string) {
 	}
 }
 
+// clearCookieAt deletes the cookie of our name with that domain, or none if it is "", and that path.
 func (h *handler) clearCookieAt(c *fiber.Ctx, domain, path string) {
 	text := h.cookieName + "=; max-age=0; "
 	if domain != "" {
@@ -48,8 +49,8 @@ func (h *handler) clearCookieAt(c *fiber.Ctx, domain, path string) {
 	c.Response().Header.Add(fiber.HeaderSetCookie, text+"SameSite=Lax")
 }
 
-// cookieDomains returns the Domain attributes of cookies that the host can delete: "" for its own, then the host and its parents,
-// up to the domain that somebody registered.
+// cookieDomains returns the Domain attributes of the cookies that the host can delete: none, which is "", and then the host and its
+// parents, up to the registered domain.
 func cookieDomains(host string) []string {
 	domains := []string{""}
 	registered, err := publicsuffix.EffectiveTLDPlusOne(host)
@@ -62,7 +63,7 @@ func cookieDomains(host string) []string {
 	return domains
 }
 
-// cookiePaths returns the Path attributes that a browser matches with a path (RFC 6265, 5.1.4), without the longest ones.
+// cookiePaths returns the Path attributes that match a path (RFC 6265, 5.1.4), without the longest ones.
 func cookiePaths(path string) []string {
 	paths := []string{"/"}
 	for i := 1; i <= min(len(path), foreignPathMax) && len(paths) < foreignPathsMax; i++ {
@@ -73,7 +74,7 @@ func cookiePaths(path string) []string {
 			}
 		case path[i] == '/':
 			paths = append(paths, path[:i], path[:i+1])
-		case path[i] <= ' ' || path[i] >= 0x7f || path[i] == ';': // cannot stand in the attribute
+		case path[i] <= ' ' || path[i] >= 0x7f || path[i] == ';': // not allowed in the attribute
 			return paths
 		}
 	}

@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	rowsShown = 20  // other devices on the page; "Show all" shows the rest
-	rowsMost  = 500 // even then: a page stays a page
+	rowsShown = 20  // other devices on the page at first; "Show all" shows the rest
+	rowsMost  = 500 // other devices that "Show all" shows, so that the size of the page is limited
 )
 
-// sessionList is the section with the devices, for the page and for the fragment alike.
+// sessionList is the data of the list section, both as a part of the page and as a fragment.
 type sessionList struct {
 	Current sessionRow
 	Others  []sessionRow
-	Count   int // of the others, shown or not
-	All     bool
-	Most    int // how many of the others a page shows at the most
-	Status  string
+	Count   int    // of the other devices, including those that are not shown
+	All     bool   // show up to Most other devices
+	Most    int    // rowsMost
+	Status  string // what has just happened, for the status region; only in the fragment
 }
 
-// Hidden is how many devices are not shown.
+// Hidden returns how many devices are not shown.
 func (l sessionList) Hidden() int { return max(l.Count-len(l.Others), 0) }
 
-// find returns the row of a session, or nil when the list does not show it.
+// find returns the row of a session, or nil if the list does not show it.
 func (l *sessionList) find(id string) *sessionRow {
 	if l.Current.ID == id {
 		return &l.Current
@@ -42,28 +42,28 @@ func (l *sessionList) find(id string) *sessionRow {
 	return nil
 }
 
-// sessionRow is one device in the list, with all that its row shows.
+// sessionRow is everything that the row of a device shows.
 type sessionRow struct {
 	rowFacts
 	Apps usedApps
 }
 
-// rowFacts can be compared: see rowCache.
+// rowFacts is the part of sessionRow that can be a part of a map's key (see rowCache).
 type rowFacts struct {
 	ID         string
 	DeviceName string
 	CustomName string
-	NameError  string // what is wrong with the name that was typed, which CustomName then is
+	NameError  string // what is wrong with the name that was typed; CustomName is then that name
 	Kind       string
 	IP         string
 	UserAgent  string
 	Shared     bool
 	Current    bool
-	Active     string // "9 minutes ago"; "" is now
+	Active     string // such as "9 minutes ago"; "" means now
 	LastActive moment
 	SignedIn   moment
-	Expires    moment
-	Ends       moment // however busy it is
+	Expires    moment // if it is not used
+	Ends       moment // even if it is used
 }
 
 // activeNow is how long after its last use a device counts as active now.
@@ -84,7 +84,7 @@ func (h *handler) newRow(session db.Session, current bool) sessionRow {
 	return row
 }
 
-// loadList reads the caller's devices: this one first, then the others, last active first.
+// loadList reads the caller's devices: this one, and then the others, most recently active first.
 func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	own, err := h.readOwnSession(c)
 	if err != nil {
@@ -123,7 +123,7 @@ type sessionsPage struct {
 	List sessionList
 }
 
-// flashMessages are the messages that a page shows after a redirect, by their code: never text from the address.
+// flashMessages holds the messages that a page shows after a redirect, by the code in the query. A page never shows text from its URL.
 var flashMessages = map[string]string{
 	"revoked":  "Signed out that device.",
 	"gone":     "That device was already signed out. The list is up to date.",
@@ -144,7 +144,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 
 func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, "") }
 
-// answerList is the list section alone, and beside it what happened, for the standing status region.
+// answerList answers htmx with the list section, and with what has just happened, which htmx puts into the page's status region.
 func (h *handler) answerList(c *fiber.Ctx, status string) error {
 	list, err := h.loadList(c, c.Query("all") == "1" || currentURLQuery(c).Get("all") == "1")
 	if err != nil {
@@ -154,7 +154,7 @@ func (h *handler) answerList(c *fiber.Ctx, status string) error {
 	return c.Render("sessions/_list", list)
 }
 
-// currentURLQuery is the query of the page that htmx asks from.
+// currentURLQuery returns the query of the page that sent the htmx request.
 func currentURLQuery(c *fiber.Ctx) url.Values {
 	at, err := url.Parse(c.Get("HX-Current-URL"))
 	if err != nil {
@@ -185,11 +185,10 @@ func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
 	return count, err
 }
 
-// errOwnSession refuses to revoke the session that is used for it, because that is signing out.
+// errOwnSession is returned for an attempt to revoke the caller's own session.
 var errOwnSession = problem{fiber.StatusBadRequest, "This is the device that you are using. Sign out at the top of the page instead."}
 
-// revokeSession answers 200 with the fresh list even when the session was gone: the list is what the person wants,
-// and 204 would leave the row standing.
+// revokeSession answers 200 with the updated list, even if the session had already ended. With 204, htmx would leave the row in place.
 func (h *handler) revokeSession(c *fiber.Ctx) error {
 	ended, err := h.revoke(c, c.Params("id"))
 	if errors.Is(err, db.ErrNotFound) {
@@ -201,7 +200,7 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP))
 }
 
-// confirmPage asks before something ends, where no script can: one session or, without an ID, Count others.
+// confirmPage asks for confirmation when JavaScript is off: to end the session ID or, if that is "", the Count other sessions.
 type confirmPage struct {
 	page
 	ID         string
@@ -211,7 +210,7 @@ type confirmPage struct {
 	Count      int
 }
 
-// revokeSessionByForm is revokeSession for a plain form: it asks first, and ends with a redirect.
+// revokeSessionByForm is revokeSession for a plain form: it asks for confirmation first, and answers with a redirect.
 func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 	id := c.Params("id")
 	if body.get("confirm") != "1" {
@@ -221,7 +220,8 @@ func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 	return redirectToList(c, "revoked", err)
 }
 
-// redirectToList answers a plain form that changed a session. If the session had ended already, the page says so.
+// redirectToList redirects to the list after a plain form, with done as the code of the message. If err is db.ErrNotFound, the message
+// says that the session had already ended.
 func redirectToList(c *fiber.Ctx, done string, err error) error {
 	if errors.Is(err, db.ErrNotFound) {
 		done, err = "gone", nil
@@ -278,7 +278,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	return c.Render("sessions/confirm", confirmPage{page: h.pageFor(c, "Are you sure?"), Count: count})
 }
 
-// otherDevices is "1 other device" or "4 other devices".
+// otherDevices returns "1 other device" or, for example, "4 other devices".
 func otherDevices(count int) string { return plural(count, "other device") }
 
 func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
@@ -286,7 +286,7 @@ func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 	name, err := checkName(body.get("name"))
 	switch {
 	case err != nil && isHTMX(c):
-		return err // the status says it, and the list with what was typed stays
+		return err // the status region shows it, and the list stays, with what was typed
 	case err != nil:
 		return h.refuseName(c, id, body.get("name"), err)
 	}

@@ -35,7 +35,7 @@ func (h *handler) showSignUp(c *fiber.Ctx) error {
 	return c.Render("signup/index", newSignUpPage("Create an account"))
 }
 
-// checkSignUp returns 404 unless sign-up is open and an account exists: the first account is the administrator's.
+// checkSignUp returns 404 unless sign-up is open and an account exists, because the first account must be an administrator's.
 func (h *handler) checkSignUp(c *fiber.Ctx) error {
 	if !h.Signup {
 		return fiber.ErrNotFound
