@@ -141,7 +141,7 @@ func (p *person) wantEnd(code int, lastLine string) {
 	}
 }
 
-func TestQuestions(t *testing.T) {
+func TestPrompts(t *testing.T) {
 	t.Parallel()
 	const (
 		password, again, name = "Password: ", "Again: ", "Type the name to go on: "
@@ -157,7 +157,7 @@ func TestQuestions(t *testing.T) {
 		steps []step
 		code  int
 		says  string
-		users string // left afterwards
+		users string // the usernames afterwards
 	}{
 		{"add", add, []step{{password, boPassword + "\r"}, {again, boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
 		{"add, typed ahead", add, []step{{password, boPassword + "\r" + boPassword + "\r"}}, 0, "Created cy.", "ada bo cy"},
@@ -208,7 +208,7 @@ func TestQuestions(t *testing.T) {
 }
 
 // A signal ends a prompt, like Ctrl-C.
-func TestSignalDuringAQuestion(t *testing.T) {
+func TestSignalDuringAPrompt(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		f := newFixture(t, nil)

@@ -211,7 +211,7 @@ func TestSessionList(t *testing.T) {
 func (f *fixture) wantLeft(left ...string) {
 	f.t.Helper()
 	if got := f.sessions(); !slices.Equal(got, left) {
-		f.t.Errorf("left are %q, want %q", got, left)
+		f.t.Errorf("the sessions left are %q, want %q", got, left)
 	}
 	var ended []string
 	for _, ids := range f.ids {
@@ -274,7 +274,7 @@ func TestSessionRevokeOfAnExpiredSession(t *testing.T) {
 	wantError(t, err, 1, f.ids["ada"][0])
 }
 
-// To revoke the sessions of a user who has none succeeds.
+// Revoking the sessions of a user who has none succeeds.
 func TestSessionRevokeWithoutSessions(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, args := range [][]string{{"--user", "bo"}, {"--all"}} {

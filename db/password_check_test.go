@@ -61,7 +61,7 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 	}
 }
 
-// Good passwords may contain by chance what the rules look for: "were" is a walk, "mama" a repeat.
+// Good passwords may happen to contain what the rules look for: "were" is a keyboard walk, and "mama" is a repeat.
 func TestPasswordsThatAreHardToGuessAreAccepted(t *testing.T) {
 	t.Parallel()
 	passwords := []string{
@@ -123,7 +123,7 @@ func TestCheckingNewPasswordsDoesNotDelaySignIns(t *testing.T) {
 		runtime.Gosched()
 	}
 	ctx, cancel := context.WithCancel(c.ctx())
-	cancel() // so that work that would wait fails
+	cancel() // so that work fails instead of waiting
 	if _, err := c.CreateUser(ctx, db.NewUser{Username: "carol", Password: newPassword}); !errors.Is(err, db.ErrBusy) {
 		t.Error("a new account, beyond the queue:", err)
 	}

@@ -56,7 +56,7 @@ func TestChangePassword(t *testing.T) {
 			c.Bob.API("GET", "/me/sessions", "").Is(t, 200)
 			hash := c.Only(`SELECT hex(token_hash) FROM sessions WHERE id = ?`, c.Alice.ID)
 			if !strings.EqualFold(hash, handlerstest.SHA256Hex(c.Alice.Token())) {
-				t.Error("the row holds another token")
+				t.Error("the row has another token")
 			}
 			script := c.NewClient("curl/8.5.0")
 			script.API("POST", "/login", `{"username":"alice","password":"`+handlerstest.AlicePassword+`"}`).Is(t, 401)

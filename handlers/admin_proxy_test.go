@@ -14,7 +14,7 @@ import (
 
 // This file tests /admin/proxy, which shows an administrator what Porchlight believes about the request.
 
-// facts returns the rows of a section of the page: by name, the value and the note beside it.
+// facts returns the rows of a section of the page: the name, and the value with its note.
 func facts(t testing.TB, got handlerstest.Answer, section string) map[string]string {
 	t.Helper()
 	got.Is(t, 200)
@@ -69,13 +69,13 @@ func TestProxyPageIsForAdministrators(t *testing.T) {
 	c.Bob.Page("/admin/proxy").Has(t, "Only an administrator can see this")
 	c.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy").Is(t, 303, "/login?next=%2Fadmin%2Fproxy")
 	c.Alice.Do("POST", "/admin/proxy", "").Is(t, 405)
-	// A path that does not exist tells others nothing, and a route that is added is shut to them from the start.
+	// Bob gets 403 for unknown paths, too, so new routes are closed to him from the start.
 	for _, method := range []string{"GET", "POST"} {
 		c.Alice.Do(method, "/admin/nowhere", "").Is(t, 404)
 		c.Bob.Do(method, "/admin/nowhere", "").Is(t, 403)
 	}
 	c.Bob.Do("POST", "/admin/proxy", "").Is(t, 403)
-	// From the moment on at which that changes.
+	// A change of the account takes effect at once.
 	c.Exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`)
 	c.Bob.Page("/admin/proxy").Is(t, 200)
 	c.Exec(`UPDATE users SET is_admin = 0 WHERE username = 'alice'`)
@@ -87,12 +87,12 @@ func TestAccountPageLinksToTheProxyPage(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	c.Alice.Page("/account").Has(t, `<a href="/admin/proxy">`)
 	c.Bob.Page("/account").Lacks(t, "/admin/", "administrator")
-	// With what was wrong about the form, too.
+	// The page with the form's errors has the link, too.
 	c.Alice.Form("/account/password", "current_password", "x", "new_password", "x").Has(t, `<a href="/admin/proxy">`)
 	c.Bob.Form("/account/password", "current_password", "x", "new_password", "x").Lacks(t, "/admin/")
 }
 
-func TestProxyPageDirectly(t *testing.T) {
+func TestProxyPageWithoutAProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE sessions SET ip = '203.0.113.5' WHERE id = ?`, c.Bob.ID)
@@ -127,7 +127,7 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	})
 	wantFacts(t, got, "settings", map[string]string{"--url": publicURL, "--cookie-domain": "example.com",
 		"--trusted-proxies": "127.0.0.1, 10.0.0.0/8"})
-	// Without its headers a trusted proxy is the client itself.
+	// Without forwarded headers, a trusted proxy is itself the client.
 	got = c.Alice.Page("/admin/proxy")
 	warns(t, got)
 	if told := facts(t, got, "believed")["Client address"]; told != "127.0.0.1, from the connection itself" {
@@ -135,7 +135,7 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	}
 }
 
-// The proxy is probably missing in --trusted-proxies. The page says which address to add.
+// The proxy is probably missing from --trusted-proxies. The page says which address to add.
 func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -154,7 +154,7 @@ func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 		})
 	}
 	got := c.Alice.Page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
-	warns(t, got) // nobody reads these, so nothing was ignored
+	warns(t, got) // these are never read, so nothing was ignored
 }
 
 func TestProxyPageAtAnotherAddress(t *testing.T) {
@@ -186,7 +186,7 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 			}
 		})
 	}
-	// Over https the proxy has to say so.
+	// With https, the proxy has to send the scheme.
 	h := handlerstest.OpenHouse(t, func(o *handlers.Options) {
 		o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"}
 		o.TrustedProxies = localProxies
@@ -199,7 +199,7 @@ func TestProxyPageAtAnotherAddress(t *testing.T) {
 	warns(t, h.NewClient(handlerstest.FirefoxOnLinux).Page("/admin/proxy", append(cookie, "X-Forwarded-Proto", "https")...))
 }
 
-// If every client seems to have the same private address, it is probably a proxy's.
+// If every session has the same private address, it is probably the proxy's.
 func TestProxyPageOfSessionsFromOneAddress(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -244,7 +244,7 @@ func TestProxyPageShowsText(t *testing.T) {
 			got.Lacks(t, "<img", hostile)
 			want := 5
 			if name == "trusted" {
-				want = 7 // the scheme and the host, as they are believed
+				want = 7 // the scheme and the host that are believed
 			}
 			if count := strings.Count(got.Body, escaped); count != want {
 				t.Errorf("shown %d times as text, want %d", count, want)
@@ -254,7 +254,7 @@ func TestProxyPageShowsText(t *testing.T) {
 	}
 }
 
-// The cookie came with the same request: it is not shown.
+// The request contains the cookie, but the page does not show it.
 func TestProxyPageShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

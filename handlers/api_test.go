@@ -48,7 +48,7 @@ func TestListByAPI(t *testing.T) {
 	isJSON(t, c.Bob.API("GET", "/me/sessions", ""), 200,
 		"["+object(c.Bob.ID, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
 
-	// Last active first, whatever the order of signing in.
+	// The last active session comes first, in whatever order they signed in.
 	c.Exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.Alice.ID)
 	var list []struct{ ID string }
 	if err := json.Unmarshal([]byte(c.Alice.API("GET", "/me/sessions", "").Body), &list); err != nil {
@@ -57,12 +57,12 @@ func TestListByAPI(t *testing.T) {
 	if len(list) != 2 || list[0].ID != c.Alice.ID {
 		t.Errorf("%v", list)
 	}
-	// Only those that are alive.
+	// Only live sessions are listed.
 	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.AlicePhone.ID)
 	c.Alice.API("GET", "/me/sessions", "").Lacks(t, c.AlicePhone.ID)
 }
 
-// The server's own time is far from UTC in every test of this package, so that a time in it would be seen.
+// In the tests of this package, the server's time zone is far from UTC, so a local time would be noticed.
 func init() { time.Local = time.FixedZone("far away", 11*3600) }
 
 func TestTimesAreUTC(t *testing.T) {

@@ -50,7 +50,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 		t.Errorf("the phone: %q", line)
 	}
 	if row := rowOf(t, got, c.Alice.ID); strings.Contains(row, "Used for") {
-		t.Errorf("this device was used for nothing: %s", row)
+		t.Errorf("this device was used for no app: %s", row)
 	}
 	row := rowOf(t, got, c.AlicePhone.ID)
 	for _, want := range []string{
@@ -66,7 +66,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 			t.Errorf("the row lacks %q: %s", want, row)
 		}
 	}
-	// The list by itself and the page on the phone show the same. Other users' pages do not.
+	// The list fragment and the phone's own page show the same. Other users' pages do not.
 	for what, got := range map[string]handlerstest.Answer{
 		"list": c.Alice.HTMX("GET", "/sessions/list"), "its own page": c.AlicePhone.Page("/sessions"),
 		"after naming": c.Alice.HTMX("POST", "/sessions/"+c.AlicePhone.ID+"/name", "name", "Phone"),
@@ -77,7 +77,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 		}
 	}
 	c.Bob.Page("/sessions").Lacks(t, "Used for", notes)
-	// As time goes by, and as it is used again.
+	// The times change as time passes, and when an app is used again.
 	c.Clock.Advance(58 * time.Minute)
 	line = usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.AlicePhone.ID))
 	if line != "Used for notes.example.com (1 hour ago), photos.example.com (yesterday)" {
@@ -90,7 +90,7 @@ func TestDeviceListNamesTheApps(t *testing.T) {
 	}
 }
 
-// A row names four apps, the details all.
+// A row lists four apps. The details list all of them.
 func TestDeviceListNamesFourApps(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -122,7 +122,7 @@ func TestDeviceListNamesFourApps(t *testing.T) {
 		for _, host := range hosts {
 			at := strings.Index(details, "<li>"+host+" <")
 			if at < last || at < 0 {
-				t.Errorf("with %d apps, %s is not in its place in the details", len(hosts), host)
+				t.Errorf("with %d apps, %s is missing from the details, or out of order", len(hosts), host)
 			}
 			last = at
 		}
@@ -220,7 +220,7 @@ func TestAppsByAPI(t *testing.T) {
 }
 
 // Hosts are checked before they are stored. If a row contains something else, it is still escaped.
-func TestAppsAreText(t *testing.T) {
+func TestAppHostsAreEscaped(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	const hostile = `<script>alert(1)</script>"onx=y'&amp;{{.}}`
@@ -231,7 +231,7 @@ func TestAppsAreText(t *testing.T) {
 		got.Is(t, 200)
 		got.Lacks(t, "<script>alert", hostile)
 		if shown := strings.Count(got.Body, "&lt;script&gt;alert(1)&lt;/script&gt;"); shown != 2 {
-			t.Errorf("%s: shown %d times as text, want in the row and in the details", what, shown)
+			t.Errorf("%s: escaped %d times, want in the row and in the details", what, shown)
 		}
 	}
 	var list []struct{ Apps []struct{ Host string } }

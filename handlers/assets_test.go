@@ -11,12 +11,12 @@ import (
 
 // This file tests the static files.
 
-// versioned returns the address of a static file as it is in the pages.
+// versioned returns the URL of a static file, with its version, as pages contain it.
 func versioned(c *handlerstest.Cast, name string) string {
 	c.T.Helper()
 	found := regexp.MustCompile(`/public/` + regexp.QuoteMeta(name) + `\?v=[0-9a-f]+`).FindString(c.Alice.Page("/sessions").Body)
 	if found == "" {
-		c.T.Fatal("no page names", name)
+		c.T.Fatal("no page has", name)
 	}
 	return found
 }
@@ -36,10 +36,10 @@ func TestStaticFiles(t *testing.T) {
 		}
 		packed := stranger.Do("GET", path, "", "Accept-Encoding", "br, gzip")
 		if packed.Header.Get("Content-Encoding") == "gzip" && (len(packed.Body) >= len(got.Body) || unpack(t, packed.Body) != got.Body) {
-			t.Errorf("%s packed is not the same", path)
+			t.Errorf("%s: the compressed file differs", path)
 		}
 		if strings.HasSuffix(path, ".css") && packed.Header.Get("Content-Encoding") != "gzip" {
-			t.Errorf("%s is not packed", path)
+			t.Errorf("%s is not compressed", path)
 		}
 		head := stranger.Do("HEAD", path, "", "Accept-Encoding", "identity")
 		head.Is(t, 200)
@@ -49,6 +49,6 @@ func TestStaticFiles(t *testing.T) {
 	}
 	got := stranger.Page("/public/app.css?v=000000000000")
 	if strings.Contains(got.Header.Get("Cache-Control"), "immutable") {
-		t.Error("another version is kept for ever")
+		t.Error("a wrong version is cached forever")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests what attempts are counted by, as clients see it.
+// This file tests by which keys failed attempts are counted, as clients see it.
 
 // The routes that ask for the password again count by session: neither the account nor the address.
 func TestThrottleLiveSession(t *testing.T) {
@@ -67,7 +67,7 @@ func TestThrottleLiveSession(t *testing.T) {
 	wantStatus(c.House, remove(c.Bob, "192.0.2.1", handlerstest.BobPassword), http.StatusSeeOther)
 }
 
-// As somebody from outside sees it, alice's address is like an address that nobody has: the same statuses, bodies and waits.
+// From outside, alice's e-mail address looks like one that nobody has: the statuses, bodies and waits are the same.
 func TestThrottleHidesWhichNamesBelongTogether(t *testing.T) {
 	t.Parallel()
 	seen := map[string][]string{}
@@ -89,7 +89,7 @@ func TestThrottleHidesWhichNamesBelongTogether(t *testing.T) {
 	}
 }
 
-// Everybody in an office comes from one address and may sign in at nine sharp.
+// All people of an office have one address, and may sign in at the same time.
 func TestThrottleFortySignInsAtOnce(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)

@@ -105,7 +105,7 @@ func TestSeveralCookiesOfOneName(t *testing.T) {
 }
 
 // A sibling app that plants its own session beside a person's could watch what they do in it, so neither counts.
-func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
+func TestCookiesOfTwoUsersAreIgnored(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	check := c.Unchanged()
@@ -136,7 +136,7 @@ func TestCookiesOfTwoUsersCountForNothing(t *testing.T) {
 	stranger.Do("GET", "/me/sessions", "", "Cookie", withCookie(c.Alice.Token(), c.Bob.Token())).Is(t, 200)
 }
 
-// plant puts a session of bob's into a browser, as a host under example.com can.
+// plant puts a session of bob's into a browser, as any host under example.com can.
 func plant(t testing.TB, browser *handlerstest.Client, domain, path, token string) {
 	t.Helper()
 	at, err := url.Parse(browser.URL + path)
@@ -146,7 +146,8 @@ func plant(t testing.TB, browser *handlerstest.Client, domain, path, token strin
 	browser.HTTP.Jar.SetCookies(at, []*http.Cookie{{Name: "porchlight", Value: token, Domain: domain, Path: path}})
 }
 
-// Without the deletion, the page and the sign-in page redirect to each other forever: only the good cookie is sent to the latter.
+// Without the deletion, the page and the sign-in page would redirect to each other forever, because only the good cookie is sent to the
+// sign-in page.
 func TestPlantedCookiesAreDeleted(t *testing.T) {
 	t.Parallel()
 	for _, planted := range []struct{ domain, path string }{
@@ -169,7 +170,7 @@ func TestPlantedCookiesAreDeleted(t *testing.T) {
 			}
 		})
 	}
-	t.Run("for an app alone", func(t *testing.T) {
+	t.Run("for one app", func(t *testing.T) {
 		c := handlerstest.OpenCast(t, behindProxy)
 		plant(t, c.Alice, "example.com", "/inbox", c.Bob.Token())
 		app, _ := url.Parse("http://" + notes + "/inbox/new")
@@ -182,7 +183,7 @@ func TestPlantedCookiesAreDeleted(t *testing.T) {
 			return count
 		}
 		if seen() != 2 {
-			t.Fatal("the app gets no planted cookie: this test shows nothing")
+			t.Fatal("the app gets no planted cookie, so this test checks nothing")
 		}
 		c.Alice.Page("/login?next="+url.QueryEscape(app.String()+"?x=1")).Is(t, 303, app.String()+"?x=1")
 		if seen() != 1 {
@@ -192,7 +193,7 @@ func TestPlantedCookiesAreDeleted(t *testing.T) {
 	})
 }
 
-// Browsers accept no __Host- cookie from a sibling, and __Secure- ones only with Secure.
+// Browsers accept no __Host- cookie from a sibling app, and a __Secure- cookie only with Secure.
 func TestPlantedCookiesWithHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings[2:] {
@@ -218,8 +219,8 @@ func TestPlantedCookiesWithHTTPS(t *testing.T) {
 	}
 }
 
-// The paths come from the client: they stay short, and inside the attribute.
-func TestPlantedCookiesOfHostilePaths(t *testing.T) {
+// The paths come from the client. They must stay short, and must not leave their attribute.
+func TestPlantedCookiesWithHostilePaths(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, path := range []string{"/" + big("a", 2000), big("/a", 500), "/a;domain=example.com", "/a;b/c", "/%0d%0aSet-Cookie:%20x=y",
@@ -248,7 +249,7 @@ func TestSigningInEndsPlantedSessions(t *testing.T) {
 	plant(t, browser, "example.com", "/", c.Alice.Token())
 	browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
 	browser.Page("/sessions").Is(t, 200)
-	browser.Page("/login").Is(t, 303, "/sessions") // where both are sent, the planted one is dead
+	browser.Page("/login").Is(t, 303, "/sessions") // both are sent, but the planted one is dead
 	if left := c.SessionsOf("bob"); len(left) != 0 {
 		t.Errorf("bob's sessions %q", left)
 	}
@@ -267,7 +268,7 @@ func TestSigningOutEndsPlantedSessions(t *testing.T) {
 		t.Errorf("Set-Cookie %q", got.Header.Values("Set-Cookie"))
 	}
 	if left := c.SessionsOf("alice"); !slices.Equal(left, []string{c.AlicePhone.ID}) || len(c.SessionsOf("bob")) != 0 {
-		t.Errorf("left are %q and %q", left, c.SessionsOf("bob"))
+		t.Errorf("%q and %q are left", left, c.SessionsOf("bob"))
 	}
 	for _, path := range []string{"/logout", "/sessions"} {
 		at, _ := url.Parse(c.Alice.URL + path)

@@ -11,7 +11,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// deleteCast is the cast, with bob (no administrator) signed in on a second device.
+// deleteCast is the cast, with bob, who is not an administrator, signed in on a second device.
 func deleteCast(t *testing.T) (c *handlerstest.Cast, bobPhone *handlerstest.Client) {
 	c = handlerstest.OpenCast(t)
 	return c, c.SignIn("bob", handlerstest.BobPassword, handlerstest.SafariOnIPhone)
@@ -108,7 +108,7 @@ func TestDeleteAccount(t *testing.T) {
 	wantStatus(c.House, c.Alice.Page("/sessions"), http.StatusOK)
 	wantStatus(c.House, c.AlicePhone.Page("/sessions"), http.StatusOK)
 
-	// A new account of the same name has nothing of the old one, nor is it met by the old one's cookies.
+	// A new account with the same name inherits nothing, and the old account's cookies do not work for it.
 	if _, err := c.Store.CreateUser(context.Background(), db.NewUser{
 		Username: "bob", Password: handlerstest.AlicePassword, Reuse: true,
 	}); err != nil {
@@ -118,7 +118,7 @@ func TestDeleteAccount(t *testing.T) {
 	wantRows(c.House, nil, `SELECT a.id FROM activity a JOIN users u ON u.id = a.user_id WHERE username = 'bob'`)
 }
 
-// A failed sign-in is noted in memory. Its account may be deleted before it is written.
+// Failed sign-ins are kept in memory for a while. The account may be deleted before they are written.
 func TestDeleteAccountAfterFailedSignIn(t *testing.T) {
 	t.Parallel()
 	c, _ := deleteCast(t)
@@ -147,7 +147,7 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 		}
 	}
 	refused()
-	wantUnchanged(c.House, before) // not even a try is counted: the password was right
+	wantUnchanged(c.House, before) // the password was right, so no attempt is counted
 
 	ctx := context.Background()
 	if _, err := c.Store.CreateUser(ctx, db.NewUser{Username: "carol", Password: handlerstest.BobPassword, IsAdmin: true}); err != nil {
@@ -189,7 +189,7 @@ func TestDeleteAccountNotSignedInAndCrossSite(t *testing.T) {
 	} {
 		wantStatus(c.House, send(c.Bob, headers...), http.StatusForbidden)
 	}
-	// What is asked for in the address does not count, and a GET deletes nothing.
+	// The query is ignored, and a GET deletes nothing.
 	wantStatus(c.House, c.Bob.Form("/account/delete?confirm=1&password=x"), http.StatusOK)
 	if got := c.Bob.Page("/account/delete?confirm=1"); got.Status < 400 {
 		t.Errorf("GET: %d", got.Status)

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// This file tests the detected names of devices: they are familiar, and clients cannot smuggle anything into them.
+// This file tests the detected names of devices: people recognise them, and clients cannot inject anything into them.
 
 var testNamer = sync.OnceValue(newDeviceNamer)
 
@@ -106,7 +106,7 @@ func checkDevice(t testing.TB, userAgent string) {
 	for _, word := range strings.Split(name, " on ") {
 		if word == "Other" || word == "K" || strings.HasPrefix(word, "Mac OS") || strings.HasSuffix(word, " iOS") ||
 			regexp.MustCompile(`^(Windows|macOS|Android|iOS) [0-9]`).MatchString(word) {
-			t.Errorf("%.200q is called %q, which tells a person nothing or too much", userAgent, name)
+			t.Errorf("%.200q is called %q, which people would not understand", userAgent, name)
 		}
 	}
 }
@@ -124,7 +124,7 @@ var hostileAgents = []string{
 	"Dalvik/2.1.0 (Linux; U; Android 14; Pixel 8)",
 }
 
-func TestHostileAgents(t *testing.T) {
+func TestHostileUserAgents(t *testing.T) {
 	t.Parallel()
 	for _, userAgent := range hostileAgents {
 		checkDevice(t, userAgent)

@@ -29,7 +29,7 @@ var goodAddresses = []string{
 	"http://notes.example.com/" + strings.Repeat("a", 4096-len("http://notes.example.com/")),
 }
 
-// badAddresses lead elsewhere, or might in some browser.
+// badAddresses lead elsewhere, at least in some browsers, or are malformed. They are ignored.
 var badAddresses = []string{
 	"http://evil.test", "http://evil.test/", "//evil.test", "//notes.example.com/", "///notes.example.com", "/\\evil.test",
 	"\\\\evil.test", "http:evil.test", "http:/evil.test", "http:///evil.test", "http:////evil.test", "http:\\\\evil.test",
@@ -72,15 +72,15 @@ var badAddresses = []string{
 	"http://notes.example.com/" + strings.Repeat("a", 4097-len("http://notes.example.com/")),
 }
 
-// checkNext sends next in each of the three ways: with the form, in the address while signed in, and in the
-// hidden field, for which it returns the value of the field.
+// checkNext sends next in three ways: with the sign-in form, in the query while signed in, and in the query while signed out, which
+// puts it into the form's hidden field. An empty want means that next is ignored.
 func checkNext(c *handlerstest.Cast, t *testing.T, next, want string) {
 	t.Helper()
 	home := want
 	if home == "" {
 		home = "/sessions"
 	}
-	// On the wire: an HTTP library looks at a Location, and finds fault with some that browsers follow.
+	// These are raw requests, because HTTP libraries reject some Locations that browsers follow.
 	send := func(values ...string) handlerstest.Answer {
 		body := handlerstest.Encode(append(values, "next", next))
 		return c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\n"+
@@ -192,8 +192,8 @@ func TestNextWithHTTPS(t *testing.T) {
 	}
 }
 
-// Some letters become ASCII letters when Go lower-cases them. To a browser they name another domain.
-func TestNextInOtherLetters(t *testing.T) {
+// Some letters become ASCII when Go lower-cases them. To a browser, the domain is another one.
+func TestNextHostsThatLowerCaseToASCII(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, func(o *handlers.Options) {
 		o.URL, o.CookieDomain = &url.URL{Scheme: "http", Host: "auth.smith.family"}, "smith.family"
@@ -203,7 +203,7 @@ func TestNextInOtherLetters(t *testing.T) {
 	}
 }
 
-// Browsers leave a backslash in a query as it is.
+// Browsers do not encode a backslash in a query.
 func TestNextWithABackslashInItsQuery(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -233,7 +233,7 @@ func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 		`{"username":"alice","password":"`+handlerstest.AlicePassword+`","next":"http://notes.example.com/"}`).Is(t, 200, "")
 }
 
-// For Porchlight's own pages, next is still only a path.
+// For Porchlight's own pages, next is always a path.
 func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -245,7 +245,7 @@ func TestNextOfOwnPagesIsAPath(t *testing.T) {
 	}
 }
 
-// The whole way: from the app to the sign-in page, back, and past the auth check.
+// A person goes from the app to the sign-in page, signs in, and returns to the app.
 func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

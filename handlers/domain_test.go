@@ -18,7 +18,7 @@ import (
 type setting struct {
 	url, domain string
 	name        string // of the cookie
-	attributes  string // of the cookie, but for its Max-Age
+	attributes  string // of the cookie, except its Max-Age
 }
 
 var settings = []setting{
@@ -46,7 +46,7 @@ func signInTo(h *handlerstest.House, next string, values ...string) (got handler
 	return got, handed(h.T, got).Value
 }
 
-func TestCookieOfEverySetting(t *testing.T) {
+func TestCookieForEverySetting(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestCookieOfEverySetting(t *testing.T) {
 				cookies := got.Header.Values("Set-Cookie")
 				if want == gone && s.domain != "" && len(cookies) == 2 && cookies[1] == "porchlight=; max-age=0; path=/; HttpOnly; SameSite=Lax" &&
 					s.name == "porchlight" {
-					cookies = cookies[:1] // with plain http, one from before the domain has the same name
+					cookies = cookies[:1] // with plain http, a cookie from before the domain was set has the same name
 				}
 				if len(cookies) != 1 || !want.MatchString(cookies[0]) {
 					t.Errorf("%s: %d, Set-Cookie %q, want %s", what, got.Status, cookies, want)
@@ -88,7 +88,7 @@ func TestCookieOfEverySetting(t *testing.T) {
 			got.Is(t, 200)
 			is("sign out", got, gone)
 			is("sign out without a session", browser.Form("/logout"), gone)
-			is("told of the end", browser.Page("/login", "Cookie", cookie), gone)
+			is("sign-in page after the end", browser.Page("/login", "Cookie", cookie), gone)
 			got = browser.Do("POST", "/login", `{"username":"alice","password":"basalt umbrella crayon fjord"}`, "Content-Type", "application/json")
 			is("sign in by script", got, new)
 			cookie = s.name + "=" + handed(t, got).Value
@@ -131,10 +131,10 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 				want += " " + scheme + "://example.com:* " + scheme + "://*.example.com:*"
 			}
 			for what, got := range map[string]handlerstest.Answer{
-				"the page":              stranger.Page("/login"),
-				"with next":             stranger.Page("/login?next=" + s.url + "/x"),
-				"of who was signed out": stranger.Page("/login", "Cookie", s.name+"=garbage"),
-				"after a wrong":         stranger.Form("/login", "username", "", "password", ""),
+				"the page":      stranger.Page("/login"),
+				"with next":     stranger.Page("/login?next=" + s.url + "/x"),
+				"with garbage":  stranger.Page("/login", "Cookie", s.name+"=garbage"),
+				"after a wrong": stranger.Form("/login", "username", "", "password", ""),
 			} {
 				if action := formAction(t, got); action != want {
 					t.Errorf("%s: form-action %s, want %s", what, action, want)
@@ -164,7 +164,7 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 
 // If an app sends a signed-in person to sign in, it did not get the cookie, which may be from before the cookie domain was set.
 // The cookie is set again, for the rest of its lifetime.
-func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
+func TestSignInPageSetsTheCookieAgain(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	token := c.Alice.Token()
@@ -178,9 +178,9 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	}
 	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/", "Cookie", withCookie("garbage", token))
 	if handed(t, got).Value != token {
-		t.Errorf("not the token that is alive: %q", got.Header.Get("Set-Cookie"))
+		t.Errorf("not the live token: %q", got.Header.Get("Set-Cookie"))
 	}
-	// Of several that could be tokens, an app may have planted one: it must not become the one for all apps.
+	// If several cookies could be tokens, an app may have planted one. It must not become the cookie of all apps.
 	got = c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next=http://notes.example.com/",
 		"Cookie", withCookie(c.AlicePhone.Token(), token))
 	got.Is(t, 303, "http://notes.example.com/")
@@ -195,7 +195,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 		}
 	}
 	check(t)
-	// With https, one from before the domain has another name: there is nothing to mend.
+	// With https, a cookie from before the domain was set has another name, so nothing needs to be set again.
 	https := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"} })
 	https.AddUser("alice", handlerstest.AlicePassword)
 	_, signedIn := signInTo(https, "")
@@ -205,7 +205,7 @@ func TestSignedInAlreadyGetsTheCookieOnceMore(t *testing.T) {
 	if touched(got) {
 		t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 	}
-	// On a shared computer it ends with the browser, the second time too.
+	// On a shared computer, the cookie that is set again also ends with the browser.
 	shared := c.NewClient(handlerstest.FirefoxOnLinux)
 	shared.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "shared", "1").Is(t, 303)
 	got = shared.Page("/login?next=http://notes.example.com/")

@@ -96,7 +96,7 @@ func TestExport(t *testing.T) {
 	wantRows(c.House, []string{"alice Firefox on Linux " + c.Alice.ID + " 127.0.0.1"},
 		`SELECT username, done_by, session_id, ip FROM activity a JOIN users u ON u.id = a.user_id WHERE kind = 'exported'`)
 
-	// A person who follows the link gets the same file.
+	// The link on the page gets the same file.
 	readExport(t, wantStatus(c.House, c.AlicePhone.Page("/me/export"), http.StatusOK))
 	wantRows(c.House, []string{"2"}, `SELECT COUNT(*) FROM activity WHERE kind = 'exported'`)
 }
@@ -110,7 +110,7 @@ func TestExportLongActivity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Alice's rows and bob's take turns, and the times run against the ids.
+			// The rows of alice and bob alternate, and later ids have earlier times.
 			_, err = pool.Exec(`
 				WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 				INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
@@ -133,13 +133,13 @@ func TestExportLongActivity(t *testing.T) {
 				t.Errorf("%d rows of activity, want %d", len(ids), len(want))
 			}
 			if strings.Contains(got.Body, "bob") || strings.Contains(got.Body, "192.0.2.2") {
-				t.Error("the export holds somebody else's activity")
+				t.Error("the export contains the activity of another user")
 			}
 		})
 	}
 }
 
-func TestExportHoldsNoSecret(t *testing.T) {
+func TestExportContainsNoSecrets(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	ctx := context.Background()
@@ -193,7 +193,7 @@ func TestExportHoldsNoSecret(t *testing.T) {
 	readExport(t, got)
 	for what, secret := range secrets {
 		if secret == "" || strings.Contains(body, strings.ToLower(secret)) {
-			t.Errorf("the export holds %s", what)
+			t.Errorf("the export contains %s", what)
 		}
 	}
 }

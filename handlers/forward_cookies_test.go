@@ -21,7 +21,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 	const invented = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for name, test := range map[string]struct {
 		cookies []string // one header each
-		user    string   // "" is nobody
+		user    string   // "" means nobody
 	}{
 		"alone":                   {[]string{withCookie(good)}, "alice"},
 		"garbage first":           {[]string{withCookie("garbage", "", invented, "%00", good)}, "alice"},
@@ -71,7 +71,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 			})
 		}
 	}
-	// A token counts only in the cookie.
+	// A token is read only from the cookie.
 	for _, e := range endpoints {
 		stops(t, e.ask(c.NewClient("curl"), toNotes, "Authorization", "Bearer "+good, "porchlight", good, "X-Auth-Token", good,
 			"Remote-User", "alice", "Remote-Session", c.Alice.ID), 401, "")
@@ -95,7 +95,7 @@ func TestForwardCookiesOfTwoUsers(t *testing.T) {
 			got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, append([]string{"Cookie", withCookie(cookies...)}, navigating...)...)
 			stops(t, got, status, signInFor(toNotes.address()))
 			if touched(got) {
-				t.Errorf("a proxy was handed a cookie: %q", got.Header.Values("Set-Cookie"))
+				t.Errorf("a proxy got a cookie: %q", got.Header.Values("Set-Cookie"))
 			}
 		}
 		for _, cookies := range [][]string{{bob}, {bob, "garbage"}, {bob, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, {"ABCDEFGHIJKLMNOPQRSTUVWXYZ", bob}} {
@@ -109,15 +109,15 @@ func TestForwardCookiesOfTwoUsers(t *testing.T) {
 	passes(t, forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, "Cookie", withCookie(bob, alice)), "alice")
 }
 
-// An app that sees the token could use it at all the others. A proxy can copy what is left without it.
-func TestForwardHandsOnTheOtherCookies(t *testing.T) {
+// An app that sees the token could use it at every other app. So the response contains the cookies without it, for the proxy to copy.
+func TestForwardPassesOnTheOtherCookies(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	token := c.Alice.Token()
 	ours := withCookie(token)
 	for name, test := range map[string]struct {
 		cookies []string // one header each
-		want    string   // "" is no header
+		want    string   // "" means no header
 	}{
 		"ours alone":       {[]string{ours}, ""},
 		"first":            {[]string{ours + "; a=1; b=2"}, "a=1; b=2"},
@@ -161,14 +161,14 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 			if cookies := got.Header.Values("Cookie"); !slices.Equal(cookies, want) {
 				t.Errorf("Cookie %q, want %q", cookies, want)
 			}
-			got = ask(nginx) // whose configuration takes it out itself
+			got = ask(nginx) // its configuration removes the cookie itself
 			passes(t, got, "alice")
 			if cookies := got.Header.Values("Cookie"); cookies != nil {
-				t.Errorf("nginx is told a cookie: %q", cookies)
+				t.Errorf("nginx got a cookie: %q", cookies)
 			}
 		})
 	}
-	// Who is refused hands on nothing: that answer goes to the client.
+	// A refusal contains no cookies, because it goes to the client.
 	allow(c.House, "photos.example.com", "bob")
 	stops(t, forward.ask(c.Alice, toNotes.of("photos.example.com"), "Cookie", "a=1"), 403, "")
 	stops(t, forward.ask(c.Alice, toNotes.of("evil.test"), "Cookie", "a=1"), 403, "")
@@ -177,13 +177,13 @@ func TestForwardHandsOnTheOtherCookies(t *testing.T) {
 }
 
 // With other settings the cookie has another name. Only that one counts, and the app sees neither.
-func TestForwardCookieOfHTTPS(t *testing.T) {
+func TestForwardCookieWithHTTPS(t *testing.T) {
 	t.Parallel()
 	for domain, name := range map[string]string{"": "__Host-porchlight", "example.com": "__Secure-porchlight"} {
 		t.Run(name, func(t *testing.T) {
 			h := handlerstest.OpenHouse(t, behindProxy, func(o *handlers.Options) { o.URL.Scheme, o.CookieDomain = "https", domain })
 			h.AddUser("alice", handlerstest.AlicePassword)
-			browser := h.NewClient(handlerstest.FirefoxOnLinux) // keeps no cookie that is Secure: this is plain http behind the proxy
+			browser := h.NewClient(handlerstest.FirefoxOnLinux) // the client keeps no Secure cookie, because it is plain http behind the proxy
 			token := handed(t, browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword)).Value
 			self := toNotes.of("auth.example.com").as("https")
 			got := h.Raw(forward.raw("GET", append(self.forwarded(), "Cookie", "a=1; "+name+"="+token+"; porchlight=x")...))

@@ -107,7 +107,7 @@ func TestForwardAfterTheEnd(t *testing.T) {
 					}
 					stops(t, e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...), status, signInFor(toNotes.address()))
 				}
-				flush(c.House) // what was noted of it brings nothing back
+				flush(c.House) // the pending activity does not bring it back
 				c.Clock.Advance(time.Minute)
 			}
 		})
@@ -124,7 +124,7 @@ func TestForwardAfterTheAccountDeletedItself(t *testing.T) {
 	stops(t, nginx.ask(c.NewClient(handlerstest.ChromeOnMac), toNotes, "Cookie", cookie), 401, "")
 }
 
-// Once refused as expired, it stays refused when the clock is set back.
+// A session that was refused as expired stays refused when the clock is set back.
 func TestForwardClockSetBack(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

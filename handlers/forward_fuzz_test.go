@@ -45,12 +45,12 @@ func FuzzForward(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, scheme, host, path string) {
 		c.T = t
 		for _, value := range []string{method, scheme, host, path} {
-			// Line breaks would make other headers of it, control characters no server takes in a header, and all of them have 16 KB.
+			// Line breaks would begin other headers. Servers reject control characters in headers, and more than 16 KB of headers.
 			if len(method+scheme+host+path) > 10<<10 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 				return
 			}
 		}
-		// White space at the edges is no part of a header's value.
+		// White space at the edges is not part of a header's value.
 		trim := func(value string) string { return strings.Trim(value, " \t") }
 		question := asked{trim(method), trim(scheme), trim(host), trim(path)}
 		clear := fuzzedMethod.MatchString(question.method) && fuzzedScheme.MatchString(question.scheme) && fuzzedPath.MatchString(question.uri)
@@ -60,7 +60,7 @@ func FuzzForward(f *testing.F) {
 		switch got.Status {
 		case 200:
 			if !clear || !below || got.Header.Get("Remote-User") != "alice" {
-				t.Errorf("%q is let through as %q", question, got.Header.Get("Remote-User"))
+				t.Errorf("%q passes as %q", question, got.Header.Get("Remote-User"))
 			}
 		case 403:
 			name := strings.TrimSuffix(ordinaryPort.ReplaceAllString(question.host, ""), ".")
@@ -85,7 +85,7 @@ func FuzzForward(f *testing.F) {
 			if !fuzzedHost.MatchString(back) || !strings.EqualFold(plain(back), plain(question.host)) {
 				t.Errorf("%q leads back to %q", question, to)
 			}
-			// Then it leads there, or nowhere.
+			// Signing in leads there, or nowhere.
 			got = c.Raw("GET /login?next=" + next + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie + "\r\n\r\n")
 			if home := got.Header.Get("Location"); got.Status != 303 || home != "/sessions" && home != to {
 				t.Errorf("%q: next %q leads to %d %q", question, to, got.Status, home)

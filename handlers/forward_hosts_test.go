@@ -43,7 +43,7 @@ func TestForwardHostileHosts(t *testing.T) {
 		for _, e := range endpoints {
 			for who, client := range signedInAndOut(c) {
 				if e.path == nginx.path && strings.ContainsAny(host, "/?#") {
-					continue // there an address is told: what stands behind such a character is not the host
+					continue // nginx sends a URL, in which the host ends before such a character
 				}
 				t.Run(fmt.Sprintf("%s %s %q", e.path, who, host), func(t *testing.T) {
 					got := e.ask(client, toNotes.of(host), navigating...)
@@ -67,8 +67,8 @@ func TestForwardHostileHosts(t *testing.T) {
 	}
 }
 
-// Some letters become ASCII letters in lower case. To the proxy they may name another site.
-func TestForwardHostsInOtherLetters(t *testing.T) {
+// Some letters become ASCII when Go lower-cases them. To the proxy, the host may be another site.
+func TestForwardHostsThatLowerCaseToASCII(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, host := range []string{"\u212aitchen.example.com", "k\u0130tchen.example.com"} {
@@ -92,7 +92,7 @@ func TestForwardHostsBelowTheDomain(t *testing.T) {
 			passes(t, e.ask(c.Alice, toNotes.of(host)), "alice")
 		}
 	}
-	// A rule holds however the host is written.
+	// A rule applies however the host is written.
 	for _, host := range []string{"secret.example.com", "SECRET.example.com", "secret.example.com.", "secret.example.com:444",
 		"Secret.Example.Com.:1"} {
 		for _, e := range endpoints {

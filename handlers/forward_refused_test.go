@@ -31,7 +31,7 @@ func signedInAndOut(c *handlerstest.Cast) map[string]*handlerstest.Client {
 	return map[string]*handlerstest.Client{"signed in": c.Alice, "anybody": c.NewClient(handlerstest.FirefoxOnLinux)}
 }
 
-func TestForwardHeadersMissingOrTwice(t *testing.T) {
+func TestForwardHeadersMissingOrRepeated(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
@@ -57,7 +57,7 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 							if what == "a list" {
 								stops(t, client.Do("GET", e.path, "", append(headers, navigating...)...), 403, "")
 							}
-							return // a comma is a character of a path
+							return // a path may contain commas
 						}
 						got := client.Do("GET", e.path, "", append(headers, navigating...)...)
 						stops(t, got, 403, "")
@@ -74,7 +74,7 @@ func TestForwardHeadersMissingOrTwice(t *testing.T) {
 }
 
 // A badly configured proxy adds its headers to the client's instead of replacing them.
-func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
+func TestForwardHeadersOfBothClientAndProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
@@ -88,7 +88,7 @@ func TestForwardHeadersOfTheClientBesideTheProxys(t *testing.T) {
 			}
 		}
 	}
-	// Those of the other kind of proxy count for nothing.
+	// The headers of the other kind of proxy are ignored.
 	passes(t, forward.ask(c.Alice, toNotes, toNotes.of("evil.test").original()...), "alice")
 	passes(t, nginx.ask(c.Alice, toNotes, toNotes.of("evil.test").forwarded()...), "alice")
 	stops(t, c.Alice.Do("GET", forward.path, "", toNotes.original()...), 403, "")
@@ -121,7 +121,7 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 			}
 		}
 	}
-	// A path begins with a slash; what else stands there would be part of the host.
+	// A path begins with a slash. Anything else would become part of the host.
 	for _, path := range []string{"x", "?x=1", "#x", "*", ".evil.test/", ":8080/", "@evil.test/", "http://evil.test/",
 		"http://notes.example.com/", "\\x", "%2fx", " "} {
 		for who, client := range signedInAndOut(c) {
@@ -132,8 +132,8 @@ func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	}
 }
 
-// These bytes are sent by no HTTP library.
-func TestForwardBytesThatNobodySends(t *testing.T) {
+// No HTTP library sends these bytes.
+func TestForwardControlCharacters(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	cookie := []string{"Cookie", withCookie(c.Alice.Token())}
@@ -173,10 +173,10 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCast(t, behindProxy, change)
 			c.Alice.Page("/sessions").Is(t, 200)
-			c.Alice.Do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // the one warning of it
-			c.Alice.Do("GET", "/auth/forward", "")                             // and of this, for a minute
+			c.Alice.Do("GET", "/login", "", "X-Forwarded-For", "198.51.100.1") // its warning is logged once
+			c.Alice.Do("GET", "/auth/forward", "")                             // and this one once a minute
 			if !strings.Contains(c.Log.String(), `msg="refused an auth check" reason="Only a reverse proxy`) {
-				t.Errorf("the log does not tell: %s", c.Log)
+				t.Errorf("the log does not say so: %s", c.Log)
 			}
 			check := noTrace(c.House)
 			for _, e := range endpoints {
@@ -221,7 +221,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCast(t, behindProxy)
 			allow(c.House, "photos.example.com")
-			for _, e := range endpoints { // so that each has been answered before
+			for _, e := range endpoints { // so that the answers are cached
 				passes(t, e.ask(c.Alice, toNotes), "alice")
 			}
 			if name == "closed" {
@@ -231,7 +231,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 			} else if err := os.Rename(c.Path, c.Path+".moved"); err != nil {
 				t.Fatal(err)
 			}
-			c.Alice.API("GET", "/healthz", "").Is(t, 503) // looks at the files, as happens a few times a second anyway
+			c.Alice.API("GET", "/healthz", "").Is(t, 503) // checks the files, which also happens a few times a second
 			for _, e := range endpoints {
 				for _, who := range []*handlerstest.Client{c.Alice, c.Bob, c.NewClient(handlerstest.FirefoxOnLinux)} {
 					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")},
@@ -244,9 +244,9 @@ func TestForwardDatabaseGone(t *testing.T) {
 				}
 			}
 			if count := strings.Count(c.Log.String(), `msg="the database does not answer"`); count != 1 {
-				t.Errorf("told %d times within a minute, want once: proxies ask again and again", count)
+				t.Errorf("logged %d times in a minute, want once", count)
 			}
-			if name == "moved" { // what happened to it meanwhile nobody knows: it stays shut until a restart
+			if name == "moved" { // the file may have changed meanwhile, so checks are refused until a restart
 				if err := os.Rename(c.Path+".moved", c.Path); err != nil {
 					t.Fatal(err)
 				}
@@ -257,7 +257,7 @@ func TestForwardDatabaseGone(t *testing.T) {
 }
 
 // The reasons are checked in this order: malformed, not guarded, not signed in, not allowed.
-func TestForwardOrderOfTheRows(t *testing.T) {
+func TestForwardOrderOfTheChecks(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	allow(c.House, notes)
@@ -269,14 +269,14 @@ func TestForwardOrderOfTheRows(t *testing.T) {
 		stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 		stops(t, e.ask(stranger, toNotes.by("G T"), navigating...), 403, "")
 		stops(t, e.ask(stranger, toNotes.of("evil.test"), navigating...), 403, "")
-		got := e.ask(stranger, toNotes, navigating...) // who is not signed in learns no rule
+		got := e.ask(stranger, toNotes, navigating...) // the signed-out do not learn the rules
 		if got.Header.Get("Location") != signInFor(toNotes.address()) {
 			t.Errorf("%s: %d %q", e.path, got.Status, got.Header.Get("Location"))
 		}
 	}
 }
 
-// Mistakes in the settings are logged, because a proxy may hide the response: each one once a minute.
+// Mistakes in the settings are logged, because a proxy may hide the response. Each is logged once a minute.
 func TestForwardMistakesAreLogged(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -288,17 +288,17 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 		}
 	}
 	if strings.Contains(c.Log.String(), "does not guard this host") {
-		t.Errorf("a host that anybody can make up is told: %s", c.Log)
+		t.Errorf("a host that any client can make up is logged: %s", c.Log)
 	}
 	for _, want := range []string{"X-Forwarded-Method is missing", "X-Original-Method is missing"} {
 		if count := strings.Count(c.Log.String(), want); count != 1 {
-			t.Errorf("%q is told %d times: %s", want, count, c.Log)
+			t.Errorf("%q is logged %d times: %s", want, count, c.Log)
 		}
 	}
 	c.Clock.Advance(time.Minute)
 	stranger.Do("GET", forward.path, "").Is(t, 403)
 	if count := strings.Count(c.Log.String(), "X-Forwarded-Method is missing"); count != 2 {
-		t.Errorf("after a minute it is told %d times", count)
+		t.Errorf("after a minute it is logged %d times, want 2", count)
 	}
 }
 

@@ -46,17 +46,17 @@ func TestForwardPasses(t *testing.T) {
 		}
 		got := e.ask(c.Alice, toNotes)
 		if who := identity(got); !slices.Equal(who, []string{"alice", "alice", "", "admins", c.Alice.ID}) {
-			t.Errorf("%s: alice is told as %q", e.path, who)
+			t.Errorf("%s: alice passes as %q", e.path, who)
 		}
 		got = e.ask(c.Bob, toNotes)
 		if who := identity(got); !slices.Equal(who, []string{"bob", "bob", "Bob@example.com", "", c.Bob.ID}) {
-			t.Errorf("%s: bob is told as %q", e.path, who)
+			t.Errorf("%s: bob passes as %q", e.path, who)
 		}
 	}
 }
 
 // A proxy may send the auth check with any method. Only the method in the header counts.
-func TestForwardIsAskedWithAnyMethod(t *testing.T) {
+func TestForwardAcceptsAnyMethod(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	cookie := withCookie(c.Alice.Token())
@@ -194,7 +194,7 @@ func TestForwardLocation(t *testing.T) {
 			})
 		}
 	}
-	// nginx may tell an address without a path.
+	// nginx may send a URL without a path.
 	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at(""), navigating...), 401, signInFor("http://notes.example.com/"))
 	stops(t, nginx.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("?x=1"), navigating...), 401,
 		signInFor("http://notes.example.com/?x=1"))
@@ -254,7 +254,7 @@ func checkStandsAlone(t testing.TB, got handlerstest.Answer) {
 		}
 	}
 	if got.Body == "" || !strings.Contains(got.Body, "</html>") {
-		t.Errorf("no page: %q", got.Body)
+		t.Errorf("not a page: %q", got.Body)
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 	hostileName = "<img onerror=alert(1)>\" hx-get=\"/evil\" hx-on=' \u202egnp"
 )
 
-// Attributes for htmx contain only our own words and ids, never text from users.
+// Attributes for htmx contain only fixed text and ids, never text from users.
 var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)
@@ -44,10 +44,10 @@ func TestHostileTextStaysText(t *testing.T) {
 	named := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	c.Alice.HTMX("POST", "/sessions/"+named.ID+"/name", "name", hostileName).Is(t, 200)
 	if got := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, named.ID); got != hostileName {
-		t.Fatalf("kept as %q", got)
+		t.Fatalf("stored as %q", got)
 	}
 	if got := c.Only(`SELECT MAX(length(CAST(user_agent AS BLOB))) FROM sessions`); got != "512" {
-		t.Errorf("a User-Agent of %s bytes is kept", got)
+		t.Errorf("a User-Agent of %s bytes is stored", got)
 	}
 	for _, row := range c.Rows(`SELECT detected_name FROM sessions`) {
 		if !regexp.MustCompile(`^[A-Za-z0-9 ._+-]+$`).MatchString(row) {
@@ -85,19 +85,19 @@ func TestHostileTextStaysText(t *testing.T) {
 							t.Errorf("%s in %s", match[0], opened)
 						}
 					} else if !known.MatchString(match[1]) {
-						t.Errorf("an attribute that is none of ours, %s, in %s", match[0], opened)
+						t.Errorf("an unknown attribute, %s, in %s", match[0], opened)
 					}
 				}
 			}
 			if found == 0 && (name == "page" || name == "list" || name == "revoked") {
-				t.Error("no htmx attribute was found: this test sees nothing")
+				t.Error("no htmx attribute was found, so this test checks nothing")
 			}
 		})
 	}
 }
 
-// What a client writes cannot begin a line in the log.
-func TestLogTakesNoLineFromClients(t *testing.T) {
+// No text from a client can begin a line of the log.
+func TestClientsCannotForgeLogLines(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	evil := "x\nlevel=INFO msg=\"signed in\" user=mallory\r\n"
@@ -110,7 +110,7 @@ func TestLogTakesNoLineFromClients(t *testing.T) {
 	c.NewClient("curl/8.5.0").Form("/login?%0auser=mallory", "username", "bob", "password", "x").Is(t, 500)
 	for line := range strings.Lines(c.Log.String()) {
 		if !strings.HasPrefix(line, "time=") {
-			t.Errorf("a line of its own: %q", line)
+			t.Errorf("an invalid line: %q", line)
 		}
 		if strings.Contains(line, " user=mallory") && !strings.Contains(line, `\n`) && !strings.Contains(line, `user=mallory"`) {
 			t.Errorf("forged: %q", line)

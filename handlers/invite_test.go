@@ -144,7 +144,7 @@ func TestInviteRefusesLinks(t *testing.T) {
 		pages = append(pages, got.Body)
 	}
 	if pages = slices.Compact(pages); len(pages) != 1 {
-		t.Errorf("a used, an old and a wrong link are told apart: %q", pages)
+		t.Errorf("the pages of a used, an old and a wrong link differ: %q", pages)
 	}
 	// The token of a form is read only from its body.
 	wantStatus(c.House, browser.Form("/invite?token="+newer, "password", invitePassword), http.StatusNotFound)
@@ -189,7 +189,7 @@ func TestInviteWeakPassword(t *testing.T) {
 				t.Errorf("%q: %s", password, got.Body)
 			}
 			if password != "" && strings.Contains(got.Body, `"`+password+`"`) {
-				t.Errorf("the page holds the password %q", password)
+				t.Errorf("the page contains the password %q", password)
 			}
 		}
 		wantRows(c.House, users, `SELECT * FROM users`)
@@ -270,7 +270,7 @@ func TestInviteTwoPostsAtOnce(t *testing.T) {
 				}
 			}
 			if won != 1 {
-				t.Errorf("%d posts passed", won)
+				t.Errorf("%d requests succeeded, want 1", won)
 			}
 		})
 	}
@@ -309,6 +309,6 @@ func TestInviteMethodsAndLog(t *testing.T) {
 	wantStatus(c.House, browser.Form("/invite", "token", token, "password", invitePassword), http.StatusSeeOther)
 	wantStatus(c.House, browser.Form("/invite", "token", token, "password", invitePassword), http.StatusNotFound)
 	if strings.Contains(c.Log.String(), token) || strings.Contains(c.Log.String(), invitePassword) {
-		t.Error("the log holds the token or the password")
+		t.Error("the log contains the token or the password")
 	}
 }

@@ -65,7 +65,7 @@ func TestAuthChecksAreLogged(t *testing.T) {
 }
 
 // Tokens are in cookies and queries, so the log contains neither. Text from clients stays short and on one line.
-func TestLoggedRequestsHoldNoSecrets(t *testing.T) {
+func TestLoggedRequestsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	c, requests := openDebugging(t)
 	c.Alice.Page("/invite?token=SECRETINVITATION").Is(t, http.StatusNotFound)

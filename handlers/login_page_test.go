@@ -22,7 +22,7 @@ func TestSignInPage(t *testing.T) {
 		"This is a shared or public computer", "Forgot your password? Ask whoever runs this server.", `name="next" value="/account"`)
 	got.Lacks(t, signedOutHere, "will not work", "/signup", "no account yet")
 	if touched(got) {
-		t.Error("a cookie was touched")
+		t.Error("a cookie was set or deleted")
 	}
 
 	t.Run("signed in already", func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestSignInPage(t *testing.T) {
 			c.AlicePhone.Page("/signup"), c.AlicePhone.Page("/nowhere"),
 		} {
 			if touched(got) {
-				t.Errorf("%d touched the cookie, so the sign-in page cannot tell what happened", got.Status)
+				t.Errorf("%d: the cookie was set or deleted, so the sign-in page cannot say what happened", got.Status)
 			}
 		}
 		got := c.AlicePhone.Page("/login?next=%2Fsessions")
@@ -59,17 +59,17 @@ func TestSignInPage(t *testing.T) {
 			t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))
 		}
 	})
-	t.Run("another's cookie", func(t *testing.T) {
+	t.Run("another cookie", func(t *testing.T) {
 		got := stranger.Page("/login", "Cookie", "sessionid=garbage")
 		got.Lacks(t, signedOutHere)
 		if touched(got) {
-			t.Error("a cookie was touched")
+			t.Error("a cookie was set or deleted")
 		}
 	})
 }
 
-// Under another name or scheme, the browser would not store the cookie. The link is never built from the request.
-func TestSignInPageAtTheWrongPlace(t *testing.T) {
+// At another host or scheme, the browser would not store the cookie. The link to the right address is never built from the request.
+func TestSignInPageAtTheWrongAddress(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.URL = &url.URL{Scheme: "https", Host: "auth.example"} })
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
@@ -87,7 +87,7 @@ func TestSignInPageAtTheWrongPlace(t *testing.T) {
 			got.Is(t, 303, "/login?next=%2Fsessions")
 		})
 	}
-	t.Run("the right place", func(t *testing.T) {
+	t.Run("the right address", func(t *testing.T) {
 		c := handlerstest.OpenHouse(t, func(o *handlers.Options) {
 			o.URL = &url.URL{Scheme: "https", Host: "auth.example"}
 			o.TrustedProxies = localProxies
@@ -121,7 +121,7 @@ func TestOpenRedirects(t *testing.T) {
 		}
 		got = c.Alice.Page("/login?next=" + url.QueryEscape(next))
 		if to := got.Header.Get("Location"); got.Status != 303 || to != "/sessions" {
-			t.Errorf("%.40q leads to %.60q for who is signed in", next, to)
+			t.Errorf("%.40q leads to %.60q when signed in", next, to)
 		}
 		c.NewClient(handlerstest.FirefoxOnLinux).Page("/login?next="+url.QueryEscape(next)).Lacks(t, `name="next"`)
 	}

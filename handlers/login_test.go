@@ -20,13 +20,13 @@ import (
 
 const wrongPassword = "That username or password isn't right."
 
-// newCookie is what a sign-in sets: 30 days, or until the browser closes on a shared computer.
+// newCookie matches the cookie of a sign-in, which lasts 30 days; sharedCookie, that on a shared computer, which ends with the browser.
 var (
 	newCookie    = regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; SameSite=Lax$`)
 	sharedCookie = regexp.MustCompile(`^porchlight=[A-Z2-7]{26}; path=/; HttpOnly; SameSite=Lax$`)
 )
 
-// cleared reports whether the answer deletes the cookie.
+// cleared reports whether the response deletes the cookie.
 func cleared(got handlerstest.Answer, name string) bool {
 	for _, cookie := range (&http.Response{Header: got.Header}).Cookies() {
 		if cookie.Name == name && cookie.Value == "" && cookie.Path == "/" && cookie.HttpOnly &&
@@ -37,7 +37,7 @@ func cleared(got handlerstest.Answer, name string) bool {
 	return false
 }
 
-// touched reports whether the answer sets or deletes a cookie.
+// touched reports whether the response sets or deletes a cookie.
 func touched(got handlerstest.Answer) bool { return got.Header.Get("Set-Cookie") != "" }
 
 func TestSignInByForm(t *testing.T) {
@@ -109,7 +109,7 @@ func TestSignInOnASharedComputer(t *testing.T) {
 	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 }
 
-// One message, one status, whatever was wrong; what was typed is kept, but not the password.
+// Every failure has the same message and status. The form keeps what was typed, except the password.
 func TestSignInFails(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -168,7 +168,7 @@ func TestSignInByJSON(t *testing.T) {
 	for name, test := range map[string]struct {
 		kind, body string
 		status     int
-		answer     string // "" is any error
+		answer     string // "" means any error
 	}{
 		"good":           {"application/json", good, 200, `{"username":"alice"}`},
 		"with a charset": {"application/json; charset=utf-8", good, 200, `{"username":"alice"}`},
@@ -182,7 +182,7 @@ func TestSignInByJSON(t *testing.T) {
 		"malformed":        {"application/json", `{"username":"alice",`, 400, ""},
 		"not JSON":         {"application/json", `username=alice`, 400, ""},
 		"two values":       {"application/json", good + good, 400, ""},
-		"spaces alone":     {"application/json", " ", 400, ""},
+		"only a space":     {"application/json", " ", 400, ""},
 		"nothing":          {"application/json", "", 422, ""},
 		"nothing, no type": {"", "", 422, ""},
 		"no keys":          {"application/json", `{}`, 422, ""},
@@ -195,16 +195,16 @@ func TestSignInByJSON(t *testing.T) {
 		"an object":        {"application/json", `{"username":"alice","password":{"$ne":""}}`, 422, ""},
 		"shared is a string": {"application/json", `{"username":"alice","password":"` + handlerstest.AlicePassword + `","shared":"1"}`,
 			422, ""},
-		"an array":        {"application/json", `[` + good + `]`, 422, ""},
-		"a string":        {"application/json", `"alice"`, 422, ""},
-		"no type":         {"", good, 415, ""},
-		"text":            {"text/plain", good, 415, ""},
-		"XML":             {"application/xml", good, 415, ""},
-		"almost JSON":     {"application/jsonp", good, 415, ""},
-		"JSON by its end": {"application/vnd.api+json", good, 415, ""},
+		"an array":      {"application/json", `[` + good + `]`, 422, ""},
+		"a string":      {"application/json", `"alice"`, 422, ""},
+		"no type":       {"", good, 415, ""},
+		"text":          {"text/plain", good, 415, ""},
+		"XML":           {"application/xml", good, 415, ""},
+		"almost JSON":   {"application/jsonp", good, 415, ""},
+		"a JSON suffix": {"application/vnd.api+json", good, 415, ""},
 		"multipart": {"multipart/form-data; boundary=x",
 			"--x\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nalice\r\n--x--\r\n", 415, ""},
-		"a type that is no type":    {"/;=", good, 415, ""},
+		"an invalid type":           {"/;=", good, 415, ""},
 		"deeply nested":             {"application/json", big("[", 20000), 400, ""},
 		"bytes that are not UTF-8":  {"application/json", "{\"username\":\"\xff\",\"password\":\"\xfe\"}", 401, ""},
 		"a byte order mark":         {"application/json", "\ufeff" + good, 400, ""},
@@ -231,14 +231,14 @@ func TestSignInByJSON(t *testing.T) {
 			}
 			more := len(c.SessionsOf("alice")) - len(before)
 			if ok := test.status == 200; touched(got) != ok || (more == 1) != ok {
-				t.Errorf("a cookie: %v; sessions: %+d", touched(got), more)
+				t.Errorf("cookie set: %v; new sessions: %d", touched(got), more)
 			}
 		})
 	}
 }
 
-// A browser that names text/html, or htmx, gets pages; everybody else JSON.
-func TestWhoGetsAPage(t *testing.T) {
+// Clients that accept text/html by name, and htmx, get pages. All others get JSON.
+func TestWhichClientsGetPages(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	const form = "application/x-www-form-urlencoded"
@@ -254,7 +254,7 @@ func TestWhoGetsAPage(t *testing.T) {
 		"any text":   {[]string{"Accept", "text/*"}, 401},
 		"JSON":       {[]string{"Accept", "application/json"}, 401},
 		"nothing":    {nil, 401},
-		"longer":     {[]string{"Accept", "text/html5"}, 401},
+		"text/html5": {[]string{"Accept", "text/html5"}, 401},
 	} {
 		got := c.NewClient("x").Do("POST", "/login", "username=alice&password=x", append(test.headers, "Content-Type", form)...)
 		if got.Status != test.status || strings.HasPrefix(got.Body, "{") != (test.status == 401) {
@@ -262,7 +262,7 @@ func TestWhoGetsAPage(t *testing.T) {
 		}
 		got = c.NewClient("x").Do("POST", "/logout", "", test.headers...)
 		if (got.Status == 200) != (test.status == 401) {
-			t.Errorf("%s signs out: %d", name, got.Status)
+			t.Errorf("%s: signing out: %d", name, got.Status)
 		}
 	}
 	got := c.NewClient("x").Do("POST", "/login", `{"username":"alice","password":"x"}`, "Accept", handlerstest.BrowserAccept,
@@ -271,8 +271,8 @@ func TestWhoGetsAPage(t *testing.T) {
 	got.Has(t, "<h1>")
 }
 
-// Addresses end up in histories and logs, so no secret is read from them.
-func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
+// URLs end up in histories and logs, so no secret is read from them.
+func TestCredentialsInTheQueryAreIgnored(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	check := c.Unchanged()
@@ -285,14 +285,14 @@ func TestCredentialsInTheQueryAreNotTaken(t *testing.T) {
 	stranger.Page(query).Is(t, 200)
 	stranger.Page(query).Lacks(t, handlerstest.AlicePassword)
 	if stranger.Token() != "" {
-		t.Error("signed in by the address")
+		t.Error("signed in with the query")
 	}
 	got := stranger.Form("/login?next=%2Faccount", "username", "alice", "password", "x")
 	got.Lacks(t, `name="next"`)
 	check(t)
 }
 
-// One browser is one row: its previous session ends, whichever user's it was, and a token that it sends is never adopted.
+// A browser has one session: signing in ends its previous one, even another user's. A token that the browser sends is never adopted.
 func TestSignInReplaces(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -312,7 +312,7 @@ func TestSignInReplaces(t *testing.T) {
 				}
 			}
 			if slices.Contains(c.SessionsOf("alice"), oldID) {
-				t.Error("the old row is still there")
+				t.Error("the previous session is still there")
 			}
 			kind := c.Only(`SELECT kind, done_by FROM activity WHERE session_id = ? ORDER BY id DESC LIMIT 1`, oldID)
 			if kind != "replaced Firefox on Linux" {
@@ -328,13 +328,13 @@ func TestSignInReplaces(t *testing.T) {
 		check(t)
 		c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 	})
-	t.Run("a token that was planted is not adopted", func(t *testing.T) {
+	t.Run("a planted token is not adopted", func(t *testing.T) {
 		planted := "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 		got := c.NewClient("x").Do("POST", "/login", "username=alice&password="+url.QueryEscape(handlerstest.AlicePassword),
 			"Content-Type", "application/x-www-form-urlencoded", "Cookie", "porchlight="+planted)
 		got.Is(t, 200)
 		if strings.Contains(got.Header.Get("Set-Cookie"), planted) {
-			t.Error("adopted")
+			t.Error("the planted token was adopted")
 		}
 		c.NewClient("x").Do("GET", "/me/sessions", "", "Cookie", "porchlight="+planted).Is(t, 401)
 	})
@@ -357,7 +357,7 @@ func TestCookieWithHTTPS(t *testing.T) {
 	browser.Do("GET", "/me/sessions", "", "Cookie", strings.TrimPrefix(pair, "__Host-")).Is(t, 401)
 	got = browser.Do("POST", "/logout", "", "Cookie", pair)
 	if !cleared(got, "__Host-porchlight") || !strings.Contains(strings.ToLower(got.Header.Get("Set-Cookie")), "; secure") {
-		t.Errorf("Set-Cookie %q: a browser refuses the prefix without Secure", got.Header.Get("Set-Cookie"))
+		t.Errorf("Set-Cookie %q: browsers reject the prefix without Secure", got.Header.Get("Set-Cookie"))
 	}
 	browser.Do("GET", "/me/sessions", "", "Cookie", pair).Is(t, 401)
 }

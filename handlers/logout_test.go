@@ -18,7 +18,7 @@ func TestSignOutPage(t *testing.T) {
 		got.Is(t, 200)
 		got.Has(t, "<h1>Sign out</h1>", `<form class="stack" method="post" action="/logout">`)
 		if touched(got) {
-			t.Error("reading it touched a cookie")
+			t.Error("the page set or deleted a cookie")
 		}
 	}
 	check(t)
@@ -46,7 +46,7 @@ func TestSignOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			browser := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 			token, others := browser.Token(), slices.DeleteFunc(c.SessionsOf("alice"), func(id string) bool { return id == browser.ID })
-			// One is signed in, the same is signed out already, and one never signed in.
+			// The first is signed in, the second is already signed out, and the third never signed in.
 			for _, who := range []*handlerstest.Client{browser, browser, c.NewClient(handlerstest.FirefoxOnLinux)} {
 				got := test.send(who)
 				got.Is(t, test.status, test.to)
@@ -80,12 +80,12 @@ func TestSignOut(t *testing.T) {
 		c.Alice.Do("POST", "/logout", "x=y", "Content-Type", "text/plain").Is(t, 415)
 		check(t)
 	})
-	t.Run("every session that the cookies name", func(t *testing.T) {
+	t.Run("every session in the cookies", func(t *testing.T) {
 		one := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 		two := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 		c.NewClient("x").Do("POST", "/logout", "", "Cookie", "porchlight="+one.Token()+"; porchlight="+two.Token()).Is(t, 200)
 		if left := c.SessionsOf("alice"); slices.Contains(left, one.ID) || slices.Contains(left, two.ID) {
-			t.Error("one of them lives on")
+			t.Error("one of the sessions is still there")
 		}
 	})
 }

@@ -45,7 +45,7 @@ func TestNames(t *testing.T) {
 				got.Is(t, 303, "/sessions?done=named")
 			}
 			if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != want {
-				t.Errorf("kept %q, want %q", kept, want)
+				t.Errorf("stored %q, want %q", kept, want)
 			}
 		})
 	}
@@ -69,7 +69,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// invisible has names without a visible character: two rows of the list would look the same, or like a detected name.
+// invisible has names without a visible character. With them, two rows of the list would look the same, or like a detected name.
 var invisible = []string{
 	"\u200b", "\u200b\u200c\u200d\u2060\ufeff", " \u200b ", "\u00ad", "\u034f", "\u061c", "\u180e",
 	"\u200e\u200f", "\u202a\u202b\u202c\u202d\u202e", "\u2066\u2067\u2068\u2069", "\u206a\u206f", "\u2061\u2062\u2063\u2064",
@@ -106,13 +106,13 @@ func TestInvisibleNames(t *testing.T) {
 	} {
 		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", name).Is(t, 303, "/sessions?done=named")
 		if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != name {
-			t.Errorf("%+q is kept as %+q", name, kept)
+			t.Errorf("%+q is stored as %+q", name, kept)
 		}
 	}
 	for _, spaces := range []string{" ", "\u00a0\u2003\u3000", "\t\u2028\x00"} {
 		c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", spaces).Is(t, 303, "/sessions?done=named")
 		if kept := c.Only(`SELECT custom_name FROM sessions WHERE id = ?`, c.AlicePhone.ID); kept != "" {
-			t.Errorf("%+q is kept as %+q", spaces, kept)
+			t.Errorf("%+q is stored as %+q", spaces, kept)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func TestRefusedNameStaysInItsField(t *testing.T) {
 			got.Has(t, `<details id="details-`+id+`" open>`, `<p class="error" id="name-`+id+`-error">A name `,
 				`value="`+html.EscapeString(typed)+`"`, `aria-invalid="true" aria-describedby="name-`+id+`-error" autofocus`)
 			if strings.Count(got.Body, "aria-invalid") != 1 {
-				t.Error("another field is marked, too")
+				t.Error("another field is also marked")
 			}
 			c.Alice.Page("/sessions").Lacks(t, "aria-invalid", html.EscapeString(typed))
 		}

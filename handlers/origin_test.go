@@ -81,7 +81,7 @@ func TestOtherSitesCannotAct(t *testing.T) {
 	}
 }
 
-// Host is what the client says, or a proxy that changes it: after DNS rebinding it names the attacker's domain, and Origin agrees.
+// The client or a proxy chooses the Host header. After DNS rebinding it contains the attacker's domain, and so does Origin.
 func TestOriginIsComparedWithTheURL(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -93,7 +93,7 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"https://auth.example", "10.0.0.7:3000", "", 200, "Logged out"},
 		{"https://auth.example", "auth.example", "", 200, "Logged out"},
 		{"https://auth.example", "evil.example", "same-origin", 200, "Logged out"},
-		{"null", "auth.example", "same-origin", 200, "Logged out"}, // of a page without a referrer
+		{"null", "auth.example", "same-origin", 200, "Logged out"}, // from a page without a referrer
 		{"", "evil.example", "", 200, "Logged out"},                // not a browser
 		{"http://evil.example", "evil.example", "", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
 		{"http://auth.example", "auth.example", "", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
@@ -125,7 +125,7 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 	}
 }
 
-// By another address than the public one people get a page that leads to the right one, and a form that says so.
+// At an address other than the public one, the sign-in page links to the right one, and so does the answer to its form.
 func TestSignInFormAtAnotherAddress(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -141,7 +141,7 @@ func TestSignInFormAtAnotherAddress(t *testing.T) {
 	check(t)
 }
 
-// The export is a GET, but no other site may cause it: a sibling app's request carries the cookie.
+// The export is a GET, but other sites may not request it, because requests from a sibling app contain the cookie.
 func TestOtherSitesCannotExport(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

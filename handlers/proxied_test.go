@@ -25,7 +25,7 @@ func TestForwardedAddressIsKept(t *testing.T) {
 	c.SameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM activity`)
 	browser.Page("/sessions").Has(t, "IP 2001:db8::7")
 	if strings.Contains(c.Log.String(), "forwarded") {
-		t.Errorf("a trusted proxy is warned of: %s", c.Log)
+		t.Errorf("a warning about a trusted proxy: %s", c.Log)
 	}
 }
 
@@ -44,13 +44,13 @@ func TestForwardedAddressFromAnUntrustedPeerIsIgnored(t *testing.T) {
 			c.SameRows(t, []string{"127.0.0.1"}, `SELECT ip FROM sessions`)
 			log := c.Log.String()
 			if count := strings.Count(log, "--trusted-proxies"); count != 1 {
-				t.Errorf("told %d times, want once: %s", count, log)
+				t.Errorf("logged %d times, want once: %s", count, log)
 			}
 		})
 	}
 }
 
-func TestForwardedGarbageIsNoFault(t *testing.T) {
+func TestForwardedGarbageCausesNoError(t *testing.T) {
 	c := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.TrustedProxies = localProxies })
 	for _, garbage := range []string{"", ",", "\t", "<img>", "a b c", "::", "[", "]:", "1.2.3.4:99999", "\xff\xfe"} {
 		got := c.Raw(fmt.Sprintf("POST /login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %[1]s\r\nX-Forwarded-Proto: %[1]s\r\n"+

@@ -13,7 +13,8 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests what holds for every route: who gets in, whose ids count, which methods exist, and that other sites cannot act.
+// This file tests what must hold for every route: it needs a session, accepts only the caller's ids, and refuses other methods and
+// other sites.
 
 // route is one that needs a session. {id} in its path stands for another session of the caller.
 type route struct {
@@ -22,7 +23,7 @@ type route struct {
 	body   []string // of a form
 	json   string
 	status int    // when all is well
-	ends   string // whose session that ends: "target", "others", "me" or nobody's
+	ends   string // which sessions it ends: "target", "others", "me" or none
 }
 
 var signedInRoutes = []route{
@@ -77,7 +78,7 @@ func (r route) send(c *handlerstest.Client, id string, headers ...string) handle
 	return c.Do(r.method, r.at(id), handlerstest.Encode(r.body)+r.json, headers...)
 }
 
-// A new route must be added here too, and so gets every test of this file.
+// New routes must be added to the table, so that every test in this file covers them.
 func TestEveryRouteIsInTheTable(t *testing.T) {
 	t.Parallel()
 	known := slices.Clone(publicRoutes)
@@ -86,15 +87,15 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup",
-		"/invite"} // take every method to answer 405
+		"/invite"} // accept every method, to answer 405
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",
-		"/auth/*") // forward_test.go owns them, for every method
+		"/auth/*") // forward_test.go tests them with every method
 	for _, r := range app.GetRoutes(true) {
 		name := r.Method + " " + r.Path
 		if r.Method == "HEAD" || slices.Contains(known, name) || slices.Contains(refusing, r.Path) {
 			continue
 		}
-		t.Errorf("%s is tested by no table", name)
+		t.Errorf("%s is in no table", name)
 	}
 }
 
@@ -120,7 +121,7 @@ func TestEveryRouteWorks(t *testing.T) {
 	}
 }
 
-// Unknown paths and methods are here too: without a session, they look like any other.
+// Unknown paths and methods are included. Without a session, they look like any other.
 var refusedToo = []route{
 	{method: "GET", path: "/nowhere"}, {method: "PUT", path: "/sessions"}, {method: "PROPFIND", path: "/sessions"},
 	{method: "GET", path: "/sessions/{id}"},
@@ -129,7 +130,7 @@ var refusedToo = []route{
 	{method: "GET", path: "/me/sessions/{id}"},
 }
 
-func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
+func TestEveryRouteNeedsASession(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	revoked := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
@@ -155,7 +156,7 @@ func TestEveryRouteRefusesWhoIsNotSignedIn(t *testing.T) {
 				}
 				got := r.send(anybody, "", headers...)
 				if got.Header.Get("Set-Cookie") != "" {
-					t.Errorf("the cookie was touched: %q", got.Header.Get("Set-Cookie"))
+					t.Errorf("the cookie was set or deleted: %q", got.Header.Get("Set-Cookie"))
 				}
 				if r.isJSON() {
 					got.Is(t, 401, "")
@@ -207,7 +208,7 @@ func TestNotSignedInNextOfHTMX(t *testing.T) {
 
 func big(text string, count int) string { return strings.Repeat(text, count) }
 
-// Another user's session, one that has ended, and one that never existed get the same answer, byte for byte.
+// Another user's session, one that has ended, and one that never existed get exactly the same response.
 func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -255,7 +256,7 @@ func TestWrongMethod(t *testing.T) {
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "LOCK"}
 	check := c.Unchanged()
 	for path, allowed := range map[string]string{
-		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE: that may be an id
+		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE, because the path may be an id
 		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST",
 		"/account": "GET, HEAD", "/account/password": "POST", "/admin/proxy": "GET, HEAD",
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",

@@ -45,7 +45,7 @@ func checkSecurityHeaders(t testing.TB, got handlerstest.Answer) {
 		missing = append(missing, "Content-Security-Policy: "+got.Header.Get("Content-Security-Policy"))
 	}
 	if len(missing) > 0 {
-		t.Errorf("%d: missing, or not as they should be: %q", got.Status, missing)
+		t.Errorf("%d: missing or wrong: %q", got.Status, missing)
 	}
 	for name := range got.Header {
 		if strings.HasPrefix(name, "Access-Control-") || name == "X-Powered-By" {
@@ -54,7 +54,7 @@ func checkSecurityHeaders(t testing.TB, got handlerstest.Answer) {
 	}
 }
 
-// answersOfEveryKind provokes each kind of answer, and returns them by a descriptive name.
+// answersOfEveryKind returns a response of every kind, by a descriptive name.
 func answersOfEveryKind(c *handlerstest.Cast) map[string]handlerstest.Answer {
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	cookie := "Cookie: porchlight=" + c.Alice.Token() + "\r\n"
@@ -144,8 +144,8 @@ func TestHSTSWithHTTPS(t *testing.T) {
 	}
 }
 
-// Requests that are too large or malformed get a clear error. Cookie headers of ordinary size are accepted.
-func TestSizes(t *testing.T) {
+// Requests that are too large or malformed get a clear error. Cookie headers of a normal size are accepted.
+func TestSizeLimits(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
@@ -162,9 +162,9 @@ func TestSizes(t *testing.T) {
 	c.NewClient("curl/8.5.0").API("POST", "/login", whole+big(" ", 65536-len(whole))).Is(t, 200)
 }
 
-// A body is at most 64 KB, and packing it does not change that: 64 KB can unpack to many MB, and what is packed twice
-// to many GB, before anybody has signed in.
-func TestPackedBodyIsNotUnpacked(t *testing.T) {
+// The limit of 64 KB holds for compressed bodies, too. They are refused, because 64 KB can decompress to many MB, and a body that was
+// compressed twice to many GB, before anybody has signed in.
+func TestCompressedBodyIsRefused(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	whole := `{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`
@@ -175,7 +175,7 @@ func TestPackedBodyIsNotUnpacked(t *testing.T) {
 		}
 		got := c.NewClient("curl/8.5.0").Do("POST", "/login", body, "Content-Type", "application/json", "Content-Encoding", encoding)
 		if got.Status != 413 && got.Status != 415 {
-			t.Errorf("%d bytes packed with %s: %d %s", len(body), encoding, got.Status, got.Body)
+			t.Errorf("%d bytes compressed with %s: %d %s", len(body), encoding, got.Status, got.Body)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func TestTokenIsNeverShown(t *testing.T) {
 	log := c.Log.String()
 	search("the log", log)
 	if !strings.Contains(log, "signed in") || !strings.Contains(log, "revoked") {
-		t.Errorf("the log tells too little: %s", log)
+		t.Errorf("the log lacks the sign-in or the revocation: %s", log)
 	}
 	for i, token := range tokens {
 		err := filepath.WalkDir(filepath.Dir(c.Path), func(path string, entry fs.DirEntry, err error) error {
@@ -238,8 +238,8 @@ func TestTokenIsNeverShown(t *testing.T) {
 	}
 }
 
-// The answer to a panic or an internal error is generic. Only the log has the details.
-func TestFaultsAreGeneric(t *testing.T) {
+// The response to a panic or an internal error is generic. Only the log has the details.
+func TestErrorsAreGeneric(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE users SET password_hash = 'broken lamp oil' WHERE username = 'bob'`)
@@ -259,7 +259,7 @@ func TestFaultsAreGeneric(t *testing.T) {
 			got.Lacks(t, "oil", "Argon2id", "hash", "panic", "goroutine", ".go", "runtime")
 			checkSecurityHeaders(t, got)
 			if got.Header.Get("Cache-Control") != "no-store" {
-				t.Error("it may be stored")
+				t.Error("the response may be stored")
 			}
 			switch {
 			case strings.HasSuffix(name, "JSON"):
@@ -275,13 +275,13 @@ func TestFaultsAreGeneric(t *testing.T) {
 		})
 	}
 	if log := c.Log.String(); !strings.Contains(log, "the lamp oil ran out") || !strings.Contains(log, "level=ERROR") {
-		t.Errorf("the log does not tell what happened: %s", log)
+		t.Errorf("the log does not say what happened: %s", log)
 	}
 	c.Alice.Page("/sessions").Is(t, 200)
 }
 
-// Nothing is loaded from elsewhere and nothing is inline.
-func TestPagesLoadOnlyOurOwn(t *testing.T) {
+// Pages load nothing from other sites, and have no inline scripts.
+func TestPagesLoadOnlyOurFiles(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, func(o *handlers.Options) { o.Signup = true })
 	for _, path := range []string{"/sessions", "/account", "/nowhere", "/logout", "/signup"} {

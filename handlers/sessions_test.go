@@ -21,7 +21,7 @@ func inOrder(t testing.TB, a handlerstest.Answer, texts ...string) {
 	for _, text := range texts {
 		_, after, found := strings.Cut(rest, text)
 		if !found {
-			t.Errorf("%q is missing, or not after the texts before it", text)
+			t.Errorf("%q is missing or out of order", text)
 			return
 		}
 		rest = after
@@ -64,7 +64,7 @@ func TestDevicesPage(t *testing.T) {
 		}
 	}
 	if strings.Count(got.Body, "<h1") != 1 || strings.Count(got.Body, `<li class="device"`) != 2 {
-		t.Error("one heading and two rows were expected")
+		t.Error("want one heading and two rows")
 	}
 }
 
@@ -118,15 +118,15 @@ func TestManyDevices(t *testing.T) {
 	if rows(got) != 38 {
 		t.Errorf("%d rows, want 38", rows(got))
 	}
-	// What was unfolded stays unfolded when a row goes.
+	// The list stays unfolded when a row is removed.
 	fresh := c.Alice.Do("DELETE", "/sessions/"+newest, "", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions?all=1")
 	if rows(fresh) != 37 {
-		t.Errorf("%d rows after one went, want 37", rows(fresh))
+		t.Errorf("%d rows after one was removed, want 37", rows(fresh))
 	}
 	if fresh = c.Alice.HTMX("GET", "/sessions/list"); rows(fresh) != 21 {
 		t.Errorf("%d rows, want 21", rows(fresh))
 	}
-	// From a device that is not among the newest, too.
+	// A device that is not among the newest also sees 20 others.
 	c.Clock.Advance(time.Second)
 	for i := range 36 {
 		c.Exec(`UPDATE sessions SET last_active_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), fmt.Sprintf("MANY%022d", i))
@@ -180,7 +180,7 @@ func TestRevokeByHTMX(t *testing.T) {
 	}
 	log := c.Log.String()
 	if !strings.Contains(log, "msg=revoked user=alice session="+c.AlicePhone.ID) || !strings.Contains(log, "by="+c.Alice.ID) {
-		t.Errorf("the log does not tell who did it: %s", log)
+		t.Errorf("the log does not say who did it: %s", log)
 	}
 }
 
@@ -208,7 +208,7 @@ func TestRevokeByForm(t *testing.T) {
 		got.Has(t, "<h1>Sign out Safari on iPhone?</h1>", "IP 127.0.0.1", `name="confirm" value="1"`,
 			`action="/sessions/`+c.AlicePhone.ID+`/revoke"`, ">Sign out Safari on iPhone</button>", `href="/sessions"`)
 	}
-	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke?confirm=1").Is(t, 200) // an address is no answer
+	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke?confirm=1").Is(t, 200) // the query does not count as confirmation
 	check(t)
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke", "confirm", "1").Is(t, 303, "/sessions?done=revoked")
 	if got := c.SessionsOf("alice"); !slices.Equal(got, []string{c.Alice.ID}) {
@@ -251,7 +251,7 @@ func TestRevokeOthers(t *testing.T) {
 					got.Is(t, 303, "/sessions?done=others")
 				}
 				if got := c.SessionsOf("alice"); !slices.Equal(got, []string{c.Alice.ID}) {
-					t.Errorf("alice's sessions are %q, want hers alone", got)
+					t.Errorf("alice's sessions are %q, want only hers", got)
 				}
 				if got := c.SessionsOf("bob"); !slices.Equal(got, []string{c.Bob.ID}) {
 					t.Errorf("bob's sessions are %q", got)
@@ -261,7 +261,7 @@ func TestRevokeOthers(t *testing.T) {
 				}
 				c.AlicePhone.API("GET", "/me/sessions", "").Is(t, 401)
 				c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
-				// With nobody left it says so, and breaks nothing.
+				// With no other session left, the message says so.
 				got = c.Alice.HTMX("POST", "/sessions/revoke-others")
 				got.Is(t, 200)
 				got.Has(t, "You were not signed in anywhere else.")
@@ -272,7 +272,7 @@ func TestRevokeOthers(t *testing.T) {
 }
 
 // Sessions that have already ended are not counted.
-func TestRevokeOthersCountsTheLiving(t *testing.T) {
+func TestRevokeOthersCountsLiveSessions(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	over := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
@@ -297,7 +297,7 @@ func TestDoneCodes(t *testing.T) {
 	} {
 		got := c.Alice.Page("/sessions?done=" + code)
 		if strings.HasPrefix(code, "revoked&") {
-			continue // two codes: either is fixed text
+			continue // two codes, both with a fixed text
 		}
 		if got.Body != plain {
 			t.Errorf("done=%s changes the page", code)
@@ -332,7 +332,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 				want = fmt.Sprint(c.Clock.Now().UnixMilli(), c.Clock.Now().Add(14*24*time.Hour).UnixMilli())
 			}
 			if after := lastActive(c.Alice.ID); after != want {
-				t.Errorf("last active and the end: %s, want %s (before %s)", after, want, before)
+				t.Errorf("last active and expires: %s, want %s (before %s)", after, want, before)
 			}
 		})
 	}
@@ -341,7 +341,7 @@ func TestWhatCountsAsActivity(t *testing.T) {
 		before := lastActive(c.Alice.ID)
 		c.Alice.Do("POST", "/sessions/revoke-others", "", "Sec-Fetch-Site", "cross-site").Is(t, 403)
 		if after := lastActive(c.Alice.ID); after != before {
-			t.Error("another site keeps the session alive")
+			t.Error("a request from another site keeps the session alive")
 		}
 	})
 	t.Run("an idle page that refreshes itself ends all the same", func(t *testing.T) {
@@ -386,7 +386,7 @@ func TestDevicesPageIsAccessible(t *testing.T) {
 	ids := map[string]bool{}
 	for _, match := range regexp.MustCompile(`\sid="([^"]*)"`).FindAllStringSubmatch(body, -1) {
 		if ids[match[1]] {
-			t.Errorf("the id %s is there twice", match[1])
+			t.Errorf("the id %s is repeated", match[1])
 		}
 		ids[match[1]] = true
 	}

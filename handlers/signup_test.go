@@ -178,7 +178,7 @@ func TestSetUp(t *testing.T) {
 		browser.Page("/setup?token="+token).Is(t, 403)
 		browser.Form("/setup", append(fields, "token", token)...).Is(t, 403)
 	}
-	browser.Form("/setup?token="+setupToken, fields...).Is(t, 403) // an address is no place to take it from
+	browser.Form("/setup?token="+setupToken, fields...).Is(t, 403) // the token is not read from the query
 	if rows := c.Rows(handlerstest.EveryAccount); len(rows) != 0 {
 		t.Fatalf("accounts %q", rows)
 	}
@@ -209,7 +209,7 @@ func TestSetUp(t *testing.T) {
 	}
 }
 
-// Without a token nobody can claim the server, whatever they send.
+// Without the token, nobody can claim the server.
 func TestSetUpWithoutAToken(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t)
@@ -222,7 +222,7 @@ func TestSetUpWithoutAToken(t *testing.T) {
 	}
 }
 
-func TestSetUpAtOnce(t *testing.T) {
+func TestConcurrentSetUp(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t, withSetupToken)
 	var statuses [8]int

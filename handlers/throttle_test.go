@@ -41,7 +41,7 @@ func pageFrom(c *handlerstest.Client, ip, path string) handlerstest.Answer {
 	return c.Page(path, "X-Forwarded-For", ip)
 }
 
-// throttleSignIn signs in from an address, as a page (with nothing kept from one to the next) or as a script.
+// throttleSignIn signs in from an address, as a new browser or as a script.
 func throttleSignIn(h *handlerstest.House, asJSON bool, ip, name, password string) handlerstest.Answer {
 	h.T.Helper()
 	c := h.NewClient(handlerstest.FirefoxOnLinux)
@@ -69,7 +69,7 @@ func wantThrottled(h *handlerstest.House, got handlerstest.Answer, seconds, mess
 		h.T.Errorf("Retry-After %q, want %q", got.Header.Get("Retry-After"), seconds)
 	}
 	if !strings.Contains(got.Body, message) {
-		h.T.Errorf("%q is not said: %s", message, got.Body)
+		h.T.Errorf("the message %q is missing: %s", message, got.Body)
 	}
 	if got.Header.Get("Cache-Control") != "no-store" || len(got.Header.Values("Set-Cookie")) > 0 {
 		h.T.Errorf("headers of a 429: %v", got.Header)
@@ -116,7 +116,7 @@ func TestThrottleSignIn(t *testing.T) {
 				t.Errorf("sessions %q", rows)
 			}
 			if n := h.Only(`SELECT COUNT(*) FROM attempts`); n != "30" {
-				t.Errorf("%s attempts are counted", n) // ten wrong ones, for the name, the account and the address; nothing else
+				t.Errorf("%s attempts are counted", n) // ten failures for the name, the account and the address, and nothing else
 			}
 		})
 	}
@@ -214,7 +214,7 @@ func TestThrottleFiftyAtOnce(t *testing.T) {
 }
 
 // An attempt that got 503 is not counted.
-func TestThrottleGivesUnavailableBack(t *testing.T) {
+func TestThrottleDoesNotCountUnavailable(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)
 	h.AddUser("alice", handlerstest.AlicePassword)
@@ -242,7 +242,7 @@ func TestThrottleGivesUnavailableBack(t *testing.T) {
 	wantThrottled(h, throttleSignIn(h, true, "192.0.2.1", "alice", handlerstest.AlicePassword), "900", in15Minutes)
 }
 
-func TestThrottleAfterHundredLetsInvitationIn(t *testing.T) {
+func TestThrottleInvitationWorksAfterAHundredFailures(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)
 	h.AddUser("alice", handlerstest.AlicePassword)
@@ -298,7 +298,7 @@ func TestThrottleStoresNoTypedName(t *testing.T) {
 	for where, text := range places {
 		for _, form := range []string{typed, strings.ReplaceAll(typed, " ", "+"), strings.ReplaceAll(typed, " ", "%20")} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
-				t.Errorf("what was typed for a name is in %s", where)
+				t.Errorf("the typed name is in %s", where)
 			}
 		}
 	}
@@ -319,7 +319,7 @@ func TestThrottleSetUp(t *testing.T) {
 			wantStatus(h, send("192.0.2.1", "WRONG"), http.StatusForbidden)
 		}
 	}
-	for range 3 { // the right token is given back
+	for range 3 { // an attempt with the right token is not counted
 		wantStatus(h, show("192.0.2.1", throttleToken), http.StatusOK)
 		wantStatus(h, send("192.0.2.1", throttleToken), http.StatusUnprocessableEntity)
 	}

@@ -21,7 +21,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	goTo := func(b *tab, address string) { b.run(chromedp.Navigate(address)) }
 	library, phone := browser(handlerstest.FirefoxOnLinux), browser(handlerstest.SafariOnIPhone)
 
-	// A deep link leads to the sign-in page, and from there to the very page.
+	// A deep link leads to the sign-in page, and from there back to the same page.
 	const deep = "/books/7?page=2&q=a%26b#end"
 	goTo(library, notes+deep)
 	library.at("/login")
@@ -34,7 +34,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	goTo(library, photos+"/")
 	library.same(`document.querySelector('h1').textContent`, strings.TrimPrefix(photos, "http://"))
 
-	// From the phone, she sees what it was used for, and ends it.
+	// On the phone, she sees which apps the browser used, and signs it out.
 	if err := s.Store.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	phone.click(buttonOf("127.0.0.1"), 1)
 	phone.until(otherRows + ` === 0`)
 
-	// At the next click there, both are shut.
+	// The next click in either app leads to the sign-in page.
 	s.notes.take()
 	s.photos.take()
 	goTo(library, photos+"/albums")

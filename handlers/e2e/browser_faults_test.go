@@ -50,7 +50,7 @@ func pressesTooOften(t *testing.T, c *chromiumProcess) {
 	b.until(button + ` === undefined`)
 	b.untilText(statusText, "Signed out Two, 10.0.0.2.")
 	b.until(focused + `.id === 'others'`)
-	// What came of the presses too many has come by now, or never will: the next one waits behind it.
+	// The extra presses have had their effect by now, if any, because the next request waits behind theirs.
 	b.endByKeyboard("10.0.0.1")
 	b.untilText(statusText, "Signed out One, 10.0.0.1.")
 	if got := b.requests("DELETE /sessions/" + ids[1]); got != 1 {
@@ -172,5 +172,5 @@ func findsItGone(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, "That device was already signed out. The list is up to date.")
 	b.same(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Three")
 	b.same(othersTitle, "Other devices (1)")
-	b.until(focused + `.id === 'others'`) // the row before went, too
+	b.until(focused + `.id === 'others'`) // the previous row is gone, too
 }

@@ -12,7 +12,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// The layout of every page, narrow and wide, in both schemes.
+// This file tests the layout of every page, narrow and wide, light and dark.
 
 const layoutFaults = `(() => {
 	const faults = [], name = (e) => e.tagName + (e.id ? '#' + e.id : '') + '.' + e.className + ' "' + e.textContent.trim().slice(0, 30) + '"';

@@ -28,7 +28,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.same(othersTitle, "Other devices (3)")
 	heading := `document.querySelector('h1').textContent`
 
-	// One, after thinking twice.
+	// Sign out one device, after cancelling once.
 	b.click(buttonOf("10.0.0.2"), 1)
 	b.untilText(heading, "Sign out Two?")
 	b.holds(pageText + `.includes('IP 10.0.0.2')`)
@@ -46,7 +46,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.same(othersTitle, "Other devices (2)")
 	b.holds(buttonOf("10.0.0.2") + ` === undefined`)
 
-	// A name. Without script too, details open.
+	// Name a device. The details open without JavaScript, too.
 	row := rowOf("10.0.0.1")
 	b.click(row+`.querySelector('summary')`, 1)
 	b.until(row + `.querySelector('details').open`)
@@ -56,7 +56,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, "The name was changed.")
 	b.same(row+`.querySelector('h3').textContent`, "Kitchen tablet")
 
-	// All others.
+	// Sign out all others.
 	b.click(bulkButton, 1)
 	b.untilText(heading, "Sign out of 2 other devices?")
 	b.click(`document.querySelector('main button')`, 1)
@@ -67,7 +67,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 		t.Fatalf("%d sessions are left", len(got))
 	}
 
-	// Password.
+	// Change the password.
 	const newPassword = "walrus cobalt pantry hinge"
 	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
 	b.at("/account")
@@ -80,7 +80,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, "Your password was changed.")
 	b.same(`location.pathname`, "/account")
 
-	// Out, and in again with the new one.
+	// Sign out, and sign in again with the new password.
 	b.click(`document.querySelector('.sign-out button')`, 1)
 	b.at("/login")
 	b.same(statusText, "")
@@ -114,7 +114,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 		nothingPrivate()
 	}
 
-	// Ended elsewhere while the page is away; the browser may have kept it as it was.
+	// The session is ended elsewhere while another page is shown. The browser may have kept the page.
 	b.signIn("alice", handlerstest.AlicePassword)
 	own := b.own()
 	b.run(chromedp.Navigate("about:blank"))
@@ -125,7 +125,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	nothingPrivate()
 	b.same(statusText, "You've been signed out on this device.")
 
-	// The address, typed: no answer was kept either.
+	// The person types the URL: no response was cached.
 	b.signIn("alice", handlerstest.AlicePassword)
 	own = b.own()
 	b.run(chromedp.Navigate("about:blank"))
@@ -135,7 +135,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	b.visit("/sessions")
 	nothingPrivate()
 
-	// The page, when the browser did keep it as it was.
+	// The browser has kept the page.
 	b.signIn("alice", handlerstest.AlicePassword)
 	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	b.same(described("shared"), "You'll be signed out when you close the browser, or soon after you stop using it.")
 }
 
-// spoken are the roles and names of what a screen reader finds, in order: "button Sign out One, 10.0.0.1".
+// spoken returns the roles and names of what a screen reader finds, in order: "button Sign out One, 10.0.0.1".
 func (b *tab) spoken() (all []string) {
 	b.t.Helper()
 	var tree struct {
@@ -377,7 +377,7 @@ func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
 	b.typeText("Renamed")
 	b.press(kb.Enter)
 	b.untilText(row+`.querySelector('h3').textContent`, "Renamed")
-	b.untilText(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03") // in what was swapped, too
+	b.untilText(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03") // also in the swapped list
 	b.same(row+`.querySelector('.facts time').textContent`, "11 minutes ago")
 }
 

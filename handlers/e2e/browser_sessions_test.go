@@ -51,7 +51,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	a.same(`document.querySelector('#other-devices .facts time').textContent`, "10 minutes ago")
 	a.same(bulkButton+`.textContent`, "Sign out of 1 other device")
 
-	// Asked, thought better of it, asked again, done.
+	// Press once, cancel, press again, confirm.
 	button := buttonOf("127.0.0.1")
 	a.eval(`(window.samePage = true)`)
 	a.tabTo(button)
@@ -82,7 +82,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 		t.Errorf("alice has %d sessions", len(got))
 	}
 
-	// The other browser finds out at its next click, and gets to where it was going after signing in again.
+	// The other browser's next click leads to the sign-in page, and after signing in to where it was going.
 	b.click(`document.querySelector('nav a[href="/account"]')`, 1)
 	b.at("/login")
 	b.same(statusText, "You've been signed out on this device.")
@@ -307,7 +307,7 @@ func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b.same(statusText, "You've been signed out on this device.")
 	b.same(`new URLSearchParams(location.search).get('next')`, "/sessions")
 	if got := b.house.SessionsOf("alice"); len(got) != 1 {
-		t.Errorf("%d sessions: the other device must be left", len(got))
+		t.Errorf("%d sessions, want the other device to be left", len(got))
 	}
 	b.reload()
 	b.same(statusText, "") // it is shown once

@@ -24,13 +24,13 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// What a test does with a tab.
+// This file has the browser of the tests, and what they do with its tabs.
 
 type tab struct {
 	t     *testing.T
 	ctx   context.Context
 	house *handlerstest.House
-	apps  string // a text in the address of every app that it may visit, too; "" lets it visit none
+	apps  string // a text in the URL of every app that the tab may also visit; "" means none
 
 	mu         sync.Mutex
 	complaints []string
@@ -40,7 +40,7 @@ type tab struct {
 
 func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent string) *tab {
 	t.Helper()
-	// chromedp's own way opens no window, and without one a new browser context has no tab.
+	// chromedp itself opens no window, and without one a new browser context has no tab.
 	browser := cdp.WithExecutor(c.ctx, chromedp.FromContext(c.ctx).Browser)
 	own, err := target.CreateBrowserContext().Do(browser)
 	if err != nil {
@@ -63,7 +63,7 @@ func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent 
 			return err
 		}),
 		emulation.SetUserAgentOverride(userAgent),
-		emulation.SetFocusEmulationEnabled(true), // each has the focus, as the windows of different people do
+		emulation.SetFocusEmulationEnabled(true), // each tab has the focus, as if it belonged to another person
 		emulation.SetTimezoneOverride("Asia/Tokyo"),
 		emulation.SetDeviceMetricsOverride(1100, 800, 1, false),
 	)
@@ -113,7 +113,7 @@ func (b *tab) provokes(text string) {
 
 func (b *tab) checkComplaints() {
 	if b.ctx.Err() == nil {
-		b.eval(`1`) // what the browser has to say has arrived before the answer
+		b.eval(`1`) // the browser's messages arrive before the answer
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,7 +121,7 @@ func (b *tab) checkComplaints() {
 		ofNetwork := strings.HasPrefix(complaint, "network error: Failed to load resource:") ||
 			strings.HasPrefix(complaint, `console error: "htmx: htmx:error: Failed to fetch"`)
 		if !ofNetwork || !slices.ContainsFunc(b.provoked, func(text string) bool { return strings.Contains(complaint, text) }) {
-			b.t.Error("the browser complains:", complaint)
+			b.t.Error("the browser reports:", complaint)
 		}
 	}
 }
@@ -265,7 +265,7 @@ func (b *tab) point(element string) (x, y float64) {
 		return [r.x + r.width / 2, r.y + r.height / 2];
 	})(` + element + `)`)
 	if err := json.Unmarshal([]byte(got), &at); err != nil || len(at) != 2 {
-		b.t.Fatalf("no place of %s: %s", element, got)
+		b.t.Fatalf("%s has no position: %s", element, got)
 	}
 	return at[0], at[1]
 }
@@ -297,7 +297,7 @@ func (b *tab) fill(values ...string) {
 	b.t.Helper()
 	for i := 0; i < len(values); i += 2 {
 		field := `document.getElementById(` + quote(values[i]) + `)`
-		b.click(field, 3) // selects what stands there
+		b.click(field, 3) // selects the text
 		b.until(`document.activeElement === ` + field)
 		b.typeText(values[i+1])
 	}

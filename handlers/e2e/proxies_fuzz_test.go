@@ -13,8 +13,8 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file fuzzes the hosts that proxies and Porchlight must read alike: whatever a client writes as its request line and its
-// Host, the host that is let through is the one that the app sees.
+// This file fuzzes the hosts of requests, which proxies and Porchlight must read alike: whatever the request line and the Host header
+// are, the app must see the host that was checked.
 
 // hostileRequests are request lines and header lines in which a host can be hidden.
 var hostileRequests = [][2]string{
@@ -73,7 +73,7 @@ func FuzzHosts(f *testing.F) {
 		sites = append(sites,
 			guarded{s, p.name, domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value})
 	}
-	for _, s := range sites { // or the property would hold for nothing
+	for _, s := range sites { // otherwise the fuzz test would check nothing
 		s.send("notes.example.com",
 			"GET / HTTP/1.1\r\nHost: notes.example.com\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")
 		if seen := s.notes.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
@@ -85,16 +85,16 @@ func FuzzHosts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line, header string) {
 		if strings.Contains(line+header, "\r\n\r\n") || len(line)+len(header) > 4000 {
-			return // what follows is another request
+			return // the rest is another request
 		}
 		for _, s := range sites {
 			s.ask(t, line+"\r\n"+header+"\r\nCookie: __Secure-porchlight="+s.token+"\r\nConnection: close\r\n\r\n")
 			for _, seen := range slices.Concat(s.notes.take(), s.photos.take()) {
 				if host, _, ok := db.CanonicalHost(seen.host); !ok || host != "notes.example.com" {
-					t.Errorf("%s let alice through to %q with %q, %q", s.name, seen.host, line, header)
+					t.Errorf("%s passed alice to %q with %q, %q", s.name, seen.host, line, header)
 				}
 				if user := seen.header.Values("Remote-User"); len(user) != 1 || user[0] != "alice" {
-					t.Errorf("%s let %q through with %q, %q", s.name, user, line, header)
+					t.Errorf("%s passed %q with %q, %q", s.name, user, line, header)
 				}
 			}
 		}
@@ -112,7 +112,7 @@ func (s *site) ask(t *testing.T, request string) {
 	}
 	defer conn.Close()
 	if _, err := io.WriteString(conn, request); err != nil {
-		return // it hung up before it had read everything
+		return // the proxy closed the connection before it had read everything
 	}
 	if err := conn.CloseWrite(); err != nil {
 		return

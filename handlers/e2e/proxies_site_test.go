@@ -27,7 +27,7 @@ type site struct {
 	*handlerstest.House
 	notes, photos *demoApp
 	address       string // of the proxy, for TLS
-	folder        string // for what the proxy writes
+	folder        string // for the files of the proxy
 	proxy         *process
 }
 
@@ -41,7 +41,7 @@ func openSite(t testing.TB, p proxy) *site {
 	s.proxy = p.start(t, s)
 	early := s.visit(handlerstest.FirefoxOnLinux)
 	for address, want := range map[string]int{ownSite + "/healthz": 200, notesSite + "/": 302} {
-		s.proxy.await(t, func() error { // it may still be making its certificates, or reading its routes
+		s.proxy.await(t, func() error { // the proxy may still be creating certificates or reading routes
 			request, err := http.NewRequest("GET", address, nil)
 			if err != nil {
 				return err
@@ -61,7 +61,7 @@ func openSite(t testing.TB, p proxy) *site {
 	return s
 }
 
-// visit is a browser, or another client, that comes through the proxy. It follows no redirect.
+// visit returns a client of the proxy, which does not follow redirects.
 func (s *site) visit(userAgent string) *handlerstest.Client {
 	s.T.Helper()
 	jar, err := cookiejar.New(nil)
@@ -72,7 +72,7 @@ func (s *site) visit(userAgent string) *handlerstest.Client {
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, s.address)
 		},
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the proxy signs for itself
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate of the proxy is self-signed
 	}
 	s.T.Cleanup(transport.CloseIdleConnections)
 	return &handlerstest.Client{T: s.T, UserAgent: userAgent, HTTP: &http.Client{
@@ -93,7 +93,7 @@ func (s *site) signedIn(name, password, userAgent string) *handlerstest.Client {
 	return c
 }
 
-// domainCookie is the cookie that the apps share.
+// domainCookie returns the cookie that all apps share.
 func domainCookie(c *handlerstest.Client) *http.Cookie {
 	c.T.Helper()
 	for _, cookie := range c.HTTP.Jar.Cookies(&url.URL{Scheme: "https", Host: "notes.example.com"}) {
@@ -105,7 +105,7 @@ func domainCookie(c *handlerstest.Client) *http.Cookie {
 	return nil
 }
 
-// dial opens a connection of HTTP/1.1 to the proxy, for a host.
+// dial opens an HTTP/1.1 connection to the proxy, for a host.
 func (s *site) dial(host string) *tls.Conn {
 	s.T.Helper()
 	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: []string{"http/1.1"}})
@@ -118,7 +118,7 @@ func (s *site) dial(host string) *tls.Conn {
 	return conn
 }
 
-// send writes a request byte by byte as it is given, for a host, and reads one answer.
+// send writes a raw request for a host, and reads one response.
 func (s *site) send(host, request string) handlerstest.Answer {
 	s.T.Helper()
 	conn := s.dial(host)

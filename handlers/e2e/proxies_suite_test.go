@@ -201,7 +201,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 		}
 		s.untouched(t)
 		cookie := "Cookie: __Secure-porchlight=" + domainCookie(visitor).Value + "\r\n"
-		// Written by hand: Go's client takes no Location with a "%" that escapes nothing.
+		// Written by hand: Go's client accepts no Location with a "%" that escapes nothing.
 		s.send("auth.example.com", "GET "+place.RequestURI()+" HTTP/1.1\r\nHost: auth.example.com\r\nAccept: text/html\r\n"+
 			"Connection: close\r\n"+cookie+"\r\n").Is(t, 303, notesSite+asked)
 		got = s.send("notes.example.com", request(cookie))
@@ -240,7 +240,7 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 	s.reaches(t, bob.Page(notesSite+"/"))
 }
 
-// What a client writes into X-Forwarded-For is not its address.
+// A client cannot set its address with X-Forwarded-For.
 func knowsTheClient(t *testing.T, s *site, _ sayings) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
 	visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}),
@@ -260,7 +260,7 @@ func knowsTheClient(t *testing.T, s *site, _ sayings) {
 func shutsWhenStopped(t *testing.T, s *site, say sayings) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	s.reaches(t, visitor.Page(notesSite+"/"))
-	if err := s.Store.Close(); err != nil { // it still answers, but cannot know
+	if err := s.Store.Close(); err != nil { // Porchlight still answers, but cannot look up the session
 		t.Fatal(err)
 	}
 	for _, got := range []handlerstest.Answer{visitor.Page(notesSite + "/"), s.visit(handlerstest.FirefoxOnLinux).Page(notesSite + "/")} {
@@ -301,7 +301,7 @@ func TestNginxClosesUnknownHosts(t *testing.T) {
 			}
 			s.untouched(t)
 		}
-		// A TLS client that names no known host does not even get a certificate.
+		// A TLS client that asks for an unknown host does not even get a certificate.
 		if conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "made-up.example.com"}); err == nil {
 			conn.Close()
 			t.Error("nginx shows a certificate to a client that asks for made-up.example.com")

@@ -49,7 +49,7 @@ var proxies = []proxy{
 	{name: "traefik", start: startTraefik, sayings: sayings{redirect: 303, down: 500, tidies: true}},
 }
 
-// missing names what the proxy needs and this machine lacks, or returns "".
+// missing returns what the proxy needs and this machine lacks, or "".
 func (p proxy) missing() string {
 	if _, err := exec.LookPath(p.name); err != nil {
 		return p.name + " on the PATH"
@@ -100,7 +100,7 @@ func (s *site) write(name, text string) (path string) {
 	return path
 }
 
-// upstreams are the addresses in the samples, and those in the test.
+// upstreams returns the addresses in the samples, each with the one in the test.
 func (s *site) upstreams() []string {
 	return []string{"127.0.0.1:3000", s.At, "127.0.0.1:8080", s.notes.address}
 }
@@ -145,7 +145,7 @@ func openPlainSite(t testing.TB) *site {
 		}
 		return err
 	})
-	h.URL = "http://auth.porch.localhost:" + port // where its pages are
+	h.URL = "http://auth.porch.localhost:" + port // the address of its pages
 	return s
 }
 

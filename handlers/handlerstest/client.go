@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Client is somebody's browser, or script: it keeps cookies and follows no redirect.
+// Client is a browser or a script. It keeps cookies, and does not follow redirects.
 type Client struct {
 	T         testing.TB
 	URL       string
@@ -19,7 +19,7 @@ type Client struct {
 	ID        string // of its session, once it is signed in
 }
 
-// Token is the secret in the client's cookie.
+// Token returns the token in the client's cookie.
 func (c *Client) Token() string {
 	c.T.Helper()
 	at, _ := url.Parse(c.URL)
@@ -31,20 +31,20 @@ func (c *Client) Token() string {
 	return ""
 }
 
-// SHA256Hex is the form in which the database has a token, in hex.
+// SHA256Hex returns the hash of a token, in hex. The database has only this hash.
 func SHA256Hex(token string) string {
 	hash := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(hash[:])
 }
 
-// Answer is what came back, whole.
+// Answer is a response with its body.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Do sends a request; headers are pairs of name and value.
+// Do sends a request. The headers are pairs of name and value.
 func (c *Client) Do(method, path, body string, headers ...string) Answer {
 	c.T.Helper()
 	request, err := http.NewRequest(method, c.URL+path, strings.NewReader(body))
@@ -70,27 +70,27 @@ func (c *Client) Do(method, path, body string, headers ...string) Answer {
 	return Answer{response.StatusCode, response.Header, string(got)}
 }
 
-// Page asks as a browser that follows a link.
+// Page sends a GET, as a browser does when it follows a link.
 func (c *Client) Page(path string, headers ...string) Answer {
 	c.T.Helper()
 	return c.Do("GET", path, "", append([]string{"Accept", BrowserAccept}, headers...)...)
 }
 
-// Form sends a plain form, as a browser does; values are pairs of name and value.
+// Form posts a plain form, as a browser does. The values are pairs of name and value.
 func (c *Client) Form(path string, values ...string) Answer {
 	c.T.Helper()
 	return c.Do("POST", path, Encode(values), "Accept", BrowserAccept, "Content-Type", "application/x-www-form-urlencoded",
 		"Sec-Fetch-Site", "same-origin")
 }
 
-// HTMX asks as htmx does from the page of devices.
+// HTMX sends a request as htmx does on the devices page.
 func (c *Client) HTMX(method, path string, values ...string) Answer {
 	c.T.Helper()
 	return c.Do(method, path, Encode(values), "Accept", "text/html", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions",
 		"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
 }
 
-// API asks as a script does; an empty body has no type.
+// API sends a request as a script does. An empty body has no Content-Type.
 func (c *Client) API(method, path, body string) Answer {
 	c.T.Helper()
 	if body == "" {
@@ -108,7 +108,7 @@ func Encode(values []string) string {
 	return form.Encode()
 }
 
-// Has fails the test unless the body holds every text.
+// Has fails the test unless the body contains all texts.
 func (a Answer) Has(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
@@ -118,7 +118,7 @@ func (a Answer) Has(t testing.TB, texts ...string) {
 	}
 }
 
-// Lacks fails the test when the body holds any of the texts.
+// Lacks fails the test if the body contains any of the texts.
 func (a Answer) Lacks(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
@@ -128,7 +128,7 @@ func (a Answer) Lacks(t testing.TB, texts ...string) {
 	}
 }
 
-// Is fails the test unless the answer has this status and, where one is named, this place to go to.
+// Is fails the test unless the response has this status and, if one is given, this Location.
 func (a Answer) Is(t testing.TB, status int, location ...string) {
 	t.Helper()
 	if a.Status != status {

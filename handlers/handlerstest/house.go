@@ -1,5 +1,5 @@
-// Package handlerstest is what the tests of the pages, of the API and of forward auth share: the real app on a real database and a
-// real port, a fixed cast of people, and a client that keeps cookies.
+// Package handlerstest has what the tests of the pages, the API and forward auth share: the real app with a real database and a real
+// port, a fixed cast of people, and a client that keeps cookies.
 package handlerstest
 
 import (
@@ -38,7 +38,7 @@ const (
 	BobPassword   = "gravel opera thimble quartz"
 )
 
-// Logs is what the app wrote to its log.
+// Logs is the log of the app.
 type Logs struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -56,12 +56,12 @@ func (l *Logs) String() string {
 	return l.Buffer.String()
 }
 
-// House is the real app on a real database and a real port, without anybody in it.
+// House is the real app with a real database and a real port, and without accounts.
 type House struct {
 	T     testing.TB
 	Path  string // of the database
 	At    string // the address of the real port
-	URL   string // how clients call it: that port, or with a cookie domain the public address, since nobody keeps such a cookie elsewhere
+	URL   string // for clients: that port or, with a cookie domain, the public address, because clients keep its cookies only there
 	Store *db.Store
 	Clock *dbtest.Clock
 	Log   *Logs
@@ -99,7 +99,7 @@ func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	app := handlers.New(options)
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
-	h.NewClient("").Do("GET", "/healthz", "").Is(t, 200) // it serves: a server cannot be shut down before
+	h.NewClient("").Do("GET", "/healthz", "").Is(t, 200) // a server can be shut down only once it serves
 	h.Stop = sync.OnceFunc(func() {
 		if err := app.ShutdownWithTimeout(5 * time.Second); err != nil {
 			t.Error("shut down:", err)
@@ -177,13 +177,13 @@ func (h *House) SignIn(name, password, userAgent string) *Client {
 	return c
 }
 
-// Rows reads the database beside the app: one string for each row, its columns joined by spaces.
+// Rows reads the database directly, and returns a string for each row, with its columns joined by spaces.
 func (h *House) Rows(query string, args ...any) []string {
 	h.T.Helper()
 	return dbtest.Rows(h.T, h.Path, query, args...)
 }
 
-// Only is the one row of a query.
+// Only returns the row of a query that has exactly one.
 func (h *House) Only(query string, args ...any) string {
 	h.T.Helper()
 	rows := h.Rows(query, args...)
@@ -193,19 +193,19 @@ func (h *House) Only(query string, args ...any) string {
 	return rows[0]
 }
 
-// SessionsOf are the ids of a user's rows.
+// SessionsOf returns the ids of a user's sessions.
 func (h *House) SessionsOf(name string) []string {
 	h.T.Helper()
 	return h.Rows(`SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.username = ? ORDER BY s.created_at`, name)
 }
 
-// Exec changes the database beside the app, as a command on the server does.
+// Exec changes the database directly, as a command on the server does.
 func (h *House) Exec(statement string, args ...any) {
 	h.T.Helper()
 	dbtest.Exec(h.T, h.Path, statement, args...)
 }
 
-// Raw sends bytes that no well-behaved client would send, and reads one answer.
+// Raw sends bytes as they are, valid or not, and reads one response.
 func (h *House) Raw(request string) Answer {
 	h.T.Helper()
 	conn, err := net.Dial("tcp", h.At)
@@ -229,7 +229,7 @@ func (h *House) Raw(request string) Answer {
 	return Answer{response.StatusCode, response.Header, string(body)}
 }
 
-// SameRows fails the test unless the rows are these.
+// SameRows fails the test unless the query returns these rows.
 func (h *House) SameRows(t testing.TB, want []string, query string, args ...any) {
 	t.Helper()
 	if got := h.Rows(query, args...); !slices.Equal(got, want) {
@@ -237,13 +237,13 @@ func (h *House) SameRows(t testing.TB, want []string, query string, args ...any)
 	}
 }
 
-// everySession and everyAccount are the rows that a refused request must leave as they were.
+// everySession and everyAccount select the rows that a refused request must not change.
 const (
 	EverySession = `SELECT id, hex(token_hash), user_id, custom_name, last_active_at, expires_at FROM sessions ORDER BY id`
 	EveryAccount = `SELECT id, username, password_hash, is_admin, disabled FROM users ORDER BY id`
 )
 
-// Unchanged gives a check that no session and no account has changed since.
+// Unchanged returns a check that no session and no account has changed since the call.
 func (h *House) Unchanged() func(testing.TB) {
 	sessions, accounts := h.Rows(EverySession), h.Rows(EveryAccount)
 	return func(t testing.TB) {
@@ -253,7 +253,7 @@ func (h *House) Unchanged() func(testing.TB) {
 	}
 }
 
-// GuardsExample sets the app up as the samples say.
+// GuardsExample configures the app for the samples in deploy/.
 func GuardsExample(o *handlers.Options) {
 	o.URL = &url.URL{Scheme: "https", Host: "auth.example.com"}
 	o.CookieDomain = "example.com"
