@@ -47,7 +47,7 @@ func (s *serveCommand) Run(e *environment) error { return serve(e, s.Views) }
 
 type sessionCommand struct {
 	List   sessionListCommand   `cmd:"" help:"List the live sessions."`
-	Revoke sessionRevokeCommand `cmd:"" help:"End sessions at once, also on a running server."`
+	Revoke sessionRevokeCommand `cmd:"" help:"End sessions. A running server refuses them at once."`
 }
 
 type sessionListCommand struct {
@@ -127,10 +127,10 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 	})
 }
 
-// blank reports whether a name was given but is empty, such as an unset variable in a script. It must not mean every user.
+// blank reports whether a name was given but is empty, for example because a script's variable is unset. It must not mean every user.
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
 
-// revokeEach ends every session that exists, and then reports the ids that do not.
+// revokeEach ends the sessions one by one. At the end it returns an error with the ids that no live session has.
 func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error {
 	var unknown []string
 	for _, id := range r.IDs {
@@ -184,7 +184,8 @@ func (*versionCommand) Run(e *environment) error {
 // version is set when a release is built: -ldflags "-X main.version=1.2.3".
 var version = ""
 
-// versionText returns the versions. The commit is known if the program was built inside the repository.
+// versionText returns the versions of the program, its commit, Go and SQLite. The commit is known if the program was built inside the
+// repository.
 func versionText() string {
 	name, commit, changed := version, "unknown", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -205,8 +206,8 @@ type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command, such as user add."`
 }
 
-// BeforeReset prints what --help prints. Like --help, it runs before the settings are read, because an invalid one may be why help is
-// needed.
+// BeforeReset prints what --help prints. Like --help, it runs before the settings are read, because the user may need help with an
+// invalid one.
 func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	if ctx.Model.HelpFlag.Set { // help --help
 		return nil
@@ -228,12 +229,12 @@ func (*helpCommand) BeforeReset(ctx *kong.Context) error {
 	return asked.PrintUsage(false)
 }
 
-// withStore opens the database, which must exist, and calls do.
+// withStore opens the database, calls do, and closes the database. It fails if there is none.
 func (e *environment) withStore(do func(*db.Store) error) error {
 	return e.withOptions(e.databaseOptions(), do)
 }
 
-// withNewStore also creates the database if there is none.
+// withNewStore is like withStore, but creates the database if there is none.
 func (e *environment) withNewStore(do func(*db.Store) error) error {
 	options := e.databaseOptions()
 	options.Create = true
@@ -274,7 +275,7 @@ func printTable(out io.Writer, heads string, rows int, row func(int) []any) erro
 	return table.Flush()
 }
 
-// printable removes control characters and bidirectional marks, with which a name could manipulate the terminal.
+// printable removes control characters and text direction marks, with which a name could manipulate the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {

@@ -124,7 +124,7 @@ func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
 }
 
-// whoMay describes the people that a rule allows. Named users need no approval, so they are listed even if everyone is allowed.
+// whoMay describes the people whom a rule allows. Named users need no approval, so they are listed even if everyone is allowed.
 func whoMay(rule db.AppRule) string {
 	who := rule.Users
 	if rule.Everyone {

@@ -51,7 +51,7 @@ func (r *restoreCommand) Run(e *environment) error {
 	return nil
 }
 
-// key returns the path of the server's secret, which is not in the database.
+// key returns the path of the server's key file, which a backup does not contain.
 func (e *environment) key() string { return filepath.Join(e.settings.Data, "porchlight.key") }
 
 func exists(path string) bool {

@@ -20,7 +20,7 @@ import (
 // errInterrupted means that Ctrl-C or a signal came instead of an answer. The exit status is 130.
 var errInterrupted = errors.New("interrupted; nothing was changed")
 
-// askPassword asks twice on a terminal. Without one, it reads a line from standard input.
+// askPassword asks for a password twice on a terminal. Without a terminal, it reads one line from standard input.
 func (e *environment) askPassword() (string, error) {
 	t, ok := e.terminal()
 	if !ok {
@@ -67,7 +67,8 @@ func (t *terminal) askToDelete(name string) error {
 	return nil
 }
 
-// noAnswer returns the error for a question that got no answer. A closed terminal gives io.EOF like Ctrl-D, or an error of its own.
+// noAnswer returns the error for a question that was not answered: err if that is errInterrupted, or else one with the message. A closed
+// terminal returns io.EOF, as Ctrl-D does, or an error of its own.
 func noAnswer(err error, message string) error {
 	if errors.Is(err, errInterrupted) {
 		return err
@@ -100,11 +101,11 @@ func (t *terminal) ask(question string, read func(question string) (string, erro
 	}
 	line, err := await(t.ctx, func() (string, error) { return read(question) })
 	term.Restore(t.fd, before)
-	if errors.Is(err, term.ErrPasteIndicator) { // the line was pasted, which is fine
+	if errors.Is(err, term.ErrPasteIndicator) { // the line was pasted, which is allowed
 		err = nil
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr) // the cursor is still behind the question
+		fmt.Fprintln(os.Stderr) // the cursor is still on the line of the question
 	}
 	return line, err
 }

@@ -39,12 +39,13 @@ type settings struct {
 	proxies []netip.Prefix
 }
 
-// badSetting is the error for an invalid value. parse adds whether it came from the flag or the variable.
+// badSetting is the error for an invalid value of a flag; right says what would be valid. explain adds whether the value came from the
+// flag or from its variable.
 type badSetting struct{ flag, value, right string }
 
 func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.right }
 
-// check fills in the remaining fields and returns an error for an invalid setting.
+// check sets url, proxies and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
 func (s *settings) check() error {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
@@ -87,7 +88,7 @@ func (s *settings) checkURL(port string) (err error) {
 	return nil
 }
 
-// punycode returns the address with its host in ASCII, or "" if that is not valid either.
+// punycode returns the URL with its host in ASCII, or "" if that is not valid either.
 func punycode(u *url.URL) string {
 	host, err := idna.Lookup.ToASCII(u.Hostname())
 	if err != nil || host == u.Hostname() {
@@ -102,8 +103,8 @@ func punycode(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// checkCookieDomain rejects domains for which no browser would store the cookie, and those that would share it with other people's
-// sites.
+// checkCookieDomain rejects domains for which no browser would store the cookie, and those that would share it with sites of other
+// people.
 func (s *settings) checkCookieDomain() error {
 	if s.CookieDomain == "" {
 		return nil
@@ -122,7 +123,7 @@ func (s *settings) checkCookieDomain() error {
 	return nil
 }
 
-// browserHost joins a canonical host and its port as browsers do in Origin: without the default port of the scheme.
+// browserHost joins a canonical host and its port as browsers do in Origin, without the default port of the scheme.
 func browserHost(scheme, host, port string) string {
 	if (scheme == "https" && port == "443") || (scheme == "http" && port == "80") {
 		port = ""
@@ -155,7 +156,7 @@ func (s *settings) checkProxies() error {
 	return nil
 }
 
-// useRealPort replaces port 0 in the default --url by the port that the system chose.
+// useRealPort replaces port 0 in the default --url with the port that the system chose.
 func (s *settings) useRealPort(address net.Addr) {
 	if tcp, ok := address.(*net.TCPAddr); ok && s.URL == "" {
 		s.url.Host = browserHost(s.url.Scheme, "localhost", strconv.Itoa(tcp.Port))

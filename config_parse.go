@@ -22,13 +22,13 @@ import (
 // usageError is a mistake on the command line or in a setting. The exit status is 2.
 type usageError struct{ error }
 
-// errPrinted means that the help or the version was printed and there is nothing left to do.
+// errPrinted means that the help or the version was printed, and nothing is left to do.
 var errPrinted = errors.New("printed")
 
 // parse reads the command line and the environment into c, and checks the settings. The error is a usageError or errPrinted.
 func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) {
 	printed := false
-	fromVariable := map[string]bool{} // whether a variable set this flag
+	fromVariable := map[string]bool{} // the flags whose values came from their variables
 	variables := func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		value := os.Getenv(variableOf(flag.Name))
 		if !isSetting(flag) || value == "" {
@@ -76,12 +76,12 @@ func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 		})...)
 }
 
-// shortDuration writes 336h instead of 336h0m0s.
+// shortDuration formats a duration without trailing zero units: 336h, not 336h0m0s.
 func shortDuration(d time.Duration) string {
 	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
 
-// explain turns an error of parse into a message for the user.
+// explain turns an error of kong or of check into a usageError with a message for the user.
 func explain(err error, fromVariable map[string]bool) error {
 	var failed *kong.ParseError
 	var bad badSetting
@@ -101,7 +101,7 @@ func explain(err error, fromVariable map[string]bool) error {
 	return err
 }
 
-// usageErrorf removes line breaks and control characters, because the arguments may come from somebody else.
+// usageErrorf returns a usageError without line breaks and control characters, because the arguments may come from somebody else.
 func usageErrorf(format string, args ...any) error {
 	return usageError{errors.New(printable(fmt.Sprintf(format, args...)))}
 }
@@ -114,6 +114,7 @@ func orQuotes(text string) string {
 	return text
 }
 
+// isSetting reports whether a flag is a setting, and so also an environment variable.
 func isSetting(flag *kong.Flag) bool { return flag.Group != nil && flag.Group.Key == "settings" }
 
 // variableOf returns the environment variable of a setting: PORCHLIGHT_COOKIE_DOMAIN for cookie-domain.
@@ -123,8 +124,8 @@ func variableOf(flag string) string {
 
 const variablePrefix = "PORCHLIGHT_"
 
-// checkVariables rejects variables that look like settings but are not. A misspelt one would leave its setting at the default, which
-// may be less strict. An empty one counts as unset.
+// checkVariables rejects variables that look like settings but are not. A misspelt name would leave the setting at its default, which may
+// be less strict. An empty variable counts as unset.
 func checkVariables(environment []string, flags []*kong.Flag) error {
 	var known []string
 	for _, flag := range flags {
@@ -148,7 +149,7 @@ func checkVariables(environment []string, flags []*kong.Flag) error {
 }
 
 // checkRepeated rejects a command's flag that was given twice, because kong ignores the first: "session revoke --user a --user b"
-// would not end a's sessions. A setting may be given twice, and the last counts, for scripts that wrap the program.
+// would not end a's sessions. A setting may be given twice, so that scripts that wrap the program can override it: the last one counts.
 func checkRepeated(parsed *kong.Context) error {
 	seen := map[string]bool{}
 	for _, path := range parsed.Path {
@@ -190,13 +191,13 @@ func explainCommandLine(ctx *kong.Context) error {
 	return usageErrorf("%s cannot be run like that; see %s --help", command, command)
 }
 
-// orList writes "a, b or c".
+// orList returns "a, b or c".
 func orList(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// explainWord says what is wrong with the word at which kong stopped, the first of words.
+// explainWord says what is wrong with the first of words, at which kong stopped.
 func explainWord(node *kong.Node, command string, words []string) error {
 	word := words[0]
 	if word == "--" && len(words) > 1 {
@@ -214,6 +215,7 @@ func explainWord(node *kong.Node, command string, words []string) error {
 	return usageErrorf("%s has no command %s; %s", command, orQuotes(word), advice)
 }
 
+// explainFlag says what is wrong with a word that looks like a flag. following are the words after it.
 func explainFlag(node *kong.Node, command, word string, following []string) error {
 	given, _, hasValue := strings.Cut(word, "=")
 	var known []string
@@ -245,8 +247,8 @@ func childNames(node *kong.Node) (names []string) {
 	return names
 }
 
-// nearest returns the name that is most similar to the word, or "" if none is similar enough. It counts the letters that both have in
-// the same order, relative to their lengths.
+// nearest returns the name that is most similar to the word, or "" if none is similar enough. It compares the number of letters that they
+// have in common, in the same order, with their lengths.
 func nearest(word string, names []string) (best string) {
 	most := 0.6
 	for _, name := range names {
@@ -275,7 +277,7 @@ func commonLetters(a, b string) int {
 	return row[len(b)]
 }
 
-// describeFlag adds the default and the variable of a setting to its help.
+// describeFlag returns the help of a flag. For a setting, that includes the default and the variable.
 func describeFlag(value *kong.Value) string {
 	if value.Flag == nil || !isSetting(value.Flag) {
 		return value.Help
@@ -287,7 +289,7 @@ func describeFlag(value *kong.Value) string {
 	return text + " [" + variableOf(value.Name) + "]"
 }
 
-// readDuration accepts what time.ParseDuration does, optionally with days before it: 14d, 1d12h.
+// readDuration is kong's mapper for durations. It accepts what time.ParseDuration accepts, optionally after a number of days: 14d, 1d12h.
 func readDuration(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
@@ -319,6 +321,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d + more, err // negative if the sum overflows
 }
 
+// readCount is kong's mapper for ints, all of which must be positive.
 func readCount(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("number", &text); err != nil {

@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// This file warns, at the start, of settings that are valid but most likely wrong.
+// This file warns about settings that are valid but probably wrong, when the server starts.
 
 func (s *settings) warn(log *slog.Logger) {
 	if s.CookieDomain != "" && len(s.proxies) == 0 {

@@ -15,8 +15,8 @@ import (
 // descriptors left.
 
 const (
-	// reservedDescriptors are for everything but clients: standard streams, poller and listener, the database, its log and its
-	// lock, and the occasional temporary file. TestDescriptors counts them.
+	// reservedDescriptors is how many file descriptors are left for everything but clients: standard streams, poller and listener, the
+	// database, its WAL and its lock, and the occasional temporary file. TestDescriptors counts them.
 	reservedDescriptors = 36
 	minConnections      = 8
 	maxConnections      = 8192 // bounds memory, to about 300 MB, if the limit of open files is higher
@@ -98,8 +98,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	return l.admit(inner)
 }
 
-// acceptNext pauses while the system is short of descriptors or memory, up to a second at a time. The server behind it
-// would end at such an error.
+// acceptNext returns the next connection. While the system is short of descriptors or memory, it pauses for up to a second at a time,
+// because fasthttp stops serving at such an error.
 func (l *listener) acceptNext() (net.Conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		inner, err := l.Listener.Accept()
@@ -115,6 +115,7 @@ func (l *listener) acceptNext() (net.Conn, error) {
 	}
 }
 
+// isShortage reports whether accepting connections may succeed later.
 func isShortage(err error) bool {
 	for _, shortage := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
 		if errors.Is(err, shortage) {
@@ -132,8 +133,8 @@ func (l *listener) warn(last *time.Time, message string, args ...any) {
 	}
 }
 
-// admit waits until the connection fits below the limit, and makes room if necessary. A slot is free once the server has closed its
-// connection, so the descriptors never exceed the limit by more than the one that waits here.
+// admit waits until the connection fits below the limit, and makes room if necessary. A slot is free only after its connection was
+// closed, so the descriptors never exceed the limit by more than the one that waits here.
 func (l *listener) admit(inner net.Conn) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +207,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write counts as waiting, too: a client that does not read its responses must not hold the connection.
+// Write counts as waiting too, because a client that does not read its responses must not hold the connection.
 func (c *conn) Write(p []byte) (int, error) {
 	c.listener.mu.Lock()
 	c.listener.open.MoveToBack(c.place)

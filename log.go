@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// This file keeps the log from blocking the server: a write to a pipe that nobody reads never returns.
+// This file keeps the output from blocking the server: a write to a pipe that nobody reads never returns.
 
 const (
-	queuedBytes    = 256 << 10   // some 1,500 lines
-	queueCloseWait = time.Second // for the last lines at shutdown
+	queuedBytes    = 256 << 10   // about 1,500 lines
+	queueCloseWait = time.Second // how long close waits
 )
 
 // lineQueue is a bounded buffer in front of a writer that may block. Write never blocks. Lines that do not fit are dropped, and once
@@ -76,7 +76,7 @@ func (q *lineQueue) run() {
 		if len(batch) == 0 {
 			return
 		}
-		// An error means that the pipe is closed or the disk is full. The latter may pass.
+		// An error means that the pipe is closed or that the disk is full, which may be temporary.
 		if n, err := q.to.Write(batch); err != nil {
 			dropped += countLines(batch[n:])
 		}

@@ -34,7 +34,7 @@ func main() {
 	os.Exit(status(err))
 }
 
-// printError gives up after shutdownWait: the process must end even if nobody reads standard error.
+// printError prints an error for at most shutdownWait, because the process must end even if nobody reads standard error.
 func printError(err error) {
 	printed := make(chan struct{})
 	go func() {
@@ -55,12 +55,12 @@ func status(err error) int {
 	case errors.As(err, new(usageError)):
 		return 2
 	case errors.Is(err, errInterrupted):
-		return 130 // 128 + SIGINT, as shells have it
+		return 130 // 128 + SIGINT, as shells report it
 	}
 	return 1
 }
 
-// run is main without the process around it, for tests. It returns when the command is done. The server runs until ctx ends.
+// run runs a command line, and returns when the command is done. The server runs until ctx ends. Unlike main, it can be called by tests.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	var c commands
 	parsed, err := parse(&c, args, stdout)
@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 	return parsed.Run(&environment{ctx: ctx, settings: &c.settings, stdin: stdin, stdout: stdout})
 }
 
-// environment is what every command gets.
+// environment is what every command is given.
 type environment struct {
 	ctx      context.Context
 	settings *settings
@@ -83,7 +83,7 @@ type environment struct {
 
 func (e *environment) database() string { return filepath.Join(e.settings.Data, "porchlight.db") }
 
-// databaseOptions are the settings that the database needs.
+// databaseOptions returns the options with which a command opens the database.
 func (e *environment) databaseOptions() db.Options {
 	return db.Options{
 		Path:        e.database(),
@@ -98,7 +98,8 @@ func (e *environment) databaseOptions() db.Options {
 // shutdownWait is how long requests may take to finish when the server stops.
 const shutdownWait = 5 * time.Second
 
-// serve runs the server until the context ends. views is where templates and static files are read from; "" uses those built in.
+// serve runs the server until the context ends. views is the folder from which templates and static files are read for each request; if
+// it is "", the embedded ones are used.
 func serve(e *environment, views string) (err error) {
 	limit, err := connectionLimit()
 	if err != nil {
@@ -107,7 +108,7 @@ func serve(e *environment, views string) (err error) {
 	limitMemory(0)
 	addProcessors()
 	ignored := make(chan os.Signal, 1)
-	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // the server goes on when the terminal or the log's reader has gone
+	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // the server keeps running when its terminal or the log's reader goes away
 	defer signal.Stop(ignored)
 	lines := e.settings.openQueue(os.Stderr)
 	defer lines.close()
@@ -133,7 +134,8 @@ func serve(e *environment, views string) (err error) {
 	return serveUntilDone(e.ctx, app, listener, log)
 }
 
-// newApp is called once the server has its port: a failed start must not change anything for a server that is already running.
+// newApp applies the settings to the database, prints how to reach the server, and returns the app. Call it after the server has got its
+// port, so that a start that fails changes nothing for a server that is already running.
 func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger, views string) (*fiber.App, error) {
 	if err := store.ApplyLimits(e.ctx); err != nil {
 		return nil, fmt.Errorf("cannot write to the database: %w", err)
@@ -163,7 +165,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 	}), nil
 }
 
-// startBackground starts the periodic work. It goes on after the context of e has ended, until stop is called.
+// startBackground starts the periodic work. The work continues after the context of e has ended, until stop is called.
 func startBackground(e *environment, store *db.Store, listener *listener, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(e.ctx))
 	var running sync.WaitGroup
@@ -191,7 +193,7 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 	}
 }
 
-// serveUntilDone answers requests until the context ends, then waits for those that have not finished.
+// serveUntilDone serves requests until the context ends, then waits for those that have not finished, for at most shutdownWait.
 func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- app.Listener(listener) }()
@@ -210,7 +212,8 @@ func serveUntilDone(ctx context.Context, app *fiber.App, listener net.Listener, 
 	return err
 }
 
-// announce prints where the server listens and, if there is no account, the link to create the first one.
+// announce prints where the server listens. If there is no account, it also prints the link to create the first one, and returns the
+// token in that link.
 func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) (setupToken string, err error) {
 	hasUsers, err := store.HasUsers()
 	if err != nil {
@@ -225,7 +228,7 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// runEvery does something at an interval until the context ends. It logs failures and goes on.
+// runEvery calls do at an interval until the context ends. If do fails, it logs "cannot" and what, with the error, and continues.
 func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -17,7 +17,7 @@ const (
 	memoryPerConnection = 32 << 10 // bytes: about 24 KB in use, most of it buffers, and room for garbage
 	limitEvery          = time.Second
 
-	// After a burst of sign-ins or connections nothing allocates, so the collector would not run for two minutes.
+	// After a burst of sign-ins or connections, little is allocated, so the collector would not run for two minutes.
 	returnEvery = 2 * time.Second
 	returnAbove = 16 << 20 // bytes that are free or may be garbage
 )
