@@ -80,9 +80,9 @@ func (l *sessionListCommand) Run(e *environment) error {
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
-		return printTable(e.stdout, "ID\tUSERNAME\tDEVICE\tIP\tLAST ACTIVE\tSIGNED IN\tEXPIRES", len(rows), func(i int) []any {
+		return printTable(e.stdout, "ID\tUSERNAME\tDEVICE\tBROWSER\tIP\tLAST ACTIVE\tSIGNED IN\tEXPIRES", len(rows), func(i int) []any {
 			r := rows[i]
-			return []any{r.ID, r.Username, r.DeviceName, r.IP, r.LastActiveAt, r.CreatedAt, r.ExpiresAt}
+			return []any{r.ID, r.Username, r.DeviceName, r.Browser, r.IP, r.LastActiveAt, r.CreatedAt, r.ExpiresAt}
 		})
 	})
 }

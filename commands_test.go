@@ -165,14 +165,16 @@ func TestSessionList(t *testing.T) {
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET last_active_at = last_active_at - 60000 WHERE id = ?`, f.ids["ada"][1]) // used longer ago
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET custom_name = 'Kitchen tablet' WHERE id = ?`, f.ids["ada"][1])
 	dbtest.Exec(t, f.path(), `
-		INSERT INTO sessions
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, custom_name, device_kind, user_agent, ip, shared,
+		                      created_at, last_active_at, expires_at)
 		SELECT 'expired', x'00', user_id, detected_name, custom_name, device_kind, user_agent, ip, shared, created_at, last_active_at, ?
 		FROM sessions WHERE id = ?`, now-1, f.ids["ada"][0])
 
 	ids := func(args ...string) (ids []string) {
 		t.Helper()
 		for _, row := range readRows(t, mustRun(t, "", f.with(append([]string{"session", "list", "--json"}, args...)...)...)) {
-			wantKeys(t, row, "id", "username", "deviceName", "ip", "lastActiveAt", "createdAt", "expiresAt", "apps")
+			wantKeys(t, row, "id", "username", "kind", "deviceName", "browser", "browserChanged", "ip", "signInIp", "method", "isNew", "shared",
+				"lastActiveAt", "createdAt", "expiresAt", "apps")
 			wantTime(t, row["lastActiveAt"], -2*time.Minute, 0)
 			wantTime(t, row["createdAt"], -patience, 0)
 			wantTime(t, row["expiresAt"], 335*time.Hour, 336*time.Hour)

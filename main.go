@@ -172,20 +172,21 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 	for _, work := range []struct {
 		what  string
 		every time.Duration
+		soon  <-chan struct{} // receives when it is to be done before that; nil for never
 		do    func(context.Context) error
 	}{
-		{"write session activity", store.FlushEvery(), store.Flush},
-		{"delete expired sessions", e.settings.SweepInterval, func(ctx context.Context) error {
+		{"write session activity", store.FlushEvery(), store.Moved(), store.Flush},
+		{"delete expired sessions", e.settings.SweepInterval, nil, func(ctx context.Context) error {
 			return store.Sweep(ctx, time.Now().Add(-e.settings.ActivityRetention))
 		}},
-		{"checkpoint the database", db.CheckpointEvery, store.Checkpoint},
-		{"limit memory", limitEvery, func(context.Context) error {
+		{"checkpoint the database", db.CheckpointEvery, nil, store.Checkpoint},
+		{"limit memory", limitEvery, nil, func(context.Context) error {
 			limitMemory(listener.count())
 			return nil
 		}},
-		{"return memory", returnEvery, returnMemory},
+		{"return memory", returnEvery, nil, returnMemory},
 	} {
-		running.Go(func() { runEvery(ctx, log, work.what, work.every, work.do) })
+		running.Go(func() { runEvery(ctx, log, work.what, work.every, work.soon, work.do) })
 	}
 	return func() {
 		cancel()
@@ -228,18 +229,29 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// runEvery calls do at an interval until the context ends. If do fails, it logs "cannot" and what, with the error, and continues.
-func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Duration, do func(context.Context) error) {
+// pauseAfter bounds how often runEvery does something soon, because clients cause it.
+const pauseAfter = time.Second
+
+// runEvery calls do at an interval, and sooner when it receives from soon, until the context ends. If do fails, it logs "cannot" and what,
+// with the error, and continues.
+func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Duration, soon <-chan struct{},
+	do func(context.Context) error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-soon:
 		case <-ticker.C:
-			if err := do(ctx); err != nil && ctx.Err() == nil {
-				log.Error("cannot "+what, "error", err)
-			}
+		}
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			log.Error("cannot "+what, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(min(every, pauseAfter)):
 		}
 	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,7 +14,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"porchlight/db/dbtest"
 )
@@ -323,4 +327,22 @@ func TestServeAppliesMaxSessions(t *testing.T) {
 	if got := f.sessions(); len(got) != 1 {
 		t.Errorf("%d sessions", len(got))
 	}
+}
+
+// A session that is used from elsewhere is written at once, not at the next interval.
+func TestRunEverySoon(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	soon, done := make(chan struct{}), make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		runEvery(ctx, slog.New(slog.DiscardHandler), "test", time.Hour, soon, func(context.Context) error {
+			done <- struct{}{}
+			return nil
+		})
+	})
+	soon <- struct{}{}
+	<-done
+	cancel()
+	running.Wait()
 }

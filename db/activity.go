@@ -27,7 +27,8 @@ const (
 	MadeAdmin       = "made_admin"
 	UnmadeAdmin     = "unmade_admin"
 	EmailChanged    = "email_changed"
-	ConfirmFailed   = "confirm_failed" // a live session gave a wrong password
+	BrowserChanged  = "browser_changed" // the session is used by another browser than signed in
+	ConfirmFailed   = "confirm_failed"  // a live session gave a wrong password
 )
 
 // ByCommand is Activity.By for what was done on the command line.

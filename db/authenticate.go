@@ -13,14 +13,14 @@ type Client struct {
 	DeviceKind string // desktop, phone, tablet, terminal or unknown
 
 	// Describe, unless it is nil, returns DeviceName and DeviceKind. It parses the User-Agent, which is expensive, so the store
-	// calls it only for an attempt that the throttle let through.
-	Describe func() (deviceName, deviceKind string)
+	// calls it only when it needs them. Unless wait is set, it gives up if another User-Agent is being parsed.
+	Describe func(wait bool) (deviceName, deviceKind string)
 }
 
-// described returns the client with DeviceName and DeviceKind set.
-func (c Client) described() Client {
+// described returns the client with its DeviceName and DeviceKind. Do not call it in a transaction.
+func (c Client) described(wait bool) Client {
 	if c.Describe != nil {
-		c.DeviceName, c.DeviceKind = c.Describe()
+		c.DeviceName, c.DeviceKind = c.Describe(wait)
 	}
 	return c
 }
@@ -41,8 +41,9 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 		return s.checkPassword(ctx, &user, password)
 	}, nil)
 	if errors.Is(err, ErrWrongPassword) {
-		// In memory for now, because a write would make known names slower than unknown ones.
-		s.noteFailure(user.ID, client.IP, client.described().DeviceName)
+		// In memory for now, because a write would make known names slower than unknown ones. There can be any number of failures,
+		// so none waits for a parse.
+		s.noteFailure(user.ID, client.IP, client.described(false).DeviceName)
 	}
 	return user, err // empty for an unknown name, because people type passwords there by mistake
 }

@@ -18,6 +18,7 @@ type AppAccess struct {
 	host         string
 	expiresAt    time.Time
 	shared       bool
+	lastUse      lastUse
 	lastActiveAt time.Time
 	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
@@ -28,7 +29,9 @@ const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at, s.expires_at,
 	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
-	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0)
+	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0),
+	       COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
+	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name)
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $4 AND u.disabled = 0`
 
@@ -59,20 +62,20 @@ func siblings(host string) string {
 func scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
 	err = row.Scan(&access.ID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
-		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt)
+		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
+		&access.lastUse.ip, &access.lastUse.network, &access.lastUse.userAgent, &access.lastUse.browser)
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	access.lastUsedAt = time.UnixMilli(lastUsedAt)
 	return access, err
 }
 
-// UseApp notes that the session was allowed to reach the host just now. If active, it also notes that the session's user did
-// something: a background request of an app does not count as activity. It never blocks, because Flush writes the notes.
-func (s *Store) UseApp(access AppAccess, active bool) {
+// UseApp notes that the session was allowed to reach the host just now, and where and with which browser it is used. If active, it also
+// notes that the session's user did something: a background request of an app does not count as activity. It never blocks, because Flush
+// writes the notes.
+func (s *Store) UseApp(access AppAccess, client Client, active bool) {
 	now := s.Now()
 	if s.worthNoting(access.shared, access.lastUsedAt, now) {
 		s.pending.useApp(appUse{access.ID, access.host}, now.UnixMilli())
 	}
-	if active && s.worthNoting(access.shared, access.lastActiveAt, now) {
-		s.pending.touch(access.ID, now.UnixMilli())
-	}
+	s.noteUse(access.ID, access.lastUse, client, active && s.worthNoting(access.shared, access.lastActiveAt, now), now)
 }

@@ -77,6 +77,18 @@ func openDisk(t testing.TB, path string) *sql.DB {
 	return disk
 }
 
+// Touch is Store.Touch for a request from where the session was last used.
+func (h *house) Touch(session db.Session) { h.Store.Touch(session, lastClient(session)) }
+
+// UseApp is Store.UseApp for a request from where the session was last used.
+func (h *house) UseApp(access db.AppAccess, active bool) {
+	h.Store.UseApp(access, access.LastClient(), active)
+}
+
+func lastClient(session db.Session) db.Client {
+	return db.Client{IP: session.IP, UserAgent: session.UserAgent, DeviceName: session.Browser}
+}
+
 func (h *house) ctx() context.Context { return context.Background() }
 
 func (h *house) exec(statement string, args ...any) {

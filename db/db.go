@@ -48,6 +48,7 @@ type Store struct {
 	openedAfter int64 // the last user id that was assigned before the store was opened
 
 	pending        pending
+	moved          chan struct{} // see Moved
 	attempts       reservations
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
@@ -73,6 +74,7 @@ const (
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
+	s.moved = make(chan struct{}, 1)
 	next := make(chan struct{})
 	s.committed.Store(&next)
 	if s.writer, err = openPool(s.options.Path, writerSettings, 1); err != nil {

@@ -111,3 +111,8 @@ func (s *Store) Cached() (sessions, access int) {
 	}
 	return sessions, access
 }
+
+// LastClient returns the client that the session was last used by, as far as the database knows.
+func (a AppAccess) LastClient() Client {
+	return Client{IP: a.lastUse.ip, UserAgent: a.lastUse.userAgent, DeviceName: a.lastUse.browser}
+}

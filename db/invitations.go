@@ -98,7 +98,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	if err != nil {
 		return user, invitation, err
 	}
-	client = client.described() // before the transaction, which must not wait for it
+	client = client.described(true) // before the transaction, which must not wait for it
 	err = s.write(ctx, func(tx *tx) error {
 		// Read again, because only one of two requests with the same link may succeed.
 		i, err := scanInvitation(tx.QueryRow(invitationByToken, hashToken(token), tx.now))

@@ -35,6 +35,7 @@ var landed = map[string]string{
 	"00009_approval.sql":           "49a08b6f3fec3673afb0a034e1ecd0e4a6db82c8b0feb93e20163276e63cc8bd",
 	"00010_shared_by_expiry.sql":   "c63fbd6ede57f456ad57ba7e17024dfdc6af4b397e23792341fe0310430115a5",
 	"00011_session_names.sql":      "574dc5de645e23022bab44ae869c8de900dc6e242adc249cdea1f937e2e3ad19",
+	"00012_session_use.sql":        "5a94401fdfd1419d59e8fad44736557c67e9798db714ed7294a9eb7a04e381d9",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

@@ -1,8 +1,11 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"database/sql"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -14,7 +17,8 @@ type pending struct {
 	flushing sync.Mutex // one flush at a time, so that each note is written once
 
 	mu       sync.Mutex
-	touches  map[string]note            // by session id: when it was last active
+	touches  map[string]note            // by session id: when it was last active, and where it was last used from
+	looks    map[string]note            // by session id: on which day the user saw it in the list
 	apps     map[appUse]note            // by session and host: when it was last used there
 	appsOf   map[string]int             // by session id: how many apps are noted
 	refused  map[[sha256.Size]byte]note // by token hash: sessions that were refused because they had expired
@@ -23,7 +27,7 @@ type pending struct {
 
 func newPending() pending {
 	return pending{
-		touches: map[string]note{}, apps: map[appUse]note{}, appsOf: map[string]int{},
+		touches: map[string]note{}, looks: map[string]note{}, apps: map[appUse]note{}, appsOf: map[string]int{},
 		refused: map[[sha256.Size]byte]note{}, failures: map[failure]note{},
 	}
 }
@@ -33,10 +37,12 @@ type failure struct {
 	ip, deviceName string
 }
 
-// note is when something last happened, in milliseconds since 1970, and for failures how many times.
+// note is when something last happened, in milliseconds since 1970; for failures how many times; and for a touch who sent the request, if
+// that has changed. A touch with at 0 is a background request of an app, which does not count as activity.
 type note struct {
 	at    int64
 	count int
+	from  *Client
 }
 
 const (
@@ -44,10 +50,56 @@ const (
 	flushBatch      = 100  // notes in one transaction, so that a revocation waits a few milliseconds at most
 )
 
-func (p *pending) touch(id string, at int64) {
+// lastUse is the address and the browser that a session was last used from, as far as the database knows.
+type lastUse struct{ ip, network, userAgent, browser string }
+
+// noteUse notes that a session was used, if that is active or the address or the browser has changed. A change is soon written, because
+// it may be the first sign of a stolen cookie.
+func (s *Store) noteUse(sessionID string, last lastUse, client Client, active bool, now time.Time) {
+	moved := client.IP != last.ip || client.UserAgent != last.userAgent
+	if !active && !moved {
+		return
+	}
+	touch := note{}
+	if active {
+		touch.at = now.UnixMilli()
+	}
+	if moved || last.network == "" {
+		from := client
+		if from.UserAgent == last.userAgent {
+			from.DeviceName, from.Describe = last.browser, nil
+		}
+		touch.from = &from
+	}
+	s.pending.touch(sessionID, touch)
+	if moved {
+		select {
+		case s.moved <- struct{}{}:
+		default: // the flush has not begun yet
+		}
+	}
+}
+
+// Moved returns a channel that receives when Flush should be called soon: a session is used from another address or browser.
+func (s *Store) Moved() <-chan struct{} { return s.moved }
+
+func (p *pending) touch(id string, touch note) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.touches[id] = note{at: at}
+	noted := p.touches[id]
+	touch.at = max(touch.at, noted.at)
+	touch.from = cmp.Or(touch.from, noted.from)
+	p.touches[id] = touch
+}
+
+// NoteLooked notes that a user saw sessions of theirs in the list.
+func (s *Store) NoteLooked(ids []string) {
+	p, today := &s.pending, s.now()/(24*time.Hour).Milliseconds()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		p.looks[id] = note{at: today}
+	}
 }
 
 // refuse remembers an expired session by the hash of its token.
@@ -71,7 +123,7 @@ func (s *Store) noteFailure(userID int64, ip, deviceName string) {
 	defer p.mu.Unlock()
 	key := failure{userID, ip, deviceName}
 	if noted, known := p.failures[key]; userID != 0 && (known || len(p.failures) < pendingFailures) {
-		p.failures[key] = note{s.now(), noted.count + 1}
+		p.failures[key] = note{at: s.now(), count: noted.count + 1}
 	}
 }
 
@@ -88,6 +140,9 @@ func (s *Store) Flush(ctx context.Context) error {
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
 	if err := flushNotes(ctx, s, p.touches, s.writeTouches); err != nil {
+		return err
+	}
+	if err := flushNotes(ctx, s, p.looks, s.writeLooks); err != nil {
 		return err
 	}
 	if err := flushNotes(ctx, s, p.apps, s.writeApps); err != nil {
@@ -111,6 +166,10 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 			if len(batch) == flushBatch {
 				break
 			}
+			if n.from != nil { // before the transaction, because parsing a User-Agent is slow
+				*n.from = n.from.described(true)
+				n.from.Describe = nil
+			}
 			batch[key] = n
 		}
 		if err := s.write(ctx, func(tx *tx) error { return write(tx, batch) }); err != nil {
@@ -122,7 +181,8 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 			if now := noted[key]; now == written {
 				delete(noted, key)
 			} else {
-				noted[key] = note{now.at, now.count - written.count}
+				now.count -= written.count
+				noted[key] = now
 			}
 		}
 		s.pending.mu.Unlock()
@@ -130,8 +190,8 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 	return nil
 }
 
-// writeTouches writes when sessions were last active. It is an UPDATE with the expiry in its condition, so it cannot bring back a
-// session that has ended in the meantime.
+// writeTouches writes when sessions were last active, and where from. It never inserts, and has the expiry in its condition, so it cannot
+// bring back a session that has ended in the meantime.
 func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	limits := s.options.Limits
 	touch, err := tx.Prepare(`
@@ -145,8 +205,54 @@ func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	}
 	defer touch.Close()
 	for id, n := range batch {
+		if n.from != nil {
+			if err := tx.move(id, *n.from); err != nil {
+				return err
+			}
+		}
+		if n.at == 0 {
+			continue
+		}
 		if _, err := touch.Exec(min(n.at, tx.now), limits.SharedIdleTimeout.Milliseconds(), limits.SharedMaxLifetime.Milliseconds(),
 			limits.IdleTimeout.Milliseconds(), limits.MaxLifetime.Milliseconds(), id, tx.now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move writes where and with which browser a session is used now. The first time that this is not the browser of the sign-in, it
+// records an event.
+func (tx *tx) move(id string, from Client) error {
+	network := networkOf(from.IP)
+	if err := tx.useNetwork(id, network, tx.now); err != nil {
+		return err
+	}
+	changed := event{kind: BrowserChanged, ip: from.IP, sessionID: id, by: from.DeviceName}
+	err := tx.QueryRow(`
+		SELECT user_id, COALESCE(NULLIF(custom_name, ''), detected_name)
+		FROM sessions
+		WHERE id = $1 AND expires_at > $2 AND detected_name <> $3 AND other_browser = ''`, id, tx.now, from.DeviceName).
+		Scan(&changed.userID, &changed.deviceName)
+	if err == nil {
+		err = tx.record(changed)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	_, err = tx.Exec(`
+		UPDATE sessions
+		SET last_ip = $1, network = $2, last_user_agent = $3, last_browser = $4,
+		    other_browser = CASE detected_name WHEN $4 THEN other_browser ELSE $4 END
+		WHERE id = $5 AND expires_at > $6`, from.IP, network, from.UserAgent, from.DeviceName, id, tx.now)
+	return err
+}
+
+func (s *Store) writeLooks(tx *tx, batch map[string]note) error {
+	for id, n := range batch {
+		if _, err := tx.Exec(`
+			UPDATE sessions SET days_looked = days_looked + 1, last_looked_day = $1
+			WHERE id = $2 AND last_looked_day <> $1`, n.at, id); err != nil {
 			return err
 		}
 	}

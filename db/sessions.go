@@ -43,12 +43,25 @@ type Session struct {
 	Username     string
 	IsAdmin      bool   // the user is an administrator
 	DeviceName   string // CustomName, or else DetectedName
-	DetectedName string // detected from the User-Agent at sign-in
+	DetectedName string // the browser at sign-in, such as "Firefox on Linux"
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
 	CustomName   string // the name that the user gave, or ""
-	UserAgent    string
-	IP           string // at sign-in
+	NamedBy      string // the device that gave CustomName; "" if this one did
+	Method       string // how the user signed in, such as ByPassword; "" if that was not stored
 	Shared       bool   // a shared or public computer
+
+	// The address and the browser that the session was last used from. Both are up to two seconds old.
+	IP           string
+	SignInIP     string
+	Network      string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
+	UserAgent    string
+	Browser      string // detected from UserAgent
+	OtherBrowser string // the last Browser that was not DetectedName, or ""
+
+	// Read for lists, not for every request.
+	IsNew      bool // the device was first seen in the last three days, and the user saw it on fewer than two days
+	NewNetwork bool // no other session has used Network, and this one for less than three days
+
 	CreatedAt    time.Time
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends without further use
@@ -59,9 +72,18 @@ type Session struct {
 // NewSession describes a session to begin.
 type NewSession struct {
 	Client
+	Method   string // ByPassword, ByInvitation, BySetup or BySignUp
 	Shared   bool
 	Replaces []string // tokens that the client sent: their sessions end, so that one browser is one row
 }
+
+// The ways to sign in, as they appear in the API.
+const (
+	ByPassword   = "password"
+	ByInvitation = "invite"
+	BySetup      = "setup"
+	BySignUp     = "signup"
+)
 
 // newToken returns a secret for a cookie or a link: 130 random bits in base32, 26 characters.
 func newToken() string { return rand.Text() }
@@ -77,11 +99,12 @@ func hashToken(token string) []byte {
 // SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. It returns
 // ErrWrongPassword if the password was changed, or the account disabled or deleted, since then.
 func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (token string, session Session, err error) {
-	token, newSession.Client = newToken(), newSession.described()
+	token, newSession.Client = newToken(), newSession.described(true)
 	session = Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
-		UserAgent: newSession.UserAgent, IP: newSession.IP, Shared: newSession.Shared,
+		IP: newSession.IP, SignInIP: newSession.IP, Network: networkOf(newSession.IP),
+		UserAgent: newSession.UserAgent, Browser: newSession.DeviceName, Method: newSession.Method, Shared: newSession.Shared,
 	}
 	err = s.write(ctx, func(tx *tx) error {
 		idle, lifetime := s.options.Limits.of(newSession.Shared)
@@ -95,13 +118,13 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 			}
 		}
 		err := tx.changeOne(`
-			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
+			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, network, method, shared,
 			                      created_at, last_active_at, expires_at)
-			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $8, $9
+			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11
 			FROM users
-			WHERE id = $10 AND disabled = 0 AND password_hash = $11`,
-			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Shared,
-			tx.now, session.ExpiresAt.UnixMilli(), user.ID, user.passwordHash)
+			WHERE id = $12 AND disabled = 0 AND password_hash = $13`,
+			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Network,
+			session.Method, session.Shared, tx.now, session.ExpiresAt.UnixMilli(), user.ID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
 		}
@@ -119,18 +142,26 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 		if err := s.forgetConsecutiveFailures(tx, user); err != nil {
 			return err
 		}
+		if err := tx.useNetwork(session.ID, session.Network, tx.now); err != nil {
+			return err
+		}
 		return tx.record(eventOf(session, SignedIn))
 	})
 	return token, session, err
 }
 
-// sessionColumns is what scanSession reads from sessions s and users u. The last column is appsOfSession, or empty.
+// sessionColumns is what scanSession reads from sessions s and users u, followed by listColumns or the same number of empty values.
 const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
-	       s.detected_name, s.device_kind, s.custom_name, s.user_agent, s.ip, s.shared,
+	       s.detected_name, s.device_kind, s.custom_name, s.named_by, s.method, s.shared,
+	       s.ip, COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
+	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name), s.other_browser,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
+const listColumns = `
+	       CASE WHEN s.days_looked < 2 THEN COALESCE(NULLIF(s.first_seen_at, 0), s.created_at) ELSE 0 END,` + networkSince + `, ` + appsOfSession
+
 const resumeSession = `
-	SELECT ` + sessionColumns + `''
+	SELECT ` + sessionColumns + `0, 0, ''
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND u.disabled = 0`
 
@@ -165,12 +196,15 @@ func sessionByToken[T expiring](s *Store, c *cache[T], token, name string, read 
 	return found, nil
 }
 
-// Touch notes that the session's user did something just now. It never blocks, because Flush writes the notes.
-func (s *Store) Touch(session Session) {
-	if now := s.Now(); s.worthNoting(session.Shared, session.LastActiveAt, now) {
-		s.pending.touch(session.ID, now.UnixMilli())
-	}
+// Touch notes that the session's user did something just now, and where and with which browser. It never blocks, because Flush writes
+// the notes.
+func (s *Store) Touch(session Session, client Client) {
+	now := s.Now()
+	worthNoting := s.worthNoting(session.Shared, session.LastActiveAt, now)
+	s.noteUse(session.ID, session.lastUse(), client, worthNoting, now)
 }
+
+func (s Session) lastUse() lastUse { return lastUse{s.IP, s.Network, s.UserAgent, s.Browser} }
 
 // worthNoting reports whether to note again that a session is in use: the last note must be a minute old, or a quarter of the idle
 // timeout if that is shorter.
@@ -179,23 +213,29 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes go on after the clock was set back
 }
 
+// newFor is how long a device or a network is new.
+const newFor = 3 * 24 * time.Hour
+
 func (s *Store) scanSession(row scanner) (session Session, err error) {
-	var createdAt, lastActiveAt, expiresAt int64
+	var createdAt, lastActiveAt, expiresAt, firstSeenAt, networkSince int64
 	var apps string
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
-		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.UserAgent, &session.IP, &session.Shared,
-		&createdAt, &lastActiveAt, &expiresAt, &apps)
+		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.NamedBy, &session.Method, &session.Shared,
+		&session.SignInIP, &session.IP, &session.Network, &session.UserAgent, &session.Browser, &session.OtherBrowser,
+		&createdAt, &lastActiveAt, &expiresAt, &firstSeenAt, &networkSince, &apps)
 	session.DeviceName = cmp.Or(session.CustomName, session.DetectedName)
 	_, lifetime := s.options.Limits.of(session.Shared)
 	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
 	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)
+	newSince := s.now() - newFor.Milliseconds()
+	session.IsNew, session.NewNetwork = firstSeenAt > newSince, networkSince > newSince
 	session.Apps = parseAppUses(apps)
 	return session, err
 }
 
 // With a bare $3 as its limit, SQLite would compile the statement again on each run, to plan for that number.
 const sessionsOfUser = `
-	SELECT ` + sessionColumns + appsOfSession + `
+	SELECT ` + sessionColumns + listColumns + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.user_id = $1 AND s.expires_at > $2 AND u.disabled = 0
 	ORDER BY s.last_active_at DESC
@@ -226,7 +266,7 @@ func (s *Store) AllSessions(username string) ([]Session, error) {
 		}
 	}
 	return queryAll(s.reader, s.scanSession, `
-		SELECT `+sessionColumns+appsOfSession+`
+		SELECT `+sessionColumns+listColumns+`
 		FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE ($1 = '' OR u.username = $1) AND s.expires_at > $2 AND u.disabled = 0
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
@@ -241,7 +281,7 @@ func (s *Store) OnlyAddress() (string, error) {
 }
 
 const sessionByID = `
-	SELECT ` + sessionColumns + appsOfSession + `
+	SELECT ` + sessionColumns + listColumns + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.id = $1 AND u.disabled = 0`
 
@@ -259,9 +299,10 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}
 		err := tx.QueryRow(`
-			UPDATE sessions SET custom_name = $1
-			WHERE id = $2 AND user_id = $3 AND expires_at > $4
-			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), ip`, name, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
+			UPDATE sessions SET custom_name = $1, named_by = CASE WHEN $1 = '' OR id = $2 THEN '' ELSE $3 END
+			WHERE id = $4 AND user_id = $5 AND expires_at > $6
+			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`,
+			name, by.ID, by.DeviceName, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions and invitations, activity from before keepSince, and attempts that no longer count, in small batches.
+// Sweep deletes expired sessions and invitations, activity and networks from before keepSince, and attempts that no longer count, in small batches.
 // First it corrects rows that were written while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
@@ -19,6 +19,12 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return tx.changeRows(`
 				DELETE FROM activity
 				WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`,
+				keepSince.UnixMilli(), batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM networks
+				WHERE (user_id, network) IN (SELECT user_id, network FROM networks WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)`,
 				keepSince.UnixMilli(), batchSize)
 		},
 		func(tx *tx) (int, error) {

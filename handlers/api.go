@@ -13,8 +13,15 @@ import (
 type SessionJSON struct {
 	ID           string       `json:"id"`
 	Username     string       `json:"username,omitempty"` // for commands, which list everybody's sessions
+	Kind         string       `json:"kind"`               // browser
 	DeviceName   string       `json:"deviceName"`
-	IP           string       `json:"ip"`
+	Browser      string       `json:"browser"`        // that it was last used with
+	Changed      bool         `json:"browserChanged"` // whether it was used with another browser than signed in
+	IP           string       `json:"ip"`             // that it was last used from
+	SignInIP     string       `json:"signInIp"`
+	Method       string       `json:"method"` // "" if that was not stored
+	IsNew        bool         `json:"isNew"`
+	Shared       bool         `json:"shared"`
 	LastActiveAt string       `json:"lastActiveAt"`
 	CreatedAt    string       `json:"createdAt"`
 	ExpiresAt    string       `json:"expiresAt"`
@@ -35,7 +42,8 @@ func NewSessionJSON(session db.Session) SessionJSON {
 		apps = append(apps, AppUseJSON{use.Host, RFC3339(use.LastUsedAt)})
 	}
 	return SessionJSON{
-		ID: session.ID, DeviceName: session.DeviceName, IP: session.IP,
+		ID: session.ID, Kind: "browser", DeviceName: session.DeviceName, Browser: session.Browser, Changed: session.OtherBrowser != "",
+		IP: session.IP, SignInIP: session.SignInIP, Method: session.Method, IsNew: session.IsNew, Shared: session.Shared,
 		LastActiveAt: RFC3339(session.LastActiveAt), CreatedAt: RFC3339(session.CreatedAt), ExpiresAt: RFC3339(session.ExpiresAt),
 		Apps: apps,
 	}
@@ -44,7 +52,9 @@ func NewSessionJSON(session db.Session) SessionJSON {
 // sessionForCaller returns a session as the API shows it to the caller.
 func sessionForCaller(session, caller db.Session) SessionJSON {
 	shown := NewSessionJSON(session)
-	shown.IsCurrent = new(session.ID == caller.ID)
+	isCurrent := session.ID == caller.ID
+	shown.IsCurrent = &isCurrent
+	shown.IsNew = shown.IsNew && !isCurrent
 	return shown
 }
 

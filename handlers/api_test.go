@@ -13,10 +13,12 @@ import (
 
 // This file tests the JSON under /me: its keys, times, statuses and exact messages.
 
-// object returns the JSON of a session.
-func object(id, name, active, created, expires string, current bool) string {
-	return fmt.Sprintf(`{"id":"%s","deviceName":"%s","ip":"127.0.0.1","lastActiveAt":"%s",`+
-		`"createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`, id, name, active, created, expires, current)
+// object returns the JSON of a session that was used with one browser only.
+func object(id, name, browser, active, created, expires string, current bool) string {
+	return fmt.Sprintf(`{"id":"%s","kind":"browser","deviceName":"%s","browser":"%s","browserChanged":false,"ip":"127.0.0.1",
+		"signInIp":"127.0.0.1","method":"password","isNew":%v,"shared":false,
+		"lastActiveAt":"%s","createdAt":"%s","expiresAt":"%s","isCurrent":%v,"apps":[]}`,
+		id, name, browser, !current, active, created, expires, current)
 }
 
 // isJSON fails the test unless the answer is this JSON, with these keys and no others.
@@ -41,12 +43,12 @@ func isJSON(t testing.TB, a handlerstest.Answer, status int, want string) {
 func TestListByAPI(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	phone := object(c.AlicePhone.ID, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
-	laptop := object(c.Alice.ID, "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
+	phone := object(c.AlicePhone.ID, "Safari on iPhone", "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
+	laptop := object(c.Alice.ID, "Firefox on Linux", "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
 	isJSON(t, c.Alice.API("GET", "/me/sessions", ""), 200, "["+phone+","+laptop+"]")
 	isJSON(t, c.Alice.API("GET", "/me/sessions/current", ""), 200, laptop)
 	isJSON(t, c.Bob.API("GET", "/me/sessions", ""), 200,
-		"["+object(c.Bob.ID, "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
+		"["+object(c.Bob.ID, "Chrome on macOS", "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
 
 	// The last active session comes first, in whatever order they signed in.
 	c.Exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.Alice.ID)
@@ -176,7 +178,7 @@ func TestNameByAPI(t *testing.T) {
 				if shown == "" {
 					shown = "Safari on iPhone"
 				}
-				isJSON(t, got, 200, object(c.AlicePhone.ID, shown, "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
+				isJSON(t, got, 200, object(c.AlicePhone.ID, shown, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
 			} else if !strings.HasPrefix(got.Body, `{"error":"`) {
 				t.Errorf("%s is not an error", got.Body)
 			}

@@ -94,7 +94,7 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
 
 func (h *handler) noteActivity(c *fiber.Ctx) error {
-	h.Store.Touch(currentSession(c))
+	h.Store.Touch(currentSession(c), h.client(c))
 	return c.Next()
 }
 
@@ -123,9 +123,9 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 
 // startSession signs the user in with a new token. Every live session that the client's cookies name ends, including those of
 // planted cookies.
-func (h *handler) startSession(c *fiber.Ctx, user db.User, shared bool) error {
+func (h *handler) startSession(c *fiber.Ctx, user db.User, method string, shared bool) error {
 	brought, _ := h.tokens(c)
-	new := db.NewSession{Client: h.clientSigningIn(c), Shared: shared, Replaces: brought}
+	new := db.NewSession{Client: h.client(c), Method: method, Shared: shared, Replaces: brought}
 	token, session, err := h.Store.SignIn(c.UserContext(), user, new)
 	if err != nil {
 		return err

@@ -17,24 +17,22 @@ const userAgentMax = 512
 
 const clientKey = "client"
 
-// client describes who sent the request. It is built once per request. The User-Agent is parsed when the device name is first asked
-// for, and so not at all for an attempt that the throttle refuses.
+// client describes who sent the request. It is built once per request. The User-Agent is parsed once, when the store asks for the device name,
+// and so not at all for an attempt that the throttle refuses.
 func (h *handler) client(c *fiber.Ctx) db.Client {
 	if client, ok := c.Locals(clientKey).(db.Client); ok {
 		return client
 	}
 	address, _ := h.clientAddress(c)
 	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent))}
-	client.Describe = sync.OnceValues(func() (name, kind string) { return h.devices().nameUnlessBusy(client.UserAgent) })
+	var name, kind string
+	client.Describe = func(wait bool) (string, string) {
+		if name == "" {
+			name, kind = h.devices().name(client.UserAgent, wait)
+		}
+		return name, kind
+	}
 	c.Locals(clientKey, client)
-	return client
-}
-
-// clientSigningIn is like client, but for somebody whose password or token is right: Describe waits for its turn to parse the
-// User-Agent.
-func (h *handler) clientSigningIn(c *fiber.Ctx) db.Client {
-	client := h.client(c)
-	client.Describe = func() (name, kind string) { return h.devices().name(client.UserAgent) }
 	return client
 }
 
@@ -73,19 +71,13 @@ var userAgentParser = sync.OnceValue(func() *uaparser.Parser {
 
 const unknownDevice, unknownKind = "Unknown device", "unknown"
 
-// nameUnlessBusy is like name, but returns unknownDevice if another parse is running. It is for failed sign-ins, of which there can be
-// any number.
-func (n deviceNamer) nameUnlessBusy(userAgent string) (name, kind string) {
-	if !n.parsing.TryLock() {
+// name returns the name and the kind of a device. Unless wait is set, it does not wait for its turn to parse.
+func (n deviceNamer) name(userAgent string, wait bool) (name, kind string) {
+	if wait {
+		n.parsing.Lock()
+	} else if !n.parsing.TryLock() {
 		return unknownDevice, unknownKind
 	}
-	defer n.parsing.Unlock()
-	return n.describe(userAgent)
-}
-
-// name describes a device after waiting for its turn to parse. Only sign-ins with the right password wait here.
-func (n deviceNamer) name(userAgent string) (name, kind string) {
-	n.parsing.Lock()
 	defer n.parsing.Unlock()
 	return n.describe(userAgent)
 }

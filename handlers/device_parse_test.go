@@ -67,18 +67,18 @@ func TestParsesOneAtATime(t *testing.T) {
 		return &uaparser.Client{UserAgent: &uaparser.UserAgent{Family: "Firefox"}, Os: &uaparser.Os{Family: "Linux"}}
 	}}
 	named := make(chan string, 2)
-	name := func(describe func(userAgent string) (name, kind string)) {
-		got, _ := describe("Mozilla/5.0")
+	name := func(wait bool) {
+		got, _ := namer.name("Mozilla/5.0", wait)
 		named <- got
 	}
-	go name(namer.nameUnlessBusy)
+	go name(false)
 	<-parsing
 	for range 100 {
-		if got, _ := namer.nameUnlessBusy("Mozilla/5.0"); got != unknownDevice {
+		if got, _ := namer.name("Mozilla/5.0", false); got != unknownDevice {
 			t.Fatalf("while another is parsed: %v", got)
 		}
 	}
-	go name(namer.name) // a right password: waits
+	go name(true) // a right password: waits
 	finish <- true
 	<-parsing
 	finish <- true

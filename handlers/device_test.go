@@ -78,7 +78,7 @@ func TestDeviceNames(t *testing.T) {
 		{"hx-get=\"/evil\"", "Unknown device", "unknown"},
 		{"\u202egnp.exe", "Unknown device", "unknown"},
 	} {
-		if name, kind := testNamer().name(cutUserAgent(test.userAgent)); name != test.name || kind != test.kind {
+		if name, kind := testNamer().name(cutUserAgent(test.userAgent), true); name != test.name || kind != test.kind {
 			t.Errorf("%q (%s), want %q (%s): %s", name, kind, test.name, test.kind, test.userAgent)
 		}
 	}
@@ -96,7 +96,7 @@ func checkDevice(t testing.TB, userAgent string) {
 	if len(cut) > 512 || !utf8.ValidString(cut) {
 		t.Errorf("%.60q is cut to %d bytes, valid: %v", userAgent, len(cut), utf8.ValidString(cut))
 	}
-	name, kind := testNamer().name(cut)
+	name, kind := testNamer().name(cut, true)
 	if len(name) > 90 || !plainName.MatchString(name) {
 		t.Errorf("%.200q is called %q", userAgent, name)
 	}

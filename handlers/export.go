@@ -35,7 +35,7 @@ type exportedSession struct {
 	DetectedName string `json:"detectedName"` // from the User-Agent, even if the user chose another name
 	DeviceKind   string `json:"deviceKind"`
 	UserAgent    string `json:"userAgent"`
-	Shared       bool   `json:"shared"`
+	NamedBy      string `json:"namedBy"`
 }
 
 // apiExport sends everything that is stored about the user. The activity can be long, so it is sent while it is read.
@@ -63,7 +63,7 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	kept := []exportedSession{}
 	for _, session := range sessions {
 		kept = append(kept, exportedSession{
-			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.Shared,
+			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.NamedBy,
 		})
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)

@@ -89,7 +89,7 @@ func (h *handler) answerAuthCheck(
 	case !access.Allowed:
 		return h.deny(c, access, asked)
 	}
-	h.Store.UseApp(access, isActivity(c, asked))
+	h.Store.UseApp(access, h.client(c), isActivity(c, asked))
 	writeIdentity(c, access)
 	return nil
 }

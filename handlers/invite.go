@@ -56,7 +56,7 @@ func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 
 func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 	token := body.get("token")
-	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.clientSigningIn(c))
+	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.client(c))
 	var invalid db.Invalid
 	switch {
 	case errors.Is(err, db.ErrNotFound):
@@ -70,7 +70,7 @@ func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 		return err
 	}
 	h.Log.Info("invitation accepted", "user", user.Username, "new", invitation.New)
-	if err := h.startSession(c, user, false); err != nil {
+	if err := h.startSession(c, user, db.ByInvitation, false); err != nil {
 		return err
 	}
 	return c.Redirect(sessionsPath, fiber.StatusSeeOther)

@@ -129,10 +129,10 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	client := h.client(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
 	if err == nil {
-		err = h.startSession(c, user, given.Shared)
+		err = h.startSession(c, user, db.ByPassword, given.Shared)
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
-		deviceName, _ := client.Describe()
+		deviceName, _ := client.Describe(false)
 		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP),
 			"user", user.Username, "ip", client.IP, "device", deviceName)
 		return h.refuseSignIn(c, given)

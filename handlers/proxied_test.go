@@ -3,8 +3,10 @@ package handlers_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
@@ -26,6 +28,32 @@ func TestForwardedAddressIsKept(t *testing.T) {
 	browser.Page("/sessions").Has(t, "IP 2001:db8::7")
 	if strings.Contains(c.Log.String(), "forwarded") {
 		t.Errorf("a warning about a trusted proxy: %s", c.Log)
+	}
+}
+
+// A stolen cookie that is used from elsewhere is visible, whether on our own pages or in an app.
+func TestAnotherBrowserWithTheCookieShows(t *testing.T) {
+	t.Parallel()
+	elsewhere := []string{"X-Forwarded-For", "203.0.113.9"}
+	for name, use := range map[string]func(thief *handlerstest.Client) handlerstest.Answer{
+		"page": func(thief *handlerstest.Client) handlerstest.Answer { return thief.Page("/account", elsewhere...) },
+		"app": func(thief *handlerstest.Client) handlerstest.Answer {
+			return forward.ask(thief, toNotes, slices.Concat(fetching, elsewhere, []string{"Cookie", withCookie(thief.Token())})...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := handlerstest.OpenCast(t, behindProxy)
+			c.Clock.Advance(time.Second)
+			thief := *c.AlicePhone
+			thief.UserAgent = "curl/8.5.0"
+			use(&thief).Is(t, 200)
+			flush(c.House)
+			c.Alice.API("GET", "/me/sessions", "").Has(t, `"browser":"curl","browserChanged":true,"ip":"203.0.113.9","signInIp":"127.0.0.1"`)
+			c.SameRows(t, []string{"alice 203.0.113.9 Safari on iPhone " + c.AlicePhone.ID + " curl"}, `
+				SELECT username, ip, device_name, session_id, done_by
+				FROM activity a JOIN users u ON u.id = a.user_id
+				WHERE kind = 'browser_changed'`)
+		})
 	}
 }
 

@@ -112,7 +112,11 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p signUpP
 		return err
 	}
 	h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin, "approved", user.Approved)
-	if err := h.startSession(c, user, false); err != nil {
+	method := db.BySetup
+	if newUser.SignUp {
+		method = db.BySignUp
+	}
+	if err := h.startSession(c, user, method, false); err != nil {
 		return err
 	}
 	return c.Redirect(sessionsPath, fiber.StatusSeeOther)

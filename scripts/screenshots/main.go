@@ -91,10 +91,8 @@ func serve(folder string) (token, address string, err error) {
 		{ago: 0, name: "Safari on iPhone", kind: "phone", ip: "198.51.100.23"},
 	} {
 		at = now.Add(-device.ago)
-		token, _, err = store.SignIn(context.Background(), user, db.NewSession{
-			Client: db.Client{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip},
-			Shared: device.shared,
-		})
+		client := db.Client{DeviceName: device.name, DeviceKind: device.kind, IP: device.ip}
+		token, _, err = store.SignIn(context.Background(), user, db.NewSession{Client: client, Method: db.ByPassword, Shared: device.shared})
 		if err != nil {
 			return "", "", err
 		}
@@ -103,7 +101,7 @@ func serve(folder string) (token, address string, err error) {
 			if err != nil {
 				return "", "", err
 			}
-			store.UseApp(access, true)
+			store.UseApp(access, client, true)
 		}
 	}
 	if err := store.Flush(context.Background()); err != nil {
