@@ -8,12 +8,12 @@ import (
 // AppAccess is the result of an auth check: whose live session a request to an app has, and whether the rules allow that user to
 // reach the host. It holds only what this needs of the session, because one page of an app causes dozens of auth checks.
 type AppAccess struct {
-	ID       string // of the session; public
-	Username string
-	Email    string // "" when not set
-	IsAdmin  bool
-	Approved bool // false for those who signed themselves up, until an administrator approves them
-	Allowed  bool
+	SessionID string // the public id
+	Username  string
+	Email     string // "" when not set
+	IsAdmin   bool
+	Approved  bool // false for those who signed themselves up, until an administrator approves them
+	Allowed   bool
 
 	host         string
 	expiresAt    time.Time
@@ -61,7 +61,7 @@ func siblings(host string) string {
 
 func scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
-	err = row.Scan(&access.ID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
+	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
 		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
 		&access.lastUse.ip, &access.lastUse.network, &access.lastUse.userAgent, &access.lastUse.browser)
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
@@ -75,7 +75,7 @@ func scanAppAccess(row scanner) (access AppAccess, err error) {
 func (s *Store) UseApp(access AppAccess, client Client, active bool) {
 	now := s.Now()
 	if s.worthNoting(access.shared, access.lastUsedAt, now) {
-		s.pending.useApp(appUse{access.ID, access.host}, now.UnixMilli())
+		s.pending.useApp(appUse{access.SessionID, access.host}, now.UnixMilli())
 	}
-	s.noteUse(access.ID, access.lastUse, client, active && s.worthNoting(access.shared, access.lastActiveAt, now), now)
+	s.noteUse(access.SessionID, access.lastUse, client, active && s.worthNoting(access.shared, access.lastActiveAt, now), now)
 }

@@ -62,7 +62,7 @@ func TestAuthorizeFindsWhatResumeFinds(t *testing.T) {
 	for _, d := range []device{c.laptop, c.phone, c.desk, library} {
 		for _, host := range []string{notes, "photos.example.com", "localhost", "2001:db8::1", ""} {
 			got, want := c.authorize(d, host), c.alive(d)
-			if got.ID != want.ID || got.Username != want.Username || got.IsAdmin != want.IsAdmin || !got.Allowed {
+			if got.SessionID != want.ID || got.Username != want.Username || got.IsAdmin != want.IsAdmin || !got.Allowed {
 				t.Errorf("%q:\n got %+v\nwant %+v", host, got, want)
 			}
 		}

@@ -68,7 +68,7 @@ func (h *handler) answerAuthCheck(
 	asked, unclear := read(c)
 	access, err := h.findAppAccess(c, asked.host)
 	if err == nil && h.logsRequests {
-		c.Locals(sessionIDKey, access.ID)
+		c.Locals(sessionIDKey, access.SessionID)
 	}
 	signedOut := errors.Is(err, db.ErrNotFound)
 	switch {
@@ -146,7 +146,7 @@ func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
 	if who.IsAdmin {
 		groups = "admins"
 	}
-	for i, value := range [...]string{who.Username, who.Username, who.Email, groups, who.ID} {
+	for i, value := range [...]string{who.Username, who.Username, who.Email, groups, who.SessionID} {
 		c.Response().Header.SetCanonical([]byte(identityHeaders[i]), []byte(value))
 	}
 }
@@ -185,8 +185,8 @@ type refusalPage struct {
 
 // deny refuses a user who is signed in but may not open this host.
 func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
-	h.logLimited(slog.LevelWarn, "denied", access.ID+" "+asked.host,
-		"user", access.Username, "session", access.ID, "host", asked.host, "ip", h.client(c).IP)
+	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+asked.host,
+		"user", access.Username, "session", access.SessionID, "host", asked.host, "ip", h.client(c).IP)
 	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
 		User: access.Username, Approved: access.Approved, Host: asked.host, SignOut: h.origin + signOutPath,
 	})
