@@ -113,8 +113,8 @@ func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error)
 	if crowded || len(tokens) == 0 { // nothing to look up, but nobody is sent to sign in while the database does not answer
 		return db.AppAccess{}, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
 	}
-	verify := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
-	access, _, err := findOfOneUser(h, c, tokens, verify, func(v db.AppAccess) string { return v.Username })
+	authorize := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
+	access, _, err := findOfOneUser(h, c, tokens, authorize, func(access db.AppAccess) string { return access.Username })
 	return access, err
 }
 
@@ -141,12 +141,12 @@ func (h *handler) signInFor(asked appRequest) string {
 var identityHeaders = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"}
 
 // writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
-func writeIdentity(c *fiber.Ctx, who db.AppAccess) {
+func writeIdentity(c *fiber.Ctx, access db.AppAccess) {
 	groups := ""
-	if who.IsAdmin {
+	if access.IsAdmin {
 		groups = "admins"
 	}
-	for i, value := range [...]string{who.Username, who.Username, who.Email, groups, who.SessionID} {
+	for i, value := range [...]string{access.Username, access.Username, access.Email, groups, access.SessionID} {
 		c.Response().Header.SetCanonical([]byte(identityHeaders[i]), []byte(value))
 	}
 }
