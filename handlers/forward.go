@@ -14,8 +14,8 @@ import (
 	"porchlight/db"
 )
 
-// This file owns forward auth: for every request to an app, a reverse proxy asks whether it may pass. Such an auth check carries the
-// headers of the client's request.
+// This file implements forward auth: for every request to an app, a reverse proxy asks whether to pass it on. Such an auth check carries
+// the headers of the client's request.
 
 // answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which pass a refusal to the client unchanged.
 func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
@@ -45,7 +45,7 @@ func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 	})
 }
 
-// hasUnknownRemote reports whether the client sent a header that an app may take for one of Porchlight's. nginx passes on every
+// hasUnknownRemote reports whether the client sent a header that an app could mistake for one of Porchlight's. nginx passes on every
 // header that its configuration does not name, and it cannot name all that begin with Remote.
 func hasUnknownRemote(c *fiber.Ctx) bool {
 	for name := range c.Request().Header.All() {
@@ -57,8 +57,8 @@ func hasUnknownRemote(c *fiber.Ctx) bool {
 	return false
 }
 
-// answerAuthCheck refuses whatever is in doubt. A client without a session leaves no trace. read reads the request to the app from
-// the headers, and signIn sends the client to the sign-in page.
+// answerAuthCheck refuses whatever is in doubt, and stores nothing for a client without a session. read returns the request to the app
+// that the headers describe, and signIn sends the client to the sign-in page.
 func (h *handler) answerAuthCheck(
 	c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error,
 ) error {
@@ -66,6 +66,7 @@ func (h *handler) answerAuthCheck(
 		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
 	}
 	asked, unclear := read(c)
+	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
 	access, err := h.findAppAccess(c, asked.host)
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)
@@ -101,7 +102,7 @@ func (h *handler) rejectAuthCheck(c *fiber.Ctx, reason string) error {
 	return problem{fiber.StatusForbidden, reason}
 }
 
-// isOwnSignIn reports whether the request is for Porchlight's own sign-in page. A redirect to that page would be a loop.
+// isOwnSignIn reports whether the request is for Porchlight's own sign-in page, from which a redirect to that page would be a loop.
 func (h *handler) isOwnSignIn(asked appRequest) bool {
 	path, _, _ := strings.Cut(asked.path, "?")
 	return path == signInPath && asked.site() == h.origin
@@ -110,7 +111,7 @@ func (h *handler) isOwnSignIn(asked appRequest) bool {
 // findAppAccess is findSession for an app.
 func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
 	tokens, crowded := h.tokens(c)
-	if crowded || len(tokens) == 0 { // nothing to look up, but nobody is sent to sign in while the database does not answer
+	if crowded || len(tokens) == 0 { // nothing to look up, but the client must not be sent to sign in while the database does not answer
 		return db.AppAccess{}, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
 	}
 	authorize := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
@@ -151,8 +152,8 @@ func writeIdentity(c *fiber.Ctx, access db.AppAccess) {
 	}
 }
 
-// otherCookies returns the request's cookies without ours. A proxy that copies them to the app thereby hides the token from it. With
-// the token, one bad app could act as the user in all others.
+// otherCookies returns the request's cookies without ours. A proxy that copies them to the app hides the token from it. With the token,
+// a malicious app could act as the user in all others.
 func otherCookies(c *fiber.Ctx) []byte {
 	var others [][]byte
 	for _, line := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
@@ -165,15 +166,15 @@ func otherCookies(c *fiber.Ctx) []byte {
 	return bytes.Join(others, []byte("; "))
 }
 
-// isOurCookie reports whether a cookie has one of our names under any settings: browsers still have the old ones after a change.
+// isOurCookie reports whether a cookie has one of our names, under any settings, because browsers still have the old ones after a change.
 func isOurCookie(pair []byte) bool {
 	name, _, _ := bytes.Cut(bytes.ToLower(pair), []byte("="))
 	name = bytes.TrimPrefix(bytes.TrimPrefix(bytes.TrimSpace(name), []byte("__host-")), []byte("__secure-"))
 	return string(name) == "porchlight" || string(name) == "porchlight-device"
 }
 
-// refusalPage is shown under an app's address, where our style sheet is not available. It refuses a user the host or, without one,
-// tells what is wrong.
+// refusalPage is shown under an app's address, where our style sheet is not available. With a Host it tells a user that they may not use
+// the app; with a Problem it says what is wrong.
 type refusalPage struct {
 	Problem  string
 	Misset   bool // the server or its proxy is not set up right
@@ -183,7 +184,7 @@ type refusalPage struct {
 	SignOut  string // the address of the sign-out page
 }
 
-// deny refuses a user who is signed in but may not open this host.
+// deny answers 403 to a user who is signed in but whom the rules do not allow to reach the host.
 func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+asked.host,
 		"user", access.Username, "session", access.SessionID, "host", asked.host, "ip", h.client(c).IP)
