@@ -68,7 +68,7 @@ func New(options Options) *fiber.App {
 	app.All("/auth/forward", h.answerForwardAuth)
 	app.All("/auth/nginx", h.answerNginxAuth)
 	app.All("/auth/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
-	app.Use(h.refuseCrossOrigin, rejectCompressedBody)
+	app.Use(h.rejectCrossOrigin, rejectCompressedBody)
 
 	// Public.
 	publicRoute(app, "/public/*", h.showAsset)

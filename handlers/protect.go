@@ -46,11 +46,11 @@ func (h *handler) writeSecurityHeaders(c *fiber.Ctx) {
 	}
 }
 
-// refuseCrossOrigin rejects requests that other sites make in a signed-in browser. It checks two headers that no page can forge:
+// rejectCrossOrigin rejects requests that other sites make in a signed-in browser. It checks two headers that no page can forge:
 // Sec-Fetch-Site (missing over plain http and in old browsers) and Origin. A client that sends neither is not a browser.
 //
 // Origin is compared with --url and never with Host, which names the attacker's own domain after DNS rebinding.
-func (h *handler) refuseCrossOrigin(c *fiber.Ctx) error {
+func (h *handler) rejectCrossOrigin(c *fiber.Ctx) error {
 	switch c.Method() {
 	case fiber.MethodGet, fiber.MethodHead, fiber.MethodOptions:
 		return c.Next()
