@@ -125,8 +125,8 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 // planted cookies.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, method string, shared bool) error {
 	brought, _ := h.tokens(c)
-	new := db.NewSession{Client: h.client(c), Method: method, Shared: shared, Replaces: brought}
-	token, session, err := h.Store.SignIn(c.UserContext(), user, new)
+	newSession := db.NewSession{Client: h.client(c), Method: method, Shared: shared, Replaces: brought}
+	token, session, err := h.Store.SignIn(c.UserContext(), user, newSession)
 	if err != nil {
 		return err
 	}
