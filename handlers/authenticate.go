@@ -14,7 +14,7 @@ import (
 	"porchlight/db"
 )
 
-// maxTokens is how many tokens of one request are looked up. A browser has one of ours; the rest are planted.
+// maxTokens is how many tokens of one request are looked up. Ours is one of them; the rest are planted.
 const maxTokens = 16
 
 // tokens returns the values of our cookie that could be tokens, each once and at most maxTokens of them. crowded reports whether
@@ -35,8 +35,8 @@ func (h *handler) tokens(c *fiber.Ctx) (tokens []string, crowded bool) {
 // errPlantedCookie is a db.ErrNotFound: some of the cookies come from another site, and it is unknown which.
 var errPlantedCookie = fmt.Errorf("planted cookies: %w", db.ErrNotFound)
 
-// findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound when there is none, and
-// errPlantedCookie when the cookies name two users or are too many to tell.
+// findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound if there is none, and
+// errPlantedCookie if the cookies name two users or are too many to look up.
 func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, err error) {
 	tokens, crowded := h.tokens(c)
 	if crowded {
@@ -45,8 +45,8 @@ func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, e
 	return findOfOneUser(h, c, tokens, h.Store.Resume, func(s db.Session) string { return s.Username })
 }
 
-// findOfOneUser looks up every token and returns the first live session. If live sessions of two users are named, a sibling app
-// may have planted its own to watch what this person does in it, so none of them counts.
+// findOfOneUser looks up every token and returns the first live session. If the tokens name sessions of two users, none of them counts,
+// because a sibling app may have planted the token of its own session, to watch what this person does in it.
 func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(string) (T, error), username func(T) string) (
 	first T, token string, err error,
 ) {
@@ -93,13 +93,14 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 // currentSession returns the session that requireSession found.
 func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
 
+// noteActivity counts the request as activity of the user.
 func (h *handler) noteActivity(c *fiber.Ctx) error {
 	h.Store.Touch(currentSession(c), h.client(c))
 	return c.Next()
 }
 
-// answerNotSignedIn redirects a person to the sign-in page, which leads back here, and answers a script 401. It does not clear our
-// cookie: the sign-in page does so and says why.
+// answerNotSignedIn redirects a person to the sign-in page, which leads back here, and answers 401 to a script. It does not clear our
+// cookie, because the sign-in page does that and says why.
 func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return problem{fiber.StatusUnauthorized, "Not signed in."}
@@ -135,7 +136,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, method string, shared
 	return nil
 }
 
-// setCookie sends the token to the client. Nothing else ever sends it. On a shared computer the cookie ends with the browser.
+// setCookie sends the token to the client. Nothing else sends it. On a shared computer, the browser deletes the cookie when it is closed.
 func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 	cookie := h.cookie(token)
 	if !session.Shared {

@@ -33,8 +33,8 @@ func renderOnce(app *fiber.App) {
 	}
 }
 
-// rejectAmbiguousLength closes the connection after a request that states its length twice (RFC 9112, 6.3): a proxy in front may
-// have seen two requests in it.
+// rejectAmbiguousLength rejects a request that states its length twice, and closes the connection (RFC 9112, 6.3): a proxy in front may
+// have read the same bytes as two requests.
 func rejectAmbiguousLength(c *fiber.Ctx) error {
 	lengths := 0
 	for line := range bytes.SplitSeq(c.Request().Header.RawHeaders(), []byte("\n")) {
@@ -53,7 +53,7 @@ func startsWith(line []byte, name string) bool {
 	return len(line) > len(name) && line[0]|0x20 == name[0] && bytes.EqualFold(line[:len(name)], []byte(name))
 }
 
-// rejectCompressedBody keeps Fiber from unpacking a body of 64 KB to any size, for anyone.
+// rejectCompressedBody rejects compressed bodies, because Fiber would unpack one of 64 KB to any size.
 func rejectCompressedBody(c *fiber.Ctx) error {
 	if len(c.Request().Header.Peek(fiber.HeaderContentEncoding)) > 0 {
 		return problem{fiber.StatusUnsupportedMediaType, "Send the body as it is, not compressed."}

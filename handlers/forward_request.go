@@ -41,7 +41,7 @@ var (
 	originalHeaders  = [4]string{"X-Original-Method", "X-Original-URL", "X-Original-URL", "X-Original-URL"}
 )
 
-// readForwarded reads the headers that Caddy and Traefik send by themselves, and that others can be configured to send.
+// readForwarded reads the headers that Caddy and Traefik send by default, and that others can be configured to send.
 func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
 	var parts [4]string
 	for i, name := range forwardedHeaders {
@@ -60,18 +60,18 @@ func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
 	return newAppRequest([4]string{onlyValue(c, "X-Original-Method"), scheme, authority, path}, originalHeaders)
 }
 
-// newAppRequest checks the parts of a request. unclear is the first header that is missing or malformed.
+// newAppRequest checks the parts of a request, which come from those headers. unclear is the first header that is missing or malformed.
 func newAppRequest(parts, headers [4]string) (asked appRequest, unclear string) {
 	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
 	isHost := false
 	r.host, r.port, isHost = db.CanonicalHost(parts[2])
-	for i, fine := range [4]bool{
+	for i, valid := range [4]bool{
 		isToken(r.method),
 		r.scheme == "http" || r.scheme == "https" || r.opensSocket(),
 		isHost,
 		strings.HasPrefix(r.path, "/") && !strings.ContainsFunc(r.path, func(c rune) bool { return c <= ' ' || c == 0x7f }),
 	} {
-		if !fine {
+		if !valid {
 			return appRequest{}, headers[i]
 		}
 	}
@@ -94,7 +94,7 @@ func isToken(method string) bool {
 	})
 }
 
-// navigates reports whether the response is shown to a person, so that it can be the sign-in page.
+// navigates reports whether the browser would show the response to a person, so that it can be the sign-in page.
 func navigates(c *fiber.Ctx, asked appRequest) bool {
 	if asked.opensSocket() || asked.method == fiber.MethodOptions {
 		return false
@@ -105,7 +105,7 @@ func navigates(c *fiber.Ctx, asked appRequest) bool {
 	return acceptsHTML(c)
 }
 
-// isActivity reports whether the request counts as activity of the user. An app's polling does not, or an open tab would keep the
+// isActivity reports whether the request counts as activity of the user. An app's polling does not, because an open tab would keep the
 // session from becoming idle. If the client does not send Sec-Fetch-Mode, the request counts.
 func isActivity(c *fiber.Ctx, asked appRequest) bool {
 	mode := c.Request().Header.Peek("Sec-Fetch-Mode")

@@ -1,4 +1,4 @@
-// Package handlers answers HTTP requests: it calls the Store, and renders pages, fragments and JSON.
+// Package handlers serves HTTP: it calls the Store, and renders pages, fragments and JSON.
 package handlers
 
 import (
@@ -64,7 +64,7 @@ func New(options Options) *fiber.App {
 	)
 
 	// Auth checks by reverse proxies. They carry the headers of a request to an app, which other sites may send and whose body
-	// may be compressed, so they stand above the checks that refuse both.
+	// may be compressed, so they come before the checks that reject both.
 	app.All("/auth/forward", h.answerForwardAuth)
 	app.All("/auth/nginx", h.answerNginxAuth)
 	app.All("/auth/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
@@ -80,9 +80,9 @@ func New(options Options) *fiber.App {
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
 	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
 
-	// Signed in. Every route below this line needs a session: a route that is forgotten is shut, not open.
+	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession)
-	app.Get("/sessions/list", h.listSessions) // above noteActivity: the page refreshes its list by itself
+	app.Get("/sessions/list", h.listSessions) // before noteActivity, because the page refreshes its list by itself
 	app.Use(h.noteActivity)
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(sessionsPath, fiber.StatusSeeOther) })
 	app.Get(sessionsPath, h.showSessions)
@@ -141,7 +141,7 @@ func (h *handler) config() fiber.Config {
 	}
 }
 
-// publicRoute registers a path that needs no session. It answers 405 itself: the router would do so only after requireSession.
+// publicRoute registers a path that needs no session. It also answers 405, because the router would do so only after requireSession.
 func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.Handler) {
 	allowed := "GET, HEAD"
 	app.Get(path, get)
