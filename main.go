@@ -172,7 +172,7 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 	for _, work := range []struct {
 		what  string
 		every time.Duration
-		soon  <-chan struct{} // receives when it is to be done before that; nil for never
+		soon  <-chan struct{} // receives when do should run before that; may be nil
 		do    func(context.Context) error
 	}{
 		{"write session activity", store.FlushEvery(), store.Moved(), store.Flush},
@@ -229,7 +229,7 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// pauseAfter bounds how often runEvery does something soon, because clients cause it.
+// pauseAfter is how long runEvery waits at least between two runs, because clients can cause them.
 const pauseAfter = time.Second
 
 // runEvery calls do at an interval, and sooner when it receives from soon, until the context ends. If do fails, it logs "cannot" and what,

@@ -27,7 +27,7 @@ const (
 	MadeAdmin       = "made_admin"
 	UnmadeAdmin     = "unmade_admin"
 	EmailChanged    = "email_changed"
-	BrowserChanged  = "browser_changed" // the session is used by another browser than signed in
+	BrowserChanged  = "browser_changed" // the session is used with another browser than at sign-in
 	ConfirmFailed   = "confirm_failed"  // a live session gave a wrong password
 )
 

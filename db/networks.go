@@ -2,9 +2,9 @@ package db
 
 import "net/netip"
 
-// This file owns the networks that users have used. A session that is used from another network may be used by somebody else.
+// This file stores the networks from which users have used their sessions. A session that is used from a new network may have been stolen.
 
-// networkOf returns the network of an IP address: its /24, or the /48 of an IPv6 address. It returns "" for something else.
+// networkOf returns the network of an IP address: its /24, or the /48 of an IPv6 address. It returns "" for any other text.
 func networkOf(ip string) string {
 	address, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -18,8 +18,8 @@ func networkOf(ip string) string {
 	return network.String()
 }
 
-// networkSince selects since when the session has used its network, or 0 if another session has used it too, or if it is the first network
-// of the user.
+// networkSince selects when the session was first used from its network. It is 0 if another session has used that network too, or if it
+// is the user's first network.
 const networkSince = `
 	       COALESCE((SELECT n.first_used_at FROM networks n
 	                 WHERE n.user_id = s.user_id AND n.network = s.network AND n.session_id = s.id
@@ -28,7 +28,8 @@ const networkSince = `
 // networksKept is how many networks are stored for a user: the most recently used ones.
 const networksKept = 200
 
-// useNetwork records that a session is used from a network. For a session from before networks were stored, that is since its sign-in.
+// useNetwork records that a session is used from a network. A session from before networks were stored counts as used from it since its
+// sign-in.
 func (tx *tx) useNetwork(sessionID, network string, at int64) error {
 	_, err := tx.Exec(`
 		INSERT INTO networks (user_id, network, session_id, first_used_at, last_used_at)

@@ -53,8 +53,8 @@ const (
 // lastUse is the address and the browser that a session was last used from, as far as the database knows.
 type lastUse struct{ ip, network, userAgent, browser string }
 
-// noteUse notes that a session was used, if that is active or the address or the browser has changed. A change is soon written, because
-// it may be the first sign of a stolen cookie.
+// noteUse notes that a session was used, if active is set or the address or the browser has changed. A change is written soon, because it
+// may be the first sign of a stolen cookie.
 func (s *Store) noteUse(sessionID string, last lastUse, client Client, active bool, now time.Time) {
 	moved := client.IP != last.ip || client.UserAgent != last.userAgent
 	if !active && !moved {
@@ -80,7 +80,7 @@ func (s *Store) noteUse(sessionID string, last lastUse, client Client, active bo
 	}
 }
 
-// Moved returns a channel that receives when Flush should be called soon: a session is used from another address or browser.
+// Moved returns a channel that receives when Flush should be called soon, because a session is used from another address or browser.
 func (s *Store) Moved() <-chan struct{} { return s.moved }
 
 func (p *pending) touch(id string, touch note) {
@@ -92,7 +92,7 @@ func (p *pending) touch(id string, touch note) {
 	p.touches[id] = touch
 }
 
-// NoteLooked notes that a user saw sessions of theirs in the list.
+// NoteLooked notes that a user has seen these of their sessions in the list.
 func (s *Store) NoteLooked(ids []string) {
 	p, today := &s.pending, s.now()/(24*time.Hour).Milliseconds()
 	p.mu.Lock()

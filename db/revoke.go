@@ -13,8 +13,8 @@ type Ended struct {
 // endSessions runs a DELETE FROM sessions and records each session that it deleted. Sessions end in no other way, except with their
 // user.
 func (tx *tx) endSessions(kind, by, statement string, args ...any) (ended []Ended, err error) {
-	rows, err := tx.Query(statement+` RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`,
-		args...)
+	rows, err := tx.Query(statement+`
+		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`, args...)
 	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
 		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP)
 		return e, err

@@ -158,7 +158,8 @@ const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
 const listColumns = `
-	       CASE WHEN s.days_looked < 2 THEN COALESCE(NULLIF(s.first_seen_at, 0), s.created_at) ELSE 0 END,` + networkSince + `, ` + appsOfSession
+	       CASE WHEN s.days_looked < 2 THEN COALESCE(NULLIF(s.first_seen_at, 0), s.created_at) ELSE 0 END,` +
+	networkSince + `, ` + appsOfSession
 
 const resumeSession = `
 	SELECT ` + sessionColumns + `0, 0, ''
@@ -213,7 +214,7 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes go on after the clock was set back
 }
 
-// newFor is how long a device or a network is new.
+// newFor is how long a device or a network counts as new.
 const newFor = 3 * 24 * time.Hour
 
 func (s *Store) scanSession(row scanner) (session Session, err error) {

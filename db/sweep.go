@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions and invitations, activity and networks from before keepSince, and attempts that no longer count, in small batches.
-// First it corrects rows that were written while the clock was ahead.
+// Sweep deletes expired sessions and invitations, activity and networks from before keepSince, and attempts that no longer count, in
+// small batches. First it corrects rows that were written while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },

@@ -16,7 +16,7 @@ type SessionJSON struct {
 	Kind         string       `json:"kind"`               // browser
 	DeviceName   string       `json:"deviceName"`
 	Browser      string       `json:"browser"`        // that it was last used with
-	Changed      bool         `json:"browserChanged"` // whether it was used with another browser than signed in
+	Changed      bool         `json:"browserChanged"` // whether it was used with another browser than at sign-in
 	IP           string       `json:"ip"`             // that it was last used from
 	SignInIP     string       `json:"signInIp"`
 	Method       string       `json:"method"` // "" if that was not stored

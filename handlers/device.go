@@ -17,8 +17,8 @@ const userAgentMax = 512
 
 const clientKey = "client"
 
-// client describes who sent the request. It is built once per request. The User-Agent is parsed once, when the store asks for the device name,
-// and so not at all for an attempt that the throttle refuses.
+// client describes who sent the request. It is built once per request. The User-Agent is parsed once, when the store asks for the device
+// name, and so not at all for an attempt that the throttle refuses.
 func (h *handler) client(c *fiber.Ctx) db.Client {
 	if client, ok := c.Locals(clientKey).(db.Client); ok {
 		return client
