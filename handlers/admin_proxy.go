@@ -81,7 +81,7 @@ func (p proxyPage) belief(name string, from reported) fact {
 func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 	switch {
 	case name == fiber.HeaderHost:
-		return "counts where no believed X-Forwarded-Host is"
+		return "used unless a trusted proxy sends X-Forwarded-Host"
 	case name == "X-Real-IP" || name == "Forwarded":
 		return "never read"
 	case !p.Trusted:
@@ -89,7 +89,7 @@ func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 	case name == fiber.HeaderXForwardedFor && hops == 0:
 		return "ignored: it does not end in an address"
 	case name == fiber.HeaderXForwardedFor && hops < len(forwardedFor(c)):
-		return fmt.Sprintf("believed: the last %d of them; what stands before, anybody can write", hops)
+		return fmt.Sprintf("believed: only the last %d; anyone can write what comes before", hops)
 	}
 	return "believed"
 }

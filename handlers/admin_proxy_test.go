@@ -102,7 +102,7 @@ func TestProxyPageWithoutAProxy(t *testing.T) {
 		"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself",
 		"Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 	})
-	wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is"})
+	wantFacts(t, got, "received", map[string]string{"Host": c.At + ", used unless a trusted proxy sends X-Forwarded-Host"})
 	wantFacts(t, got, "settings", map[string]string{"--url": c.URL, "--cookie-domain": "none", "--trusted-proxies": "none"})
 }
 
@@ -120,8 +120,8 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 		"Host":           "auth.example.com, from X-Forwarded-Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, in --trusted-proxies",
 	})
 	wantFacts(t, got, "received", map[string]string{
-		"Host":              "10.0.0.7:3000, counts where no believed X-Forwarded-Host is",
-		"X-Forwarded-For":   "1.2.3.4, 198.51.100.1, 10.0.0.2, believed: the last 2 of them; what stands before, anybody can write",
+		"Host":              "10.0.0.7:3000, used unless a trusted proxy sends X-Forwarded-Host",
+		"X-Forwarded-For":   "1.2.3.4, 198.51.100.1, 10.0.0.2, believed: only the last 2; anyone can write what comes before",
 		"X-Forwarded-Proto": "http, https, believed", "X-Forwarded-Host": "auth.example.com, inner.example.com, believed",
 		"X-Real-IP": "9.9.9.9, never read", "Forwarded": "for=8.8.8.8, never read",
 	})
@@ -149,7 +149,7 @@ func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 				"Client address": "127.0.0.1, from the connection itself", "Scheme": "http, from the connection itself",
 				"Host": c.At + ", from Host, which 127.0.0.1 sent", "Connected by": "127.0.0.1, not in --trusted-proxies",
 			})
-			wantFacts(t, got, "received", map[string]string{"Host": c.At + ", counts where no believed X-Forwarded-Host is",
+			wantFacts(t, got, "received", map[string]string{"Host": c.At + ", used unless a trusted proxy sends X-Forwarded-Host",
 				header: "198.51.100.1, ignored: 127.0.0.1 is not in --trusted-proxies"})
 		})
 	}

@@ -63,7 +63,7 @@ func (h *handler) answerAuthCheck(
 	c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error,
 ) error {
 	if !h.trusts(peerAddress(c)) {
-		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may ask this.")
+		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may send auth checks.")
 	}
 	asked, unclear := read(c)
 	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
@@ -76,13 +76,14 @@ func (h *handler) answerAuthCheck(
 	case err != nil && !signedOut:
 		return err
 	case unclear != "":
-		return h.rejectAuthCheck(c, "The reverse proxy does not say clearly what is asked for: "+unclear+" is missing or malformed.")
+		return h.rejectAuthCheck(c, "The reverse proxy does not say clearly which request to check: "+unclear+" is missing or malformed.")
 	case !h.guards(asked.host) && h.CookieDomain == "":
-		return h.rejectAuthCheck(c, "Porchlight guards no other host than its own: --cookie-domain is not set.")
+		return h.rejectAuthCheck(c, "Porchlight guards only its own host, because --cookie-domain is not set.")
 	case !h.guards(asked.host): // not logged: a client can make up hosts
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
 	case signedOut && h.isOwnSignIn(asked):
-		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy ask about the apps alone.")
+		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded, because nobody could sign in. "+
+			"Let the proxy send auth checks only for the apps.")
 	case signedOut && navigates(c, asked):
 		return signIn(asked, h.signInFor(asked))
 	case signedOut:
