@@ -101,8 +101,8 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	c.Status(status)
 	switch {
 	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // its path is unknown
-		misset := status == fiber.StatusForbidden || status == fiber.StatusNotFound
-		return c.Render("forward/refused", refusalPage{Problem: message, Misset: misset})
+		misconfigured := status == fiber.StatusForbidden || status == fiber.StatusNotFound
+		return c.Render("forward/refused", refusalPage{Problem: message, Misconfigured: misconfigured})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):

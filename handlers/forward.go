@@ -20,9 +20,9 @@ import (
 // answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which pass a refusal to the client unchanged.
 func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
 	cookie := otherCookies(c) // before they are parsed, because parsing changes them
-	err := h.answerAuthCheck(c, readForwarded, func(asked appRequest, location string) error {
+	err := h.answerAuthCheck(c, readForwarded, func(request appRequest, location string) error {
 		status := fiber.StatusFound
-		if asked.method != fiber.MethodGet && asked.method != fiber.MethodHead {
+		if request.method != fiber.MethodGet && request.method != fiber.MethodHead {
 			status = fiber.StatusSeeOther
 		}
 		return c.Redirect(location, status)
@@ -60,14 +60,14 @@ func hasUnknownRemote(c *fiber.Ctx) bool {
 // answerAuthCheck refuses whatever is in doubt, and stores nothing for a client without a session. read returns the request to the app
 // that the headers describe, and signIn sends the client to the sign-in page.
 func (h *handler) answerAuthCheck(
-	c *fiber.Ctx, read func(*fiber.Ctx) (asked appRequest, unclear string), signIn func(asked appRequest, location string) error,
+	c *fiber.Ctx, read func(*fiber.Ctx) (request appRequest, unclear string), signIn func(request appRequest, location string) error,
 ) error {
 	if !h.trusts(peerAddress(c)) {
 		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may send auth checks.")
 	}
-	asked, unclear := read(c)
+	request, unclear := read(c)
 	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
-	access, err := h.findAppAccess(c, asked.host)
+	access, err := h.findAppAccess(c, request.host)
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)
 	}
@@ -77,21 +77,21 @@ func (h *handler) answerAuthCheck(
 		return err
 	case unclear != "":
 		return h.rejectAuthCheck(c, "The reverse proxy does not say clearly which request to check: "+unclear+" is missing or malformed.")
-	case !h.guards(asked.host) && h.CookieDomain == "":
+	case !h.guards(request.host) && h.CookieDomain == "":
 		return h.rejectAuthCheck(c, "Porchlight guards only its own host, because --cookie-domain is not set.")
-	case !h.guards(asked.host): // not logged: a client can make up hosts
+	case !h.guards(request.host): // not logged: a client can make up hosts
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
-	case signedOut && h.isOwnSignIn(asked):
+	case signedOut && h.isOwnSignIn(request):
 		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded, because nobody could sign in. "+
 			"Let the proxy send auth checks only for the apps.")
-	case signedOut && navigates(c, asked):
-		return signIn(asked, h.signInFor(asked))
+	case signedOut && navigates(c, request):
+		return signIn(request, h.signInFor(request))
 	case signedOut:
 		return answerSignedOut(c)
 	case !access.Allowed:
-		return h.deny(c, access, asked)
+		return h.deny(c, access, request)
 	}
-	h.Store.UseApp(access, h.client(c), isActivity(c, asked))
+	h.Store.UseApp(access, h.client(c), isActivity(c, request))
 	writeIdentity(c, access)
 	return nil
 }
@@ -104,9 +104,9 @@ func (h *handler) rejectAuthCheck(c *fiber.Ctx, reason string) error {
 }
 
 // isOwnSignIn reports whether the request is for Porchlight's own sign-in page, from which a redirect to that page would be a loop.
-func (h *handler) isOwnSignIn(asked appRequest) bool {
-	path, _, _ := strings.Cut(asked.path, "?")
-	return path == signInPath && asked.site() == h.origin
+func (h *handler) isOwnSignIn(request appRequest) bool {
+	path, _, _ := strings.Cut(request.path, "?")
+	return path == signInPath && request.site() == h.origin
 }
 
 // findAppAccess is findSession for an app.
@@ -126,15 +126,15 @@ func answerSignedOut(c *fiber.Ctx) error {
 
 // signInFor returns the address of the sign-in page, which leads back to the request or, if its address is too long, to the front
 // page of the app.
-func (h *handler) signInFor(asked appRequest) string {
-	if asked.scheme != h.URL.Scheme && h.secure() {
+func (h *handler) signInFor(request appRequest) string {
+	if request.scheme != h.URL.Scheme && h.secure() {
 		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "",
-			"host", asked.host)
+			"host", request.host)
 	}
-	address := asked.site() + asked.path
+	address := request.site() + request.path
 	next := url.QueryEscape(address)
 	if len(address) > nextMax || len(next) > nextEscapedMax {
-		next = url.QueryEscape(asked.site() + "/")
+		next = url.QueryEscape(request.site() + "/")
 	}
 	return h.origin + signInPath + "?next=" + next
 }
@@ -177,19 +177,19 @@ func isOurCookie(pair []byte) bool {
 // refusalPage is shown under an app's address, where our style sheet is not available. With a Host it tells a user that they may not use
 // the app; with a Problem it says what is wrong.
 type refusalPage struct {
-	Problem  string
-	Misset   bool // the server or its proxy is not set up right
-	User     string
-	Approved bool
-	Host     string
-	SignOut  string // the address of the sign-out page
+	Problem       string
+	Misconfigured bool // the server or its proxy is not set up correctly
+	User          string
+	Approved      bool
+	Host          string
+	SignOut       string // the address of the sign-out page
 }
 
 // deny answers 403 to a user who is signed in but whom the rules do not allow to reach the host.
-func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, asked appRequest) error {
-	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+asked.host,
-		"user", access.Username, "session", access.SessionID, "host", asked.host, "ip", h.client(c).IP)
+func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, request appRequest) error {
+	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+request.host,
+		"user", access.Username, "session", access.SessionID, "host", request.host, "ip", h.client(c).IP)
 	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
-		User: access.Username, Approved: access.Approved, Host: asked.host, SignOut: h.origin + signOutPath,
+		User: access.Username, Approved: access.Approved, Host: request.host, SignOut: h.origin + signOutPath,
 	})
 }

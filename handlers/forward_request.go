@@ -42,7 +42,7 @@ var (
 )
 
 // readForwarded reads the headers that Caddy and Traefik send by default, and that others can be configured to send.
-func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
+func readForwarded(c *fiber.Ctx) (request appRequest, unclear string) {
 	var parts [4]string
 	for i, name := range forwardedHeaders {
 		parts[i] = onlyValue(c, name)
@@ -51,7 +51,7 @@ func readForwarded(c *fiber.Ctx) (asked appRequest, unclear string) {
 }
 
 // readOriginal reads the headers that the sample configuration for nginx sends.
-func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
+func readOriginal(c *fiber.Ctx) (request appRequest, unclear string) {
 	scheme, rest, _ := strings.Cut(onlyValue(c, "X-Original-URL"), "://")
 	authority, path := splitAuthority(rest)
 	if !strings.HasPrefix(path, "/") {
@@ -61,7 +61,7 @@ func readOriginal(c *fiber.Ctx) (asked appRequest, unclear string) {
 }
 
 // newAppRequest checks the parts of a request, which come from those headers. unclear is the first header that is missing or malformed.
-func newAppRequest(parts, headers [4]string) (asked appRequest, unclear string) {
+func newAppRequest(parts, headers [4]string) (request appRequest, unclear string) {
 	r := appRequest{method: parts[0], scheme: strings.ToLower(parts[1]), path: parts[3]}
 	isHost := false
 	r.host, r.port, isHost = db.CanonicalHost(parts[2])
@@ -95,8 +95,8 @@ func isToken(method string) bool {
 }
 
 // navigates reports whether the browser would show the response to a person, so that it can be the sign-in page.
-func navigates(c *fiber.Ctx, asked appRequest) bool {
-	if asked.opensSocket() || asked.method == fiber.MethodOptions {
+func navigates(c *fiber.Ctx, request appRequest) bool {
+	if request.opensSocket() || request.method == fiber.MethodOptions {
 		return false
 	}
 	if mode := c.Request().Header.Peek("Sec-Fetch-Mode"); len(mode) > 0 {
@@ -107,9 +107,9 @@ func navigates(c *fiber.Ctx, asked appRequest) bool {
 
 // isActivity reports whether the request counts as activity of the user. An app's polling does not, because an open tab would keep the
 // session from becoming idle. If the client does not send Sec-Fetch-Mode, the request counts.
-func isActivity(c *fiber.Ctx, asked appRequest) bool {
+func isActivity(c *fiber.Ctx, request appRequest) bool {
 	mode := c.Request().Header.Peek("Sec-Fetch-Mode")
-	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(asked.method)
+	return len(mode) == 0 || string(mode) == "navigate" || !isSafe(request.method)
 }
 
 // isSafe reports whether a method is safe according to IANA's registry of HTTP methods.
