@@ -285,7 +285,7 @@ func printable(text string) string {
 	}, text)
 }
 
-func yes(b bool) string {
+func yesOrNo(b bool) string {
 	if b {
 		return "yes"
 	}

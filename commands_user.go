@@ -96,7 +96,7 @@ func (l *userListCommand) Run(e *environment) error {
 		}
 		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
 			r := rows[i]
-			return []any{r.Username, r.Email, yes(r.IsAdmin), yes(r.Disabled), yes(r.Approved), r.Sessions, r.CreatedAt}
+			return []any{r.Username, r.Email, yesOrNo(r.IsAdmin), yesOrNo(r.Disabled), yesOrNo(r.Approved), r.Sessions, r.CreatedAt}
 		})
 	})
 }
@@ -185,9 +185,9 @@ func (d *userDeleteCommand) Run(e *environment) error {
 	})
 }
 
-// withUser calls do, which changes one account, and then prints said with the username. It looks for the account first, because do may
+// withUser calls do, which changes one account, and then prints the message with the username. It looks for the account first, because do may
 // ask questions.
-func (e *environment) withUser(name, said string, do func(*db.Store) error) error {
+func (e *environment) withUser(name, message string, do func(*db.Store) error) error {
 	err := e.withStore(func(store *db.Store) error {
 		if _, err := store.UserByName(name); err != nil {
 			return err
@@ -202,7 +202,7 @@ func (e *environment) withUser(name, said string, do func(*db.Store) error) erro
 			printable(name))
 	}
 	if err == nil {
-		fmt.Fprintf(e.stdout, said+"\n", printable(strings.ToLower(strings.TrimSpace(name))))
+		fmt.Fprintf(e.stdout, message+"\n", printable(strings.ToLower(strings.TrimSpace(name))))
 	}
 	return err
 }

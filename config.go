@@ -39,11 +39,11 @@ type settings struct {
 	proxies []netip.Prefix
 }
 
-// badSetting is the error for an invalid value of a flag; right says what would be valid. explain adds whether the value came from the
+// badSetting is the error for an invalid value of a flag; advice says what would be valid. explain adds whether the value came from the
 // flag or from its variable.
-type badSetting struct{ flag, value, right string }
+type badSetting struct{ flag, value, advice string }
 
-func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.right }
+func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.advice }
 
 // check sets url, proxies and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
 func (s *settings) check() error {
@@ -71,18 +71,18 @@ func (s *settings) checkURL(port string) (err error) {
 		s.url = &url.URL{Scheme: "http", Host: browserHost("http", "localhost", port)}
 		return nil
 	}
-	right := "give only a scheme and a host, such as https://auth.example.com"
+	advice := "give only a scheme and a host, such as https://auth.example.com"
 	s.url, err = url.Parse(s.URL)
 	if err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.User != nil ||
 		strings.Trim(s.url.Path, "/") != "" || s.url.RawQuery != "" || s.url.Fragment != "" {
-		return badSetting{"url", s.URL, right}
+		return badSetting{"url", s.URL, advice}
 	}
 	host, port, ok := db.CanonicalHost(s.url.Host)
 	if !ok {
 		if ascii := punycode(s.url); ascii != "" {
-			right = "browsers write such a host in ASCII; give " + ascii
+			advice = "browsers write such a host in ASCII; give " + ascii
 		}
-		return badSetting{"url", s.URL, right}
+		return badSetting{"url", s.URL, advice}
 	}
 	s.url = &url.URL{Scheme: s.url.Scheme, Host: browserHost(s.url.Scheme, host, port)}
 	return nil

@@ -96,7 +96,7 @@ func explain(err error, fromVariable map[string]bool) error {
 		if fromVariable[bad.flag] {
 			source = variableOf(bad.flag)
 		}
-		return usageErrorf("%s %s: %s", source, orQuotes(bad.value), bad.right)
+		return usageErrorf("%s %s: %s", source, orQuotes(bad.value), bad.advice)
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 // counter is a limit that an attempt counts against.
 type counter struct {
 	key         attemptKey
-	most        int // failed attempts within the window
+	limit       int // failed attempts within the window
 	window      time.Duration
 	consecutive bool // maxConsecutiveFailures applies too
 	hidden      bool // when full, it does not refuse the attempt, but makes it fail like a wrong password
@@ -39,8 +39,8 @@ func (s *Store) attemptKey(kind, name string) (key attemptKey) {
 // A name that no account has gets two counters as well, so that a failure costs the same writes.
 func (s *Store) accountCounters(name string, userID int64) []counter {
 	return []counter{
-		{key: s.attemptKey("name", name), most: attemptsPerAccount, window: attemptsWindow, consecutive: true},
-		{key: s.accountKey(name, userID), most: attemptsPerAccount, window: attemptsWindow, consecutive: true, hidden: true},
+		{key: s.attemptKey("name", name), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true},
+		{key: s.accountKey(name, userID), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true, hidden: true},
 	}
 }
 
@@ -54,15 +54,15 @@ func (s *Store) accountKey(name string, userID int64) attemptKey {
 // sessionCounters returns the only counter of a session. So other people's failures never keep the owner from changing the password,
 // and somebody at an unattended browser gets ten guesses.
 func (s *Store) sessionCounters(sessionID string) []counter {
-	return []counter{{key: s.attemptKey("session", sessionID), most: attemptsPerSession, window: attemptsWindow}}
+	return []counter{{key: s.attemptKey("session", sessionID), limit: attemptsPerSession, window: attemptsWindow}}
 }
 
 // addressCounters returns the counters of an IP address.
 func (s *Store) addressCounters(ip string) []counter {
 	network, site := networks(ip)
-	counters := []counter{{key: s.attemptKey("address", network), most: attemptsPerAddress, window: attemptsWindow}}
+	counters := []counter{{key: s.attemptKey("address", network), limit: attemptsPerAddress, window: attemptsWindow}}
 	if site != "" {
-		counters = append(counters, counter{key: s.attemptKey("address", site), most: attemptsPerSite, window: attemptsWindow})
+		counters = append(counters, counter{key: s.attemptKey("address", site), limit: attemptsPerSite, window: attemptsWindow})
 	}
 	return counters
 }

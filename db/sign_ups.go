@@ -14,7 +14,7 @@ const (
 
 func (s *Store) signUpCounter(ip string) counter {
 	network, _ := networks(ip)
-	return counter{key: s.attemptKey("sign-up", network), most: signUpsPerAddress, window: signUpsWindow}
+	return counter{key: s.attemptKey("sign-up", network), limit: signUpsPerAddress, window: signUpsWindow}
 }
 
 // checkSignUps returns Throttled once the address has created as many accounts as it may.

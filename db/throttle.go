@@ -161,18 +161,18 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 		FROM (SELECT failed_at FROM attempts
 		      WHERE key = $1 AND failed_at > $2 AND failed_at <= $3
 		      ORDER BY failed_at DESC
-		      LIMIT $4 + 0)`, c.key[:], now-c.window.Milliseconds(), now, c.most).Scan(&failures, &oldest, &consecutive)
+		      LIMIT $4 + 0)`, c.key[:], now-c.window.Milliseconds(), now, c.limit).Scan(&failures, &oldest, &consecutive)
 	switch {
 	case err != nil:
 		return 0, full, storeError(err)
 	case c.consecutive && consecutive >= maxConsecutiveFailures:
 		return 0, Throttled{RetryAfter: attemptsWindow, Locked: true}, nil // waiting does not help, but a 429 must name a time
-	case failures >= c.most:
+	case failures >= c.limit:
 		return 0, Throttled{RetryAfter: time.Duration(oldest+c.window.Milliseconds()-now) * time.Millisecond}, nil
 	case c.consecutive:
-		return min(c.most-failures, maxConsecutiveFailures-consecutive), full, nil
+		return min(c.limit-failures, maxConsecutiveFailures-consecutive), full, nil
 	}
-	return c.most - failures, full, nil
+	return c.limit - failures, full, nil
 }
 
 // querier is the read pool or a transaction.

@@ -17,9 +17,9 @@ import (
 // maxTokens is how many tokens of one request are looked up. Ours is one of them; the rest are planted.
 const maxTokens = 16
 
-// tokens returns the values of our cookie that could be tokens, each once and at most maxTokens of them. crowded reports whether
+// tokens returns the values of our cookie that could be tokens, each once and at most maxTokens of them. tooMany reports whether
 // there were more.
-func (h *handler) tokens(c *fiber.Ctx) (tokens []string, crowded bool) {
+func (h *handler) tokens(c *fiber.Ctx) (tokens []string, tooMany bool) {
 	for name, value := range c.Request().Header.Cookies() {
 		switch {
 		case string(name) != h.cookieName, len(value) != db.TokenLength, slices.Contains(tokens, string(value)):
@@ -38,8 +38,8 @@ var errPlantedCookie = fmt.Errorf("planted cookies: %w", db.ErrNotFound)
 // findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound if there is none, and
 // errPlantedCookie if the cookies name two users or are too many to look up.
 func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, err error) {
-	tokens, crowded := h.tokens(c)
-	if crowded {
+	tokens, tooMany := h.tokens(c)
+	if tooMany {
 		return db.Session{}, "", errPlantedCookie
 	}
 	return findOfOneUser(h, c, tokens, h.Store.Resume, func(s db.Session) string { return s.Username })

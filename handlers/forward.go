@@ -111,8 +111,8 @@ func (h *handler) isOwnSignIn(request appRequest) bool {
 
 // findAppAccess is findSession for an app.
 func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
-	tokens, crowded := h.tokens(c)
-	if crowded || len(tokens) == 0 { // nothing to look up, but the client must not be sent to sign in while the database does not answer
+	tokens, tooMany := h.tokens(c)
+	if tooMany || len(tokens) == 0 { // nothing to look up, but the client must not be sent to sign in while the database does not answer
 		return db.AppAccess{}, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
 	}
 	authorize := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }

@@ -13,7 +13,7 @@ import (
 
 const (
 	rowsShown = 20  // other devices on the page at first; "Show all" shows the rest
-	rowsMost  = 500 // other devices that "Show all" shows, so that the size of the page is limited
+	rowsMax   = 500 // other devices that "Show all" shows, so that the size of the page is limited
 )
 
 // sessionList is the data of the list section, both as a part of the page and as a fragment.
@@ -22,7 +22,7 @@ type sessionList struct {
 	Others  []sessionRow
 	Count   int    // of the other devices, including those that are not shown
 	All     bool   // show up to Most other devices
-	Most    int    // rowsMost
+	Most    int    // rowsMax
 	Status  string // what has just happened, for the status region; only in the fragment
 }
 
@@ -90,10 +90,10 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if err != nil {
 		return sessionList{}, err
 	}
-	list := sessionList{Current: h.newRow(own, true), All: all, Most: rowsMost}
+	list := sessionList{Current: h.newRow(own, true), All: all, Most: rowsMax}
 	limit := rowsShown
 	if all {
-		limit = rowsMost
+		limit = rowsMax
 	}
 	sessions, total, err := h.Store.Sessions(own.UserID, limit+1)
 	if err != nil {
