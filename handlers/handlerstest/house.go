@@ -68,6 +68,7 @@ type House struct {
 	Stop  func() // ends the server, and leaves the store open
 }
 
+// OpenHouse starts the app. change may change its options. The test's end stops it.
 func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	t.Helper()
 	h := &House{
@@ -125,6 +126,7 @@ type Cast struct {
 	Bob        *Client // Chrome on macOS
 }
 
+// OpenCast is OpenHouse with the cast, who signed in a minute apart.
 func OpenCast(t testing.TB, change ...func(*handlers.Options)) *Cast {
 	t.Helper()
 	c := &Cast{House: OpenHouse(t, change...)}
@@ -138,6 +140,7 @@ func OpenCast(t testing.TB, change ...func(*handlers.Options)) *Cast {
 	return c
 }
 
+// AddUser creates an account. The first one is an administrator.
 func (h *House) AddUser(name, password string) db.User {
 	h.T.Helper()
 	user, err := h.Store.CreateUser(context.Background(), db.NewUser{Username: name, Password: password})
@@ -147,6 +150,7 @@ func (h *House) AddUser(name, password string) db.User {
 	return user
 }
 
+// NewClient returns a client without cookies.
 func (h *House) NewClient(userAgent string) *Client {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -237,7 +241,7 @@ func (h *House) SameRows(t testing.TB, want []string, query string, args ...any)
 	}
 }
 
-// everySession and everyAccount select the rows that a refused request must not change.
+// EverySession and EveryAccount select the rows that a refused request must not change.
 const (
 	EverySession = `SELECT id, hex(token_hash), user_id, custom_name, last_active_at, expires_at FROM sessions ORDER BY id`
 	EveryAccount = `SELECT id, username, password_hash, is_admin, disabled FROM users ORDER BY id`
