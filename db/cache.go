@@ -16,9 +16,8 @@ type cache[V any] struct {
 	places  [cachePlaces]atomic.Pointer[cached[V]]
 }
 
-// cachePlaces is how many entries a cache has at most. When they are full, the cache of sessions takes 13 MB and that of auth checks
-// 10 MB, and each 6 MB more if every User-Agent is as long as the handlers allow. Each app of a session, which only entries by id have,
-// adds about 100 bytes.
+// cachePlaces is how many entries a cache has at most. Sessions then take 13 MB and auth checks 10 MB, and each 6 MB more if every
+// User-Agent is as long as the handlers allow. Each app of a session, which only entries by id have, adds about 100 bytes.
 const cachePlaces = 1 << 14
 
 type cached[V any] struct {
@@ -68,7 +67,6 @@ func (c *cache[V]) get(key cacheKey, read func() (V, error)) (V, error) {
 	return value, nil
 }
 
-// holds reports whether the entry is for the key and still valid.
 func (e *cached[V]) holds(key cacheKey, now stamp) bool {
 	return e != nil && e.stamp == now && e.key == key
 }

@@ -70,7 +70,6 @@ const (
 	readerSettings = "mode=ro&_query_only=1&_busy_timeout=1000&_cache_size=-1000"
 )
 
-// connect opens the connections and the cache, and starts the background work.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
@@ -138,9 +137,8 @@ func openPool(path, settings string, connections int) (*sql.DB, error) {
 	return pool, nil
 }
 
-// Close writes the notes in memory, then closes the database. If the files were removed or replaced while the store was open, it leaves
-// the connections open until the process ends: closing the last one would write the WAL back, and would delete the files that now have
-// the names of the old ones.
+// Close writes the notes in memory, then closes the database. If its files were removed or replaced, the connections stay open until the
+// process ends: closing the last one would write the WAL back, and would delete the files that now have the names of the old ones.
 func (s *Store) Close() error {
 	var errs []error
 	if s.stop != nil { // connect succeeded

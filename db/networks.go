@@ -28,8 +28,7 @@ const networkSince = `
 // networksKept is how many networks are stored for a user: the most recently used ones.
 const networksKept = 200
 
-// useNetwork records that a session is used from a network. A session from before networks were stored counts as used from it since its
-// sign-in.
+// useNetwork records that a session is used from a network: since its sign-in, if that was before networks were stored.
 func (tx *tx) useNetwork(sessionID, network string, at int64) error {
 	_, err := tx.Exec(`
 		INSERT INTO networks (user_id, network, session_id, first_used_at, last_used_at)

@@ -152,7 +152,6 @@ func (s *Store) tryWriting(ctx context.Context) error {
 	})
 }
 
-// checkRoom returns an error if the disk has less than roomNeeded free.
 func checkRoom(path string) error {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &disk); err != nil {

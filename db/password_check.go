@@ -138,8 +138,7 @@ func strength(password string, words []string) int {
 
 var separators = regexp.MustCompile(`[^\pL\pN]+`)
 
-// guessable returns the words and their parts between punctuation, such as "ada" and "example" for ada@example.com, and adds
-// "porchlight".
+// guessable returns the words, their parts between punctuation, such as "ada" and "example" of ada@example.com, and "porchlight".
 func guessable(words []string) []string {
 	all := []string{"porchlight"}
 	for _, word := range words {

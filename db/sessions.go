@@ -28,7 +28,6 @@ var DefaultLimits = Limits{
 // DefaultMaxSessions is how many live sessions a user may have. Another sign-in ends the session that has been unused for longest.
 const DefaultMaxSessions = 100
 
-// of returns the limits of a session, on a shared computer or elsewhere.
 func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	if shared {
 		return l.SharedIdleTimeout, l.SharedMaxLifetime

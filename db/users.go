@@ -239,8 +239,7 @@ func (s *Store) UserByName(username string) (User, error) {
 	return user, err
 }
 
-// Users returns every account, sorted by username. A disabled account has no live sessions, although DeleteUser, which disables an account
-// first, may not have deleted all of its rows yet.
+// Users returns every account, sorted by username. A disabled one has no live sessions, even if DeleteUser has not deleted them all yet.
 func (s *Store) Users() ([]User, error) {
 	return queryAll(s.reader, scanUser, `
 		SELECT `+userColumns+`

@@ -72,7 +72,7 @@ func (h *handler) logFailedCheck(c *fiber.Ctx) {
 		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 
-// deleteAccount asks for confirmation if the page's script has not. That page asks for the password again, because no page contains one.
+// deleteAccount asks for confirmation if the page's script has not. It then asks for the password again, because no page contains one.
 func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	p := h.newAccountPage(c)
 	p.Confirming = true

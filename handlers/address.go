@@ -71,8 +71,7 @@ func (h *handler) trusts(peer netip.Addr) bool {
 	return slices.ContainsFunc(h.TrustedProxies, func(proxies netip.Prefix) bool { return proxies.Contains(peer) })
 }
 
-// warnOfProxy logs once that an untrusted peer sent forwarded headers. Most likely it is the reverse proxy, and --trusted-proxies is not
-// set.
+// warnOfProxy logs once that an untrusted peer sent forwarded headers. Most likely it is a proxy that --trusted-proxies does not name.
 func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 	if !h.warnedOfProxy.Load() && !h.trusts(peerAddress(c)) && hasForwarded(c) && h.warnedOfProxy.CompareAndSwap(false, true) {
 		h.Log.Warn("ignored forwarded headers: if this is your reverse proxy, name it in --trusted-proxies", "peer", peerAddress(c).String())
@@ -80,14 +79,12 @@ func (h *handler) warnOfProxy(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// hasForwarded reports whether the request has a forwarded header.
 func hasForwarded(c *fiber.Ctx) bool {
 	header := &c.Request().Header
 	return len(header.Peek(fiber.HeaderXForwardedFor)) > 0 || len(header.Peek(fiber.HeaderXForwardedHost)) > 0 ||
 		len(header.Peek(fiber.HeaderXForwardedProto)) > 0
 }
 
-// peerAddress returns the address at the other end of the connection.
 func peerAddress(c *fiber.Ctx) netip.Addr {
 	tcp, ok := c.Context().RemoteAddr().(*net.TCPAddr)
 	if !ok {

@@ -33,7 +33,6 @@ func requireAdmin(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// showProxy shows what Porchlight believes about the request, and points out the usual mistakes in the settings.
 func (h *handler) showProxy(c *fiber.Ctx) error {
 	onlyIP, err := h.Store.OnlyAddress()
 	if err != nil {

@@ -49,7 +49,6 @@ func NewSessionJSON(session db.Session) SessionJSON {
 	}
 }
 
-// sessionForCaller returns a session as the API shows it to the caller.
 func sessionForCaller(session, caller db.Session) SessionJSON {
 	shown := NewSessionJSON(session)
 	isCurrent := session.ID == caller.ID

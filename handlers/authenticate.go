@@ -93,7 +93,6 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 // currentSession returns the session that requireSession found.
 func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
 
-// noteActivity counts the request as activity of the user.
 func (h *handler) noteActivity(c *fiber.Ctx) error {
 	h.Store.Touch(currentSession(c), h.client(c))
 	return c.Next()

@@ -152,7 +152,6 @@ func systemName(family, userAgent string) string {
 	return plain(family)
 }
 
-// kindOfDevice returns the kind of a device, as in db.Client.
 func kindOfDevice(system, userAgent string) string {
 	switch system {
 	case "iPhone", "iOS", "Windows Phone", "KaiOS":

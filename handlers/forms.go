@@ -66,7 +66,6 @@ func readForm(c *fiber.Ctx) (formBody, error) {
 	return formBody{args}, nil
 }
 
-// get returns a value as valid UTF-8.
 func (b formBody) get(name string) string {
 	return strings.ToValidUTF8(string(b.args.Peek(name)), "\ufffd")
 }

@@ -82,8 +82,7 @@ func (h *handler) answerAuthCheck(
 	case !h.guards(request.host): // not logged: a client can make up hosts
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
 	case signedOut && h.isOwnSignIn(request):
-		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded, because nobody could sign in. "+
-			"Let the proxy send auth checks only for the apps.")
+		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy check only the apps.")
 	case signedOut && navigates(c, request):
 		return signIn(request, h.signInFor(request))
 	case signedOut:

@@ -11,8 +11,7 @@ import (
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// policyLeadingTo returns the policy of a page whose form may redirect to apps under a domain. Chromium applies form-action to redirects
-// too.
+// policyLeadingTo lets the forms of a page redirect to apps under a domain, because Chromium applies form-action to redirects too.
 func policyLeadingTo(scheme, domain string) string {
 	apps := fmt.Sprintf("form-action 'self' %[1]s://%[2]s:* %[1]s://*.%[2]s:*", scheme, domain)
 	return strings.Replace(contentSecurityPolicy, "form-action 'self'", apps, 1)
