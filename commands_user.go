@@ -185,8 +185,8 @@ func (d *userDeleteCommand) Run(e *environment) error {
 	})
 }
 
-// withUser calls do, which changes one account, and then prints the message with the username. It looks for the account first, because do may
-// ask questions.
+// withUser calls do, which changes one account, and then prints the message with the username. It looks for the account first, because
+// do may ask questions.
 func (e *environment) withUser(name, message string, do func(*db.Store) error) error {
 	err := e.withStore(func(store *db.Store) error {
 		if _, err := store.UserByName(name); err != nil {

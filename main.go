@@ -229,7 +229,7 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// pauseAfter is how long runEvery waits at least between two runs, because clients can cause them.
+// pauseAfter is the shortest time between two calls by runEvery, because clients can cause them.
 const pauseAfter = time.Second
 
 // runEvery calls do at an interval, and sooner when it receives from soon, until the context ends. If do fails, it logs "cannot" and what,

@@ -13,11 +13,11 @@ import (
 type SessionJSON struct {
 	ID           string       `json:"id"`
 	Username     string       `json:"username,omitempty"` // for commands, which list everybody's sessions
-	Kind         string       `json:"kind"`               // browser
+	Kind         string       `json:"kind"`               // always "browser"
 	DeviceName   string       `json:"deviceName"`
-	Browser      string       `json:"browser"`        // that it was last used with
+	Browser      string       `json:"browser"`        // with which it was last used
 	Changed      bool         `json:"browserChanged"` // whether it was used with another browser than at sign-in
-	IP           string       `json:"ip"`             // that it was last used from
+	IP           string       `json:"ip"`             // from which it was last used
 	SignInIP     string       `json:"signInIp"`
 	Method       string       `json:"method"` // "" if that was not stored
 	IsNew        bool         `json:"isNew"`

@@ -100,7 +100,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	status, message := h.describe(c, err)
 	c.Status(status)
 	switch {
-	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // its path is unknown
+	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // 431, for which the path is unknown
 		misconfigured := status == fiber.StatusForbidden || status == fiber.StatusNotFound
 		return c.Render("forward/refused", refusalPage{Problem: message, Misconfigured: misconfigured})
 	case isAPI(c):
