@@ -34,7 +34,7 @@ func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
 
 func (h *handler) showAccount(c *fiber.Ctx) error {
 	p := h.newAccountPage(c)
-	p.Message = flashMessages[c.Query("done")]
+	p.notice = flashMessages[c.Query("done")]
 	return c.Render("account/index", p)
 }
 

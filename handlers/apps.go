@@ -1,10 +1,6 @@
 package handlers
 
-import (
-	"time"
-
-	"porchlight/db"
-)
+import "porchlight/db"
 
 // usedApps holds the apps of a device as its row shows them, most recently used first.
 type usedApps []usedApp
@@ -12,19 +8,17 @@ type usedApps []usedApp
 type usedApp struct {
 	Host     string
 	LastUsed moment
-	Ago      string
 }
 
-func newUsedApps(uses []db.AppUse, now time.Time) (apps usedApps) {
+func newUsedApps(uses []db.AppUse) (apps usedApps) {
 	for _, use := range uses {
-		at := newMoment(use.LastUsedAt)
-		apps = append(apps, usedApp{use.Host, at, at.ago(now)})
+		apps = append(apps, usedApp{use.Host, newMoment(use.LastUsedAt)})
 	}
 	return apps
 }
 
 // appsShown is how many apps a row names. Its details name all.
-const appsShown = 4
+const appsShown = 3
 
 // Shown returns the apps that the row names.
 func (a usedApps) Shown() usedApps { return a[:min(len(a), appsShown)] }

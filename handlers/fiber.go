@@ -28,7 +28,7 @@ func routeEveryMethod(app *fiber.App) {
 func renderOnce(app *fiber.App) {
 	c := app.AcquireCtx(new(fasthttp.RequestCtx))
 	defer app.ReleaseCtx(c)
-	if err := c.Render("layouts/_status", ""); err != nil {
+	if err := c.Render("layouts/_status", notice{}); err != nil {
 		panic(err) // the templates are built in
 	}
 }

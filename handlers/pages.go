@@ -21,12 +21,18 @@ import (
 
 // page is the data that every page has, for layouts/_head.
 type page struct {
+	notice
 	Title   string
-	Message string // what has just happened, or ""
 	User    string // who is signed in, or ""
 	IsError bool
 	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices or account
+}
+
+// notice is what the status region of a page says.
+type notice struct {
+	Message  string // what has just happened, or ""
+	NotYours bool   // offer to change the password, because a device was signed out
 }
 
 // FullTitle returns the content of <title>, such as "Your devices – Porchlight", after the message or "Error: " if there is one.
@@ -103,7 +109,7 @@ type rowKey struct {
 func (r sessionRow) key() rowKey {
 	var apps strings.Builder
 	for _, app := range r.Apps {
-		apps.WriteString(app.Host + "\t" + app.LastUsed.Machine() + "\t" + app.Ago + "\n")
+		apps.WriteString(app.Host + "\t" + app.LastUsed.Machine() + "\n")
 	}
 	return rowKey{r.rowFacts, apps.String()}
 }
@@ -161,24 +167,29 @@ func (m moment) Machine() string { return m.at.Format(time.RFC3339) }
 // Exact returns, for example, "18 Nov 2026, 10:02 UTC".
 func (m moment) Exact() string { return m.at.Format("2 Jan 2006, 15:04 UTC") }
 
-// Day returns, for example, "18 Nov 2026".
-func (m moment) Day() string { return m.at.Format("2 Jan 2006") }
+// Second returns Exact with seconds.
+func (m moment) Second() string { return m.at.Format("2 Jan 2006, 15:04:05 UTC") }
 
-// ago returns, for example, "9 minutes ago" or, after a month, "on 18 Nov 2026".
+// Day returns, for example, "18 Nov".
+func (m moment) Day() string { return m.at.Format("2 Jan") }
+
+// ago returns, for example, "9 minutes ago" or, after a month, "18 Nov 2026". Days are calendar days, so "yesterday" is yesterday.
 func (m moment) ago(now time.Time) string {
-	switch since := now.Sub(m.at); {
+	const day = 24 * time.Hour
+	since, days := now.Sub(m.at), int(now.Truncate(day).Sub(m.at.Truncate(day))/day)
+	switch {
 	case since < time.Minute:
 		return "just now"
 	case since < time.Hour:
 		return plural(int(since/time.Minute), "minute") + " ago"
-	case since < 24*time.Hour:
+	case days < 1:
 		return plural(int(since/time.Hour), "hour") + " ago"
-	case since < 48*time.Hour:
+	case days == 1:
 		return "yesterday"
-	case since < 30*24*time.Hour:
-		return plural(int(since/(24*time.Hour)), "day") + " ago"
+	case days < 30:
+		return plural(days, "day") + " ago"
 	default:
-		return "on " + m.Day()
+		return m.at.Format("2 Jan 2006")
 	}
 }
 

@@ -19,12 +19,11 @@ import (
 func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 	t.Parallel()
 	row := func() sessionRow {
-		return sessionRow{Apps: usedApps{{"notes.example.com", newMoment(time.Unix(0, 0)), "yesterday"}}}
+		return sessionRow{Apps: usedApps{{"notes.example.com", newMoment(time.Unix(0, 0))}}}
 	}
 	for what, change := range map[string]func(*sessionRow){
 		"the host":       func(r *sessionRow) { r.Apps[0].Host = "photos.example.com" },
 		"the time":       func(r *sessionRow) { r.Apps[0].LastUsed = newMoment(time.Unix(60, 0)) },
-		"how long ago":   func(r *sessionRow) { r.Apps[0].Ago = "2 days ago" },
 		"a second app":   func(r *sessionRow) { r.Apps = append(r.Apps, usedApp{}) },
 		"no app":         func(r *sessionRow) { r.Apps = nil },
 		"a fact":         func(r *sessionRow) { r.Current = true },
@@ -39,7 +38,7 @@ func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 	if shown, keyed := reflect.TypeFor[sessionRow]().NumField(), 2; shown != keyed {
 		t.Errorf("a row has %d parts, and its key is made of %d", shown, keyed)
 	}
-	if shown, keyed := reflect.TypeFor[usedApp]().NumField(), 3; shown != keyed {
+	if shown, keyed := reflect.TypeFor[usedApp]().NumField(), 2; shown != keyed {
 		t.Errorf("an app has %d fields, and the key is made of %d", shown, keyed)
 	}
 }

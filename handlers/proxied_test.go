@@ -25,7 +25,7 @@ func TestForwardedAddressIsKept(t *testing.T) {
 	got.Is(t, 200)
 	c.SameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM sessions`)
 	c.SameRows(t, []string{"2001:db8::7"}, `SELECT ip FROM activity`)
-	browser.Page("/sessions").Has(t, "IP 2001:db8::7")
+	browser.Page("/sessions").Has(t, "<span>2001:db8::7</span>")
 	if strings.Contains(c.Log.String(), "forwarded") {
 		t.Errorf("a warning about a trusted proxy: %s", c.Log)
 	}

@@ -12,22 +12,30 @@ import (
 )
 
 const (
-	rowsShown = 20  // other devices on the page at first; "Show all" shows the rest
-	rowsMax   = 500 // other devices that "Show all" shows, so that the size of the page is limited
+	rowsShown    = 20  // other devices on the page at first; "Show all" shows the rest
+	rowsMax      = 500 // other devices that "Show all" shows, so that the size of the page is limited
+	rowsFiltered = 10  // other devices from which on the list has a field to filter them
 )
 
 // sessionList is the data of the list section, both as a part of the page and as a fragment.
 type sessionList struct {
+	Now     moment
 	Current sessionRow
 	Others  []sessionRow
 	Count   int    // of the other devices, including those that are not shown
 	All     bool   // show up to Most other devices
 	Most    int    // rowsMax
-	Status  string // what has just happened, for the status region; only in the fragment
+	Status  notice // what has just happened, for the status region; only in the fragment
 }
 
 // Hidden returns how many devices are not shown.
 func (l sessionList) Hidden() int { return max(l.Count-len(l.Others), 0) }
+
+// Unfolded reports whether the list shows more devices than it does at first.
+func (l sessionList) Unfolded() bool { return len(l.Others) > rowsShown }
+
+// Filtered reports whether the list is long enough for a field to filter it.
+func (l sessionList) Filtered() bool { return len(l.Others) >= rowsFiltered }
 
 // find returns the row of a session, or nil if the list does not show it.
 func (l *sessionList) find(id string) *sessionRow {
@@ -55,11 +63,14 @@ type rowFacts struct {
 	CustomName string
 	NameError  string // what is wrong with the name that was typed; CustomName is then that name
 	Kind       string
+	Browser    string // as last used
 	IP         string
 	UserAgent  string
 	Shared     bool
 	Current    bool
-	Active     string // such as "9 minutes ago"; "" means now
+	Twin       bool   // another row has the same name and IP address
+	Active     bool   // now
+	Ago        string // "Active now" or, for example, "9 minutes ago"
 	LastActive moment
 	SignedIn   moment
 	Expires    moment // if it is not used
@@ -72,16 +83,32 @@ const activeNow = 3 * time.Minute
 func (h *handler) newRow(session db.Session, current bool) sessionRow {
 	row := sessionRow{rowFacts: rowFacts{
 		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, Kind: session.DeviceKind,
-		IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
+		Browser: session.Browser, IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.EndsAt),
 	}}
 	now := h.Store.Now()
-	if !current && now.Sub(session.LastActiveAt) >= activeNow {
-		row.Active = row.LastActive.ago(now)
+	if row.Active = current || now.Sub(session.LastActiveAt) < activeNow; row.Active {
+		row.Ago = "Active now"
+	} else {
+		row.Ago = row.LastActive.ago(now)
 	}
-	row.Apps = newUsedApps(session.Apps, now)
+	row.Apps = newUsedApps(session.Apps)
 	return row
+}
+
+// markTwins marks the rows whose buttons would otherwise have the same name for a screen reader.
+func markTwins(rows []sessionRow) {
+	type name struct{ device, ip string }
+	first := map[name]int{}
+	for i := range rows {
+		key := name{rows[i].DeviceName, rows[i].IP}
+		if twin, found := first[key]; found {
+			rows[twin].Twin, rows[i].Twin = true, true
+		} else {
+			first[key] = i
+		}
+	}
 }
 
 // loadList reads the caller's devices: this one, and then the others, most recently active first.
@@ -90,7 +117,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if err != nil {
 		return sessionList{}, err
 	}
-	list := sessionList{Current: h.newRow(own, true), All: all, Most: rowsMax}
+	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, true), All: all, Most: rowsMax}
 	limit := rowsShown
 	if all {
 		limit = rowsMax
@@ -104,6 +131,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 			list.Others = append(list.Others, h.newRow(session, false))
 		}
 	}
+	markTwins(list.Others)
 	list.Count = max(total-1, len(list.Others))
 	return list, nil
 }
@@ -124,12 +152,12 @@ type sessionsPage struct {
 }
 
 // flashMessages holds the messages that a page shows after a redirect, by the code in the query. A page never shows text from its URL.
-var flashMessages = map[string]string{
-	"revoked":  "Signed out that device.",
-	"gone":     "That device was already signed out. The list is up to date.",
-	"others":   "Signed out of your other devices.",
-	"named":    "The name was changed.",
-	"password": "Your password was changed.",
+var flashMessages = map[string]notice{
+	"revoked":  {"Signed out that device.", true},
+	"gone":     {Message: "That device was already signed out. The list is up to date."},
+	"others":   {Message: "Signed out of your other devices."},
+	"named":    {Message: "The name was changed."},
+	"password": {Message: "Your password was changed."},
 }
 
 func (h *handler) showSessions(c *fiber.Ctx) error {
@@ -138,14 +166,14 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 		return err
 	}
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
-	p.Section, p.Message = "devices", flashMessages[c.Query("done")]
+	p.Section, p.notice = "devices", flashMessages[c.Query("done")]
 	return c.Render("sessions/index", p)
 }
 
-func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, "") }
+func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, notice{}) }
 
 // answerList answers htmx with the list section, and with what has just happened, which htmx puts into the page's status region.
-func (h *handler) answerList(c *fiber.Ctx, status string) error {
+func (h *handler) answerList(c *fiber.Ctx, status notice) error {
 	list, err := h.loadList(c, c.Query("all") == "1" || currentURLQuery(c).Get("all") == "1")
 	if err != nil {
 		return err
@@ -197,7 +225,7 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.answerList(c, fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP))
+	return h.answerList(c, notice{fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP), true})
 }
 
 // confirmPage asks for confirmation when JavaScript is off: to end the session ID or, if that is "", the Count other sessions.
@@ -260,7 +288,7 @@ func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {
 		if count > 0 {
 			status = fmt.Sprintf("Signed out of %s.", otherDevices(count))
 		}
-		return h.answerList(c, status)
+		return h.answerList(c, notice{Message: status})
 	}
 	return redirectToList(c, "others", nil)
 }
@@ -278,8 +306,13 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	return c.Render("sessions/confirm", confirmPage{page: h.pageFor(c, "Are you sure?"), Count: count})
 }
 
-// otherDevices returns "1 other device" or, for example, "4 other devices".
-func otherDevices(count int) string { return plural(count, "other device") }
+// otherDevices returns "1 other device" or, for example, "all 4 other devices".
+func otherDevices(count int) string {
+	if count == 1 {
+		return "1 other device"
+	}
+	return fmt.Sprintf("all %d other devices", count)
+}
 
 func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 	id := c.Params("id")

@@ -45,18 +45,20 @@ func TestDevicesPage(t *testing.T) {
 	c.Clock.Advance(9 * time.Minute)
 	got := c.Alice.Page("/sessions")
 	got.Is(t, 200)
-	got.Has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `<div id="status" role="status"></div>`, `href="#main"`)
+	got.Has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `href="#main"`,
+		`<div id="status" class="room" role="status"></div>`)
 	inOrder(t, got, "<h1>Your devices</h1>", "You're signed in on these devices. Don't recognise one?",
-		`<a href="/account">change your password</a>`, `id="status"`, "<h2>This device</h2>", "Firefox on Linux", "Active now",
-		"IP 127.0.0.1", "Signed in", "18 Nov 2026", "Other devices (1)", "Sign out of 1 other device<", "Safari on iPhone", "Last active",
-		"10 minutes ago")
+		`<a href="/account">change your password</a>`, `id="status"`, `data-now="2026-11-18T10:13:00Z"`, "<h2>This device</h2>",
+		"Firefox on Linux</bdi></h3>", "<span>127.0.0.1</span>", "Active now", "Other devices (1)", "Sign out of 1 other device<",
+		"Safari on iPhone</bdi></h3>", "<span>127.0.0.1</span>", ">10 minutes ago</time>")
 	got.Lacks(t, "Chrome on macOS", c.Bob.ID, "This is your only active session", "Show all", "revoke</", "Revoke")
 	mine, other := rowOf(t, got, c.Alice.ID), rowOf(t, got, c.AlicePhone.ID)
 	if strings.Contains(mine, "Sign out") || strings.Contains(mine, "hx-delete") {
 		t.Errorf("this device has a button: %s", mine)
 	}
 	for _, want := range []string{
-		`hx-delete="/sessions/` + c.AlicePhone.ID + `"`, `<span>Sign out</span><span class="hidden"> Safari on iPhone, 127.0.0.1</span>`,
+		`hx-delete="/sessions/` + c.AlicePhone.ID + `"`, `<span>Sign out</span>` +
+			`<span class="hidden"> Safari on iPhone, 127.0.0.1, signed in <time datetime="2026-11-18T10:03:00Z" data-day>18 Nov</time></span>`,
 		`action="/sessions/` + c.AlicePhone.ID + `/revoke"`, `datetime="2026-11-18T10:03:00Z"`, handlerstest.SafariOnIPhone,
 	} {
 		if !strings.Contains(other, want) {
@@ -105,15 +107,15 @@ func TestManyDevices(t *testing.T) {
 	}
 	rows := func(got handlerstest.Answer) int { return strings.Count(got.Body, `<li class="device"`) }
 	got := c.Alice.Page("/sessions")
-	got.Has(t, "Other devices (37)", "Sign out of 37 other devices", `href="/sessions?all=1#others">Show all (37)</a>`)
+	got.Has(t, "Other devices (37)", "Sign out of all 37 other devices", `href="/sessions?all=1#others">Show all (37)</a>`)
 	if rows(got) != 21 {
 		t.Errorf("%d rows, want this device and 20", rows(got))
 	}
 	inOrder(t, got, "device-"+c.Alice.ID, "device-"+newest)
-	got.Lacks(t, c.AlicePhone.ID)
+	got.Lacks(t, c.AlicePhone.ID, "Show fewer")
 
 	got = c.Alice.Page("/sessions?all=1")
-	got.Has(t, "Other devices (37)", c.AlicePhone.ID)
+	got.Has(t, "Other devices (37)", c.AlicePhone.ID, `href="/sessions#others">Show fewer</a>`)
 	got.Lacks(t, "Show all")
 	if rows(got) != 38 {
 		t.Errorf("%d rows, want 38", rows(got))
@@ -159,7 +161,8 @@ func TestRevokeByHTMX(t *testing.T) {
 	got := c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID)
 	got.Is(t, 200)
 	got.Has(t, `<section id="sessions"`, "This is your only active session.",
-		`<div id="status" hx-swap-oob="innerHTML">Signed out Safari on iPhone, 127.0.0.1.</div>`)
+		`<div id="status" hx-swap-oob="innerHTML"><p>`+
+			`Signed out Safari on iPhone, 127.0.0.1. Not yours? <a href="/account">Change your password</a>.</p>`)
 	got.Lacks(t, "<html", c.AlicePhone.ID)
 	c.SameRows(t, []string{c.Alice.ID}, `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE username = 'alice'`)
 	row := c.Only(`SELECT device_name, ip, done_by, count FROM activity WHERE kind = 'revoked' AND session_id = ?`, c.AlicePhone.ID)
@@ -232,7 +235,7 @@ func TestRevokeOthers(t *testing.T) {
 				return b.Form("/sessions/revoke-others", "confirm", "1")
 			},
 		} {
-			words := map[int]string{1: "1 other device", 3: "3 other devices"}[others]
+			words := map[int]string{1: "1 other device", 3: "all 3 other devices"}[others]
 			t.Run(name+", "+words, func(t *testing.T) {
 				c := handlerstest.OpenCast(t)
 				for range others - 1 {
@@ -246,7 +249,7 @@ func TestRevokeOthers(t *testing.T) {
 				got = send(c.Alice)
 				if name == "htmx" {
 					got.Is(t, 200)
-					got.Has(t, `<section id="sessions"`, "Signed out of "+words+".</div>", "This is your only active session.")
+					got.Has(t, `<section id="sessions"`, "<p>Signed out of "+words+".</p>", "This is your only active session.")
 				} else {
 					got.Is(t, 303, "/sessions?done=others")
 				}
@@ -289,7 +292,11 @@ func TestDoneCodes(t *testing.T) {
 		"others": "Signed out of your other devices.", "named": "The name was changed.",
 	} {
 		got := c.Alice.Page("/sessions?done=" + code)
-		got.Has(t, `<div id="status" role="status">`+message+`</div>`, "<title>"+message+" – Your devices – Porchlight</title>")
+		shown := message
+		if code == "revoked" {
+			shown += ` Not yours? <a href="/account">Change your password</a>.`
+		}
+		got.Has(t, `role="status"><p>`+shown+"</p>", "<title>"+message+" – Your devices – Porchlight</title>")
 	}
 	plain := c.Alice.Page("/sessions").Body
 	for _, code := range []string{
