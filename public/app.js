@@ -1,40 +1,50 @@
-// Progressive enhancement: confirms with a second press, keeps the focus, reports when the server cannot be reached, and shows times in
-// the reader's time zone. Everything works without this script.
+// Progressive enhancement: confirms with a second press, ignores impatient presses, keeps the focus, filters the list, reports when the
+// server cannot be reached, and shows times in the reader's language and time zone. Everything works without this script.
 'use strict';
 
-const status = (text) => { const region = document.getElementById('status'); if (region) region.textContent = text; };
-const failed = (text) => {
-  const bad = document.createElement('span');
-  bad.className = 'bad';
-  bad.textContent = text;
-  document.getElementById('status')?.replaceChildren(bad);
-};
-const confirming = (text) => { const region = document.getElementById('confirming'); if (region) region.textContent = text; };
+document.documentElement.classList.add('scripted');
+
+// Labels that buttons have for a while, instead of their own: button → {own, text, state}. A swap of the list can bring the own label back.
+const labels = new Map();
+const labelOf = (button) => button.querySelector('span:not(.hidden)') ?? button;
+
+function relabel(button, state, text) {
+  restore(button);
+  const label = labelOf(button);
+  labels.set(button, { own: label.textContent, text, state });
+  label.textContent = text;
+  button.classList.add(state);
+}
+
+function restore(button) {
+  if (!labels.has(button)) return;
+  const { own, state } = labels.get(button);
+  labels.delete(button);
+  labelOf(button).textContent = own;
+  button.classList.remove(state);
+}
+
+const isBusy = (button) => labels.get(button)?.state === 'busy';
+const setBusy = (button) => relabel(button, 'busy', button.dataset.busy ?? 'Sending…');
 
 // Double check: the first press of a button with data-confirm arms it, the second submits it. Escape and losing the focus disarm it.
-// The second click of a double-click does nothing.
 let armed = null;
+let armedAt = 0;
 
-function arm(button) {
+const confirming = (text) => { document.getElementById('confirming').textContent = text; };
+
+function arm(button, at) {
   disarm();
   armed = button;
-  const { width, height } = button.getBoundingClientRect();
-  button.style.minWidth = `${width}px`; // keep the button in place for the second press
-  button.style.minHeight = `${height}px`;
-  const label = button.querySelector('span');
-  label.dataset.label = label.textContent;
-  label.textContent = 'Are you sure?';
-  button.classList.add('armed');
+  armedAt = at;
+  relabel(button, 'armed', 'Are you sure? Press again');
   button.focus(); // Safari does not focus a pressed button, and losing the focus is what disarms it
   confirming(button.dataset.confirm);
 }
 
 function disarm() {
   if (!armed) return;
-  const label = armed.querySelector('span');
-  label.textContent = label.dataset.label;
-  armed.classList.remove('armed');
-  armed.style.minWidth = armed.style.minHeight = '';
+  restore(armed);
   armed = null;
   confirming('');
 }
@@ -50,14 +60,16 @@ function markConfirmed(form) {
 document.addEventListener('click', (event) => {
   const button = event.target.closest?.('button[data-confirm]');
   if (!button) return;
-  if (button === armed && event.detail <= 1 && !button.classList.contains('htmx-request')) {
-    confirming('');
-    if (!button.matches('[hx-post], [hx-delete]')) markConfirmed(button.form);
+  const doubleClick = event.detail > 1 && event.timeStamp - armedAt < 500;
+  if (button === armed && !doubleClick) {
+    disarm();
+    if (button.matches('[hx-post], [hx-delete]')) setBusy(button);
+    else markConfirmed(button.form);
     return; // continue with htmx or the form
   }
   event.preventDefault();
   event.stopPropagation();
-  if (button !== armed && event.detail <= 1) arm(button);
+  if (button !== armed && !isBusy(button)) arm(button, event.timeStamp);
 }, true);
 
 document.addEventListener('keydown', (event) => {
@@ -67,55 +79,84 @@ document.addEventListener('keydown', (event) => {
 });
 
 document.addEventListener('focusout', (event) => {
-  if (event.target === armed && !armed.classList.contains('htmx-request')) disarm();
+  if (event.target === armed && !swapping) disarm();
 });
 
-// After a swap of the list, focus the button before the removed row, or the heading, and open the details that were open.
-let place = null;
+// A form is sent once. Its button says so until the page changes.
+document.addEventListener('submit', (event) => {
+  const button = event.submitter ?? event.target.querySelector('button:not([type=button])');
+  if (!isBusy(button)) return setBusy(button);
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
 
-document.addEventListener('htmx:before:swap', (event) => {
-  const source = event.detail.ctx.sourceElement;
-  const row = source.closest?.('.device');
-  place = {
-    open: [...document.querySelectorAll('#sessions details[open]')].map((details) => details.id),
-    before: source.matches?.('button[data-confirm]') ? row?.previousElementSibling?.id ?? 'others' : null,
-    details: row?.querySelector('details')?.id,
-  };
+document.addEventListener('htmx:finally:request', ({ detail: { ctx } }) => {
+  restore(ctx.sourceElement);
+  restore(ctx.request.submitter);
+});
+
+// The list is morphed, so what did not change keeps its focus and its text. If the focused row went, the next one gets the focus.
+let swapping = null;
+
+document.addEventListener('htmx:before:swap', () => {
+  const focused = document.activeElement.closest('#sessions :focus');
+  const next = [];
+  for (let row = focused?.closest('.device'); row; row = row.nextElementSibling) next.push(row);
+  swapping = { focused, next };
 });
 
 document.addEventListener('htmx:after:swap', () => {
-  if (!place) return;
-  for (const id of place.open) document.getElementById(id)?.setAttribute('open', '');
-  if (!armed || !armed.isConnected) {
-    armed = null;
-    if (place.before) {
-      const before = document.getElementById(place.before);
-      (before?.querySelector('button[data-confirm]') ?? document.getElementById('others'))?.focus();
-    } else if (place.details && !document.activeElement?.closest('#sessions')) {
-      document.getElementById(place.details)?.querySelector('summary')?.focus();
+  const { focused, next } = swapping;
+  for (const [button, { text, state }] of labels) {
+    const label = labelOf(button);
+    if (!button.isConnected) {
+      labels.delete(button);
+    } else if (label.textContent !== text) {
+      labels.delete(button);
+      relabel(button, state, text);
     }
-  } else {
-    disarm(); // the server refused, and the button is still there
   }
-  place = null;
+  if (armed?.isConnected) confirming(armed.dataset.confirm);
+  else disarm();
   localizeTimes();
+  filterRows();
+  if (focused && !focused.isConnected) {
+    const row = next.find((row) => row.isConnected && !row.hidden);
+    (row?.querySelector('h3') ?? document.getElementById('others')).focus();
+  } else if (focused && focused !== document.activeElement) {
+    focused.focus({ preventScroll: true }); // a browser without moveBefore takes the focus from a row that moves
+  }
+  swapping = null;
 });
 
-// Another response may have replaced the list in the meantime. Swap the current list instead.
-document.addEventListener('htmx:after:request', (event) => {
-  const { ctx } = event.detail;
-  if (ctx.target && !ctx.target.isConnected) ctx.target = document.getElementById('sessions');
-});
+// A field above a long list shows only the rows that contain its text.
+function filterRows() {
+  const wanted = document.getElementById('filter')?.value.trim().toLowerCase() ?? '';
+  const rows = [...document.querySelectorAll('#other-devices > .device')];
+  for (const row of rows) {
+    const texts = [...row.querySelectorAll('.name, .facts, .note, .apps, dd')].map((part) => part.textContent.toLowerCase());
+    row.hidden = !texts.some((text) => text.includes(wanted));
+  }
+  const found = document.getElementById('found');
+  if (found) found.textContent = wanted && `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+}
+
+document.addEventListener('input', (event) => { if (event.target.id === 'filter') filterRows(); });
 
 // The server reports errors in the status region. If it could not, the script does.
-document.addEventListener('htmx:before:request', () => status(''));
-document.addEventListener('htmx:error', () => { disarm(); failed("Can't reach the server. Reload to see what changed."); });
-document.addEventListener('htmx:response:error', (event) => {
-  const { text, hx } = event.detail.ctx;
-  if (!hx?.redirect && !text?.includes('id="status"')) {
-    disarm();
-    failed("Something went wrong. Please try again.");
-  }
+function say(text) {
+  const line = document.createElement('p');
+  line.className = 'bad';
+  line.textContent = text;
+  document.getElementById('status')?.replaceChildren(line);
+}
+
+document.addEventListener('htmx:before:request', ({ detail: { ctx } }) => {
+  if (ctx.request.method !== 'GET') document.getElementById('status')?.replaceChildren();
+});
+document.addEventListener('htmx:error', () => say("Can't reach the server. Reload to see what changed."));
+document.addEventListener('htmx:response:error', ({ detail: { ctx } }) => {
+  if (!ctx.hx?.redirect && !ctx.text?.includes('id="status"')) say('Something went wrong. Please try again.');
 });
 
 // A page from the back-forward cache may be out of date, or its user may have signed out.
@@ -154,16 +195,59 @@ for (const input of document.querySelectorAll('input[type=password]')) {
   if (input.autofocus) input.focus();
 }
 
-// The server writes times in UTC. Show them in the reader's time zone.
-const exact = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
-const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+// The server writes times in UTC and in English. Show them in the reader's time zone and language, and keep them true.
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const second = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+const language = exact.resolvedOptions().locale;
+let serverAhead = 0; // ms; clocks differ, and the server's is the one that counts
+
+const dayNumber = (at) => Date.UTC(at.getFullYear(), at.getMonth(), at.getDate()) / 864e5;
+
+function relative(at, now) {
+  const minutes = Math.floor((now - at) / 60e3);
+  const days = dayNumber(now) - dayNumber(at);
+  if (minutes < 1) return ago.format(0, 'second');
+  if (minutes < 60) return ago.format(-minutes, 'minute');
+  if (days < 1) return ago.format(-Math.floor(minutes / 60), 'hour');
+  if (days < 30) return ago.format(-days, 'day');
+  return date.format(at);
+}
+
+function writeTime(time, text) {
+  if (time.textContent === text) return;
+  time.textContent = text;
+  if (!language.startsWith('en')) time.lang = language;
+}
 
 function localizeTimes() {
+  const now = document.querySelector('[data-now]')?.dataset.now;
+  if (now) serverAhead = new Date(now) - Date.now();
   for (const time of document.querySelectorAll('time')) {
     const at = new Date(time.dateTime);
     if (time.title) time.title = exact.format(at);
-    if ('exact' in time.dataset) time.textContent = exact.format(at);
-    if ('day' in time.dataset) time.textContent = day.format(at);
+    if ('exact' in time.dataset) writeTime(time, exact.format(at));
+    if ('second' in time.dataset) writeTime(time, second.format(at));
+    if ('day' in time.dataset) writeTime(time, day.format(at));
+  }
+  for (const app of document.querySelectorAll('[data-used]')) app.title = exact.format(new Date(app.dataset.used));
+  tellTimeAgo();
+}
+
+// A device counts as active now for as long as in the server's list.
+function tellTimeAgo() {
+  const now = new Date(Date.now() + serverAhead);
+  for (const time of document.querySelectorAll('time[data-ago]')) {
+    const at = new Date(time.dateTime);
+    const active = time.dataset.ago === 'active' && now - at < 3 * 60e3;
+    time.classList.toggle('now', active);
+    if (active) time.textContent = 'Active now';
+    else writeTime(time, relative(at, now));
   }
 }
+
 localizeTimes();
+setInterval(tellTimeAgo, 60e3);
+document.addEventListener('visibilitychange', () => { if (!document.hidden) tellTimeAgo(); });

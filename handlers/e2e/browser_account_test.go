@@ -67,7 +67,7 @@ func deletesAnAccount(t *testing.T, c *chromiumProcess) {
 	b.same(label, "Delete my account")
 	b.fill("password", "not it")
 	b.click(button, 2) // a double-click only asks
-	b.same(label, "Are you sure?")
+	b.same(label, "Are you sure? Press again")
 	b.same(confirming, "Press again to delete your account for good. Escape cancels.")
 	b.press(kb.Escape)
 	b.same(label, "Delete my account")

@@ -39,8 +39,8 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 		t.Fatal(err)
 	}
 	phone.signIn("alice", handlerstest.AlicePassword)
-	phone.same(`document.querySelector('#other-devices .apps').textContent`,
-		"Used for notes.porch.localhost (just now), photos.porch.localhost (just now)")
+	phone.same(`[...document.querySelectorAll('#other-devices .chip')].map((app) => app.textContent).join()`,
+		"notes.porch.localhost,photos.porch.localhost")
 	phone.click(buttonOf("127.0.0.1"), 1)
 	phone.until(armedCount + ` === 1`)
 	phone.click(buttonOf("127.0.0.1"), 1)

@@ -48,11 +48,11 @@ func pressesTooOften(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Escape)
 	release()
 	b.until(button + ` === undefined`)
-	b.untilText(statusText, "Signed out Two, 10.0.0.2.")
-	b.until(focused + `.id === 'others'`)
+	b.untilText(statusText, signedOut("Two", "10.0.0.2"))
+	b.until(focused + ` === ` + headingOf("10.0.0.1"))
 	// The extra presses have had their effect by now, if any, because the next request waits behind theirs.
 	b.endByKeyboard("10.0.0.1")
-	b.untilText(statusText, "Signed out One, 10.0.0.1.")
+	b.untilText(statusText, signedOut("One", "10.0.0.1"))
 	if got := b.requests("DELETE /sessions/" + ids[1]); got != 1 {
 		t.Errorf("%d requests for one device", got)
 	}
@@ -73,8 +73,8 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	unchanged := func(what string) {
 		t.Helper()
 		b.until(armedCount + ` === 0`)
-		b.same(button+`.textContent`, "Sign out One, 10.0.0.1")
-		b.same(bulkButton+`.textContent`, "Sign out of 2 other devices")
+		b.same(button+`.textContent`, "Sign out One, 10.0.0.1, signed in 18 Nov")
+		b.same(bulkButton+`.textContent`, "Sign out of all 2 other devices")
 		b.same(confirming, "")
 		b.holds(otherRows + ` === 2`)
 		b.holds(`document.querySelectorAll('.htmx-request').length === 0`)
@@ -138,7 +138,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	}
 	confirm(button) // and now it works
 	b.until(button + ` === undefined`)
-	b.untilText(statusText, "Signed out One, 10.0.0.1.")
+	b.untilText(statusText, signedOut("One", "10.0.0.1"))
 }
 
 func (b *tab) answerFor(pattern string, status int64, body string, headers ...string) (restore func()) {

@@ -31,7 +31,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	a.at("/sessions")
 	a.same(`document.querySelector('h1').textContent`, "Your devices")
 	a.same(`document.title`, "Your devices – Porchlight")
-	a.same(`document.querySelector('.empty').textContent`, onlySession)
+	a.same(`document.querySelector('.empty p').textContent`, onlySession)
 	a.same(`document.querySelector('.device h3').textContent`, "Firefox on Linux")
 	a.same(othersTitle, "Other devices")
 	a.holds(bulkButton + ` === null`)
@@ -55,22 +55,22 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	button := buttonOf("127.0.0.1")
 	a.eval(`(window.samePage = true)`)
 	a.tabTo(button)
-	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1")
+	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1, signed in 18 Nov")
 	a.press(kb.Enter)
 	a.until(armedCount + ` === 1`)
-	a.same(button+`.textContent`, "Are you sure? Safari on iPhone, 127.0.0.1")
+	a.same(button+`.textContent`, "Are you sure? Press again Safari on iPhone, 127.0.0.1, signed in 18 Nov")
 	a.same(confirming, "Press again to sign out Safari on iPhone, 127.0.0.1. Escape cancels.")
 	a.press(kb.Escape)
 	a.same(confirming, "")
-	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1")
+	a.same(button+`.textContent`, "Sign out Safari on iPhone, 127.0.0.1, signed in 18 Nov")
 	a.holds(armedCount + ` === 0 && ` + focused + ` === ` + button)
 	a.press(kb.Enter)
 	a.until(armedCount + ` === 1`)
 	a.press(kb.Enter)
 	a.until(otherRows + ` === 0`)
-	a.same(statusText, "Signed out Safari on iPhone, 127.0.0.1.")
+	a.same(statusText, signedOut("Safari on iPhone", "127.0.0.1"))
 	a.same(othersTitle, "Other devices")
-	a.same(`document.querySelector('.empty').textContent`, onlySession)
+	a.same(`document.querySelector('.empty p').textContent`, onlySession)
 	a.same(confirming, "")
 	a.holds(bulkButton + ` === null`)
 	a.until(focused + `.id === 'others'`)
@@ -117,7 +117,7 @@ func keepsTheFocus(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"),
 		device("Four", "10.0.0.4"), device("Five", "10.0.0.5"))
 	b.same(`[...document.querySelectorAll('#other-devices h3')].map((h) => h.textContent).join()`, "Five,Four,Three,Two,One")
-	b.same(bulkButton+`.textContent`, "Sign out of 5 other devices")
+	b.same(bulkButton+`.textContent`, "Sign out of all 5 other devices")
 
 	for _, step := range []struct {
 		what  string
@@ -126,18 +126,18 @@ func keepsTheFocus(t *testing.T, c *chromiumProcess) {
 		focus string
 		count int
 	}{
-		{"the middle", b.endByKeyboard, "10.0.0.3", buttonOf("10.0.0.4"), 4},
-		{"the last", b.endByKeyboard, "10.0.0.1", buttonOf("10.0.0.2"), 3},
-		{"the first", b.endByKeyboard, "10.0.0.5", `document.getElementById('others')`, 2},
-		{"the last of two, by mouse", b.endByMouse, "10.0.0.2", buttonOf("10.0.0.4"), 1},
+		{"the middle", b.endByKeyboard, "10.0.0.3", headingOf("10.0.0.2"), 4},
+		{"the last", b.endByKeyboard, "10.0.0.1", `document.getElementById('others')`, 3},
+		{"the first", b.endByKeyboard, "10.0.0.5", headingOf("10.0.0.4"), 2},
+		{"the last of two, by mouse", b.endByMouse, "10.0.0.2", `document.getElementById('others')`, 1},
 		{"the only one", b.endByMouse, "10.0.0.4", `document.getElementById('others')`, 0},
 	} {
 		step.end(step.ip)
 		name := map[string]string{"1": "One", "2": "Two", "3": "Three", "4": "Four", "5": "Five"}[step.ip[7:]]
-		b.untilText(statusText, "Signed out "+name+", "+step.ip+".")
+		b.untilText(statusText, signedOut(name, step.ip))
 		b.until(focused + ` === ` + step.focus)
 		b.holds(fmt.Sprintf(`document.querySelectorAll('#other-devices > li').length === %d`, step.count))
-		title, bulk := fmt.Sprintf("Other devices (%d)", step.count), fmt.Sprintf("Sign out of %d other devices", step.count)
+		title, bulk := fmt.Sprintf("Other devices (%d)", step.count), fmt.Sprintf("Sign out of all %d other devices", step.count)
 		switch step.count {
 		case 0:
 			title, bulk = "Other devices", "none"
@@ -150,7 +150,7 @@ func keepsTheFocus(t *testing.T, c *chromiumProcess) {
 			t.Fatalf("after %s", step.what)
 		}
 	}
-	b.same(`document.querySelector('.empty').textContent`, onlySession)
+	b.same(`document.querySelector('.empty p').textContent`, onlySession)
 }
 
 func asksTwice(t *testing.T, c *chromiumProcess) {
@@ -159,7 +159,7 @@ func asksTwice(t *testing.T, c *chromiumProcess) {
 	armed := func(what string) {
 		t.Helper()
 		b.until(button + `?.classList.contains('armed')`)
-		b.same(button+`.firstElementChild.textContent`, "Are you sure?")
+		b.same(button+`.firstElementChild.textContent`, "Are you sure? Press again")
 		b.same(confirming, "Press again to sign out Asked for, 10.0.0.9. Escape cancels.")
 		b.holds(focused + ` === ` + button)
 		if t.Failed() {
@@ -200,7 +200,7 @@ func asksTwice(t *testing.T, c *chromiumProcess) {
 	b.click(other, 1)
 	b.until(other + `.classList.contains('armed')`)
 	b.same(confirming, "Press again to sign out Left alone, 10.0.0.8. Escape cancels.")
-	b.same(button+`.textContent`, "Sign out Asked for, 10.0.0.9")
+	b.same(button+`.textContent`, "Sign out Asked for, 10.0.0.9, signed in 18 Nov")
 	b.press(kb.Escape)
 	disarmed("Escape")
 
@@ -208,7 +208,7 @@ func asksTwice(t *testing.T, c *chromiumProcess) {
 		t.Fatalf("%d requests were sent, %d sessions are left", got, len(b.house.SessionsOf("alice")))
 	}
 	b.endByMouse("10.0.0.9") // two clicks, each counted by itself
-	b.untilText(statusText, "Signed out Asked for, 10.0.0.9.")
+	b.untilText(statusText, signedOut("Asked for", "10.0.0.9"))
 	b.holds(otherRows + ` === 1`)
 	if got := b.requests("DELETE /sessions/" + ids[1]); got != 1 || b.requests("DELETE ") != 1 {
 		t.Errorf("%d requests to end it, %d to end any", got, b.requests("DELETE "))
@@ -222,11 +222,11 @@ func endsAllOthers(t *testing.T, c *chromiumProcess) {
 
 	b.click(bulkButton, 2)
 	b.until(armedCount + ` === 1`)
-	b.same(bulkButton+`.textContent`, "Are you sure?")
-	b.same(confirming, "Press again to sign out of 3 other devices. Escape cancels.")
+	b.same(bulkButton+`.textContent`, "Are you sure? Press again")
+	b.same(confirming, "Press again to sign out of all 3 other devices. Escape cancels.")
 	b.press(kb.Escape)
 	b.until(armedCount + ` === 0`)
-	b.same(bulkButton+`.textContent`, "Sign out of 3 other devices")
+	b.same(bulkButton+`.textContent`, "Sign out of all 3 other devices")
 	b.same(confirming, "")
 	b.holds(otherRows + ` === 3`)
 
@@ -236,8 +236,8 @@ func endsAllOthers(t *testing.T, c *chromiumProcess) {
 	b.until(armedCount + ` === 1`)
 	b.press(kb.Enter)
 	b.until(otherRows + ` === 0`)
-	b.untilText(statusText, "Signed out of 3 other devices.")
-	b.same(`document.querySelector('.empty').textContent`, onlySession)
+	b.untilText(statusText, "Signed out of all 3 other devices.")
+	b.same(`document.querySelector('.empty p').textContent`, onlySession)
 	b.same(othersTitle, "Other devices")
 	b.until(focused + `.id === 'others'`)
 	b.holds(bulkButton + ` === null && window.samePage`)

@@ -65,6 +65,7 @@ func (c *chromiumProcess) newTab(t *testing.T, h *handlerstest.House, userAgent 
 		emulation.SetUserAgentOverride(userAgent),
 		emulation.SetFocusEmulationEnabled(true), // each tab has the focus, as if it belonged to another person
 		emulation.SetTimezoneOverride("Asia/Tokyo"),
+		emulation.SetLocaleOverride().WithLocale("en-GB"),
 		emulation.SetDeviceMetricsOverride(1100, 800, 1, false),
 	)
 	if err != nil {

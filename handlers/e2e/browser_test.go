@@ -152,12 +152,20 @@ const (
 
 // buttonOf is the Sign out button of the other device with an IP address.
 func buttonOf(ip string) string {
-	return `[...document.querySelectorAll('#other-devices button[data-confirm]')].find((b) => b.textContent.endsWith(` + quote(", "+ip) + `))`
+	return `[...document.querySelectorAll('#other-devices button[data-confirm]')].find((b) => b.textContent.includes(` + quote(", "+ip+", ") + `))`
 }
 
 // rowOf is the row of a device, this one included.
 func rowOf(ip string) string {
-	return `[...document.querySelectorAll('.device')].find((d) => d.querySelector('.facts').textContent.includes(` + quote("IP "+ip) + `))`
+	return `[...document.querySelectorAll('.device')].find((d) => [...d.querySelectorAll('.facts span')].some((s) => s.textContent === ` + quote(ip) + `))`
+}
+
+// headingOf is the heading of a device's row, which gets the focus after the row before it has gone.
+func headingOf(ip string) string { return rowOf(ip) + `.querySelector('h3')` }
+
+// signedOut is what the status says after one device was signed out.
+func signedOut(name, ip string) string {
+	return "Signed out " + name + ", " + ip + ". Not yours? Change your password."
 }
 
 // device is a device for seed, by its name and IP address.
