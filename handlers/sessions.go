@@ -37,6 +37,16 @@ func (l sessionList) Unfolded() bool { return len(l.Others) > rowsShown }
 // Filtered reports whether the list is long enough for a field to filter it.
 func (l sessionList) Filtered() bool { return len(l.Others) >= rowsFiltered }
 
+// newOnes returns the ids of the devices that are shown as new.
+func (l sessionList) newOnes() (ids []string) {
+	for _, row := range l.Others {
+		if row.IsNew {
+			ids = append(ids, row.ID)
+		}
+	}
+	return ids
+}
+
 // find returns the row of a session, or nil if the list does not show it.
 func (l *sessionList) find(id string) *sessionRow {
 	if l.Current.ID == id {
@@ -58,32 +68,45 @@ type sessionRow struct {
 
 // rowFacts is the part of sessionRow that can be a part of a map's key (see rowCache).
 type rowFacts struct {
-	ID         string
-	DeviceName string
-	CustomName string
-	NameError  string // what is wrong with the name that was typed; CustomName is then that name
-	Kind       string
-	Browser    string // as last used
-	IP         string
-	UserAgent  string
-	Shared     bool
-	Current    bool
-	Twin       bool   // another row has the same name and IP address
-	Active     bool   // now
-	Ago        string // "Active now" or, for example, "9 minutes ago"
-	LastActive moment
-	SignedIn   moment
-	Expires    moment // if it is not used
-	Ends       moment // even if it is used
+	ID           string
+	DeviceName   string
+	CustomName   string
+	NameError    string // what is wrong with the name that was typed; CustomName is then that name
+	NamedBy      string // the device that gave CustomName, if it was another one
+	Kind         string
+	DetectedName string // the browser at sign-in
+	Browser      string // as last used
+	OtherBrowser string // another than at sign-in that used the session, or ""
+	SignInIP     string
+	IP           string // as last used from
+	UserAgent    string
+	Method       string
+	SameNetwork  bool // as this device
+	NewNetwork   bool
+	IsNew        bool
+	Shared       bool
+	Current      bool
+	Twin         bool   // another row has the same name and IP address
+	Active       bool   // now
+	Ago          string // "Active now" or, for example, "9 minutes ago"
+	LastActive   moment
+	SignedIn     moment
+	Expires      moment // if it is not used
+	Ends         moment // even if it is used
 }
 
 // activeNow is how long after its last use a device counts as active now.
 const activeNow = 3 * time.Minute
 
-func (h *handler) newRow(session db.Session, current bool) sessionRow {
+// newRow returns the row of a session in the list of the session own.
+func (h *handler) newRow(session, own db.Session) sessionRow {
+	current := session.ID == own.ID
 	row := sessionRow{rowFacts: rowFacts{
-		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, Kind: session.DeviceKind,
-		Browser: session.Browser, IP: session.IP, UserAgent: session.UserAgent, Shared: session.Shared, Current: current,
+		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, NamedBy: session.NamedBy,
+		Kind: session.DeviceKind, DetectedName: session.DetectedName, Browser: session.Browser, OtherBrowser: session.OtherBrowser,
+		SignInIP: session.SignInIP, IP: session.IP, UserAgent: session.UserAgent, Method: session.Method,
+		SameNetwork: !current && session.Network != "" && session.Network == own.Network, NewNetwork: !current && session.NewNetwork,
+		IsNew: !current && session.IsNew, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.EndsAt),
 	}}
@@ -117,7 +140,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	if err != nil {
 		return sessionList{}, err
 	}
-	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, true), All: all, Most: rowsMax}
+	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own), All: all, Most: rowsMax}
 	limit := rowsShown
 	if all {
 		limit = rowsMax
@@ -128,7 +151,7 @@ func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
 	}
 	for _, session := range sessions {
 		if session.ID != own.ID && len(list.Others) < limit {
-			list.Others = append(list.Others, h.newRow(session, false))
+			list.Others = append(list.Others, h.newRow(session, own))
 		}
 	}
 	markTwins(list.Others)
@@ -165,6 +188,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	h.Store.NoteLooked(list.newOnes())
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
 	p.Section, p.notice = "devices", flashMessages[c.Query("done")]
 	return c.Render("sessions/index", p)
