@@ -262,6 +262,10 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 			return deleted, err
 		}
 	}
+	// This row goes with the account, but not its id: whoever follows the activity sees the gap.
+	if err := tx.record(event{userID: user.ID, kind: Disabled}); err != nil {
+		return 0, err
+	}
 	if err := tx.changeOne(`DELETE FROM users WHERE id = $1`, user.ID); err != nil {
 		return 0, err
 	}

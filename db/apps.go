@@ -79,6 +79,9 @@ func (s *Store) writeApps(tx *tx, batch map[appUse]note) error {
 		}
 	}
 	for id := range sessions {
+		if err := tx.wakeUserOf(id); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(`
 			DELETE FROM session_apps
 			WHERE session_id = $1 AND host IN (SELECT host FROM session_apps

@@ -57,6 +57,8 @@ type Store struct {
 	uncertain  chan struct{}                 // receives when a COMMIT has failed
 	walLimit   int64                         // walWarnSize, except in tests
 	walWarned  time.Time
+	followers  followers
+	running    context.Context    // ends with the store
 	stop       context.CancelFunc // ends the work in the background
 	background sync.WaitGroup
 }
@@ -94,10 +96,10 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.sessions.changes, s.access.changes = &s.changes, &s.changes
-	running, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.background.Go(func() { s.files.checkEvery(running, watchEvery) })
-	s.background.Go(func() { s.settle(running) })
+	s.running, s.stop = context.WithCancel(context.Background())
+	s.followers.byUser = map[int64]map[chan struct{}]bool{}
+	s.background.Go(func() { s.files.checkEvery(s.running, watchEvery) })
+	s.background.Go(func() { s.settle(s.running) })
 	return nil
 }
 

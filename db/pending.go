@@ -205,6 +205,9 @@ func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	}
 	defer touch.Close()
 	for id, n := range batch {
+		if err := tx.wakeUserOf(id); err != nil {
+			return err
+		}
 		if n.from != nil {
 			if err := tx.move(id, *n.from); err != nil {
 				return err

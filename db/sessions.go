@@ -309,3 +309,13 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 		return tx.record(renamed)
 	})
 }
+
+// NextExpiry returns when the next of a user's live sessions ends by itself if nothing is used, or the zero time if there is none.
+func (s *Store) NextExpiry(userID int64) (time.Time, error) {
+	next, err := queryValue[int64](s.reader, `
+		SELECT COALESCE(MIN(expires_at), 0) FROM sessions WHERE user_id = $1 AND expires_at > $2`, userID, s.now())
+	if err != nil || next == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(next), nil
+}

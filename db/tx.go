@@ -18,7 +18,8 @@ const writeWait = 1500 * time.Millisecond
 // tx is a write transaction. Everything that it records gets the same time.
 type tx struct {
 	*sql.Tx
-	now int64 // milliseconds since 1970
+	now     int64   // milliseconds since 1970
+	touched []int64 // ids of the users to wake after the commit
 }
 
 // write runs work in one transaction. When it returns nil, the changes are on disk and survive a power cut. It returns ErrUnavailable if
@@ -90,7 +91,8 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 		return storeError(err)
 	}
 	defer begun.Rollback() // also after a panic, which would keep the only connection
-	if err := work(&tx{begun, s.now()}); err != nil {
+	t := &tx{Tx: begun, now: s.now()}
+	if err := work(t); err != nil {
 		return storeError(err)
 	}
 	if err := begun.Commit(); err != nil {
@@ -105,7 +107,21 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	}
 	next := make(chan struct{})
 	close(*s.committed.Swap(&next))
+	if len(t.touched) > 0 {
+		s.followers.wake(t.touched...)
+	}
 	return nil
+}
+
+// wakeUserOf wakes the followers of a session's user after the commit, for a change that the activity does not show.
+func (tx *tx) wakeUserOf(sessionID string) error {
+	var userID int64
+	err := tx.QueryRow(`SELECT user_id FROM sessions WHERE id = $1`, sessionID).Scan(&userID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // the session has ended, which is activity
+	}
+	tx.touched = append(tx.touched, userID)
+	return err
 }
 
 // takeTurn waits until it is the caller's turn to write, and checks the files. The caller ends the turn with queue.leave.

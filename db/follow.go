@@ -1,0 +1,158 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// This file tells who waits for it that something has changed. The activity table is the log that they follow: whatever ends or changes a
+// session has a row there, written in the same transaction.
+
+const (
+	followEvery = 100 * time.Millisecond // how often the commits of other processes are looked for
+	retryEvery  = time.Second            // the same without stamps, and how long to wait while the database does not answer
+)
+
+// Follow calls read, and calls it again after every commit of any process. It returns the error of the context or of read, unless that
+// is ErrUnavailable: then it tries again.
+func (s *Store) Follow(ctx context.Context, read func() error) error {
+	for {
+		changed := s.Changed() // before read, as the stamp
+		stamp, stamped := s.changes.loadStamp()
+		err := read()
+		if err != nil && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		if err := s.awaitCommit(ctx, changed, stamp, stamped && err == nil); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitCommit returns when this process has committed, or another one has, which it cannot see without a stamp: then it returns after a
+// while.
+func (s *Store) awaitCommit(ctx context.Context, changed <-chan struct{}, before stamp, stamped bool) error {
+	every := followEvery
+	if !stamped {
+		every = retryEvery
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+			return nil
+		case <-ticker.C:
+		}
+		if now, ok := s.changes.loadStamp(); !stamped || !ok || now != before {
+			return nil
+		}
+	}
+}
+
+// followers are those who wait for changes of a user's sessions. While there are any, one goroutine follows the activity of all users.
+type followers struct {
+	mu     sync.Mutex
+	byUser map[int64]map[chan struct{}]bool
+	stop   context.CancelFunc // ends the goroutine; nil when none runs
+}
+
+// Subscribe returns a channel that receives after a change that a user's list of sessions may show, until cancel is called. Several
+// changes may be received as one.
+func (s *Store) Subscribe(userID int64) (changed <-chan struct{}, cancel func()) {
+	f := &s.followers
+	subscriber := make(chan struct{}, 1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byUser[userID] == nil {
+		f.byUser[userID] = map[chan struct{}]bool{}
+	}
+	f.byUser[userID][subscriber] = true
+	if f.stop == nil {
+		ctx, stop := context.WithCancel(s.running)
+		f.stop = stop
+		last, err := s.newestActivity()
+		if err != nil {
+			last = unknownActivity
+		}
+		s.background.Go(func() { s.followActivity(ctx, last) })
+	}
+	return subscriber, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.byUser[userID], subscriber)
+		if len(f.byUser[userID]) == 0 {
+			delete(f.byUser, userID)
+		}
+		if len(f.byUser) == 0 && f.stop != nil {
+			f.stop()
+			f.stop = nil
+		}
+	}
+}
+
+// wake wakes the subscribers of these users, or of all users without any.
+func (f *followers) wake(userIDs ...int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	wake := func(subscribers map[chan struct{}]bool) {
+		for subscriber := range subscribers {
+			select {
+			case subscriber <- struct{}{}:
+			default: // it has not yet handled the previous change
+			}
+		}
+	}
+	for _, id := range userIDs {
+		wake(f.byUser[id])
+	}
+	if len(userIDs) == 0 {
+		for _, subscribers := range f.byUser {
+			wake(subscribers)
+		}
+	}
+}
+
+// followMost is how many rows of activity are read one by one. Beyond that, everybody is woken.
+const followMost = 1000
+
+// unknownActivity is the id of the newest row when it could not be read.
+const unknownActivity = -1
+
+// newestActivity returns the highest id that a row of activity has had, even if it was deleted.
+func (s *Store) newestActivity() (int64, error) {
+	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'activity'`)
+}
+
+// followActivity wakes the subscribers of each user who has activity after the row with this id. If rows are missing, an account was deleted
+// and its activity with it, so everybody is woken.
+func (s *Store) followActivity(ctx context.Context, last int64) {
+	s.Follow(ctx, func() error {
+		newest, err := s.newestActivity()
+		if err != nil || newest == last {
+			return err
+		}
+		var userIDs []int64
+		if last != unknownActivity && newest-last <= followMost {
+			userIDs, err = queryAll(s.reader, scanID, `SELECT user_id FROM activity WHERE id > $1 AND id <= $2`, last, newest)
+			if err != nil {
+				return err
+			}
+		}
+		if int64(len(userIDs)) < newest-last {
+			userIDs = nil
+		}
+		last = newest
+		s.followers.wake(userIDs...)
+		return nil
+	})
+}
+
+func scanID(row scanner) (id int64, err error) {
+	err = row.Scan(&id)
+	return id, err
+}
