@@ -25,11 +25,10 @@ func (h *handler) client(c *fiber.Ctx) db.Client {
 	}
 	address, _ := h.clientAddress(c)
 	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent))}
+	var once sync.Once // the store may describe the client after the request
 	var name, kind string
 	client.Describe = func(wait bool) (string, string) {
-		if name == "" {
-			name, kind = h.devices().name(client.UserAgent, wait)
-		}
+		once.Do(func() { name, kind = h.devices().name(client.UserAgent, wait) })
 		return name, kind
 	}
 	c.Locals(clientKey, client)
