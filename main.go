@@ -160,6 +160,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 		TrustedProxies: e.settings.proxies,
 		Signup:         e.settings.Signup == "open",
 		SetupToken:     setupToken,
+		Done:           e.ctx.Done(),
 		Log:            log,
 		Files:          files,
 	}), nil

@@ -114,3 +114,8 @@ func (s *Store) RecordExport(ctx context.Context, by Session) error {
 		return tx.record(eventOf(by, Exported))
 	})
 }
+
+// LastActivity returns the id of the newest activity of a user, or 0 if there is none.
+func (s *Store) LastActivity(userID int64) (int64, error) {
+	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(id), 0) FROM activity WHERE user_id = $1`, userID)
+}

@@ -21,11 +21,12 @@ import (
 // Options are the app's dependencies and settings.
 type Options struct {
 	Store          *db.Store
-	URL            *url.URL       // the public address: scheme and host; every absolute link is built from it
-	CookieDomain   string         // parent domain shared with the guarded apps, in db.CanonicalHost's form; "" for none
-	TrustedProxies []netip.Prefix // proxies whose forwarded headers are believed
-	Signup         bool           // anyone can create an account
-	SetupToken     string         // needed to create the first account; "" if one exists
+	URL            *url.URL        // the public address: scheme and host; every absolute link is built from it
+	CookieDomain   string          // parent domain shared with the guarded apps, in db.CanonicalHost's form; "" for none
+	TrustedProxies []netip.Prefix  // proxies whose forwarded headers are believed
+	Signup         bool            // anyone can create an account
+	SetupToken     string          // needed to create the first account; "" if one exists
+	Done           <-chan struct{} // closed when the server stops, which ends the event streams; nil for never
 	Log            *slog.Logger
 	Files          fs.FS // holds views/ and public/, which are read for each request; nil for those that are built in
 }
@@ -39,6 +40,7 @@ type handler struct {
 	signInPolicy  string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
 	warnedOfProxy atomic.Bool // see warnOfProxy
 	logLimiter    logLimiter
+	streams       streams
 	logsRequests  bool
 	devices       func() deviceNamer
 	assets        func() map[string]asset
@@ -47,6 +49,8 @@ type handler struct {
 const (
 	bodyLimit   = 64 << 10
 	headerLimit = 16 << 10 // apps under the same domain can fill 5 KB with their cookies
+
+	writeTimeout = 30 * time.Second
 )
 
 // New returns the app. All middleware and every route are in this function, in the order in which they run.
@@ -82,7 +86,8 @@ func New(options Options) *fiber.App {
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession)
-	app.Get("/sessions/list", h.listSessions) // before noteActivity, because the page refreshes its list by itself
+	app.Get("/sessions/list", h.listSessions) // above noteActivity, because pages request this and the next by themselves
+	app.Get("/sessions/events", h.streamEvents)
 	app.Use(h.noteActivity)
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(sessionsPath, fiber.StatusSeeOther) })
 	app.Get(sessionsPath, h.showSessions)
@@ -133,7 +138,7 @@ func (h *handler) config() fiber.Config {
 		BodyLimit:               bodyLimit,
 		ReadBufferSize:          headerLimit,
 		ReadTimeout:             15 * time.Second,
-		WriteTimeout:            30 * time.Second,
+		WriteTimeout:            writeTimeout,
 		IdleTimeout:             2 * time.Minute,
 		DisableStartupMessage:   true,
 		// No route takes multipart, and Fiber would answer a malformed one before any of our checks.

@@ -27,6 +27,8 @@ type page struct {
 	IsError bool
 	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices or account
+
+	LastActivity int64 // the newest id when the page was read, if the page shows the list of devices
 }
 
 // notice is what the status region of a page says.

@@ -5,5 +5,5 @@ import "embed"
 
 // FS holds the files as they are served below /public/.
 //
-//go:embed app.css app.js icon.svg favicon.ico vendor
+//go:embed app.css app.js events.js icon.svg favicon.ico vendor
 var FS embed.FS

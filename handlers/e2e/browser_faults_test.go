@@ -163,6 +163,7 @@ func (b *tab) answerFor(pattern string, status int64, body string, headers ...st
 
 func findsItGone(t *testing.T, c *chromiumProcess) {
 	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	b.deafen()
 	for _, id := range ids[:2] {
 		if _, err := b.house.Store.RevokeByCommand(context.Background(), id); err != nil {
 			t.Fatal(err)

@@ -137,6 +137,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 
 	// The browser has kept the page.
 	b.signIn("alice", handlerstest.AlicePassword)
+	b.deafen()
 	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
 		t.Fatal(err)
 	}

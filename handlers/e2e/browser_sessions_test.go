@@ -42,6 +42,7 @@ func endsTheOther(t *testing.T, c *chromiumProcess) {
 	b.signIn("alice", handlerstest.AlicePassword)
 	b.same(othersTitle, "Other devices (1)")
 	b.same(`document.querySelector('#other-devices h3').textContent`, "Firefox on Linux")
+	b.deafen()
 
 	h.Clock.Advance(10 * 60e9)
 	a.reload()
@@ -295,6 +296,7 @@ func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
 // answerFor answers requests in place of the server, until restore is called.
 func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
+	b.deafen()
 	b.provokes("status of 401")
 	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
 		t.Fatal(err)

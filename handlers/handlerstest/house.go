@@ -86,7 +86,9 @@ func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	}
 	h.At = listener.Addr().String()
 	h.URL = "http://" + h.At
+	done := make(chan struct{})
 	options := handlers.Options{
+		Done:  done,
 		Store: h.Store,
 		URL:   &url.URL{Scheme: "http", Host: h.At},
 		Log:   slog.New(slog.NewTextHandler(h.Log, nil)),
@@ -102,6 +104,7 @@ func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	go func() { served <- app.Listener(listener) }()
 	h.NewClient("").Do("GET", "/healthz", "").Is(t, 200) // a server can be shut down only once it serves
 	h.Stop = sync.OnceFunc(func() {
+		close(done)
 		if err := app.ShutdownWithTimeout(5 * time.Second); err != nil {
 			t.Error("shut down:", err)
 		}

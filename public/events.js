@@ -1,0 +1,37 @@
+// Keeps open pages true through the event stream: the list refreshes when it has changed, and the page leads to the sign-in page when
+// its session has ended.
+'use strict';
+
+{
+  const stream = document.getElementById('events');
+  const leave = () => location.replace('/login?next=' + encodeURIComponent(location.pathname + location.search));
+
+  // Signing out and deleting the account end the session, too, and their answer leads to another page.
+  let sentAt = -Infinity;
+  document.addEventListener('submit', (event) => { sentAt = event.timeStamp; });
+
+  // The extension closes the stream while the page is hidden, and connects again by itself. It does not begin by itself, because a page
+  // that was opened in the background waits until it is shown, and not after a first attempt that failed.
+  let connecting = false;
+  let failures = 0;
+
+  function connect() {
+    if (document.hidden || connecting) return;
+    connecting = true;
+    htmx.ajax('GET', stream.getAttribute('hx-sse:connect'), { source: stream, swap: 'none' });
+  }
+
+  function failed(event) {
+    if (event.detail.ctx?.sourceElement !== stream) return;
+    event.stopImmediatePropagation(); // it is not an answer to something that the person did
+    if (event.detail.ctx.hx?.redirect) return;
+    setTimeout(() => { connecting = false; connect(); }, Math.min(60_000, 1000 * 2 ** failures++));
+  }
+
+  stream.addEventListener('ended', (event) => setTimeout(leave, event.timeStamp - sentAt < 5000 ? 5000 : 0));
+  stream.addEventListener('htmx:sse:error', (event) => { if (event.detail.status === 401) leave(); });
+  document.addEventListener('htmx:error', failed, true);
+  document.addEventListener('htmx:response:error', failed, true);
+  document.addEventListener('visibilitychange', connect);
+  connect();
+}
