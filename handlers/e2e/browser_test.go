@@ -50,6 +50,14 @@ func TestBrowser(t *testing.T) {
 		{"times of the reader", saysTimesOfTheReader},
 		{"open pages follow", followsTheOthers},
 		{"layout", fitsEveryScreen},
+		{"the list is morphed", morphsTheList},
+		{"half a second", asksForHalfASecond},
+		{"nothing moves", movesNothing},
+		{"the filter", filtersALongList},
+		{"print", printsADocument},
+		{"each form once", sendsEachFormOnce},
+		{"a name once", savesANameOnce},
+		{"times stay true", keepsTimesTrue},
 		{"apps behind a proxy", opensAppsBehindAProxy},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, chromium) })

@@ -1,0 +1,192 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// This file tests that the device list changes under the reader's hands without taking anything away.
+
+// refresh swaps the current list in, as the page does when the list changed elsewhere.
+func (b *tab) refresh() {
+	b.t.Helper()
+	b.eval(`(window.refreshed = false, htmx.ajax('GET', '/sessions/list', {target: '#sessions', swap: 'outerMorph'}).then(() => { refreshed = true; }), 1)`)
+	b.until(`window.refreshed`)
+}
+
+func morphsTheList(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
+	one, three := rowOf("10.0.0.1"), rowOf("10.0.0.3")
+	field := one + `.querySelector('.rename input')`
+	b.click(one+`.querySelector('summary')`, 1)
+	b.click(field, 1)
+	b.typeText("Kitch")
+	b.eval(`(` + one + `.sameRow = true)`)
+	kept := func(what string) {
+		t.Helper()
+		b.holds(one + `.sameRow && ` + one + `.querySelector('details').open`)
+		b.same(field+`.value`, "Kitch")
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+
+	// Another row goes. The name that is half typed stays.
+	b.endByMouse("10.0.0.2")
+	b.untilText(statusText, signedOut("Two", "10.0.0.2"))
+	kept("the row beside it went")
+
+	// The list changes elsewhere while the field has the focus.
+	b.click(field, 1)
+	b.press(kb.Home, kb.ArrowRight)
+	if err := b.house.Store.Rename(context.Background(), b.session(), ids[2], "Drei"); err != nil {
+		t.Fatal(err)
+	}
+	b.refresh()
+	b.untilText(three+`.querySelector('h3').textContent`, "Drei")
+	kept("another row changed")
+	b.holds(focused + ` === ` + field + ` && ` + focused + `.selectionStart === 1`)
+	b.same(statusText, signedOut("Two", "10.0.0.2")) // it stays until the next action
+
+	// An armed button stays armed, and says what it would do now.
+	b.click(buttonOf("10.0.0.3"), 1)
+	b.until(armedCount + ` === 1`)
+	alice, err := b.house.Store.UserByName("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed(b.house, alice, device("Four", "10.0.0.4"))
+	b.refresh()
+	b.untilText(othersTitle, "Other devices (3)")
+	b.holds(focused + ` === ` + buttonOf("10.0.0.3") + ` && ` + focused + `.matches('.armed')`)
+	b.same(buttonOf("10.0.0.3")+`.firstElementChild.textContent`, "Are you sure? Press again")
+	b.same(confirming, "Press again to sign out Drei, 10.0.0.3. Escape cancels.")
+	b.press(kb.Escape)
+	b.same(buttonOf("10.0.0.3")+`.firstElementChild.textContent`, "Sign out")
+
+	b.click(bulkButton, 1)
+	seed(b.house, alice, device("Five", "10.0.0.5"))
+	b.refresh()
+	b.same(bulkButton+`.textContent`, "Are you sure? Press again")
+	b.same(confirming, "Press again to sign out of all 4 other devices. Escape cancels.")
+	b.press(kb.Escape)
+	b.same(bulkButton+`.textContent`, "Sign out of all 4 other devices")
+	kept("a device signed in")
+
+	// The row with the focus goes elsewhere.
+	b.tabTo(buttonOf("10.0.0.4"))
+	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.idOf("10.0.0.4")); err != nil {
+		t.Fatal(err)
+	}
+	b.refresh()
+	b.until(focused + ` === ` + headingOf("10.0.0.3"))
+	kept("a row went elsewhere")
+}
+
+// idOf returns the session id of a row.
+func (b *tab) idOf(ip string) string {
+	b.t.Helper()
+	return b.text(rowOf(ip) + `.id.replace('device-', '')`)
+}
+
+// A third click is part of the same series for the browser, but half a second later it counts.
+func asksForHalfASecond(t *testing.T, c *chromiumProcess) {
+	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"))
+	x, y := b.point(buttonOf("10.0.0.1"))
+	click := func(count int64) {
+		t.Helper()
+		for _, kind := range []input.MouseType{input.MousePressed, input.MouseReleased} {
+			b.run(input.DispatchMouseEvent(kind, x, y).WithButton(input.Left).WithClickCount(count))
+		}
+	}
+	b.eval(`(document.addEventListener('click', (e) => { window.pressedAt ??= e.timeStamp; }, true), 1)`)
+	click(1)
+	click(2)
+	if b.eval(`performance.now() - pressedAt < 500`) == "true" {
+		b.holds(armedCount + ` === 1`)
+	}
+	if n := b.requests("DELETE "); n != 0 && b.eval(`performance.now() - pressedAt < 500`) == "true" {
+		t.Errorf("a double-click sent %d requests", n)
+	}
+	b.until(`performance.now() - pressedAt > 600`)
+	click(3)
+	b.until(buttonOf("10.0.0.1") + ` === undefined`)
+	if n := b.requests("DELETE /sessions/" + ids[0]); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// What appears moves nothing that the pointer may be about to press.
+func movesNothing(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1001"))
+	for _, width := range []int64{320, 1100} {
+		b.run(emulation.SetDeviceMetricsOverride(width, 800, 1, false))
+		b.visit("/sessions")
+		places := `JSON.stringify([...document.querySelectorAll('#sessions, #sessions button, #sessions summary')].map((e) => {
+			const r = e.getBoundingClientRect();
+			return [r.x + scrollX, r.y + scrollY, r.width, r.height];
+		}))`
+		before := b.text(places)
+		b.eval(`(document.querySelectorAll('#other-devices [data-confirm]')[0].click(), 1)`)
+		b.holds(armedCount + ` === 1`)
+		b.same(places, before)
+		b.provokes("ERR_INTERNET_DISCONNECTED")
+		b.provokes("Failed to fetch")
+		b.eval(`(document.getElementById('status').innerHTML = '<p>' + 'Signed out Two, 2001:db8:aaaa:bbbb. '.repeat(3) + '</p>', 1)`)
+		b.same(places, before)
+		b.holds(`document.querySelector('#status p').getBoundingClientRect().height > 40`)
+	}
+}
+
+func filtersALongList(t *testing.T, c *chromiumProcess) {
+	devices := manyDevices(11)
+	devices[3].IP, devices[5].DeviceName = "192.0.2.77", "Étagère"
+	b, _ := c.browserOfAlice(t, devices...)
+	shown := `[...document.querySelectorAll('#other-devices > li')].filter((row) => row.checkVisibility()).length`
+	b.holds(shown + ` === 11`)
+	b.tabTo(`document.getElementById('filter')`)
+	sent := b.requests("")
+	for _, step := range []struct {
+		text  string
+		count int
+	}{{"192.0.2.7", 1}, {"nowhere", 0}, {"étag", 1}, {"Sign out", 0}, {"", 11}, {"1003", 0}, {"100", 10}} {
+		b.eval(`document.getElementById('filter').select()`)
+		b.press(kb.Delete)
+		b.typeText(step.text)
+		b.until(fmt.Sprintf(`%s === %d`, shown, step.count))
+		if step.text != "" {
+			b.same(`document.getElementById('found').textContent`, fmt.Sprintf("%d of 11", step.count))
+		}
+	}
+	if n := b.requests("") - sent; n != 0 {
+		t.Errorf("filtering sent %d requests", n)
+	}
+
+	// A row goes. The filter stays as it was, and the focus passes over the rows that are not shown.
+	b.endByKeyboard(devices[4].IP)
+	b.until(shown + ` === 9`)
+	b.same(`document.getElementById('filter').value`, "100")
+	b.until(focused + ` === ` + headingOf(devices[2].IP))
+
+	// Without a script there is no field, and below ten rows neither.
+	b.endByKeyboard(devices[6].IP)
+	b.until(`document.getElementById('filter') === null && ` + shown + ` === 9`)
+	b.run(emulation.SetScriptExecutionDisabled(true))
+	b.visit("/sessions")
+	b.holds(shown + ` === 9`)
+}
+
+// A page prints as a document.
+func printsADocument(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, manyDevices(12)...)
+	b.eval(`(document.querySelectorAll('details')[1].open = true)`)
+	b.run(emulation.SetEmulatedMedia().WithMedia("print"))
+	b.until(`matchMedia('print').matches`)
+	b.holds(`[...document.querySelectorAll('header, form, button, input, summary, .button, #status')].every((e) => !e.checkVisibility())`)
+	b.holds(`[...document.querySelectorAll('h1, h2, h3, .facts, [open] dd')].every((e) => e.checkVisibility())`)
+}
