@@ -9,6 +9,7 @@ import (
 type Client struct {
 	IP         string
 	UserAgent  string
+	Device     string // the token of the device cookie, or ""
 	DeviceName string // detected from the User-Agent, such as "Firefox on Linux"
 	DeviceKind string // desktop, phone, tablet, terminal or unknown
 
@@ -33,7 +34,14 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
-	counters := append(s.addressCounters(client.IP), s.accountCounters(canonical(name), user.ID)...)
+	device, err := s.deviceOf(user.ID, client.Device)
+	if err != nil {
+		return User{}, err
+	}
+	counters := s.deviceCounters(device)
+	if device == "" {
+		counters = append(s.addressCounters(client.IP), s.accountCounters(canonical(name), user.ID)...)
+	}
 	err = s.attempt(ctx, counters, func(blocked bool) error {
 		if blocked {
 			user.passwordHash = "" // takes as long to compare, and never matches

@@ -57,6 +57,12 @@ func (s *Store) sessionCounters(sessionID string) []counter {
 	return []counter{{key: s.attemptKey("session", sessionID), limit: attemptsPerSession, window: attemptsWindow}}
 }
 
+// deviceCounters returns the only counter of a browser that the user has signed in from before. So nobody can keep the owner out by
+// guessing, not even after maxConsecutiveFailures.
+func (s *Store) deviceCounters(id string) []counter {
+	return []counter{{key: s.attemptKey("device", id), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true}}
+}
+
 // addressCounters returns the counters of an IP address.
 func (s *Store) addressCounters(ip string) []counter {
 	network, site := networks(ip)

@@ -1,6 +1,9 @@
 package db
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // This file stores the networks from which users have used their sessions. A session that is used from a new network may have been stolen.
 
@@ -48,4 +51,26 @@ func (tx *tx) useNetwork(sessionID, network string, at int64) error {
 		                             ORDER BY last_used_at DESC
 		                             LIMIT -1 OFFSET $2)`, sessionID, networksKept)
 	return err
+}
+
+// NetworkUse is a network that a user has used.
+type NetworkUse struct {
+	Network                 string // as in Session
+	FirstUsedAt, LastUsedAt time.Time
+}
+
+// Networks returns the networks that a user has used, the last used first.
+func (s *Store) Networks(userID int64) ([]NetworkUse, error) {
+	return queryAll(s.reader, scanNetworkUse, `
+		SELECT network, first_used_at, last_used_at
+		FROM networks
+		WHERE user_id = $1
+		ORDER BY last_used_at DESC`, userID)
+}
+
+func scanNetworkUse(row scanner) (n NetworkUse, err error) {
+	var firstUsedAt, lastUsedAt int64
+	err = row.Scan(&n.Network, &firstUsedAt, &lastUsedAt)
+	n.FirstUsedAt, n.LastUsedAt = time.UnixMilli(firstUsedAt), time.UnixMilli(lastUsedAt)
+	return n, err
 }

@@ -1,6 +1,9 @@
 package db
 
-import "context"
+import (
+	"context"
+	"database/sql"
+)
 
 // Ended is a session that has ended.
 type Ended struct {
@@ -66,6 +69,28 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 		return err
 	})
 	return count, err
+}
+
+// NotMe ends another session of the user that somebody else began, and every other one except the caller's, and forgets the device of that
+// session. It returns ErrNotFound, and changes nothing, if there is no such session.
+func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
+	return s.writeAs(ctx, by, func(tx *tx) error {
+		var device, own sql.NullString
+		err := tx.QueryRow(`
+			SELECT device_id, (SELECT device_id FROM sessions WHERE id = $1)
+			FROM sessions
+			WHERE id = $2 AND id <> $1 AND user_id = $3 AND expires_at > $4`, by.ID, id, by.UserID, tx.now).Scan(&device, &own)
+		if err != nil {
+			return err
+		}
+		if device.Valid && device != own {
+			if err := tx.changeOne(`DELETE FROM devices WHERE id = $1 AND user_id = $2`, device, by.UserID); err != nil {
+				return err
+			}
+		}
+		_, err = tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		return err
+	})
 }
 
 // SignOut ends a session for its own user. If the session has already ended, that is not an error.

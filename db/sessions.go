@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"time"
 )
@@ -65,6 +66,7 @@ type Session struct {
 	LastActiveAt time.Time
 	ExpiresAt    time.Time // when it ends without further use
 	EndsAt       time.Time // when it ends even if it is used
+	DeviceToken  string    // to be sent as the device cookie; "" for none; set only by SignIn
 	Apps         []AppUse  // most recently used first; only in sessions that Sessions, AllSessions and Session return
 }
 
@@ -73,6 +75,8 @@ type NewSession struct {
 	Client
 	Method   string // ByPassword, ByInvitation, BySetup or BySignUp
 	Shared   bool
+	Remember bool     // as one of the user's devices
+	Form     string   // the random id of the form, or ""
 	Replaces []string // tokens that the client sent: their sessions end, so that one browser is one row
 }
 
@@ -95,20 +99,18 @@ func hashToken(token string) []byte {
 	return hash[:]
 }
 
-// SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. It returns
-// ErrWrongPassword if the password was changed, or the account disabled or deleted, since then.
+// formCounts is how long a form that is sent again begins no second session.
+const formCounts = time.Minute
+
+// SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. If the form has just
+// begun one, that session gets the new token instead. SignIn returns ErrWrongPassword if the password was changed, or the account disabled
+// or deleted, since then.
 func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (token string, session Session, err error) {
 	token, newSession.Client = newToken(), newSession.described(true)
-	session = Session{
-		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
-		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
-		IP: newSession.IP, SignInIP: newSession.IP, Network: networkOf(newSession.IP),
-		UserAgent: newSession.UserAgent, Browser: newSession.DeviceName, Method: newSession.Method, Shared: newSession.Shared,
-	}
-	err = s.write(ctx, func(tx *tx) error {
-		idle, lifetime := s.options.Limits.of(newSession.Shared)
-		session.CreatedAt, session.LastActiveAt = time.UnixMilli(tx.now), time.UnixMilli(tx.now)
-		session.ExpiresAt, session.EndsAt = session.CreatedAt.Add(min(idle, lifetime)), session.CreatedAt.Add(lifetime)
+	err = s.write(ctx, func(tx *tx) (err error) {
+		if session, err = s.signInAgain(tx, user, newSession.Form, token); !errors.Is(err, ErrNotFound) {
+			return err
+		}
 		for _, brought := range newSession.Replaces {
 			if _, err := tx.endSessions(Replaced, newSession.DeviceName, `
 				DELETE FROM sessions
@@ -116,19 +118,13 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 				return err
 			}
 		}
-		err := tx.changeOne(`
-			INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, network, method, shared,
-			                      created_at, last_active_at, expires_at)
-			SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11
-			FROM users
-			WHERE id = $12 AND disabled = 0 AND password_hash = $13`,
-			session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Network,
-			session.Method, session.Shared, tx.now, session.ExpiresAt.UnixMilli(), user.ID, user.passwordHash)
-		if errors.Is(err, ErrNotFound) {
-			return ErrWrongPassword
-		}
-		if err != nil {
+		if session, err = s.insertSession(tx, user, newSession, token); err != nil {
 			return err
+		}
+		if newSession.Remember {
+			if session.DeviceToken, err = s.recogniseDevice(tx, &session, newSession.Device); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.endSessions(Evicted, newSession.DeviceName, `
 			DELETE FROM sessions
@@ -147,6 +143,65 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 		return tx.record(eventOf(session, SignedIn))
 	})
 	return token, session, err
+}
+
+// insertSession returns ErrWrongPassword if the user cannot sign in any more.
+func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token string) (Session, error) {
+	idle, lifetime := s.options.Limits.of(newSession.Shared)
+	now := time.UnixMilli(tx.now)
+	session := Session{
+		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
+		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
+		IP: newSession.IP, SignInIP: newSession.IP, Network: networkOf(newSession.IP),
+		UserAgent: newSession.UserAgent, Browser: newSession.DeviceName, Method: newSession.Method, Shared: newSession.Shared,
+		CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(min(idle, lifetime)), EndsAt: now.Add(lifetime),
+	}
+	var form []byte
+	if newSession.Form != "" {
+		form = hashToken(newSession.Form)
+	}
+	err := tx.changeOne(`
+		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, network, method, shared, form_hash,
+		                      created_at, last_active_at, expires_at)
+		SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12
+		FROM users
+		WHERE id = $13 AND disabled = 0 AND password_hash = $14`,
+		session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Network,
+		session.Method, session.Shared, form, tx.now, session.ExpiresAt.UnixMilli(), user.ID, user.passwordHash)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrWrongPassword
+	}
+	return session, err
+}
+
+const sessionByForm = `
+	SELECT ` + sessionColumns + `0, 0, ''
+	FROM sessions s JOIN users u ON u.id = s.user_id
+	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.created_at > $3 AND s.expires_at > $4 AND u.disabled = 0 AND u.password_hash = $5`
+
+// signInAgain gives the session that a form has just begun a new token: the browser may not have got the first one. It returns ErrNotFound if
+// the form has begun none.
+func (s *Store) signInAgain(tx *tx, user User, form, token string) (Session, error) {
+	if form == "" {
+		return Session{}, ErrNotFound
+	}
+	session, err := s.scanSession(tx.QueryRow(sessionByForm,
+		hashToken(form), user.ID, tx.now-formCounts.Milliseconds(), tx.now, user.passwordHash))
+	if err != nil {
+		return session, storeError(err)
+	}
+	if session.DeviceToken, err = tx.renewDevice(session.ID); err != nil {
+		return session, err
+	}
+	return session, tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2`, hashToken(token), session.ID)
+}
+
+// BegunBy returns the user whose session a form has just begun, or ErrNotFound. It proves nothing about who sends the form again.
+func (s *Store) BegunBy(form string) (username string, err error) {
+	return queryValue[string](s.reader, `
+		SELECT u.username
+		FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.form_hash = $1 AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
 }
 
 // sessionColumns is what scanSession reads from sessions s and users u, followed by listColumns or the same number of empty values.
@@ -294,17 +349,28 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	return session, err
 }
 
-// Rename gives one of the caller's sessions a name, or with "" removes its name. It returns ErrNotFound if there is no such session.
+// Rename gives one of the user's own sessions, and its device, a name, or with "" removes its name. It returns ErrNotFound if there is no
+// such session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}
+		var namedBy string
+		var device sql.NullString
 		err := tx.QueryRow(`
 			UPDATE sessions SET custom_name = $1, named_by = CASE WHEN $1 = '' OR id = $2 THEN '' ELSE $3 END
 			WHERE id = $4 AND user_id = $5 AND expires_at > $6
-			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`,
-			name, by.ID, by.DeviceName, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip)
+			RETURNING COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip), named_by, device_id`,
+			name, by.ID, by.DeviceName, id, by.UserID, tx.now).Scan(&renamed.deviceName, &renamed.ip, &namedBy, &device)
 		if err != nil {
 			return err
+		}
+		for _, statement := range []string{
+			`UPDATE devices SET custom_name = $1, named_by = $2 WHERE id = $3 AND user_id = $4`,
+			`UPDATE sessions SET custom_name = $1, named_by = $2 WHERE device_id = $3 AND user_id = $4`,
+		} {
+			if _, err := tx.Exec(statement, name, namedBy, device, by.UserID); err != nil {
+				return err
+			}
 		}
 		return tx.record(renamed)
 	})

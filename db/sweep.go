@@ -33,6 +33,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
 				tx.now-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
 		},
+		func(tx *tx) (int, error) { return tx.sweepDevices(batchSize) },
 		func(tx *tx) (int, error) { // a full counter stays, because the account must not unlock with time
 			return tx.changeRows(`
 				DELETE FROM consecutive_failures

@@ -18,6 +18,17 @@ type accountPage struct {
 	DeleteForm form
 	Delete     field
 	Confirming bool // the page is account/delete
+	Devices    []deviceRow
+}
+
+// deviceRow is one of the user's known devices.
+type deviceRow struct {
+	ID           string
+	Name         string
+	DetectedName string
+	FirstSeen    moment
+	LastSeen     moment
+	SignedIn     bool
 }
 
 func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
@@ -34,8 +45,37 @@ func (h *handler) newAccountPage(c *fiber.Ctx) accountPage {
 
 func (h *handler) showAccount(c *fiber.Ctx) error {
 	p := h.newAccountPage(c)
+	devices, err := h.Store.Devices(currentSession(c).UserID)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		p.Devices = append(p.Devices, deviceRow{
+			ID: d.ID, Name: d.Name, DetectedName: d.DetectedName, SignedIn: d.SignedIn,
+			FirstSeen: newMoment(d.FirstSeenAt), LastSeen: newMoment(d.LastSeenAt),
+		})
+	}
 	p.notice = flashMessages[c.Query("done")]
 	return c.Render("account/index", p)
+}
+
+// forgetDevice forgets a known device and its name. A device that is already forgotten is no error.
+func (h *handler) forgetDevice(c *fiber.Ctx) error {
+	current := currentSession(c)
+	err := h.Store.ForgetDevice(c.UserContext(), current, c.Params("id"))
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return err
+	}
+	h.Log.Info("device forgotten", "user", current.Username, "device", c.Params("id"), "by", current.ID)
+	return c.Redirect("/account?done=forgotten", fiber.StatusSeeOther)
+}
+
+// showPassword shows the form alone, for the links that lead to it.
+func (h *handler) showPassword(c *fiber.Ctx) error {
+	p := h.newAccountPage(c)
+	p.Title = "Change your password"
+	p.notice = flashMessages[c.Query("done")]
+	return c.Render("account/password", p)
 }
 
 // changePassword changes the password. This browser stays signed in, with a new token.
@@ -58,7 +98,7 @@ func (h *handler) changePassword(c *fiber.Ctx, body formBody) error {
 		p := h.newAccountPage(c)
 		p.EndOthers = body.has("end_others")
 		p.Form.mark(invalid, &p.Current, &p.New)
-		return refuse(c, "account/index", &p)
+		return refuse(c, "account/password", &p)
 	}
 	h.Log.Info("password changed", "user", current.Username, "session", current.ID)
 	h.setCookie(c, token, current)

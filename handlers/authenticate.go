@@ -121,17 +121,21 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	return c.Redirect(signIn, fiber.StatusSeeOther)
 }
 
-// startSession signs the user in with a new token. Every live session that the client's cookies name ends, including those of
-// planted cookies.
-func (h *handler) startSession(c *fiber.Ctx, user db.User, method string, shared bool) error {
-	brought, _ := h.tokens(c)
-	newSession := db.NewSession{Client: h.client(c), Method: method, Shared: shared, Replaces: brought}
+// startSession signs the user in with a new token. Every live session that the client's cookies name ends, including those of planted
+// cookies. A browser is remembered as one of the user's devices, unless others use it too.
+func (h *handler) startSession(c *fiber.Ctx, user db.User, newSession db.NewSession) error {
+	newSession.Client = h.client(c)
+	newSession.Replaces, _ = h.tokens(c)
+	newSession.Remember = !newSession.Shared && !isAPI(c)
 	token, session, err := h.Store.SignIn(c.UserContext(), user, newSession)
 	if err != nil {
 		return err
 	}
 	h.Log.Info("signed in", "user", user.Username, "session", session.ID, "device", session.DeviceName, "ip", session.IP)
 	h.setCookie(c, token, session)
+	if session.DeviceToken != "" {
+		h.setDeviceCookie(c, session.DeviceToken)
+	}
 	return nil
 }
 
@@ -143,6 +147,14 @@ func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 		cookie.MaxAge = max(int(rest/time.Second), 1)
 	}
 	c.Cookie(cookie)
+}
+
+// setDeviceCookie sends the token by which the browser is recognised at the next sign-in. No other host gets it.
+func (h *handler) setDeviceCookie(c *fiber.Ctx, token string) {
+	c.Cookie(&fiber.Cookie{
+		Name: h.deviceCookieName, Value: token, Path: "/", MaxAge: int(db.DeviceLasts / time.Second),
+		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure(),
+	})
 }
 
 // clearCookie deletes the session cookie and, if the client sent several of that name, the others too.

@@ -272,7 +272,7 @@ func TestSigningOutEndsPlantedSessions(t *testing.T) {
 	}
 	for _, path := range []string{"/logout", "/sessions"} {
 		at, _ := url.Parse(c.Alice.URL + path)
-		if left := c.Alice.HTTP.Jar.Cookies(at); len(left) > 0 {
+		if left := c.Alice.HTTP.Jar.Cookies(at); len(left) != 1 || left[0].Name != "porchlight-device" {
 			t.Errorf("%s is sent %v", path, left)
 		}
 	}

@@ -24,7 +24,7 @@ func (h *handler) client(c *fiber.Ctx) db.Client {
 		return client
 	}
 	address, _ := h.clientAddress(c)
-	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent))}
+	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent)), Device: h.deviceToken(c)}
 	var once sync.Once // the store may describe the client after the request
 	var name, kind string
 	client.Describe = func(wait bool) (string, string) {
@@ -33,6 +33,14 @@ func (h *handler) client(c *fiber.Ctx) db.Client {
 	}
 	c.Locals(clientKey, client)
 	return client
+}
+
+// deviceToken returns the value of the device cookie, or "" if that is no token.
+func (h *handler) deviceToken(c *fiber.Ctx) string {
+	if token := c.Request().Header.Cookie(h.deviceCookieName); len(token) == db.TokenLength {
+		return string(token)
+	}
+	return ""
 }
 
 func cutUserAgent(userAgent string) string {

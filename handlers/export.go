@@ -38,6 +38,29 @@ type exportedSession struct {
 	NamedBy      string `json:"namedBy"`
 }
 
+type exportedDevice struct {
+	Name         string `json:"name"`
+	DetectedName string `json:"detectedName"`
+	DeviceKind   string `json:"deviceKind"`
+	NamedBy      string `json:"namedBy"`
+	FirstSeenAt  string `json:"firstSeenAt"`
+	LastSeenAt   string `json:"lastSeenAt"`
+}
+
+type exportedNetwork struct {
+	Network     string `json:"network"`
+	FirstUsedAt string `json:"firstUsedAt"`
+	LastUsedAt  string `json:"lastUsedAt"`
+}
+
+// exportHead is the export without the activity.
+type exportHead struct {
+	Account  exportedAccount   `json:"account"`
+	Sessions []exportedSession `json:"sessions"`
+	Devices  []exportedDevice  `json:"devices"`
+	Networks []exportedNetwork `json:"networks"`
+}
+
 // apiExport sends everything that is stored about the user. The activity can be long, so it is sent while it is read.
 //
 // Although it is a GET, other sites may not request it: a sibling app's request carries the cookie, and would save the file among
@@ -66,11 +89,32 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 			sessionForCaller(session, current), session.DetectedName, session.DeviceKind, session.UserAgent, session.NamedBy,
 		})
 	}
+	devices, err := h.Store.Devices(current.UserID)
+	if err != nil {
+		return err
+	}
+	networks, err := h.Store.Networks(current.UserID)
+	if err != nil {
+		return err
+	}
+	head := exportHead{
+		Account:  exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)},
+		Sessions: kept,
+		Devices:  []exportedDevice{},
+		Networks: []exportedNetwork{},
+	}
+	for _, d := range devices {
+		head.Devices = append(head.Devices, exportedDevice{
+			d.Name, d.DetectedName, d.Kind, d.NamedBy, RFC3339(d.FirstSeenAt), RFC3339(d.LastSeenAt),
+		})
+	}
+	for _, n := range networks {
+		head.Networks = append(head.Networks, exportedNetwork{n.Network, RFC3339(n.FirstUsedAt), RFC3339(n.LastUsedAt)})
+	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="porchlight.json"`)
-	exported := exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)}
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		err := writeExport(w, exported, kept, func(before int64) ([]db.Activity, error) {
+		err := writeExport(w, head, func(before int64) ([]db.Activity, error) {
 			return h.Store.Activity(current.UserID, before, exportBatch)
 		})
 		if err != nil {
@@ -85,14 +129,8 @@ const exportBatch = 500
 
 // writeExport writes one JSON object, and reads its last list in batches. If that fails halfway, the JSON is incomplete, so nobody can
 // mistake it for the whole.
-func writeExport(
-	w *bufio.Writer, account exportedAccount, sessions []exportedSession, activity func(before int64) ([]db.Activity, error),
-) error {
-	head, err := json.Marshal(struct {
-		Account  exportedAccount   `json:"account"`
-		Sessions []exportedSession `json:"sessions"`
-		Devices  []struct{}        `json:"devices"`
-	}{account, sessions, []struct{}{}})
+func writeExport(w *bufio.Writer, lists exportHead, activity func(before int64) ([]db.Activity, error)) error {
+	head, err := json.Marshal(lists)
 	if err != nil {
 		return err
 	}

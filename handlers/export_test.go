@@ -22,6 +22,7 @@ type exported struct {
 	Account  map[string]any   `json:"account"`
 	Sessions []map[string]any `json:"sessions"`
 	Devices  []map[string]any `json:"devices"`
+	Networks []map[string]any `json:"networks"`
 	Activity []struct {
 		ID        int64  `json:"id"`
 		Kind      string `json:"kind"`
@@ -40,7 +41,7 @@ func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	if err := json.Unmarshal([]byte(got.Body), &keys); err != nil {
 		t.Fatalf("%v: %.300s", err, got.Body)
 	}
-	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, []string{"account", "activity", "devices", "sessions"}) {
+	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, []string{"account", "activity", "devices", "networks", "sessions"}) {
 		t.Errorf("keys %q", names)
 	}
 	for name, value := range keys {

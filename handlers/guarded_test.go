@@ -145,10 +145,11 @@ func checkVerdict(t testing.TB, a handlerstest.Answer) {
 	checkSecurityHeaders(t, a)
 }
 
-// handed returns the only cookie that a response sets.
+// handed returns the only cookie that a response sets, besides the device cookie.
 func handed(t testing.TB, got handlerstest.Answer) *http.Cookie {
 	t.Helper()
 	cookies := (&http.Response{Header: got.Header}).Cookies()
+	cookies = slices.DeleteFunc(cookies, func(cookie *http.Cookie) bool { return strings.HasSuffix(cookie.Name, "porchlight-device") })
 	if len(cookies) != 1 {
 		t.Fatalf("%d: Set-Cookie %q, want one", got.Status, got.Header.Values("Set-Cookie"))
 	}

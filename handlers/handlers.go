@@ -33,17 +33,19 @@ type Options struct {
 
 type handler struct {
 	Options
-	origin        string // of URL
-	ownHost       string // of URL, in db.CanonicalHost's form
-	cookieName    string
-	cookieDomains []string    // see cookieDomains
-	signInPolicy  string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
-	warnedOfProxy atomic.Bool // see warnOfProxy
-	logLimiter    logLimiter
-	streams       streams
-	logsRequests  bool
-	devices       func() deviceNamer
-	assets        func() map[string]asset
+	origin           string // of URL
+	ownHost          string // of URL, in db.CanonicalHost's form
+	cookieName       string
+	deviceCookieName string
+	cookieDomains    []string    // see cookieDomains
+	signInPolicy     string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
+	warnedOfProxy    atomic.Bool // see warnOfProxy
+	logLimiter       logLimiter
+	streams          streams
+	forms            formLocks
+	logsRequests     bool
+	devices          func() deviceNamer
+	assets           func() map[string]asset
 }
 
 const (
@@ -94,8 +96,11 @@ func New(options Options) *fiber.App {
 	app.Post("/sessions/revoke-others", withForm(h.revokeOthers))
 	app.Delete("/sessions/:id", h.revokeSession)
 	app.Post("/sessions/:id/revoke", withForm(h.revokeSessionByForm))
+	app.Post("/sessions/:id/not-me", withForm(h.notMe))
 	app.Post("/sessions/:id/name", withForm(h.nameSession))
 	app.Get("/account", h.showAccount)
+	app.Post("/account/devices/:id/forget", h.forgetDevice)
+	app.Get("/account/password", h.showPassword)
 	app.Post("/account/password", withForm(h.changePassword))
 	app.Post("/account/delete", withForm(h.deleteAccount))
 
@@ -162,13 +167,14 @@ func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.H
 
 func newHandler(options Options) *handler {
 	h := &handler{
-		Options:      options,
-		origin:       options.URL.Scheme + "://" + options.URL.Host,
-		cookieName:   "porchlight",
-		signInPolicy: policyLeadingTo(options.URL.Scheme, options.CookieDomain),
-		devices:      sync.OnceValue(newDeviceNamer),
-		logsRequests: options.Log.Enabled(context.Background(), slog.LevelDebug),
-		assets:       builtInAssets,
+		Options:          options,
+		origin:           options.URL.Scheme + "://" + options.URL.Host,
+		cookieName:       "porchlight",
+		deviceCookieName: "porchlight-device",
+		signInPolicy:     policyLeadingTo(options.URL.Scheme, options.CookieDomain),
+		devices:          sync.OnceValue(newDeviceNamer),
+		logsRequests:     options.Log.Enabled(context.Background(), slog.LevelDebug),
+		assets:           builtInAssets,
 	}
 	if h.Files != nil {
 		h.assets = func() map[string]asset {
@@ -178,6 +184,9 @@ func newHandler(options Options) *handler {
 	}
 	h.ownHost, _, _ = db.CanonicalHost(options.URL.Host)
 	h.cookieDomains = cookieDomains(h.ownHost)
+	if h.secure() {
+		h.deviceCookieName = "__Host-" + h.deviceCookieName // browsers accept it only with Secure, Path=/ and no Domain
+	}
 	switch {
 	case h.secure() && h.CookieDomain != "":
 		h.cookieName = "__Secure-porchlight" // browsers accept it only with Secure

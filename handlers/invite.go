@@ -56,21 +56,24 @@ func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 
 func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 	token := body.get("token")
-	user, invitation, err := h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.client(c))
-	var invalid db.Invalid
+	var invitation db.Invitation
+	err := h.createOnce(c, body, db.ByInvitation, func() (user db.User, err error) {
+		user, invitation, err = h.Store.AcceptInvitation(c.UserContext(), token, body.secret("password"), h.client(c))
+		if err == nil {
+			h.Log.Info("invitation accepted", "user", user.Username, "new", invitation.New)
+		}
+		return user, err
+	})
+	invalid, isInvalid := errors.AsType[db.Invalid](err)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
 		return h.refuseInvitation(c)
-	case errors.As(err, &invalid):
+	case isInvalid:
 		p := newInvitePage(token, invitation)
 		p.Form.mark(invalid, &p.Password)
 		p.Form.Error = invalid["username"] + invalid["email"] // at most one of them is set
 		return refuse(c, "invite/index", &p)
 	case err != nil:
-		return err
-	}
-	h.Log.Info("invitation accepted", "user", user.Username, "new", invitation.New)
-	if err := h.startSession(c, user, db.ByInvitation, false); err != nil {
 		return err
 	}
 	return c.Redirect(sessionsPath, fiber.StatusSeeOther)

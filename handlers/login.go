@@ -102,6 +102,7 @@ type credentials struct {
 	Password *string `json:"password"`
 	Shared   bool    `json:"shared"`
 	next     string
+	form     string
 }
 
 func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
@@ -118,7 +119,7 @@ func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
 		return given, err
 	}
 	username, password := body.get("username"), body.secret("password")
-	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next"))}, nil
+	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next")), form: formID(body)}, nil
 }
 
 func (h *handler) signIn(c *fiber.Ctx) error {
@@ -129,7 +130,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	client := h.client(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
 	if err == nil {
-		err = h.startSession(c, user, db.ByPassword, given.Shared)
+		err = h.startSession(c, user, db.NewSession{Method: db.ByPassword, Shared: given.Shared, Form: given.form})
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
 		deviceName, _ := client.Describe(false)

@@ -37,6 +37,15 @@ func cleared(got handlerstest.Answer, name string) bool {
 	return false
 }
 
+// newDeviceCookie matches the cookie of a browser that is remembered. No other host gets it, whatever the cookie domain is.
+var newDeviceCookie = regexp.MustCompile(`^(porchlight-device=[A-Z2-7]{26}; max-age=34560000; path=/; HttpOnly|` +
+	`__Host-porchlight-device=[A-Z2-7]{26}; max-age=34560000; path=/; HttpOnly; secure); SameSite=Lax$`)
+
+var formField = regexp.MustCompile(`name="form" value="[A-Z2-7]{26}"`)
+
+// withoutFormID returns a page without the random id of its form.
+func withoutFormID(page string) string { return formField.ReplaceAllString(page, "") }
+
 // touched reports whether the response sets or deletes a cookie.
 func touched(got handlerstest.Answer) bool { return got.Header.Get("Set-Cookie") != "" }
 
@@ -46,7 +55,8 @@ func TestSignInByForm(t *testing.T) {
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := browser.Form("/login", "username", "  ALICE ", "password", handlerstest.AlicePassword, "next", "/account?x=1")
 	got.Is(t, 303, "/account?x=1")
-	if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 1 || !newCookie.MatchString(cookies[0]) {
+	if cookies := got.Header.Values("Set-Cookie"); len(cookies) != 2 || !newCookie.MatchString(cookies[0]) ||
+		!newDeviceCookie.MatchString(cookies[1]) {
 		t.Errorf("Set-Cookie %q", cookies)
 	}
 	row := c.Only(`SELECT u.username, s.detected_name, s.device_kind, s.user_agent, s.ip, s.shared, s.custom_name,
@@ -134,7 +144,7 @@ func TestSignInFails(t *testing.T) {
 		if password != "" {
 			got.Lacks(t, password)
 		}
-		pages = append(pages, strings.ReplaceAll(strings.ReplaceAll(got.Body, "bob&amp;b", "NAME"), `value="`+name+`"`, `value="NAME"`))
+		pages = append(pages, strings.ReplaceAll(strings.ReplaceAll(withoutFormID(got.Body), "bob&amp;b", "NAME"), `value="`+name+`"`, `value="NAME"`))
 
 		got = browser.API("POST", "/login", `{"username":"`+name+`","password":"`+password+`"}`)
 		got.Is(t, 401)
@@ -347,7 +357,7 @@ func TestCookieWithHTTPS(t *testing.T) {
 	browser := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword)
 	cookie := got.Header.Get("Set-Cookie")
-	if len(got.Header.Values("Set-Cookie")) != 1 ||
+	if device := got.Header.Values("Set-Cookie")[1:]; len(device) != 1 || !newDeviceCookie.MatchString(device[0]) ||
 		!regexp.MustCompile(`^__Host-porchlight=[A-Z2-7]{26}; max-age=2592000; path=/; HttpOnly; secure; SameSite=Lax$`).MatchString(cookie) {
 		t.Errorf("Set-Cookie %q", got.Header.Values("Set-Cookie"))
 	}

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"crypto/rand"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -72,6 +73,7 @@ func (h *handler) newViews() *html.Engine {
 	engine.AddFunc("asset", h.assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
+	engine.AddFunc("formID", rand.Text)
 	engine.AddFunc("passwordMin", func() int { return db.PasswordMin })
 	engine.AddFunc("row", rows.render)
 	if err := engine.Load(); err != nil {

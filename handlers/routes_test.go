@@ -33,10 +33,14 @@ var signedInRoutes = []route{
 	{method: "DELETE", path: "/sessions/{id}", status: 200, ends: "target"},
 	{method: "POST", path: "/sessions/{id}/revoke", body: []string{"confirm", "1"}, status: 303, ends: "target"},
 	{method: "POST", path: "/sessions/{id}/revoke", status: 200},
+	{method: "POST", path: "/sessions/{id}/not-me", body: []string{"confirm", "1"}, status: 303, ends: "others"},
+	{method: "POST", path: "/sessions/{id}/not-me", status: 200},
 	{method: "POST", path: "/sessions/revoke-others", body: []string{"confirm", "1"}, status: 303, ends: "others"},
 	{method: "POST", path: "/sessions/revoke-others", status: 200},
 	{method: "POST", path: "/sessions/{id}/name", body: []string{"name", "Kitchen tablet"}, status: 303},
 	{method: "GET", path: "/account", status: 200},
+	{method: "GET", path: "/account/password", status: 200},
+	{method: "POST", path: "/account/devices/AAAAAAAAAAAAAAAAAAAAAAAAAA/forget", status: 303},
 	{method: "POST", path: "/account/password", body: []string{"current_password", "not it", "new_password", "x"}, status: 422},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
@@ -83,7 +87,7 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 	t.Parallel()
 	known := slices.Clone(publicRoutes)
 	for _, r := range signedInRoutes {
-		known = append(known, r.method+" "+strings.ReplaceAll(r.path, "{id}", ":id"))
+		known = append(known, r.method+" "+strings.NewReplacer("{id}", ":id", "AAAAAAAAAAAAAAAAAAAAAAAAAA", ":id").Replace(r.path))
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup",
@@ -258,8 +262,8 @@ func TestWrongMethod(t *testing.T) {
 	check := c.Unchanged()
 	for path, allowed := range map[string]string{
 		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE, because the path may be an id
-		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST",
-		"/account": "GET, HEAD", "/account/password": "POST", "/admin/proxy": "GET, HEAD",
+		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST", "/sessions/{id}/not-me": "POST",
+		"/account": "GET, HEAD", "/account/password": "GET, HEAD, POST", "/admin/proxy": "GET, HEAD",
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
 		"/me/sessions/{id}": "DELETE, PATCH",
 		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",

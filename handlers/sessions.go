@@ -181,6 +181,9 @@ var flashMessages = map[string]notice{
 	"others":   {Message: "Signed out of your other devices."},
 	"named":    {Message: "The name was changed."},
 	"password": {Message: "Your password was changed."},
+
+	"forgotten": {Message: "The device was forgotten."},
+	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 }
 
 func (h *handler) showSessions(c *fiber.Ctx) error {
@@ -301,6 +304,29 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 		page: h.pageFor(c, "Are you sure?"),
 		ID:   session.ID, DeviceName: session.DeviceName, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 	})
+}
+
+// notMe ends a session that somebody else began, and all others, and leads to a new password: whoever signed in there knows the old one.
+func (h *handler) notMe(c *fiber.Ctx, body formBody) error {
+	current, id := currentSession(c), c.Params("id")
+	if id == current.ID {
+		return errOwnSession
+	}
+	if body.get("confirm") != "1" {
+		session, err := h.Store.Session(current.UserID, id)
+		if err != nil {
+			return redirectToList(c, "", err)
+		}
+		return c.Render("sessions/not_me", confirmPage{
+			page: h.pageFor(c, "Wasn't this you?"),
+			ID:   session.ID, DeviceName: session.DeviceName, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
+		})
+	}
+	if err := h.Store.NotMe(c.UserContext(), current, id); err != nil {
+		return redirectToList(c, "", err)
+	}
+	h.Log.Warn("reported a session that somebody else began", "user", current.Username, "session", id, "by", current.ID)
+	return c.Redirect("/account/password?done=not-me", fiber.StatusSeeOther)
 }
 
 func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {

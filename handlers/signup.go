@@ -90,9 +90,6 @@ func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 }
 
 func (h *handler) setUp(c *fiber.Ctx, body formBody) error {
-	if err := h.checkSetUp(c, body.get("token")); err != nil {
-		return err
-	}
 	p := newSignUpPage("Create the first account")
 	p.Token = h.SetupToken
 	return h.createUser(c, body, "setup/index", p, db.NewUser{Email: body.get("email"), First: true})
@@ -101,22 +98,28 @@ func (h *handler) setUp(c *fiber.Ctx, body formBody) error {
 // createUser creates the account and signs it in, or shows the page again with the reasons.
 func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p signUpPage, newUser db.NewUser) error {
 	newUser.Username, newUser.Password = body.get("username"), body.secret("password")
-	user, err := h.Store.CreateUser(c.UserContext(), newUser)
-	var invalid db.Invalid
-	switch {
-	case errors.As(err, &invalid):
-		p.Username.Value, p.Email.Value = newUser.Username, newUser.Email
-		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
-		return refuse(c, view, &p)
-	case err != nil:
-		return err
-	}
-	h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin, "approved", user.Approved)
 	method := db.BySetup
 	if newUser.SignUp {
 		method = db.BySignUp
 	}
-	if err := h.startSession(c, user, method, false); err != nil {
+	err := h.createOnce(c, body, method, func() (db.User, error) {
+		if newUser.First {
+			if err := h.checkSetUp(c, body.get("token")); err != nil {
+				return db.User{}, err
+			}
+		}
+		user, err := h.Store.CreateUser(c.UserContext(), newUser)
+		if err == nil {
+			h.Log.Info("account created", "user", user.Username, "admin", user.IsAdmin, "approved", user.Approved)
+		}
+		return user, err
+	})
+	if invalid, ok := errors.AsType[db.Invalid](err); ok {
+		p.Username.Value, p.Email.Value = newUser.Username, newUser.Email
+		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
+		return refuse(c, view, &p)
+	}
+	if err != nil {
 		return err
 	}
 	return c.Redirect(sessionsPath, fiber.StatusSeeOther)
