@@ -1,9 +1,12 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -13,8 +16,9 @@ import (
 
 const (
 	rowsShown    = 20  // other devices on the page at first; "Show all" shows the rest
-	rowsMax      = 500 // other devices that "Show all" shows, so that the size of the page is limited
-	rowsFiltered = 10  // other devices from which on the list has a field to filter them
+	rowsMax      = 100 // of the rest on one page: browsers take seconds for some hundred forms
+	pagesMax     = 100
+	rowsFiltered = 10 // other devices from which on the list has a field to filter them
 )
 
 // sessionList is the data of the list section, both as a part of the page and as a fragment.
@@ -23,16 +27,23 @@ type sessionList struct {
 	Current sessionRow
 	Others  []sessionRow
 	Count   int    // of the other devices, including those that are not shown
-	All     bool   // show up to Most other devices
-	Most    int    // rowsMax
+	Page    int    // which hundred of the other devices is shown; 0 is the first few
 	Status  notice // what has just happened, for the status region; only in the fragment
 }
 
-// Hidden returns how many devices are not shown.
-func (l sessionList) Hidden() int { return max(l.Count-len(l.Others), 0) }
+// Folded reports whether there are more devices than the list shows at first.
+func (l sessionList) Folded() bool { return l.Count > rowsShown }
 
-// Unfolded reports whether the list shows more devices than it does at first.
-func (l sessionList) Unfolded() bool { return len(l.Others) > rowsShown }
+// Next returns the next page, or 0 if this is the last one.
+func (l sessionList) Next() int {
+	if l.Page < pagesMax && l.Count > l.Page*rowsMax {
+		return l.Page + 1
+	}
+	return 0
+}
+
+// Previous returns the page before this one, or 0 if this is the first one.
+func (l sessionList) Previous() int { return max(l.Page-1, 0) }
 
 // Filtered reports whether the list is long enough for a field to filter it.
 func (l sessionList) Filtered() bool { return len(l.Others) >= rowsFiltered }
@@ -135,28 +146,38 @@ func markTwins(rows []sessionRow) {
 }
 
 // loadList reads the caller's devices: this one, and then the others, most recently active first.
-func (h *handler) loadList(c *fiber.Ctx, all bool) (sessionList, error) {
+func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 	own, err := h.readOwnSession(c)
 	if err != nil {
 		return sessionList{}, err
 	}
-	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own), All: all, Most: rowsMax}
+	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own)}
 	limit := rowsShown
-	if all {
-		limit = rowsMax
+	if page > 0 {
+		limit = page * rowsMax
 	}
 	sessions, total, err := h.Store.Sessions(own.UserID, limit+1)
 	if err != nil {
 		return list, err
 	}
-	for _, session := range sessions {
-		if session.ID != own.ID && len(list.Others) < limit {
-			list.Others = append(list.Others, h.newRow(session, own))
-		}
+	others := slices.DeleteFunc(sessions, func(session db.Session) bool { return session.ID == own.ID })
+	others = others[:min(limit, len(others))]
+	list.Count = max(total-1, len(others))
+	if page > 0 { // the last page if there are no longer so many
+		list.Page = min(page, max(1, (len(others)+rowsMax-1)/rowsMax))
+		others = others[(list.Page-1)*rowsMax:]
+	}
+	for _, session := range others {
+		list.Others = append(list.Others, h.newRow(session, own))
 	}
 	markTwins(list.Others)
-	list.Count = max(total-1, len(list.Others))
 	return list, nil
+}
+
+// listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".
+func listPage(c *fiber.Ctx) int {
+	page, _ := strconv.Atoi(cmp.Or(c.Query("all"), currentURLQuery(c).Get("all")))
+	return min(max(page, 0), pagesMax)
 }
 
 // readOwnSession returns the caller's session with its apps, which currentSession does not have, or db.ErrSessionEnded.
@@ -191,7 +212,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	list, err := h.loadList(c, c.Query("all") == "1")
+	list, err := h.loadList(c, listPage(c))
 	if err != nil {
 		return err
 	}
@@ -205,7 +226,7 @@ func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, noti
 
 // answerList answers htmx with the list section, and with what has just happened, which htmx puts into the page's status region.
 func (h *handler) answerList(c *fiber.Ctx, status notice) error {
-	list, err := h.loadList(c, c.Query("all") == "1" || currentURLQuery(c).Get("all") == "1")
+	list, err := h.loadList(c, listPage(c))
 	if err != nil {
 		return err
 	}
@@ -389,7 +410,7 @@ func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 
 // refuseName shows the list again, with the reason beside the name that was typed.
 func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error {
-	list, err := h.loadList(c, true)
+	list, err := h.loadList(c, 1)
 	if err != nil {
 		return err
 	}

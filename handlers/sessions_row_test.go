@@ -1,7 +1,9 @@
 package handlers_test
 
 import (
+	"fmt"
 	"html"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +141,56 @@ func TestTwinsHaveDifferentButtons(t *testing.T) {
 		if !strings.Contains(page, want) {
 			t.Errorf("no button %q:\n%s", want, page)
 		}
+	}
+}
+
+// A page shows a hundred of many devices. The next pages show the others.
+func TestPagesOfDevices(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	for i := range 249 { // with the phone 250
+		addPhone(c, fmt.Sprintf("MANY%022d", i), i+1)
+	}
+	seen := map[string]bool{}
+	for _, page := range []struct {
+		path  string
+		rows  int
+		links string // the end of the list
+	}{
+		{"/sessions", 20, "Show all (250)"},
+		{"/sessions?all=1", 100, "Next page Show fewer"},
+		{"/sessions?all=2", 100, "Previous page Next page Show fewer"},
+		{"/sessions?all=3", 50, "Previous page Show fewer"},
+		{"/sessions?all=4", 50, "Previous page Show fewer"}, // the last one
+		{"/sessions?all=99999999999999999999", 50, "Previous page Show fewer"},
+		{"/sessions?all=-1", 20, "Show all (250)"},
+		{"/sessions?all=x", 20, "Show all (250)"},
+	} {
+		got := c.Alice.Page(page.path)
+		_, end, _ := strings.Cut(got.Body, `<p class="more">`)
+		end, _, _ = strings.Cut(end, "</p>")
+		if text := textOf(end); text != page.links {
+			t.Errorf("%s: %q, want %q", page.path, text, page.links)
+		}
+		rows := regexp.MustCompile(`<li class="device" id="device-(\w+)"`).FindAllStringSubmatch(got.Body, -1)
+		if len(rows) != page.rows+1 {
+			t.Errorf("%s: %d rows, want this device and %d", page.path, len(rows), page.rows)
+		}
+		if len(got.Body) > 400_000 {
+			t.Errorf("%s: %d bytes", page.path, len(got.Body))
+		}
+		for _, row := range rows {
+			seen[row[1]] = true
+		}
+	}
+	if len(seen) != 251 {
+		t.Errorf("%d devices on all pages, want 251", len(seen))
+	}
+	c.Alice.Page("/sessions?all=2").Has(t, `href="/sessions?all=1#others"`, `href="/sessions?all=3#others"`, `href="/sessions#others"`)
+	// The page stays when a row goes.
+	got := c.Alice.Do("DELETE", "/sessions/"+c.AlicePhone.ID, "", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions?all=3")
+	got.Has(t, "Other devices (249)", "Previous page")
+	if rows := strings.Count(got.Body, `<li class="device"`); rows != 50 {
+		t.Errorf("%d rows on the last page, want 50", rows)
 	}
 }
