@@ -1,0 +1,178 @@
+package handlers
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+const (
+	rowsShown    = 20  // other devices on the page at first; "Show all" shows the rest
+	rowsMax      = 100 // of the rest on one page: browsers take seconds for some hundred forms
+	pagesMax     = 100
+	rowsFiltered = 10 // other devices from which on the list has a field to filter them
+)
+
+// sessionList is the data of the list section, both as a part of the page and as a fragment.
+type sessionList struct {
+	Now     moment
+	Current sessionRow
+	Others  []sessionRow
+	Count   int    // of the other devices, including those that are not shown
+	Page    int    // which hundred of the other devices is shown; 0 is the first few
+	Status  notice // what has just happened, for the status region; only in the fragment
+}
+
+// Folded reports whether there are more devices than the list shows at first.
+func (l sessionList) Folded() bool { return l.Count > rowsShown }
+
+// Next returns the next page, or 0 if this is the last one.
+func (l sessionList) Next() int {
+	if l.Page < pagesMax && l.Count > l.Page*rowsMax {
+		return l.Page + 1
+	}
+	return 0
+}
+
+// Previous returns the page before this one, or 0 if this is the first one.
+func (l sessionList) Previous() int { return max(l.Page-1, 0) }
+
+// Filtered reports whether the list is long enough for a field to filter it.
+func (l sessionList) Filtered() bool { return len(l.Others) >= rowsFiltered }
+
+// newOnes returns the ids of the devices that are shown as new.
+func (l sessionList) newOnes() (ids []string) {
+	for _, row := range l.Others {
+		if row.IsNew {
+			ids = append(ids, row.ID)
+		}
+	}
+	return ids
+}
+
+// find returns the row of a session, or nil if the list does not show it.
+func (l *sessionList) find(id string) *sessionRow {
+	if l.Current.ID == id {
+		return &l.Current
+	}
+	for i := range l.Others {
+		if l.Others[i].ID == id {
+			return &l.Others[i]
+		}
+	}
+	return nil
+}
+
+// sessionRow is everything that the row of a device shows.
+type sessionRow struct {
+	rowFacts
+	Apps usedApps
+}
+
+// rowFacts is the part of sessionRow that can be a part of a map's key (see rowCache).
+type rowFacts struct {
+	ID           string
+	DeviceName   string
+	CustomName   string
+	NameError    string // what is wrong with the name that was typed; CustomName is then that name
+	NamedBy      string // the device that gave CustomName, if it was another one
+	Kind         string
+	DetectedName string // the browser at sign-in
+	Browser      string // as last used
+	OtherBrowser string // another than at sign-in that used the session, or ""
+	SignInIP     string
+	IP           string // as last used from
+	UserAgent    string
+	Method       string
+	SameNetwork  bool // as this device
+	NewNetwork   bool
+	IsNew        bool
+	Shared       bool
+	Current      bool
+	Twin         bool   // another row has the same name and IP address
+	Active       bool   // now
+	Ago          string // "Active now" or, for example, "9 minutes ago"
+	LastActive   moment
+	SignedIn     moment
+	Expires      moment // if it is not used
+	Ends         moment // even if it is used
+}
+
+// activeNow is how long after its last use a device counts as active now.
+const activeNow = 3 * time.Minute
+
+// newRow returns the row of a session in the list of the session own.
+func (h *handler) newRow(session, own db.Session) sessionRow {
+	current := session.ID == own.ID
+	row := sessionRow{rowFacts: rowFacts{
+		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, NamedBy: session.NamedBy,
+		Kind: session.DeviceKind, DetectedName: session.DetectedName, Browser: session.Browser, OtherBrowser: session.OtherBrowser,
+		SignInIP: session.SignInIP, IP: session.IP, UserAgent: session.UserAgent, Method: session.Method,
+		SameNetwork: !current && session.Network != "" && session.Network == own.Network, NewNetwork: !current && session.NewNetwork,
+		IsNew: !current && session.IsNew, Shared: session.Shared, Current: current,
+		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
+		Ends: newMoment(session.EndsAt),
+	}}
+	now := h.Store.Now()
+	if row.Active = current || now.Sub(session.LastActiveAt) < activeNow; row.Active {
+		row.Ago = "Active now"
+	} else {
+		row.Ago = row.LastActive.ago(now)
+	}
+	row.Apps = newUsedApps(session.Apps)
+	return row
+}
+
+// markTwins marks the rows whose buttons would otherwise have the same name for a screen reader.
+func markTwins(rows []sessionRow) {
+	type name struct{ device, ip string }
+	first := map[name]int{}
+	for i := range rows {
+		key := name{rows[i].DeviceName, rows[i].IP}
+		if twin, found := first[key]; found {
+			rows[twin].Twin, rows[i].Twin = true, true
+		} else {
+			first[key] = i
+		}
+	}
+}
+
+// loadList reads the caller's devices: this one, and then the others, most recently active first.
+func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
+	own, err := h.readOwnSession(c)
+	if err != nil {
+		return sessionList{}, err
+	}
+	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own)}
+	limit := rowsShown
+	if page > 0 {
+		limit = page * rowsMax
+	}
+	sessions, total, err := h.Store.Sessions(own.UserID, limit+1)
+	if err != nil {
+		return list, err
+	}
+	others := slices.DeleteFunc(sessions, func(session db.Session) bool { return session.ID == own.ID })
+	others = others[:min(limit, len(others))]
+	list.Count = max(total-1, len(others))
+	if page > 0 { // the last page if there are no longer so many
+		list.Page = min(page, max(1, (len(others)+rowsMax-1)/rowsMax))
+		others = others[(list.Page-1)*rowsMax:]
+	}
+	for _, session := range others {
+		list.Others = append(list.Others, h.newRow(session, own))
+	}
+	markTwins(list.Others)
+	return list, nil
+}
+
+// listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".
+func listPage(c *fiber.Ctx) int {
+	page, _ := strconv.Atoi(cmp.Or(c.Query("all"), currentURLQuery(c).Get("all")))
+	return min(max(page, 0), pagesMax)
+}
