@@ -159,6 +159,13 @@ document.addEventListener('htmx:response:error', ({ detail: { ctx } }) => {
   if (!ctx.hx?.redirect && !ctx.text?.includes('id="status"')) say('Something went wrong. Please try again.');
 });
 
+// What happened is said once, not again after a reload.
+const here = new URL(location);
+if (here.searchParams.has('done')) {
+  here.searchParams.delete('done');
+  history.replaceState(history.state, '', here);
+}
+
 // A page from the back-forward cache may be out of date, or its user may have signed out.
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 

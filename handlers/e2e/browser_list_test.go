@@ -190,3 +190,13 @@ func printsADocument(t *testing.T, c *chromiumProcess) {
 	b.holds(`[...document.querySelectorAll('header, form, button, input, summary, .button, #status')].every((e) => !e.checkVisibility())`)
 	b.holds(`[...document.querySelectorAll('h1, h2, h3, .facts, [open] dd')].every((e) => e.checkVisibility())`)
 }
+
+// What happened is said once.
+func saysItOnce(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t)
+	b.visit("/sessions?all=1&done=revoked#others")
+	b.same(statusText, "Signed out that device. Not yours? Change your password.")
+	b.same(`location.search + location.hash`, "?all=1#others")
+	b.reload()
+	b.same(statusText, "")
+}

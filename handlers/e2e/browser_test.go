@@ -55,6 +55,7 @@ func TestBrowser(t *testing.T) {
 		{"nothing moves", movesNothing},
 		{"the filter", filtersALongList},
 		{"print", printsADocument},
+		{"said once", saysItOnce},
 		{"each form once", sendsEachFormOnce},
 		{"a name once", savesANameOnce},
 		{"times stay true", keepsTimesTrue},
