@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -67,8 +68,8 @@ func (tx *tx) recordRepeat(e event) error {
 	err := tx.changeOne(`
 		UPDATE activity SET count = count + $1, happened_at = $2
 		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
-		  AND kind = $4 AND ip = $5 AND device_name = $6 AND session_id = $7`,
-		max(e.count, 1), cmp.Or(e.at, tx.now), e.userID, e.kind, e.ip, e.deviceName, e.sessionID)
+		  AND kind = $4 AND ip = $5 AND device_name = $6 AND session_id = $7 AND done_by = $8`,
+		max(e.count, 1), cmp.Or(e.at, tx.now), e.userID, e.kind, e.ip, e.deviceName, e.sessionID, e.by)
 	if errors.Is(err, ErrNotFound) {
 		return tx.record(e)
 	}
@@ -101,6 +102,18 @@ func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 		LIMIT $3`, userID, before, limit)
 }
 
+// ActivityAfter returns at most limit rows of a user's activity with a larger id than after: those that follow it, newest first.
+func (s *Store) ActivityAfter(userID, after int64, limit int) ([]Activity, error) {
+	rows, err := queryAll(s.reader, scanActivity, `
+		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
+		FROM activity
+		WHERE user_id = $1 AND id > $2
+		ORDER BY id
+		LIMIT $3`, userID, after, limit)
+	slices.Reverse(rows)
+	return rows, err
+}
+
 func scanActivity(row scanner) (a Activity, err error) {
 	var happenedAt int64
 	err = row.Scan(&a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
@@ -111,7 +124,7 @@ func scanActivity(row scanner) (a Activity, err error) {
 // RecordExport records that the caller exports their data. Call it before the data is sent.
 func (s *Store) RecordExport(ctx context.Context, by Session) error {
 	return s.write(ctx, func(tx *tx) error {
-		return tx.record(eventOf(by, Exported))
+		return tx.recordRepeat(eventOf(by, Exported))
 	})
 }
 

@@ -372,7 +372,7 @@ func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 				return err
 			}
 		}
-		return tx.record(renamed)
+		return tx.recordRepeat(renamed)
 	})
 }
 
