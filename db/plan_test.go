@@ -146,11 +146,12 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"fixFutureActivity": {"activity_by_age (happened_at>?)"},
 		"fixFutureInvitations": {"invitations_by_expiry (expires_at>?)", "attempts_by_age (failed_at>?)",
 			"consecutive_failures_by_age (last_failed_at>?)"},
-		"attemptsLeft": {"attempts_by_key (key=? AND failed_at>? AND failed_at<?)"},
-		"Activity":     {"activity_by_user (user_id=? AND id<?)"},
-		"recordRepeat": {"activity_by_user (user_id=?)"},
-		"findUser":     {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
-		"Users":        {"sessions_by_user (user_id=?)"},
+		"attemptsLeft":  {"attempts_by_key (key=? AND failed_at>? AND failed_at<?)"},
+		"Activity":      {"activity_by_user (user_id=? AND id<?)"},
+		"ActivityAfter": {"activity_by_user (user_id=? AND id>?)"},
+		"recordRepeat":  {"activity_by_user (user_id=?)"},
+		"findUser":      {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
+		"Users":         {"sessions_by_user (user_id=?)"},
 	} {
 		for _, part := range want {
 			if !strings.Contains(plans[name], part) {

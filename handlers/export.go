@@ -9,18 +9,6 @@ import (
 	"porchlight/db"
 )
 
-// apiActivity is one event of a user's activity in JSON.
-type apiActivity struct {
-	ID         int64  `json:"id"`
-	Kind       string `json:"kind"`
-	At         string `json:"at"`
-	IP         string `json:"ip"`
-	DeviceName string `json:"deviceName"`
-	SessionID  string `json:"sessionId"`
-	By         string `json:"by"`
-	Count      int    `json:"count"`
-}
-
 // exportedAccount and exportedSession hold everything that is stored about a user except secrets: no hash and no token.
 type exportedAccount struct {
 	Username  string `json:"username"`
@@ -142,9 +130,7 @@ func writeExport(w *bufio.Writer, lists exportHead, activity func(before int64) 
 			return err
 		}
 		for _, a := range batch {
-			row, err := json.Marshal(apiActivity{
-				ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
-			})
+			row, err := json.Marshal(newActivityJSON(a))
 			if err != nil {
 				return err
 			}

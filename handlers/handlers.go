@@ -98,6 +98,7 @@ func New(options Options) *fiber.App {
 	app.Post("/sessions/:id/revoke", withForm(h.revokeSessionByForm))
 	app.Post("/sessions/:id/not-me", withForm(h.notMe))
 	app.Post("/sessions/:id/name", withForm(h.nameSession))
+	app.Get("/activity", h.showActivity)
 	app.Get("/account", h.showAccount)
 	app.Post("/account/devices/:id/forget", h.forgetDevice)
 	app.Get("/account/password", h.showPassword)
@@ -116,6 +117,7 @@ func New(options Options) *fiber.App {
 	api.Delete("/sessions/current", h.apiEndCurrent)
 	api.Delete("/sessions/:id", h.apiRevokeSession)
 	api.Patch("/sessions/:id", h.apiNameSession)
+	api.Get("/activity", h.apiListActivity)
 	api.Get("/export", h.apiExport)
 
 	routeEveryMethod(app)

@@ -27,7 +27,7 @@ type page struct {
 	User    string // who is signed in, or ""
 	IsError bool
 	IsAdmin bool   // an administrator is signed in
-	Section string // of the navigation: devices or account
+	Section string // of the navigation: devices, activity or account
 
 	LastActivity int64 // the newest id when the page was read, if the page shows the list of devices
 }
@@ -173,6 +173,9 @@ func (m moment) Exact() string { return m.at.Format("2 Jan 2006, 15:04 UTC") }
 
 // Second returns Exact with seconds.
 func (m moment) Second() string { return m.at.Format("2 Jan 2006, 15:04:05 UTC") }
+
+// Date returns, for example, "18 Nov 2026".
+func (m moment) Date() string { return m.at.Format("2 Jan 2006") }
 
 // Day returns, for example, "18 Nov".
 func (m moment) Day() string { return m.at.Format("2 Jan") }

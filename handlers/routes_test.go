@@ -45,6 +45,8 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
 	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
+	{method: "GET", path: "/activity", status: 200},
+	{method: "GET", path: "/me/activity", status: 200},
 	{method: "GET", path: "/me/export", status: 200},
 	{method: "GET", path: "/me/sessions", status: 200},
 	{method: "POST", path: "/me/sessions/revoke-all", status: 200, ends: "others"},

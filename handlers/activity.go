@@ -1,0 +1,214 @@
+package handlers
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the record of what happened to an account, as a page and as JSON.
+
+const (
+	activityShown = 50  // entries on a page, and in JSON unless the client asks for another number
+	activityMost  = 200 // entries that a client can ask for
+)
+
+// activityPage shows entries, newest first, by day.
+type activityPage struct {
+	page
+	Days  []activityDay
+	Older int64 // the id before which the next page begins; 0 if there is none
+	Newer int64 // the id after which the previous page ends; 0 if there is none
+}
+
+type activityDay struct {
+	Day     moment
+	Entries []activityEntry
+}
+
+type activityEntry struct {
+	Sentence string
+	At       moment
+}
+
+func (h *handler) showActivity(c *fiber.Ctx) error {
+	before, err := queryNumber(c, "before", 0, 1, 1<<62)
+	if err != nil {
+		return err
+	}
+	after, err := queryNumber(c, "after", 0, 1, 1<<62)
+	if err != nil {
+		return err
+	}
+	current := currentSession(c)
+	p := activityPage{page: h.pageFor(c, "Activity")}
+	p.Section = "activity"
+	var rows []db.Activity
+	if after > 0 {
+		rows, err = h.Store.ActivityAfter(current.UserID, after, activityShown)
+	} else {
+		rows, err = h.Store.Activity(current.UserID, before, activityShown)
+	}
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		newest, oldest := rows[0].ID, rows[len(rows)-1].ID
+		newer, err := h.Store.ActivityAfter(current.UserID, newest, 1)
+		if err != nil {
+			return err
+		}
+		older, err := h.Store.Activity(current.UserID, oldest, 1)
+		if err != nil {
+			return err
+		}
+		if len(newer) > 0 {
+			p.Newer = newest
+		}
+		if len(older) > 0 {
+			p.Older = oldest
+		}
+	}
+	p.Days = groupByDay(rows, current)
+	return c.Render("activity/index", p)
+}
+
+// groupByDay groups entries by the calendar day in UTC. An entry stays in the order of its id, even if the clock was set back.
+func groupByDay(rows []db.Activity, current db.Session) (days []activityDay) {
+	for _, a := range rows {
+		at := newMoment(a.At)
+		if len(days) == 0 || days[len(days)-1].Day.Date() != at.Date() {
+			days = append(days, activityDay{Day: at})
+		}
+		day := &days[len(days)-1]
+		day.Entries = append(day.Entries, activityEntry{sentence(a, current), at})
+	}
+	return days
+}
+
+// sentence says what happened in words that a person understands.
+func sentence(a db.Activity, current db.Session) string {
+	device := isolate(a.DeviceName)
+	if a.SessionID == current.ID {
+		device += " (this device)"
+	}
+	at := device
+	if a.IP != "" {
+		at += ", " + a.IP
+	}
+	by := ""
+	switch {
+	case a.By == db.ByCommand:
+		by = ", by a command on the server"
+	case a.By != "" && a.By != a.DeviceName:
+		by = ", from " + isolate(a.By)
+	}
+	times := ""
+	if a.Count > 1 {
+		times = fmt.Sprintf(", %d times", a.Count)
+	}
+	switch a.Kind {
+	case db.SignedIn:
+		return "Signed in on " + at
+	case db.SignInFailed:
+		if a.Count > 1 {
+			return fmt.Sprintf("%d failed sign-ins from %s", a.Count, a.IP)
+		}
+		return "A failed sign-in from " + a.IP
+	case db.SignedOut:
+		return "Signed out on " + at
+	case db.Revoked:
+		return "Signed out " + at + by
+	case db.Replaced:
+		return "Signed out " + at + ", because the same browser signed in again"
+	case db.Expired:
+		return at + " was signed out after its time limit"
+	case db.Evicted:
+		return "Signed out " + at + ", because too many devices were signed in"
+	case db.Renamed:
+		return "Changed the name of a device to " + at + by + times
+	case db.Exported:
+		return "Downloaded your data on " + at + times
+	case db.PasswordChanged:
+		if a.DeviceName == "" {
+			return "Changed the password" + by
+		}
+		return "Changed the password on " + at
+	case db.ConfirmFailed:
+		if a.Count > 1 {
+			return fmt.Sprintf("A wrong password was given %d times on %s", a.Count, at)
+		}
+		return "A wrong password was given on " + at
+	case db.BrowserChanged:
+		return fmt.Sprintf("The session of %s was used with %s, from %s", device, isolate(a.By), a.IP)
+	case db.Invited:
+		return "A link to choose a password was created" + by
+	case db.Disabled:
+		return "The account was disabled" + by
+	case db.Enabled:
+		return "The account was enabled" + by
+	case db.Approved:
+		return "The account was approved" + by
+	case db.MadeAdmin:
+		return "The account became an administrator" + by
+	case db.UnmadeAdmin:
+		return "The account is no longer an administrator" + by
+	case db.EmailChanged:
+		return "The e-mail address was changed" + by
+	}
+	return "Something else happened, which this version does not know: " + isolate(a.Kind) + by // a newer version recorded it
+}
+
+// activityJSON is one entry of a user's activity. Times are RFC 3339 in UTC.
+type activityJSON struct {
+	ID         int64  `json:"id"`
+	Kind       string `json:"kind"`
+	At         string `json:"at"`
+	IP         string `json:"ip"`
+	DeviceName string `json:"deviceName"`
+	SessionID  string `json:"sessionId"`
+	By         string `json:"by"`
+	Count      int    `json:"count"`
+}
+
+func newActivityJSON(a db.Activity) activityJSON {
+	return activityJSON{
+		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
+	}
+}
+
+func (h *handler) apiListActivity(c *fiber.Ctx) error {
+	before, err := queryNumber(c, "before", 0, 1, 1<<62)
+	if err != nil {
+		return err
+	}
+	limit, err := queryNumber(c, "limit", activityShown, 1, activityMost)
+	if err != nil {
+		return err
+	}
+	rows, err := h.Store.Activity(currentSession(c).UserID, before, int(limit))
+	if err != nil {
+		return err
+	}
+	list := make([]activityJSON, 0, len(rows))
+	for _, a := range rows {
+		list = append(list, newActivityJSON(a))
+	}
+	return c.JSON(list)
+}
+
+// queryNumber returns a number from the query, or standard if there is none. One that is not from least to most is a problem.
+func queryNumber(c *fiber.Ctx, name string, standard, least, most int64) (int64, error) {
+	text := c.Query(name)
+	if text == "" {
+		return standard, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("%s must be a number from %d to %d.", name, least, most)}
+	}
+	return n, nil
+}
