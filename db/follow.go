@@ -128,8 +128,8 @@ func (s *Store) newestActivity() (int64, error) {
 	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'activity'`)
 }
 
-// followActivity wakes the subscribers of each user who has activity after the row with this id. If rows are missing, an account was deleted
-// and its activity with it, so everybody is woken.
+// followActivity wakes the subscribers of each user who has activity after the row with this id. If rows are missing, an account was
+// deleted and its activity with it, so everybody is woken.
 func (s *Store) followActivity(ctx context.Context, last int64) {
 	s.Follow(ctx, func() error {
 		newest, err := s.newestActivity()

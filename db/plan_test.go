@@ -161,7 +161,8 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	}
 	// These read every session: once at the start, on the command line, or for an administrator.
 	mayScan := map[string]bool{"ApplyLimits": true, "RevokeAllByCommand": true, "AllSessions": true, "OnlyAddress": true}
-	maySort := map[string]bool{"writeApps": true, "Devices": true} // the apps of one session, about fifty; the devices of one user, at most 200
+	// The apps of one session, about fifty, and the devices of one user, at most 200.
+	maySort := map[string]bool{"writeApps": true, "Devices": true}
 	for name, plan := range plans {
 		for line := range strings.Lines(plan) {
 			line = strings.TrimSpace(line)

@@ -33,8 +33,9 @@ func TestASessionShowsWhereItWasLastUsed(t *testing.T) {
 	c := openCast(t)
 	before := c.alive(c.laptop)
 	got := c.useFrom(c.laptop, from("203.0.113.9", "curl"))
-	if got.IP != "203.0.113.9" || got.Browser != "curl" || got.OtherBrowser != "curl" || got.UserAgent != "Mozilla/5.0 curl" ||
-		got.Network != "203.0.113.0/24" || got.SignInIP != before.IP || got.DetectedName != before.DetectedName || got.DeviceName != before.DeviceName {
+	if got.IP != "203.0.113.9" || got.Network != "203.0.113.0/24" || got.Browser != "curl" || got.OtherBrowser != "curl" ||
+		got.UserAgent != "Mozilla/5.0 curl" || got.SignInIP != before.IP || got.DetectedName != before.DetectedName ||
+		got.DeviceName != before.DeviceName {
 		t.Errorf("used by curl from elsewhere: %+v", got)
 	}
 	if listed := c.listed(c.alice, c.laptop); listed.Browser != "curl" || listed.IP != "203.0.113.9" {
@@ -47,7 +48,8 @@ func TestASessionShowsWhereItWasLastUsed(t *testing.T) {
 	recorded := len(c.activity(c.alice))
 
 	// Back at the first browser, the other one is still known. Another one again is no second event.
-	if got = c.useFrom(c.laptop, from(before.IP, before.Browser)); got.Browser != before.Browser || got.OtherBrowser != "curl" || got.IP != before.IP {
+	got = c.useFrom(c.laptop, from(before.IP, before.Browser))
+	if got.Browser != before.Browser || got.OtherBrowser != "curl" || got.IP != before.IP {
 		t.Errorf("back at the first browser: %+v", got)
 	}
 	if got = c.useFrom(c.laptop, from("203.0.113.9", "Lynx")); got.OtherBrowser != "Lynx" {

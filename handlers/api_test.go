@@ -43,12 +43,15 @@ func isJSON(t testing.TB, a handlerstest.Answer, status int, want string) {
 func TestListByAPI(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	phone := object(c.AlicePhone.ID, "Safari on iPhone", "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
-	laptop := object(c.Alice.ID, "Firefox on Linux", "Firefox on Linux", "2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
+	phone := object(c.AlicePhone.ID, "Safari on iPhone", "Safari on iPhone",
+		"2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false)
+	laptop := object(c.Alice.ID, "Firefox on Linux", "Firefox on Linux",
+		"2026-11-18T10:02:00Z", "2026-11-18T10:02:00Z", "2026-12-02T10:02:00Z", true)
 	isJSON(t, c.Alice.API("GET", "/me/sessions", ""), 200, "["+phone+","+laptop+"]")
 	isJSON(t, c.Alice.API("GET", "/me/sessions/current", ""), 200, laptop)
 	isJSON(t, c.Bob.API("GET", "/me/sessions", ""), 200,
-		"["+object(c.Bob.ID, "Chrome on macOS", "Chrome on macOS", "2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
+		"["+object(c.Bob.ID, "Chrome on macOS", "Chrome on macOS",
+			"2026-11-18T10:04:00Z", "2026-11-18T10:04:00Z", "2026-12-02T10:04:00Z", true)+"]")
 
 	// The last active session comes first, in whatever order they signed in.
 	c.Exec(`UPDATE sessions SET last_active_at = last_active_at + 90000 WHERE id = ?`, c.Alice.ID)
@@ -178,7 +181,8 @@ func TestNameByAPI(t *testing.T) {
 				if shown == "" {
 					shown = "Safari on iPhone"
 				}
-				isJSON(t, got, 200, object(c.AlicePhone.ID, shown, "Safari on iPhone", "2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
+				isJSON(t, got, 200, object(c.AlicePhone.ID, shown, "Safari on iPhone",
+					"2026-11-18T10:03:00Z", "2026-11-18T10:03:00Z", "2026-12-02T10:03:00Z", false))
 			} else if !strings.HasPrefix(got.Body, `{"error":"`) {
 				t.Errorf("%s is not an error", got.Body)
 			}

@@ -67,7 +67,8 @@ func TestANameOutlivesTheSession(t *testing.T) {
 	device := h.Only(`SELECT id FROM devices`)
 	page := browser.Page("/account")
 	page.Has(t, "Known devices", "Kitchen tablet", `action="/account/devices/`+device+`/forget"`)
-	browser.API("GET", "/me/export", "").Has(t, `"devices":[{"name":"Kitchen tablet","detectedName":"Firefox on Linux"`, `"network":"127.0.0.0/24"`)
+	browser.API("GET", "/me/export", "").Has(t,
+		`"devices":[{"name":"Kitchen tablet","detectedName":"Firefox on Linux"`, `"network":"127.0.0.0/24"`)
 	browser.Form("/account/devices/"+device+"/forget").Is(t, 303, "/account?done=forgotten")
 	browser.Page("/account?done=forgotten").Has(t, "The device was forgotten.")
 	browser.Page("/account").Lacks(t, "Known devices", "Kitchen tablet")

@@ -119,7 +119,9 @@ func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
 		return given, err
 	}
 	username, password := body.get("username"), body.secret("password")
-	return credentials{Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next")), form: formID(body)}, nil
+	return credentials{
+		Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next")), form: formID(body),
+	}, nil
 }
 
 func (h *handler) signIn(c *fiber.Ctx) error {

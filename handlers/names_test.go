@@ -51,7 +51,8 @@ func TestNames(t *testing.T) {
 	}
 	got := c.Alice.HTMX("POST", path, "name", "Kitchen tablet")
 	got.Is(t, 200)
-	got.Has(t, `<section id="sessions"`, `id="status" hx-swap-oob="innerHTML"><p>The name was changed.`, `<h3 tabindex="-1"><bdi>Kitchen tablet</bdi></h3>`)
+	got.Has(t, `<section id="sessions"`, `id="status" hx-swap-oob="innerHTML"><p>The name was changed.`,
+		`<h3 tabindex="-1"><bdi>Kitchen tablet</bdi></h3>`)
 	got = c.Alice.HTMX("POST", path, "name", big("x", 61))
 	got.Is(t, 422)
 	got.Has(t, `id="status"`, "A name has at most 60 characters.")

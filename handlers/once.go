@@ -9,8 +9,8 @@ import (
 	"porchlight/db"
 )
 
-// This file makes a form that an impatient person sends twice do its work once. Each form that signs somebody in has a random id. The browser
-// shows the answer to the last press, so that must not be "This username is taken".
+// This file makes a form that an impatient person sends twice do its work once. Each form that signs somebody in has a random id. The
+// browser shows the answer to the last press, so that must not be "This username is taken".
 
 // formID returns the id of a form, or "" if it has none.
 func formID(body formBody) string {
@@ -54,9 +54,9 @@ func (f *formLocks) lock(id string) (unlock func()) {
 	}
 }
 
-// createOnce signs in the user that create returns. If the form has just done so, it checks the password and gives that session a new cookie,
-// because the browser may not have got the first one. The id of the form alone proves nothing: on a shared computer, somebody may have
-// noted it.
+// createOnce signs in the user that create returns. If the form has just done so, it checks the password and gives that session a new
+// cookie, because the browser may not have got the first one. The id of the form alone proves nothing: on a shared computer, somebody may
+// have noted it.
 func (h *handler) createOnce(c *fiber.Ctx, body formBody, method string, create func() (db.User, error)) error {
 	form := formID(body)
 	if form != "" {

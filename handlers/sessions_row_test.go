@@ -135,7 +135,8 @@ func TestTwinsHaveDifferentButtons(t *testing.T) {
 	c.SignIn("alice", handlerstest.AlicePassword, handlerstest.ChromeOnMac)
 	page := textOf(c.Alice.Page("/sessions").Body)
 	for _, want := range []string{
-		"Sign out Chrome on macOS, 127.0.0.1, signed in 18 Nov 2026, 10:04:00 UTC", "Chrome on macOS, 127.0.0.1, signed in 18 Nov 2026, 10:04:01 UTC",
+		"Sign out Chrome on macOS, 127.0.0.1, signed in 18 Nov 2026, 10:04:00 UTC",
+		"Chrome on macOS, 127.0.0.1, signed in 18 Nov 2026, 10:04:01 UTC",
 		"Sign out Safari on iPhone, 127.0.0.1, signed in 18 Nov",
 	} {
 		if !strings.Contains(page, want) {

@@ -48,7 +48,7 @@ func TestDevicesPage(t *testing.T) {
 	got.Has(t, `<html lang="en">`, "<title>Your devices – Porchlight</title>", `href="#main"`,
 		`<div id="status" class="room" role="status"></div>`)
 	inOrder(t, got, "<h1>Your devices</h1>", "You're signed in on these devices. Don't recognise one?",
-		`<a href="/account">change your password</a>`, `id="status"`, `data-now="2026-11-18T10:13:00Z"`, "<h2>This device</h2>",
+		`<a href="/account/password">change your password</a>`, `id="status"`, `data-now="2026-11-18T10:13:00Z"`, "<h2>This device</h2>",
 		"Firefox on Linux</bdi></h3>", "<span>127.0.0.1</span>", "Active now", "Other devices (1)", "Sign out of 1 other device<",
 		"Safari on iPhone</bdi></h3>", "<span>127.0.0.1</span>", ">10 minutes ago</time>")
 	got.Lacks(t, "Chrome on macOS", c.Bob.ID, "This is your only active session", "Show all", "revoke</", "Revoke")
