@@ -55,9 +55,13 @@ func (c *Clock) Break(err error) {
 	c.broken = err
 }
 
-// Run runs the tests of a package, three at once for each processor. Most of them wait: for a lock, a time limit or a response.
+// Run runs the tests of a package. With -short, which is for somebody who waits, it runs three at once for each processor, because most of
+// them wait: for a lock, a time limit or a response. Otherwise that many could make a time limit of the database too short.
 func Run(m *testing.M) {
-	flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))) // the command line still counts, because m.Run parses it
+	flag.Parse()
+	if testing.Short() && flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
+		flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0)))
+	}
 	os.Exit(m.Run())
 }
 
