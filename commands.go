@@ -27,10 +27,11 @@ type commands struct {
 	settings    `group:"settings"`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
-	Serve   serveCommand   `cmd:"" default:"1" help:"Run the server. This is the default command."`
-	User    userCommand    `cmd:"" help:"Accounts."`
-	Session sessionCommand `cmd:"" help:"Sessions."`
-	App     appCommand     `cmd:"" help:"Who may reach which guarded host."`
+	Serve    serveCommand    `cmd:"" default:"1" help:"Run the server. This is the default command."`
+	User     userCommand     `cmd:"" help:"Accounts."`
+	Session  sessionCommand  `cmd:"" help:"Sessions."`
+	Activity activityCommand `cmd:"" help:"Print what happened, oldest first."`
+	App      appCommand      `cmd:"" help:"Who may reach which guarded host."`
 
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`

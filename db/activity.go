@@ -132,3 +132,29 @@ func (s *Store) RecordExport(ctx context.Context, by Session) error {
 func (s *Store) LastActivity(userID int64) (int64, error) {
 	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(id), 0) FROM activity WHERE user_id = $1`, userID)
 }
+
+// UserActivity is something that happened to the account of the user.
+type UserActivity struct {
+	Username string
+	Activity
+}
+
+// AllActivity returns what happened since then to one user, or with "" to every user, oldest first. It returns ErrNotFound for an unknown user.
+func (s *Store) AllActivity(username string, since time.Time) ([]UserActivity, error) {
+	username = canonical(username)
+	if username != "" {
+		if _, err := s.UserByName(username); err != nil {
+			return nil, err
+		}
+	}
+	return queryAll(s.reader, func(row scanner) (a UserActivity, err error) {
+		var happenedAt int64
+		err = row.Scan(&a.Username, &a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
+		a.At = time.UnixMilli(happenedAt)
+		return a, err
+	}, `
+		SELECT u.username, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count
+		FROM activity a CROSS JOIN users u ON u.id = a.user_id
+		WHERE a.id > 0 AND a.happened_at >= $1 AND ($2 = '' OR u.username = $2)
+		ORDER BY a.id`, since.UnixMilli(), username)
+}

@@ -162,9 +162,10 @@ func sentence(a db.Activity, current db.Session) string {
 	return "Something else happened, which this version does not know: " + isolate(a.Kind) + by // a newer version recorded it
 }
 
-// activityJSON is one entry of a user's activity. Times are RFC 3339 in UTC.
-type activityJSON struct {
+// ActivityJSON is one entry of a user's activity. Times are RFC 3339 in UTC.
+type ActivityJSON struct {
 	ID         int64  `json:"id"`
+	Username   string `json:"username,omitempty"` // for the command, which shows everybody's activity
 	Kind       string `json:"kind"`
 	At         string `json:"at"`
 	IP         string `json:"ip"`
@@ -174,8 +175,9 @@ type activityJSON struct {
 	Count      int    `json:"count"`
 }
 
-func newActivityJSON(a db.Activity) activityJSON {
-	return activityJSON{
+// NewActivityJSON returns an entry as JSON, without Username, which the caller may set.
+func NewActivityJSON(a db.Activity) ActivityJSON {
+	return ActivityJSON{
 		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
 	}
 }
@@ -193,9 +195,9 @@ func (h *handler) apiListActivity(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	list := make([]activityJSON, 0, len(rows))
+	list := make([]ActivityJSON, 0, len(rows))
 	for _, a := range rows {
-		list = append(list, newActivityJSON(a))
+		list = append(list, NewActivityJSON(a))
 	}
 	return c.JSON(list)
 }

@@ -130,7 +130,7 @@ func writeExport(w *bufio.Writer, lists exportHead, activity func(before int64) 
 			return err
 		}
 		for _, a := range batch {
-			row, err := json.Marshal(newActivityJSON(a))
+			row, err := json.Marshal(NewActivityJSON(a))
 			if err != nil {
 				return err
 			}
