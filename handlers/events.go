@@ -54,6 +54,10 @@ func (s *streams) leave(userID int64) {
 // A page that shows the list passes the newest activity that it knows as after, so what happens before the stream begins is not missed. A
 // client that connects again gets a "changed" first, because its Last-Event-ID says nothing about use, which is no activity.
 func (h *handler) streamEvents(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "text/event-stream")
+	if c.Method() == fiber.MethodHead {
+		return nil
+	}
 	session := currentSession(c)
 	if !h.streams.enter(session.UserID) {
 		c.Set(fiber.HeaderRetryAfter, "15")
@@ -68,7 +72,6 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 	}
 	stream := &eventStream{h: h, session: session, conn: c.Context().Conn(), changed: changed}
 	stream.behind = c.Get("Last-Event-ID") != "" || c.Query("after") != "" && c.Query("after") != fmt.Sprint(known)
-	c.Set(fiber.HeaderContentType, "text/event-stream")
 	c.Set("X-Accel-Buffering", "no") // nginx would hold the events back
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer h.streams.leave(session.UserID)
@@ -103,11 +106,17 @@ func (s *eventStream) run(w *bufio.Writer) {
 			s.write(w, "event: ended\ndata:\n\n")
 			return
 		}
+		if err != nil {
+			return // the browser connects again, more and more rarely, and gets 503 until the database answers
+		}
 		if s.write(w, event) != nil {
 			return
 		}
 		next, err := s.h.Store.NextExpiry(s.session.UserID)
-		if err != nil || next.IsZero() {
+		if err != nil {
+			return
+		}
+		if next.IsZero() {
 			next = session.ExpiresAt
 		}
 		expiry.Reset(max(next.Sub(s.h.Store.Now()), time.Millisecond))

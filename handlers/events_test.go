@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -197,7 +198,9 @@ func TestEventsAreBounded(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("a stream whose client is gone still counts")
 		}
-		c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", "Desk").Is(t, 303)
+		for _, name := range []string{"Desk", "Shelf"} {
+			c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", name).Is(t, 303)
+		}
 	}
 }
 
@@ -212,6 +215,20 @@ func opens(c *handlerstest.Client) bool {
 	return response.StatusCode == 200
 }
 
+// While the database does not answer, a stream ends. It used to send events without a pause.
+func TestEventsWhenTheDatabaseIsGone(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	soon := c.Clock.Now().Add(time.Second)
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, soon.UnixMilli(), c.AlicePhone.ID)
+	laptop := openStream(c.Alice, "/sessions/events")
+	laptop.wants(":")
+	if err := os.Remove(c.Path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	laptop.wants("end") // when its timer looks for the next session that expires
+}
+
 func TestEventsEndWithTheServer(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -224,6 +241,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 func TestEventsNeedASession(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
+	c.Alice.Do("HEAD", "/sessions/events", "").Is(t, 200)
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := stranger.Do("GET", "/sessions/events", "", "HX-Request", "true", "HX-Current-URL", c.URL+"/sessions")
 	got.Is(t, 401)
