@@ -117,6 +117,8 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 			return button.top - box.top < 20 && box.right - button.right < 20;
 		})`)
 	}
+	b.visit("/activity")
+	check("activity", b)
 	b.visit("/account?done=password")
 	check("account", b)
 	b.visit("/logout")
