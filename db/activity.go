@@ -139,7 +139,8 @@ type UserActivity struct {
 	Activity
 }
 
-// AllActivity returns what happened since then to one user, or with "" to every user, oldest first. It returns ErrNotFound for an unknown user.
+// AllActivity returns what happened since then to one user, or with "" to every user, oldest first. It returns ErrNotFound for an unknown
+// user.
 func (s *Store) AllActivity(username string, since time.Time) ([]UserActivity, error) {
 	username = canonical(username)
 	if username != "" {

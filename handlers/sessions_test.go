@@ -162,7 +162,7 @@ func TestRevokeByHTMX(t *testing.T) {
 	got.Is(t, 200)
 	got.Has(t, `<section id="sessions"`, "This is your only active session.",
 		`<div id="status" hx-swap-oob="innerHTML"><p>`+
-			`Signed out Safari on iPhone, 127.0.0.1. Not yours? <a href="/account">Change your password</a>.</p>`)
+			`Signed out Safari on iPhone, 127.0.0.1. Not yours? <a href="/account/password">Change your password</a>.</p>`)
 	got.Lacks(t, "<html", c.AlicePhone.ID)
 	c.SameRows(t, []string{c.Alice.ID}, `SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE username = 'alice'`)
 	row := c.Only(`SELECT device_name, ip, done_by, count FROM activity WHERE kind = 'revoked' AND session_id = ?`, c.AlicePhone.ID)
@@ -294,7 +294,7 @@ func TestDoneCodes(t *testing.T) {
 		got := c.Alice.Page("/sessions?done=" + code)
 		shown := message
 		if code == "revoked" {
-			shown += ` Not yours? <a href="/account">Change your password</a>.`
+			shown += ` Not yours? <a href="/account/password">Change your password</a>.`
 		}
 		got.Has(t, `role="status"><p>`+shown+"</p>", "<title>"+message+" – Your devices – Porchlight</title>")
 	}

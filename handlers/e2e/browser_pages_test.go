@@ -201,7 +201,7 @@ func hasAHeader(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Tab)
 	b.same(focused+`.textContent`, "change your password") // the first link of the content
 	b.press(kb.Enter)
-	b.at("/account")
+	b.at("/account/password")
 	b.same(current, "Account page")
 	b.click(`document.querySelector('.brand')`, 1)
 	b.at("/sessions")
