@@ -220,7 +220,7 @@ func seed(data string, count int) (tokens []string, err error) {
 	session, err := tx.Prepare(`
 		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip,
 		                      shared, created_at, last_active_at, expires_at)
-		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '192.0.2.7',
+		VALUES ($1, $2, $3, 'Firefox on Linux', 'desktop', '` + userAgent + `', '192.0.2.7',
 		        0, $4, $4, $5)`)
 	if err != nil {
 		return nil, err
@@ -244,12 +244,16 @@ func seed(data string, count int) (tokens []string, err error) {
 	return tokens, tx.Commit()
 }
 
+// userAgent and the address 192.0.2.7 are those of every session and every request: no session is used from elsewhere.
+const userAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
 // pageScript sends requests with each of the tokens in turn.
 func pageScript(tokens []string) string {
 	return luaTokens(tokens) + `
 request = function()
   i = i % #tokens + 1
-  return wrk.format("GET", nil, {["Cookie"] = "porchlight=" .. tokens[i]})
+  return wrk.format("GET", nil, {["Cookie"] = "porchlight=" .. tokens[i], ["User-Agent"] = "` + userAgent + `",
+    ["X-Forwarded-For"] = "192.0.2.7"})
 end
 `
 }
@@ -259,7 +263,8 @@ func forwardScript(tokens []string) string {
 	return luaTokens(tokens) + `
 request = function()
   i = i % #tokens + 1
-  return wrk.format("GET", nil, {["Cookie"] = "theme=dark; porchlight=" .. tokens[i], ["Accept"] = "text/html",
+  return wrk.format("GET", nil, {["Cookie"] = "theme=dark; porchlight=" .. tokens[i], ["User-Agent"] = "` + userAgent + `",
+    ["Accept"] = "text/html",
     ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7", ["X-Forwarded-Method"] = "GET",
     ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "notes.example.com", ["X-Forwarded-Uri"] = "/books/7?page=2"})
 end
