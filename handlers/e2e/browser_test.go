@@ -113,27 +113,9 @@ func startChromium(t *testing.T) *chromiumProcess {
 	return &chromiumProcess{ctx}
 }
 
-// tab is a separate browser (cookies, cache, User-Agent) with one tab. The test fails if there are messages in its
-// console at the end.
-// newTab opens a browser for one house.
-// provokes says that the test makes the browser, or htmx, write to the console that something could not be loaded, with
-// this status or error.
-// requests returns the requests with a method to paths with a prefix.
-// eval evaluates an expression in the page, as JSON.
-// text is an expression that comes to a string. Both kinds of apostrophe are one here.
+// plain makes both kinds of apostrophe one.
 func plain(text string) string { return strings.ReplaceAll(text, "’", "'") }
 
-// same compares a text in the page with what it should be.
-// holds checks that something is true now.
-// until waits until something is true, even across page loads.
-// untilText waits for a text.
-// at waits until the page at a path has loaded.
-// press presses keys, one after the other.
-// tabTo presses Tab until an element has the focus.
-// point is the middle of an element, scrolled into view.
-// click clicks with the mouse as often as it says, so fast that the browser counts the clicks together.
-// hold presses a key and holds it down while it repeats.
-// fill types into fields by their id: pairs of id and text.
 // signIn signs in at the page as a person does.
 func (b *tab) signIn(name, password string) {
 	b.t.Helper()
