@@ -50,6 +50,7 @@ type Store struct {
 	pending        pending
 	moved          chan struct{} // see Moved
 	attempts       reservations
+	key            serverKey
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
 

@@ -29,6 +29,9 @@ func (k serverKey) derive(purpose string) []byte {
 	return key
 }
 
+// DerivedKey returns the key for one purpose outside this package, 32 bytes long.
+func (s *Store) DerivedKey(purpose string) []byte { return s.key.derive(purpose) }
+
 const keyName = "porchlight.key"
 
 // openServerKey reads the key file in the folder, and creates it if it is missing. It never replaces one, because what was encrypted or

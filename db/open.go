@@ -115,6 +115,7 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 func (s *Store) openKey() error {
 	key, err := openServerKey(filepath.Dir(s.options.Path))
 	if err == nil {
+		s.key = key
 		s.attemptSecret = key.derive("attempts")
 		s.usernameSecret = key.derive("deleted usernames")
 	}
