@@ -188,7 +188,7 @@ func TestAppsAreDeletedWithTheirSession(t *testing.T) {
 func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 	t.Parallel()
 	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
-		var late []db.AppAccess
+		var late []*db.AppAccess
 		for _, d := range slices.Concat(over, left) {
 			late = append(late, c.authorize(d, "photos.example.com"))
 			c.UseApp(c.authorize(d, notes), false)

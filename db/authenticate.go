@@ -13,15 +13,15 @@ type Client struct {
 	DeviceName string // detected from the User-Agent, such as "Firefox on Linux"
 	DeviceKind string // desktop, phone, tablet, terminal or unknown
 
-	// Describe, unless it is nil, returns DeviceName and DeviceKind. It parses the User-Agent, which is expensive, so the store
-	// calls it only when it needs them. Unless wait is set, it gives up if another User-Agent is being parsed.
-	Describe func(wait bool) (deviceName, deviceKind string)
+	// Describe, unless it is nil, returns DeviceName and DeviceKind for a User-Agent. It parses the User-Agent, which is expensive, so
+	// the store calls it only when it needs them. Unless wait is set, it gives up if another User-Agent is being parsed.
+	Describe func(userAgent string, wait bool) (deviceName, deviceKind string)
 }
 
 // described returns the client with its DeviceName and DeviceKind. Do not call it in a transaction.
 func (c Client) described(wait bool) Client {
 	if c.Describe != nil {
-		c.DeviceName, c.DeviceKind = c.Describe(wait)
+		c.DeviceName, c.DeviceKind = c.Describe(c.UserAgent, wait)
 	}
 	return c
 }

@@ -15,10 +15,11 @@ type AppAccess struct {
 	Approved  bool // false for those who signed themselves up, until an administrator approves them
 	Allowed   bool
 
+	LastUse
+
 	host         string
 	expiresAt    time.Time
 	shared       bool
-	lastUse      lastUse
 	lastActiveAt time.Time
 	lastUsedAt   time.Time // when the session was last noted to have used the host
 }
@@ -40,8 +41,9 @@ const ruleAllows = `
 	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
 
 // Authorize returns whose live session a token names, and whether that user may reach the host, which is in CanonicalHost's form. If
-// there is no such session, it returns ErrNotFound. Every auth check calls it.
-func (s *Store) Authorize(token, host string) (AppAccess, error) {
+// there is no such session, it returns ErrNotFound. Every auth check calls it. The result is
+// shared with other requests, so the caller must not change it.
+func (s *Store) Authorize(token, host string) (*AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
 		access, err := queryOne(s.reader, scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)
 		access.host = host
@@ -63,7 +65,7 @@ func scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
 	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
 		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
-		&access.lastUse.ip, &access.lastUse.network, &access.lastUse.userAgent, &access.lastUse.browser)
+		&access.IP, &access.Network, &access.UserAgent, &access.Browser)
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	access.lastUsedAt = time.UnixMilli(lastUsedAt)
 	return access, err
@@ -72,10 +74,10 @@ func scanAppAccess(row scanner) (access AppAccess, err error) {
 // UseApp notes that the session was allowed to reach the host just now, and where and with which browser it is used. If active, it also
 // notes that the session's user did something: a background request of an app does not count as activity. It never blocks, because Flush
 // writes the notes.
-func (s *Store) UseApp(access AppAccess, client Client, active bool) {
+func (s *Store) UseApp(access *AppAccess, client Client, active bool) {
 	now := s.Now()
 	if s.worthNoting(access.shared, access.lastUsedAt, now) {
 		s.pending.useApp(appUse{access.SessionID, access.host}, now.UnixMilli())
 	}
-	s.noteUse(access.SessionID, access.lastUse, client, active && s.worthNoting(access.shared, access.lastActiveAt, now), now)
+	s.noteUse(access.SessionID, access.LastUse, client, active && s.worthNoting(access.shared, access.lastActiveAt, now), now)
 }

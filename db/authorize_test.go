@@ -16,7 +16,7 @@ const notes = "notes.example.com"
 
 func denyApps(o *db.Options) { o.DenyApps = true }
 
-func (h *house) authorize(d device, host string) db.AppAccess {
+func (h *house) authorize(d device, host string) *db.AppAccess {
 	h.t.Helper()
 	access, err := h.Authorize(d.token, host)
 	if err != nil {
@@ -114,7 +114,7 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if got, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
+				if got, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) || got != nil {
 					t.Errorf("Authorize: %+v, %v", got, err)
 				}
 			}
@@ -129,7 +129,7 @@ func TestAuthorizeRefusesWhatIsNotAToken(t *testing.T) {
 	c := openCast(t)
 	for name, token := range map[string]string{"unknown": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "empty": "", "its id": c.laptop.ID,
 		"with a space": c.laptop.token + " "} {
-		if got, err := c.Authorize(token, notes); !errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
+		if got, err := c.Authorize(token, notes); !errors.Is(err, db.ErrNotFound) || got != nil {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -267,7 +267,7 @@ func TestAuthorizeDeniesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 			fault(t, c)
 			for _, token := range []string{c.laptop.token, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
 				got, err := c.Authorize(token, notes)
-				if err == nil || errors.Is(err, db.ErrNotFound) || got != (db.AppAccess{}) {
+				if err == nil || errors.Is(err, db.ErrNotFound) || got != nil {
 					t.Errorf("%+v, %v", got, err)
 				}
 				if name != "no tables" && !errors.Is(err, db.ErrUnavailable) {

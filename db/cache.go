@@ -42,29 +42,31 @@ func (c *cache[V]) placesOf(key cacheKey) (first, second *atomic.Pointer[cached[
 
 // get returns the cached value of a key if it is still valid. Otherwise it calls read and caches the result, unless that is an error. The
 // value is shared, so the caller must not change it.
-func (c *cache[V]) get(key cacheKey, read func() (V, error)) (V, error) {
+func (c *cache[V]) get(key cacheKey, read func() (V, error)) (*V, error) {
 	now, ok := c.changes.loadStamp() // before the row is read
 	if !ok {
-		return read()
+		value, err := read()
+		return &value, err
 	}
 	first, second := c.placesOf(key)
 	if entry := first.Load(); entry.holds(key, now) {
-		return entry.value, nil
+		return &entry.value, nil
 	}
 	if entry := second.Load(); entry.holds(key, now) {
-		return entry.value, nil
+		return &entry.value, nil
 	}
 	value, err := read()
 	if err != nil {
-		return value, err
+		return nil, err
 	}
 	place := first
 	if entry := first.Load(); entry != nil && entry.stamp == now {
 		place = second
 	}
 	key.name = strings.Clone(key.name) // it may be a part of a whole request
-	place.Store(&cached[V]{key, now, value})
-	return value, nil
+	fresh := &cached[V]{key, now, value}
+	place.Store(fresh)
+	return &fresh.value, nil
 }
 
 func (e *cached[V]) holds(key cacheKey, now stamp) bool {

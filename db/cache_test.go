@@ -144,21 +144,23 @@ func (s *subject) check(h *house) bool {
 
 // state returns what a token names: the name of its device, whether it may reach the app, or nothing.
 func (h *house) state(token, host string) (string, error) {
-	var state string
+	var session *db.Session
+	var access *db.AppAccess
 	var err error
 	if host == "" {
-		var session db.Session
 		session, err = h.Resume(token)
-		state = session.DeviceName
 	} else {
-		var access db.AppAccess
 		access, err = h.Authorize(token, host)
-		state = fmt.Sprint(access.Allowed)
 	}
-	if errors.Is(err, db.ErrNotFound) {
+	switch {
+	case errors.Is(err, db.ErrNotFound):
 		return "ended", nil
+	case err != nil:
+		return "", err
+	case session != nil:
+		return session.DeviceName, nil
 	}
-	return state, err
+	return fmt.Sprint(access.Allowed), nil
 }
 
 // Readers check 200 tokens while this process, commands in other processes and another program change their sessions. In between there are

@@ -78,10 +78,10 @@ func openDisk(t testing.TB, path string) *sql.DB {
 }
 
 // Touch is Store.Touch for a request from where the session was last used.
-func (h *house) Touch(session db.Session) { h.Store.Touch(session, lastClient(session)) }
+func (h *house) Touch(session db.Session) { h.Store.Touch(&session, lastClient(session)) }
 
 // UseApp is Store.UseApp for a request from where the session was last used.
-func (h *house) UseApp(access db.AppAccess, active bool) {
+func (h *house) UseApp(access *db.AppAccess, active bool) {
 	h.Store.UseApp(access, access.LastClient(), active)
 }
 
@@ -218,7 +218,7 @@ func (h *house) alive(d device) db.Session {
 	if err != nil {
 		h.t.Fatalf("the session on %s should be alive: %v", d.DeviceName, err)
 	}
-	return session
+	return *session
 }
 
 func (h *house) over(devices ...device) {

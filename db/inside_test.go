@@ -114,5 +114,5 @@ func (s *Store) Cached() (sessions, access int) {
 
 // LastClient returns the client that the session was last used by, as far as the database knows.
 func (a AppAccess) LastClient() Client {
-	return Client{IP: a.lastUse.ip, UserAgent: a.lastUse.userAgent, DeviceName: a.lastUse.browser}
+	return Client{IP: a.IP, UserAgent: a.UserAgent, DeviceName: a.Browser}
 }

@@ -50,13 +50,18 @@ const (
 	flushBatch      = 100  // notes in one transaction, so that a revocation waits a few milliseconds at most
 )
 
-// lastUse is the address and the browser that a session was last used from, as far as the database knows.
-type lastUse struct{ ip, network, userAgent, browser string }
+// LastUse is the address and the browser that a session was last used from. Both are up to two seconds old.
+type LastUse struct {
+	IP        string
+	Network   string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
+	UserAgent string
+	Browser   string // detected from UserAgent
+}
 
 // noteUse notes that a session was used, if active is set or the address or the browser has changed. A change is written soon, because it
 // may be the first sign of a stolen cookie.
-func (s *Store) noteUse(sessionID string, last lastUse, client Client, active bool, now time.Time) {
-	moved := client.IP != last.ip || client.UserAgent != last.userAgent
+func (s *Store) noteUse(sessionID string, last LastUse, client Client, active bool, now time.Time) {
+	moved := client.IP != last.IP || client.UserAgent != last.UserAgent
 	if !active && !moved {
 		return
 	}
@@ -64,10 +69,10 @@ func (s *Store) noteUse(sessionID string, last lastUse, client Client, active bo
 	if active {
 		touch.at = now.UnixMilli()
 	}
-	if moved || last.network == "" {
+	if moved || last.Network == "" {
 		from := client
-		if from.UserAgent == last.userAgent {
-			from.DeviceName, from.Describe = last.browser, nil
+		if from.UserAgent == last.UserAgent {
+			from.DeviceName, from.Describe = last.Browser, nil
 		}
 		touch.from = &from
 	}

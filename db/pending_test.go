@@ -169,7 +169,7 @@ func TestTouchesWhileOneRevokes(t *testing.T) {
 				case acknowledged && !errors.Is(err, db.ErrNotFound):
 					t.Errorf("after the revocation was acknowledged: %v", err)
 				case err == nil:
-					c.Touch(session)
+					c.Touch(*session)
 				case !errors.Is(err, db.ErrNotFound):
 					t.Error(err)
 				}

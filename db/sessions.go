@@ -50,12 +50,8 @@ type Session struct {
 	Method       string // how the user signed in, such as ByPassword; "" if that was not stored
 	Shared       bool   // a shared or public computer
 
-	// The address and the browser that the session was last used from. Both are up to two seconds old.
-	IP           string
+	LastUse
 	SignInIP     string
-	Network      string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
-	UserAgent    string
-	Browser      string // detected from UserAgent
 	OtherBrowser string // the last Browser that was not DetectedName, or ""
 
 	// Read for lists, not for every request.
@@ -152,8 +148,10 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 	session := Session{
 		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
-		IP: newSession.IP, SignInIP: newSession.IP, Network: networkOf(newSession.IP),
-		UserAgent: newSession.UserAgent, Browser: newSession.DeviceName, Method: newSession.Method, Shared: newSession.Shared,
+		LastUse: LastUse{
+			IP: newSession.IP, Network: networkOf(newSession.IP), UserAgent: newSession.UserAgent, Browser: newSession.DeviceName,
+		},
+		SignInIP: newSession.IP, Method: newSession.Method, Shared: newSession.Shared,
 		CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(min(idle, lifetime)), EndsAt: now.Add(lifetime),
 	}
 	var form []byte
@@ -221,7 +219,8 @@ const resumeSession = `
 	WHERE s.token_hash = $1 AND u.disabled = 0`
 
 // Resume returns the live session that a token names, or ErrNotFound. Every request to a page or to the API calls it.
-func (s *Store) Resume(token string) (Session, error) {
+// The session is shared with other requests, so the caller must not change it.
+func (s *Store) Resume(token string) (*Session, error) {
 	return sessionByToken(s, &s.sessions, token, "", func(hash []byte) (Session, error) {
 		return queryOne(s.reader, s.scanSession, resumeSession, hash)
 	})
@@ -234,32 +233,28 @@ func (s Session) expiry() time.Time { return s.ExpiresAt }
 
 // sessionByToken is the only way from a token to a session, so that pages and auth checks refuse the same sessions. A session that was
 // refused because it had expired stays refused, even if the clock is set back: it is remembered until Flush has deleted it.
-func sessionByToken[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (found T, err error) {
+func sessionByToken[T expiring](s *Store, c *cache[T], token, name string, read func(hash []byte) (T, error)) (*T, error) {
 	key := cacheKey{sha256.Sum256([]byte(token)), name}
 	if s.pending.isRefused(key.hash) {
-		return found, ErrNotFound
+		return nil, ErrNotFound
 	}
-	found, err = c.get(key, func() (T, error) { return read(key.hash[:]) })
-	if err == nil && !found.expiry().After(s.Now()) {
-		s.pending.refuse(key.hash)
-		err = ErrNotFound
-	}
+	found, err := c.get(key, func() (T, error) { return read(key.hash[:]) })
 	if err != nil {
-		var none T
-		return none, err
+		return nil, err
+	}
+	if !(*found).expiry().After(s.Now()) {
+		s.pending.refuse(key.hash)
+		return nil, ErrNotFound
 	}
 	return found, nil
 }
 
 // Touch notes that the session's user did something just now, and where and with which browser. It never blocks, because Flush writes
 // the notes.
-func (s *Store) Touch(session Session, client Client) {
+func (s *Store) Touch(session *Session, client Client) {
 	now := s.Now()
-	worthNoting := s.worthNoting(session.Shared, session.LastActiveAt, now)
-	s.noteUse(session.ID, session.lastUse(), client, worthNoting, now)
+	s.noteUse(session.ID, session.LastUse, client, s.worthNoting(session.Shared, session.LastActiveAt, now), now)
 }
-
-func (s Session) lastUse() lastUse { return lastUse{s.IP, s.Network, s.UserAgent, s.Browser} }
 
 // worthNoting reports whether to note again that a session is in use: the last note must be a minute old, or a quarter of the idle
 // timeout if that is shorter.
@@ -343,10 +338,13 @@ const sessionByID = `
 // Session returns one of a user's live sessions, or ErrNotFound.
 func (s *Store) Session(userID int64, id string) (Session, error) {
 	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(s.reader, s.scanSession, sessionByID, id) })
-	if err == nil && (session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now()) {
+	if err != nil {
+		return Session{}, err
+	}
+	if session.UserID != userID || session.ExpiresAt.UnixMilli() <= s.now() {
 		return Session{}, ErrNotFound
 	}
-	return session, err
+	return *session, nil
 }
 
 // Rename gives one of the user's own sessions, and its device, a name, or with "" removes its name. It returns ErrNotFound if there is no

@@ -12,7 +12,7 @@ import (
 
 // from returns a client whose User-Agent is described as its browser.
 func from(ip, browser string) db.Client {
-	return db.Client{IP: ip, UserAgent: "Mozilla/5.0 " + browser, Describe: func(wait bool) (string, string) {
+	return db.Client{IP: ip, UserAgent: "Mozilla/5.0 " + browser, Describe: func(_ string, wait bool) (string, string) {
 		if !wait {
 			return "Unknown device", "unknown"
 		}
@@ -23,7 +23,8 @@ func from(ip, browser string) db.Client {
 // use touches a session from elsewhere and writes it.
 func (h *house) useFrom(d device, client db.Client) db.Session {
 	h.t.Helper()
-	h.Store.Touch(h.alive(d), client)
+	session := h.alive(d)
+	h.Store.Touch(&session, client)
 	h.flush()
 	return h.alive(d)
 }
@@ -106,15 +107,15 @@ func TestAMoveIsNotedAtOnce(t *testing.T) {
 		}
 	}
 	session := c.alive(c.laptop)
-	c.Store.Touch(session, lastClient(session))
+	c.Store.Touch(&session, lastClient(session))
 	c.clock.Advance(2 * time.Minute)
-	c.Store.Touch(session, lastClient(session))
+	c.Store.Touch(&session, lastClient(session))
 	if woken() {
 		t.Error("use without a change wakes the flusher")
 	}
 	c.flush()
 	session = c.alive(c.laptop)
-	c.Store.Touch(session, from("203.0.113.9", session.Browser))
+	c.Store.Touch(&session, from("203.0.113.9", session.Browser))
 	if !woken() {
 		t.Error("another address does not wake the flusher")
 	}
@@ -123,7 +124,7 @@ func TestAMoveIsNotedAtOnce(t *testing.T) {
 		t.Errorf("the address is %s", got.IP)
 	}
 	session = c.alive(c.laptop)
-	c.Store.Touch(session, from("203.0.113.9", "Lynx"))
+	c.Store.Touch(&session, from("203.0.113.9", "Lynx"))
 	if !woken() {
 		t.Error("another browser does not wake the flusher")
 	}
@@ -137,7 +138,7 @@ func TestAMoveOfAnEndedSessionIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorded, networks := len(c.activity(c.alice)), c.number(`SELECT COUNT(*) FROM networks`)
-	c.Store.Touch(session, from("203.0.113.9", "curl"))
+	c.Store.Touch(&session, from("203.0.113.9", "curl"))
 	c.flush()
 	c.over(c.laptop)
 	if n := len(c.activity(c.alice)); n != recorded {

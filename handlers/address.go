@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"bytes"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,7 +18,7 @@ func (h *handler) clientAddress(c *fiber.Ctx) (address netip.Addr, believed int)
 	if !h.trusts(address) {
 		return address, 0
 	}
-	for _, text := range slices.Backward(forwardedFor(c)) {
+	for text := range forwardedFor(c) {
 		hop, err := parseAddress(text)
 		if err != nil {
 			break
@@ -29,13 +31,20 @@ func (h *handler) clientAddress(c *fiber.Ctx) (address netip.Addr, believed int)
 	return address, believed
 }
 
-// forwardedFor returns the addresses in X-Forwarded-For, in their order there.
-func forwardedFor(c *fiber.Ctx) []string {
-	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
-	for i, hop := range hops {
-		hops[i] = strings.TrimSpace(hop)
+// forwardedFor yields the addresses in X-Forwarded-For, the last one first.
+func forwardedFor(c *fiber.Ctx) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range slices.Backward(c.Request().Header.PeekAll(fiber.HeaderXForwardedFor)) {
+			for more := true; more; {
+				var hop []byte
+				i := bytes.LastIndexByte(line, ',')
+				line, hop, more = line[:max(i, 0)], line[i+1:], i >= 0
+				if !yield(string(bytes.TrimSpace(hop))) {
+					return
+				}
+			}
+		}
 	}
-	return hops
 }
 
 // requestOrigin returns the scheme and host of the request, as reported by a trusted proxy if there is one.
@@ -95,10 +104,12 @@ func peerAddress(c *fiber.Ctx) netip.Addr {
 
 // parseAddress reads an address as proxies write it: with or without a port, IPv6 with or without brackets.
 func parseAddress(text string) (netip.Addr, error) {
-	if at, err := netip.ParseAddrPort(text); err == nil {
-		return at.Addr().Unmap().WithZone(""), nil
-	}
 	at, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(text)
+		at = withPort.Addr()
+	}
 	return at.Unmap().WithZone(""), err
 }
 

@@ -3,6 +3,7 @@ package handlers
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -87,7 +88,7 @@ func (p proxyPage) verdict(c *fiber.Ctx, name string, hops int) string {
 		return "ignored: " + p.Peer + " is not in --trusted-proxies"
 	case name == fiber.HeaderXForwardedFor && hops == 0:
 		return "ignored: it does not end in an address"
-	case name == fiber.HeaderXForwardedFor && hops < len(forwardedFor(c)):
+	case name == fiber.HeaderXForwardedFor && hops < len(slices.Collect(forwardedFor(c))):
 		return fmt.Sprintf("believed: only the last %d; anyone can write what comes before", hops)
 	}
 	return "believed"

@@ -37,36 +37,35 @@ var errPlantedCookie = fmt.Errorf("planted cookies: %w", db.ErrNotFound)
 
 // findSession returns the live session that the cookies name, and its token. It returns db.ErrNotFound if there is none, and
 // errPlantedCookie if the cookies name two users or are too many to look up.
-func (h *handler) findSession(c *fiber.Ctx) (session db.Session, token string, err error) {
+func (h *handler) findSession(c *fiber.Ctx) (session *db.Session, token string, err error) {
 	tokens, tooMany := h.tokens(c)
 	if tooMany {
-		return db.Session{}, "", errPlantedCookie
+		return nil, "", errPlantedCookie
 	}
-	return findOfOneUser(h, c, tokens, h.Store.Resume, func(s db.Session) string { return s.Username })
+	return findOfOneUser(h, c, tokens, h.Store.Resume, func(s *db.Session) string { return s.Username })
 }
 
 // findOfOneUser looks up every token and returns the first live session. If the tokens name sessions of two users, none of them counts,
 // because a sibling app may have planted the token of its own session, to watch what this person does in it.
-func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(string) (T, error), username func(T) string) (
-	first T, token string, err error,
+func findOfOneUser[T any](h *handler, c *fiber.Ctx, tokens []string, find func(string) (*T, error), username func(*T) string) (
+	first *T, token string, err error,
 ) {
-	var none T
 	for _, t := range tokens {
 		found, err := find(t)
 		switch {
 		case errors.Is(err, db.ErrNotFound):
 		case err != nil:
-			return none, "", err
+			return nil, "", err
 		case token == "":
 			first, token = found, t
 		case username(found) != username(first):
 			h.logLimited(slog.LevelWarn, "refused session cookies of two users: a site under the cookie domain may have planted one", "",
 				"user", username(first), "other", username(found), "ip", h.client(c).IP)
-			return none, "", errPlantedCookie
+			return nil, "", errPlantedCookie
 		}
 	}
 	if token == "" {
-		return none, "", db.ErrNotFound
+		return nil, "", db.ErrNotFound
 	}
 	return first, token, nil
 }
@@ -91,10 +90,11 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 }
 
 // currentSession returns the session that requireSession found.
-func currentSession(c *fiber.Ctx) db.Session { return c.Locals(sessionKey).(db.Session) }
+func currentSession(c *fiber.Ctx) db.Session { return *c.Locals(sessionKey).(*db.Session) }
 
 func (h *handler) noteActivity(c *fiber.Ctx) error {
-	h.Store.Touch(currentSession(c), h.client(c))
+	session := c.Locals(sessionKey).(*db.Session)
+	h.Store.Touch(session, h.clientLike(c, session.LastUse))
 	return c.Next()
 }
 

@@ -15,23 +15,26 @@ import (
 // userAgentMax is how many bytes of a User-Agent are parsed and stored: parsing a hostile one of 8 KB can take 100 ms.
 const userAgentMax = 512
 
-const clientKey = "client"
-
-// client describes who sent the request. It is built once per request. The User-Agent is parsed once, when the store asks for the device
-// name, and so not at all for an attempt that the throttle refuses.
+// client describes who sent the request. The User-Agent is parsed when the store asks for the device name, and so not at all for an
+// attempt that the throttle refuses.
 func (h *handler) client(c *fiber.Ctx) db.Client {
-	if client, ok := c.Locals(clientKey).(db.Client); ok {
-		return client
-	}
+	client := h.clientLike(c, db.LastUse{})
+	client.Device = h.deviceToken(c)
+	return client
+}
+
+// clientLike is client without the device cookie, for a request that most likely comes from where its session was last used. It then
+// copies nothing: almost every request does.
+func (h *handler) clientLike(c *fiber.Ctx, last db.LastUse) db.Client {
+	client := db.Client{IP: last.IP, UserAgent: last.UserAgent, Describe: h.describeDevice}
+	var text [len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]byte
 	address, _ := h.clientAddress(c)
-	client := db.Client{IP: address.String(), UserAgent: cutUserAgent(c.Get(fiber.HeaderUserAgent)), Device: h.deviceToken(c)}
-	var once sync.Once // the store may describe the client after the request
-	var name, kind string
-	client.Describe = func(wait bool) (string, string) {
-		once.Do(func() { name, kind = h.devices().name(client.UserAgent, wait) })
-		return name, kind
+	if ip := address.AppendTo(text[:0]); string(ip) != client.IP {
+		client.IP = string(ip)
 	}
-	c.Locals(clientKey, client)
+	if userAgent := c.Request().Header.UserAgent(); string(userAgent) != client.UserAgent {
+		client.UserAgent = cutUserAgent(string(userAgent))
+	}
 	return client
 }
 

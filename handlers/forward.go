@@ -90,7 +90,7 @@ func (h *handler) answerAuthCheck(
 	case !access.Allowed:
 		return h.deny(c, access, request)
 	}
-	h.Store.UseApp(access, h.client(c), isActivity(c, request))
+	h.Store.UseApp(access, h.clientLike(c, access.LastUse), isActivity(c, request))
 	writeIdentity(c, access)
 	return nil
 }
@@ -109,13 +109,13 @@ func (h *handler) isOwnSignIn(request appRequest) bool {
 }
 
 // findAppAccess is findSession for an app.
-func (h *handler) findAppAccess(c *fiber.Ctx, host string) (db.AppAccess, error) {
+func (h *handler) findAppAccess(c *fiber.Ctx, host string) (*db.AppAccess, error) {
 	tokens, tooMany := h.tokens(c)
 	if tooMany || len(tokens) == 0 { // nothing to look up, but the client must not be sent to sign in while the database does not answer
-		return db.AppAccess{}, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
+		return nil, cmp.Or(h.Store.Reachable(), db.ErrNotFound)
 	}
-	authorize := func(token string) (db.AppAccess, error) { return h.Store.Authorize(token, host) }
-	access, _, err := findOfOneUser(h, c, tokens, authorize, func(access db.AppAccess) string { return access.Username })
+	authorize := func(token string) (*db.AppAccess, error) { return h.Store.Authorize(token, host) }
+	access, _, err := findOfOneUser(h, c, tokens, authorize, func(access *db.AppAccess) string { return access.Username })
 	return access, err
 }
 
@@ -142,7 +142,7 @@ func (h *handler) signInFor(request appRequest) string {
 var identityHeaders = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"}
 
 // writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
-func writeIdentity(c *fiber.Ctx, access db.AppAccess) {
+func writeIdentity(c *fiber.Ctx, access *db.AppAccess) {
 	groups := ""
 	if access.IsAdmin {
 		groups = "admins"
@@ -185,7 +185,7 @@ type refusalPage struct {
 }
 
 // deny answers 403 to a user who is signed in but whom the rules do not allow to reach the host.
-func (h *handler) deny(c *fiber.Ctx, access db.AppAccess, request appRequest) error {
+func (h *handler) deny(c *fiber.Ctx, access *db.AppAccess, request appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+request.host,
 		"user", access.Username, "session", access.SessionID, "host", request.host, "ip", h.client(c).IP)
 	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{

@@ -45,6 +45,7 @@ type handler struct {
 	forms            formLocks
 	logsRequests     bool
 	devices          func() deviceNamer
+	describeDevice   func(userAgent string, wait bool) (deviceName, deviceKind string)
 	assets           func() map[string]asset
 }
 
@@ -195,6 +196,7 @@ func newHandler(options Options) *handler {
 	case h.secure():
 		h.cookieName = "__Host-porchlight" // browsers accept it only with Secure, Path=/ and no Domain
 	}
+	h.describeDevice = func(userAgent string, wait bool) (string, string) { return h.devices().name(userAgent, wait) }
 	go h.devices() // takes about 60 ms, and the first page does not need it
 	return h
 }

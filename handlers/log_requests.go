@@ -27,7 +27,7 @@ func (h *handler) logRequest(c *fiber.Ctx) error {
 		"method", c.Method(), "path", path[:min(len(path), loggedPathMax)], "status", c.Response().StatusCode(),
 		"duration", h.Store.Now().Sub(start), "ip", h.client(c).IP,
 	}
-	if session, ok := c.Locals(sessionKey).(db.Session); ok {
+	if session, ok := c.Locals(sessionKey).(*db.Session); ok {
 		attributes = append(attributes, "session", session.ID)
 	} else if id, ok := c.Locals(sessionIDKey).(string); ok {
 		attributes = append(attributes, "session", id)

@@ -50,7 +50,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
 	session, token, err := h.findSession(c)
 	if err == nil {
-		h.handCookieToApp(c, next, token, session)
+		h.handCookieToApp(c, next, token, *session)
 		return c.Redirect(cmp.Or(next, sessionsPath), fiber.StatusSeeOther)
 	}
 	if !errors.Is(err, db.ErrNotFound) {
@@ -135,7 +135,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 		err = h.startSession(c, user, db.NewSession{Method: db.ByPassword, Shared: given.Shared, Form: given.form})
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
-		deviceName, _ := client.Describe(false)
+		deviceName, _ := client.Describe(client.UserAgent, false)
 		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP),
 			"user", user.Username, "ip", client.IP, "device", deviceName)
 		return h.refuseSignIn(c, given)
@@ -182,7 +182,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 			continue
 		}
 		if err == nil {
-			err = h.endSession(c, session)
+			err = h.endSession(c, *session)
 		}
 		if err != nil {
 			return err

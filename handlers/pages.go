@@ -55,7 +55,7 @@ func (p *page) setError() { p.IsError = true }
 // pageFor returns the page data for the person who is signed in, if there is one.
 func (h *handler) pageFor(c *fiber.Ctx, title string) page {
 	p := page{Title: title}
-	if session, ok := c.Locals(sessionKey).(db.Session); ok {
+	if session, ok := c.Locals(sessionKey).(*db.Session); ok {
 		p.User, p.IsAdmin = session.Username, session.IsAdmin
 	}
 	return p

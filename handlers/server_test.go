@@ -44,7 +44,7 @@ func TestASessionEndsDuringItsRequest(t *testing.T) {
 	h, app := handlerOn(t), fiber.New()
 	c := app.AcquireCtx(new(fasthttp.RequestCtx))
 	defer app.ReleaseCtx(c)
-	c.Locals(sessionKey, db.Session{ID: "ended"})
+	c.Locals(sessionKey, &db.Session{ID: "ended"})
 	for name, handle := range map[string]fiber.Handler{"API": h.apiShowCurrent, "page": h.showSessions, "list": h.listSessions} {
 		if err := handle(c); !errors.Is(err, db.ErrSessionEnded) {
 			t.Errorf("%s: got %v, want ErrSessionEnded", name, err)
