@@ -3,6 +3,7 @@ package db
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"math"
 	"slices"
@@ -62,23 +63,27 @@ func (tx *tx) record(e event) error {
 	return err
 }
 
-// recordRepeat increases the count of the user's newest event if it is like e, so that somebody who guesses passwords all night does
-// not fill the disk. Otherwise it records e as a new event.
+// recordRepeat is record for what can repeat, so that somebody who guesses passwords all night does not fill the disk. If the user's
+// newest event is like e, e replaces it, with the count of both. It gets a new id, because whoever follows the activity looks for larger
+// ids.
 func (tx *tx) recordRepeat(e event) error {
-	err := tx.changeOne(`
-		UPDATE activity SET count = count + $1, happened_at = $2
-		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $3)
-		  AND kind = $4 AND ip = $5 AND device_name = $6 AND session_id = $7 AND done_by = $8`,
-		max(e.count, 1), cmp.Or(e.at, tx.now), e.userID, e.kind, e.ip, e.deviceName, e.sessionID, e.by)
-	if errors.Is(err, ErrNotFound) {
-		return tx.record(e)
+	var count int
+	err := tx.QueryRow(`
+		DELETE FROM activity
+		WHERE id = (SELECT MAX(id) FROM activity WHERE user_id = $1)
+		  AND kind = $2 AND ip = $3 AND device_name = $4 AND session_id = $5 AND done_by = $6
+		RETURNING count`,
+		e.userID, e.kind, e.ip, e.deviceName, e.sessionID, e.by).Scan(&count)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
 	}
-	return err
+	e.count = count + max(e.count, 1)
+	return tx.record(e)
 }
 
 // Activity is something that happened to an account.
 type Activity struct {
-	ID         int64
+	ID         int64 // larger than that of everything before it; changes when Count grows
 	Kind       string
 	At         time.Time
 	IP         string // of the session that it happened to, or of the failed attempt

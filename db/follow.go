@@ -3,12 +3,14 @@ package db
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
 
-// This file tells who waits for it that something has changed. The activity table is the log that they follow: whatever ends or changes a
-// session has a row there, written in the same transaction.
+// This file reports changes to whoever waits for them. The activity table is the log that they follow: whatever ends or changes a session
+// has a row there, written in the same transaction.
 
 const (
 	followEvery = 100 * time.Millisecond // how often the commits of other processes are looked for
@@ -16,7 +18,7 @@ const (
 )
 
 // Follow calls read, and calls it again after every commit of any process. It returns the error of the context or of read, unless that
-// is ErrUnavailable: then it tries again.
+// is ErrUnavailable: then it retries.
 func (s *Store) Follow(ctx context.Context, read func() error) error {
 	for {
 		changed := s.Changed() // before read, as the stamp
@@ -95,26 +97,25 @@ func (s *Store) Subscribe(userID int64) (changed <-chan struct{}, cancel func())
 	}
 }
 
-// wake wakes the subscribers of these users, or of all users without any.
+// wake wakes the subscribers of these users.
 func (f *followers) wake(userIDs ...int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	wake := func(subscribers map[chan struct{}]bool) {
-		for subscriber := range subscribers {
+	for _, id := range userIDs {
+		for subscriber := range f.byUser[id] {
 			select {
 			case subscriber <- struct{}{}:
 			default: // it has not yet handled the previous change
 			}
 		}
 	}
-	for _, id := range userIDs {
-		wake(f.byUser[id])
-	}
-	if len(userIDs) == 0 {
-		for _, subscribers := range f.byUser {
-			wake(subscribers)
-		}
-	}
+}
+
+// userIDs returns the users who have subscribers.
+func (f *followers) userIDs() []int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.byUser))
 }
 
 // followMost is how many rows of activity are read one by one. Beyond that, everybody is woken.
@@ -128,28 +129,43 @@ func (s *Store) newestActivity() (int64, error) {
 	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'activity'`)
 }
 
-// followActivity wakes the subscribers of each user who has activity after the row with this id. If rows are missing, an account was
-// deleted and its activity with it, so everybody is woken.
+// followActivity wakes the subscribers of each user who has activity after the row with this id.
 func (s *Store) followActivity(ctx context.Context, last int64) {
 	s.Follow(ctx, func() error {
 		newest, err := s.newestActivity()
 		if err != nil || newest == last {
 			return err
 		}
-		var userIDs []int64
+		userIDs := s.followers.userIDs()
 		if last != unknownActivity && newest-last <= followMost {
-			userIDs, err = queryAll(s.reader, scanID, `SELECT user_id FROM activity WHERE id > $1 AND id <= $2`, last, newest)
-			if err != nil {
+			if userIDs, err = s.usersActiveBetween(last, newest); err != nil {
 				return err
 			}
-		}
-		if int64(len(userIDs)) < newest-last {
-			userIDs = nil
 		}
 		last = newest
 		s.followers.wake(userIDs...)
 		return nil
 	})
+}
+
+// usersActiveBetween returns the users who have activity after the row with the id last, up to the one with the id newest. Missing rows
+// were repeated, and their user has a newer one, or were deleted with their account, so it also returns the subscribers' users who no
+// longer have one.
+func (s *Store) usersActiveBetween(last, newest int64) (userIDs []int64, err error) {
+	userIDs, err = queryAll(s.reader, scanID, `SELECT user_id FROM activity WHERE id > $1 AND id <= $2`, last, newest)
+	if err != nil || int64(len(userIDs)) == newest-last {
+		return userIDs, err
+	}
+	for _, id := range s.followers.userIDs() {
+		exists, err := queryValue[bool](s.reader, `SELECT EXISTS (SELECT 1 FROM users WHERE id = $1)`, id)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			userIDs = append(userIDs, id)
+		}
+	}
+	return userIDs, nil
 }
 
 func scanID(row scanner) (id int64, err error) {

@@ -58,6 +58,7 @@ func TestSubscribe(t *testing.T) {
 	}{
 		{"a sign-in", func() error { c.signIn(c.alice, "curl", "192.0.2.1"); return nil }},
 		{"a new name", func() error { return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "Kitchen tablet") }},
+		{"the same again", func() error { return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "Kitchen tablet") }},
 		{"a change of address", func() error { c.useFrom(c.phone, from("203.0.113.9", c.phone.DetectedName)); return nil }},
 		{"activity", func() error { c.clock.Advance(2 * time.Minute); c.Touch(c.alive(c.phone)); c.flush(); return nil }},
 		{"use of an app", func() error {
@@ -85,11 +86,28 @@ func TestSubscribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaits(t, bob, "the deletion of the account")
-	awaits(t, alice, "the deletion of an account")
+	c.signIn(c.alice, "curl", "192.0.2.2")
+	awaits(t, alice, "a sign-in after a deletion")
 	cancelBob()
 	cancelAlice()
 	c.signIn(c.alice, "curl", "192.0.2.1")
 	quiet(t, alice, "a change after cancel")
+}
+
+// A repeated entry leaves a gap in the ids, like a deleted account. It wakes only its own user.
+func TestRepeatsWakeNobodyElse(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	alice, cancelAlice := c.Subscribe(c.alice.ID)
+	defer cancelAlice()
+	bob, cancelBob := c.Subscribe(c.bob.ID)
+	defer cancelBob()
+	insert := `INSERT INTO activity (user_id, kind, happened_at, count) SELECT id, 'exported', 1, 1 FROM users WHERE username = 'alice';`
+	c.exec(`BEGIN IMMEDIATE; ` + insert + `DELETE FROM activity WHERE kind = 'exported';` + insert + `COMMIT`)
+	awaits(t, alice, "a repeated entry")
+	c.exec(insert)
+	awaits(t, alice, "a new entry") // now the first change has been handed out to everybody
+	quiet(t, bob, "a repeated entry")
 }
 
 func TestFollow(t *testing.T) {
