@@ -144,23 +144,32 @@ type UserActivity struct {
 	Activity
 }
 
-// AllActivity returns what happened since then to one user, or with "" to every user, oldest first. It returns ErrNotFound for an unknown
-// user.
-func (s *Store) AllActivity(username string, since time.Time) ([]UserActivity, error) {
-	username = canonical(username)
-	if username != "" {
-		if _, err := s.UserByName(username); err != nil {
-			return nil, err
-		}
+// AllActivity returns what happened since then to one user, or with "" to every user: at most limit rows, those that follow the one with
+// the id after, oldest first. It returns ErrNotFound for an unknown user.
+func (s *Store) AllActivity(username string, since time.Time, after int64, limit int) ([]UserActivity, error) {
+	if username == "" {
+		return queryAll(s.reader, scanUserActivity, `
+			SELECT u.username, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count
+			FROM activity a CROSS JOIN users u ON u.id = a.user_id
+			WHERE a.id > $1 AND a.happened_at >= $2
+			ORDER BY a.id
+			LIMIT $3`, after, since.UnixMilli(), limit)
 	}
-	return queryAll(s.reader, func(row scanner) (a UserActivity, err error) {
-		var happenedAt int64
-		err = row.Scan(&a.Username, &a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
-		a.At = time.UnixMilli(happenedAt)
-		return a, err
-	}, `
+	user, err := s.UserByName(username)
+	if err != nil {
+		return nil, err
+	}
+	return queryAll(s.reader, scanUserActivity, `
 		SELECT u.username, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count
-		FROM activity a CROSS JOIN users u ON u.id = a.user_id
-		WHERE a.id > 0 AND a.happened_at >= $1 AND ($2 = '' OR u.username = $2)
-		ORDER BY a.id`, since.UnixMilli(), username)
+		FROM users u CROSS JOIN activity a ON a.user_id = u.id
+		WHERE u.id = $1 AND a.id > $2 AND a.happened_at >= $3
+		ORDER BY a.id
+		LIMIT $4`, user.ID, after, since.UnixMilli(), limit)
+}
+
+func scanUserActivity(row scanner) (a UserActivity, err error) {
+	var happenedAt int64
+	err = row.Scan(&a.Username, &a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
+	a.At = time.UnixMilli(happenedAt)
+	return a, err
 }

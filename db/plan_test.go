@@ -149,9 +149,11 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"attemptsLeft":  {"attempts_by_key (key=? AND failed_at>? AND failed_at<?)"},
 		"Activity":      {"activity_by_user (user_id=? AND id<?)"},
 		"ActivityAfter": {"activity_by_user (user_id=? AND id>?)"},
-		"recordRepeat":  {"activity_by_user (user_id=?)"},
-		"findUser":      {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
-		"Users":         {"sessions_by_user (user_id=?)"},
+		"AllActivity": {"SEARCH a USING INTEGER PRIMARY KEY (rowid>?)", "SEARCH u USING INTEGER PRIMARY KEY (rowid=?)",
+			"SEARCH a USING INDEX activity_by_user (user_id=? AND id>?)"},
+		"recordRepeat": {"activity_by_user (user_id=?)"},
+		"findUser":     {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
+		"Users":        {"sessions_by_user (user_id=?)"},
 	} {
 		for _, part := range want {
 			if !strings.Contains(plans[name], part) {
