@@ -46,7 +46,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		if !change.EndOthers {
 			return nil
 		}
-		_, err = tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		_, err = tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
 	})
 	return token, err
@@ -70,7 +70,7 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 }
 
 // setPassword stores the hash of a new password, and ends every session of the user.
-func (s *Store) setPassword(tx *tx, username, hash, by string) (user User, err error) {
+func (s *Store) setPassword(tx *tx, username, hash string, by Actor) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
 		UPDATE users SET password_hash = $1 WHERE username = $2

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,8 +34,20 @@ const (
 	ConfirmFailed   = "confirm_failed"  // a live session gave a wrong password
 )
 
-// ByCommand is Activity.By for what was done on the command line.
+// Actor says who did something, as the API shows it: the name of a device, ByCommand, or "" for nobody.
+type Actor string
+
+// ByCommand is the Actor on the command line.
 const ByCommand = "command"
+
+// ByDevice returns a device as an Actor. A user can name a device "command" or "admin alice". Such a name is in quotes, because without
+// them it stands for the command line or for an administrator.
+func ByDevice(name string) Actor {
+	if name == ByCommand || strings.HasPrefix(name, "admin ") {
+		name = `"` + name + `"`
+	}
+	return Actor(name)
+}
 
 // event is a row of activity to write.
 type event struct {
@@ -44,13 +57,13 @@ type event struct {
 	ip         string // of the session that it happened to, or of the failed attempt
 	deviceName string // of the same
 	sessionID  string // "" for a failed sign-in
-	by         string // the name of the device that did it, or ByCommand
-	count      int    // 0 means 1
+	by         Actor
+	count      int // 0 means 1
 }
 
 // eventOf returns an event for something that the user of a session did, or failed to do.
 func eventOf(by Session, kind string) event {
-	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: by.DeviceName}
+	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: ByDevice(by.DeviceName)}
 }
 
 // record writes an event in the transaction of what happened, so that neither exists without the other.
@@ -89,8 +102,8 @@ type Activity struct {
 	IP         string // of the session that it happened to, or of the failed attempt
 	DeviceName string // of the same
 	SessionID  string // "" if there was none
-	By         string // the name of the device that did it, ByCommand, or "" if nobody did
-	Count      int    // how many times in a row
+	By         Actor
+	Count      int // how many times in a row
 }
 
 // Activity returns what happened to a user's account, newest first and at most limit rows. If before is not 0, it returns only rows

@@ -109,7 +109,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 			return err
 		}
 		if !i.New {
-			user, err = s.setPassword(tx, i.Username, hash, client.DeviceName)
+			user, err = s.setPassword(tx, i.Username, hash, ByDevice(client.DeviceName))
 			return err
 		}
 		// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.

@@ -236,7 +236,7 @@ func (tx *tx) move(id string, from Client) error {
 	if err := tx.useNetwork(id, network, tx.now); err != nil {
 		return err
 	}
-	changed := event{kind: BrowserChanged, ip: from.IP, sessionID: id, by: from.DeviceName}
+	changed := event{kind: BrowserChanged, ip: from.IP, sessionID: id, by: ByDevice(from.DeviceName)}
 	err := tx.QueryRow(`
 		SELECT user_id, COALESCE(NULLIF(custom_name, ''), detected_name)
 		FROM sessions
@@ -282,7 +282,7 @@ func (s *Store) recordFailures(tx *tx, batch map[failure]note) error {
 	for key, n := range batch {
 		if err := tx.recordRepeat(event{
 			userID: key.userID, kind: SignInFailed, at: n.at,
-			ip: key.ip, deviceName: key.deviceName, by: key.deviceName, count: n.count,
+			ip: key.ip, deviceName: key.deviceName, by: ByDevice(key.deviceName), count: n.count,
 		}); err != nil {
 			return err
 		}

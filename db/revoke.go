@@ -15,7 +15,7 @@ type Ended struct {
 
 // endSessions runs a DELETE FROM sessions and records each session that it deleted. Sessions end in no other way, except with their
 // user.
-func (tx *tx) endSessions(kind, by, statement string, args ...any) (ended []Ended, err error) {
+func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+`
 		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`, args...)
 	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
@@ -34,7 +34,7 @@ func (tx *tx) endSessions(kind, by, statement string, args ...any) (ended []Ende
 }
 
 // endSession is endSessions for one session. It returns ErrNotFound if the statement ended none.
-func (tx *tx) endSession(kind, by, statement string, args ...any) (Ended, error) {
+func (tx *tx) endSession(kind string, by Actor, statement string, args ...any) (Ended, error) {
 	ended, err := tx.endSessions(kind, by, statement, args...)
 	if err != nil {
 		return Ended{}, err
@@ -48,7 +48,7 @@ func (tx *tx) endSession(kind, by, statement string, args ...any) (Ended, error)
 // Revoke ends another session of the same user. For one that is unknown, has ended or is somebody else's, it returns ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) (err error) {
-		ended, err = tx.endSession(Revoked, by.DeviceName, `
+		ended, err = tx.endSession(Revoked, ByDevice(by.DeviceName), `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, tx.now)
 		return err
@@ -64,7 +64,7 @@ const endOtherSessions = `
 // RevokeOthers ends every session of the user except the caller's, and returns how many it ended.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) error {
-		ended, err := tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		ended, err := tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		count = len(ended)
 		return err
 	})
@@ -88,7 +88,7 @@ func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
 				return err
 			}
 		}
-		_, err = tx.endSessions(Revoked, by.DeviceName, endOtherSessions, by.UserID, by.ID, tx.now)
+		_, err = tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
 	})
 }
@@ -96,7 +96,7 @@ func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
 // SignOut ends a session for its own user. If the session has already ended, that is not an error.
 func (s *Store) SignOut(ctx context.Context, session Session) error {
 	return s.writeUrgent(ctx, func(tx *tx) error {
-		_, err := tx.endSessions(SignedOut, session.DeviceName, `
+		_, err := tx.endSessions(SignedOut, ByDevice(session.DeviceName), `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2`, session.ID, session.UserID)
 		return err

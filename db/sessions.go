@@ -108,7 +108,7 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 			return err
 		}
 		for _, brought := range newSession.Replaces {
-			if _, err := tx.endSessions(Replaced, newSession.DeviceName, `
+			if _, err := tx.endSessions(Replaced, ByDevice(newSession.DeviceName), `
 				DELETE FROM sessions
 				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
 				return err
@@ -122,7 +122,7 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 				return err
 			}
 		}
-		if _, err := tx.endSessions(Evicted, newSession.DeviceName, `
+		if _, err := tx.endSessions(Evicted, ByDevice(newSession.DeviceName), `
 			DELETE FROM sessions
 			WHERE id IN (SELECT id FROM sessions
 			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
@@ -351,7 +351,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 // such session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
-		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: by.DeviceName}
+		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: ByDevice(by.DeviceName)}
 		var namedBy string
 		var device sql.NullString
 		err := tx.QueryRow(`

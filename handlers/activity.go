@@ -103,8 +103,8 @@ func sentence(a db.Activity, current db.Session) string {
 	switch {
 	case a.By == db.ByCommand:
 		by = ", by a command on the server"
-	case a.By != "" && a.By != a.DeviceName:
-		by = ", from " + isolate(a.By)
+	case a.By != "" && a.By != db.ByDevice(a.DeviceName):
+		by = ", from " + isolate(string(a.By))
 	}
 	times := ""
 	if a.Count > 1 {
@@ -143,7 +143,7 @@ func sentence(a db.Activity, current db.Session) string {
 		}
 		return "A wrong password was given on " + at
 	case db.BrowserChanged:
-		return fmt.Sprintf("The session of %s was used with %s, from %s", device, isolate(a.By), a.IP)
+		return fmt.Sprintf("The session of %s was used with %s, from %s", device, isolate(string(a.By)), a.IP)
 	case db.Invited:
 		return "A link to choose a password was created" + by
 	case db.Disabled:
@@ -178,7 +178,7 @@ type ActivityJSON struct {
 // NewActivityJSON returns an entry as JSON, without Username, which the caller may set.
 func NewActivityJSON(a db.Activity) ActivityJSON {
 	return ActivityJSON{
-		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: a.By, Count: a.Count,
+		ID: a.ID, Kind: a.Kind, At: RFC3339(a.At), IP: a.IP, DeviceName: a.DeviceName, SessionID: a.SessionID, By: string(a.By), Count: a.Count,
 	}
 }
 

@@ -58,6 +58,12 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 		"The session of Tablet was used with curl, from 203.0.113.9", "A wrong password was given 14 times on Tablet",
 		"Signed in on Firefox on Linux (this device), 127.0.0.1", `aria-current="page">Activity</a>`)
 
+	c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", "command")
+	c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID).Is(t, 200)
+	c.Alice.API("GET", "/me/export", "").Is(t, 200)
+	page = c.Alice.Page("/activity")
+	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34; <", "Downloaded your data on command (this device), 127.0.0.1 <")
+
 	c.Exec(insertActivity, "from_the_future", "<b>", 1, "alice")
 	c.Alice.Page("/activity").Has(t, "does not know: from_the_future, from &lt;b&gt;")
 	c.Bob.Page("/activity").Lacks(t, "Tablet")
