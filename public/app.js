@@ -4,7 +4,8 @@
 
 document.documentElement.classList.add('scripted');
 
-// Labels that buttons have for a while, instead of their own: button → {own, text, state}. A swap of the list can bring the own label back.
+// Labels that buttons have for a while, instead of their own: button → {own, text, state}. A swap of the list can bring back the own
+// label.
 const labels = new Map();
 const labelOf = (button) => button.querySelector('span:not(.hidden)') ?? button;
 

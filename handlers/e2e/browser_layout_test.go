@@ -26,7 +26,8 @@ const layoutFaults = `(() => {
 			faults.push('cut off: ' + name(e));
 		}
 		const hasText = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-		if (parseFloat(style.fontSize) < (e.matches('.pill, .chip') ? 14 : 16) && hasText) faults.push('text of ' + style.fontSize + ': ' + name(e));
+		const smallest = e.matches('.pill, .chip') ? 14 : 16;
+		if (parseFloat(style.fontSize) < smallest && hasText) faults.push('text of ' + style.fontSize + ': ' + name(e));
 		if (e.matches('a[href], button, input:not([type=hidden]), summary, select, textarea')) {
 			const box = e.type === 'checkbox' ? e.labels[0].getBoundingClientRect() : r;
 			const inText = e.tagName === 'A' && style.display === 'inline' && e.closest('p');

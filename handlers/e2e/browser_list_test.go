@@ -15,7 +15,8 @@ import (
 // refresh swaps the current list in, as the page does when the list changed elsewhere.
 func (b *tab) refresh() {
 	b.t.Helper()
-	b.eval(`(window.refreshed = false, htmx.ajax('GET', '/sessions/list', {target: '#sessions', swap: 'outerMorph'}).then(() => { refreshed = true; }), 1)`)
+	b.eval(`(window.refreshed = false,
+		htmx.ajax('GET', '/sessions/list', {target: '#sessions', swap: 'outerMorph'}).then(() => { refreshed = true; }), 1)`)
 	b.until(`window.refreshed`)
 }
 

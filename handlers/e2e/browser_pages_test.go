@@ -325,7 +325,8 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	has("heading Your devices", "banner", "navigation Main", "link Devices", "link Account", "button Sign out alice on this device",
 		"region Devices", "status", "heading This device", "heading Firefox on Linux", "heading Other devices (2)",
 		"button Sign out of all 2 other devices", "heading Safari on iPhone", "button Sign out Safari on iPhone, 10.0.0.77, signed in 18 Nov",
-		"button Sign out Firefox on Windows, 10.0.0.5, signed in 18 Nov", "DisclosureTriangle Details of Safari on iPhone, 10.0.0.77", "list", "listitem")
+		"button Sign out Firefox on Windows, 10.0.0.5, signed in 18 Nov",
+		"DisclosureTriangle Details of Safari on iPhone, 10.0.0.77", "list", "listitem")
 	b.tabTo(buttonOf("10.0.0.77"))
 	b.press(kb.Enter)
 	b.until(armedCount + ` === 1`)

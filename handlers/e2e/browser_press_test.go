@@ -162,7 +162,8 @@ func savesANameOnce(t *testing.T, c *chromiumProcess) {
 // later lets the page's clock run ahead, and the tab be shown again.
 func (b *tab) later(minutes int) {
 	b.t.Helper()
-	b.eval(fmt.Sprintf(`(Date.now = ((now) => () => now() + %d * 60e3)(Date.now), document.dispatchEvent(new Event('visibilitychange')), 1)`, minutes))
+	b.eval(fmt.Sprintf(`(Date.now = ((now) => () => now() + %d * 60e3)(Date.now),
+		document.dispatchEvent(new Event('visibilitychange')), 1)`, minutes))
 }
 
 func keepsTimesTrue(t *testing.T, c *chromiumProcess) {

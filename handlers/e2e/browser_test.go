@@ -144,12 +144,14 @@ const (
 
 // buttonOf is the Sign out button of the other device with an IP address.
 func buttonOf(ip string) string {
-	return `[...document.querySelectorAll('#other-devices button[data-confirm]')].find((b) => b.textContent.includes(` + quote(", "+ip+", ") + `))`
+	return `[...document.querySelectorAll('#other-devices button[data-confirm]')]
+		.find((b) => b.textContent.includes(` + quote(", "+ip+", ") + `))`
 }
 
 // rowOf is the row of a device, this one included.
 func rowOf(ip string) string {
-	return `[...document.querySelectorAll('.device')].find((d) => [...d.querySelectorAll('.facts span')].some((s) => s.textContent === ` + quote(ip) + `))`
+	return `[...document.querySelectorAll('.device')]
+		.find((d) => [...d.querySelectorAll('.facts span')].some((s) => s.textContent === ` + quote(ip) + `))`
 }
 
 // headingOf is the heading of a device's row, which gets the focus after the row before it has gone.
