@@ -5,17 +5,12 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"database/sql"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,7 +18,7 @@ import (
 
 	_ "github.com/mattn/go-sqlite3"
 
-	"porchlight/db"
+	"porchlight/scripts/internal/server"
 )
 
 const (
@@ -32,17 +27,13 @@ const (
 	restartWait = 2 * time.Second
 )
 
-// browser is a session with the token that its browser has.
-type browser struct{ id, token string }
-
 // setup is a data folder, and the program that serves it.
 type setup struct {
-	program, folder string
-	server          *exec.Cmd
-	url             string
-	client          *http.Client
-	caller          browser       // the session that revokes
-	slowest         time.Duration // of all starts
+	program, data string
+	*server.Server
+	client  *http.Client
+	caller  server.Session // the session that revokes
+	slowest time.Duration  // of all starts
 }
 
 func main() {
@@ -60,26 +51,22 @@ func run(program string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	if program == "" {
-		program = filepath.Join(folder, "porchlight")
-		build := exec.Command("go", "build", "-o", program, ".")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build: %w", err)
-		}
+	s := &setup{data: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
+	if s.program, err = server.Build(program, folder); err != nil {
+		return err
 	}
-	s := &setup{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
-	alive, err := s.fill(kills * atOnce)
+	all, err := server.SignIn(s.data, kills*atOnce+1, "ada")
 	if err != nil {
 		return err
 	}
+	s.caller = all[0][0]
+	alive := all[0][1:]
 	defer func() {
-		if s.server != nil {
-			s.server.Process.Kill()
-			s.server.Wait()
+		if s.Server != nil {
+			s.Stop(syscall.SIGKILL)
 		}
 	}()
-	var dead []browser
+	var dead []server.Session
 	for i := range kills {
 		if err := s.start(); err != nil {
 			return fmt.Errorf("start %d: %w", i+1, err)
@@ -96,7 +83,7 @@ func run(program string) (err error) {
 		// A revocation that was not acknowledged may still have happened. If not, the session is revoked later.
 		alive = alive[atOnce:]
 		for _, b := range left {
-			status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token)
+			status, err := s.Do(s.client, http.MethodGet, "/me/sessions/current", b.Token)
 			if err != nil {
 				return err
 			}
@@ -109,56 +96,13 @@ func run(program string) (err error) {
 	return s.finish(alive, dead)
 }
 
-// fill creates an account, the session that revokes, and the sessions to revoke.
-func (s *setup) fill(sessions int) (alive []browser, err error) {
-	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: s.database(), Create: true, MaxSessions: 2 * sessions})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	user, err := store.CreateUser(ctx, db.NewUser{Username: "ada", Password: "lantern velvet orbit marmalade"})
-	if err != nil {
-		return nil, err
-	}
-	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{
-			Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
-		})
-		if err != nil {
-			return nil, err
-		}
-		alive = append(alive, browser{session.ID, token})
-	}
-	s.caller = alive[0]
-	return alive[1:], nil
-}
-
-func (s *setup) database() string { return filepath.Join(s.folder, "porchlight.db") }
-
 // start starts the server, which must answer within restartWait.
-func (s *setup) start() error {
+func (s *setup) start() (err error) {
 	began := time.Now()
-	s.server = exec.Command(s.program, "--data", s.folder, "--listen", "127.0.0.1:0", "--max-sessions", "100000")
-	var log strings.Builder
-	s.server.Stderr = &log
-	out, err := s.server.StdoutPipe()
-	if err != nil {
+	if s.Server, err = server.Start(s.program, s.data, "--max-sessions", "100000"); err != nil {
 		return err
 	}
-	if err := s.server.Start(); err != nil {
-		return err
-	}
-	late := time.AfterFunc(restartWait, func() { s.server.Process.Kill() })
-	defer late.Stop()
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
-	if !ok {
-		s.server.Wait()
-		return fmt.Errorf("the server does not listen within %s: %q %s", restartWait, line, log.String())
-	}
-	s.url = "http://" + address
-	status, err := s.ask(http.MethodGet, "/healthz", "")
+	status, err := s.Do(s.client, http.MethodGet, "/healthz", "")
 	if err != nil || status != http.StatusOK {
 		return fmt.Errorf("the server is not healthy: %d (%v)", status, err)
 	}
@@ -171,29 +115,12 @@ func (s *setup) start() error {
 }
 
 func (s *setup) stop(signal os.Signal) error {
-	s.server.Process.Signal(signal)
-	err := s.server.Wait()
-	s.client.CloseIdleConnections()
-	return err
-}
-
-func (s *setup) ask(method, path, token string) (status int, err error) {
-	request, err := http.NewRequest(method, s.url+path, nil)
-	if err != nil {
-		return 0, err
-	}
-	if token != "" {
-		request.AddCookie(&http.Cookie{Name: "porchlight", Value: token})
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	return response.StatusCode, response.Body.Close()
+	defer s.client.CloseIdleConnections()
+	return s.Stop(signal)
 }
 
 // revokeAndKill revokes these sessions concurrently, and kills the server after so many responses.
-func (s *setup) revokeAndKill(asked []browser, after int) (acknowledged, left []browser) {
+func (s *setup) revokeAndKill(asked []server.Session, after int) (acknowledged, left []server.Session) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var answers atomic.Int32
@@ -203,7 +130,7 @@ func (s *setup) revokeAndKill(asked []browser, after int) (acknowledged, left []
 	}
 	for _, b := range asked {
 		all.Go(func() {
-			status, err := s.ask(http.MethodDelete, "/me/sessions/"+b.id, s.caller.token)
+			status, err := s.Do(s.client, http.MethodDelete, "/me/sessions/"+b.ID, s.caller.Token)
 			mu.Lock()
 			if err == nil && status == http.StatusOK {
 				acknowledged = append(acknowledged, b)
@@ -224,24 +151,24 @@ func (s *setup) revokeAndKill(asked []browser, after int) (acknowledged, left []
 
 // check fails if a revoked session works again, a revocation is not recorded, the caller's session has ended, or the database is
 // damaged.
-func (s *setup) check(dead, fresh []browser) error {
+func (s *setup) check(dead, fresh []server.Session) error {
 	for _, b := range fresh {
-		status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token)
+		status, err := s.Do(s.client, http.MethodGet, "/me/sessions/current", b.Token)
 		if err != nil {
 			return err
 		}
 		if status != http.StatusUnauthorized {
-			return fmt.Errorf("session %s was acknowledged as revoked, but still gets %d", b.id, status)
+			return fmt.Errorf("session %s was acknowledged as revoked, but still gets %d", b.ID, status)
 		}
 	}
-	if status, err := s.ask(http.MethodGet, "/me/sessions/current", s.caller.token); err != nil || status != http.StatusOK {
+	if status, err := s.Do(s.client, http.MethodGet, "/me/sessions/current", s.caller.Token); err != nil || status != http.StatusOK {
 		return fmt.Errorf("the session that revokes gets %d (%v)", status, err)
 	}
 	return s.checkRows(dead)
 }
 
-func (s *setup) checkRows(dead []browser) error {
-	pool, err := sql.Open("sqlite3", "file:"+s.database()+"?_busy_timeout=5000")
+func (s *setup) checkRows(dead []server.Session) error {
+	pool, err := sql.Open("sqlite3", "file:"+server.Database(s.data)+"?_busy_timeout=5000")
 	if err != nil {
 		return err
 	}
@@ -259,18 +186,18 @@ func (s *setup) checkRows(dead []browser) error {
 	defer look.Close()
 	for _, b := range dead {
 		var rows, records int
-		if err := look.QueryRow(b.id).Scan(&rows, &records); err != nil {
+		if err := look.QueryRow(b.ID).Scan(&rows, &records); err != nil {
 			return err
 		}
 		if rows != 0 || records != 1 {
-			return fmt.Errorf("session %s was acknowledged as revoked, but has %d rows and %d revocations on record", b.id, rows, records)
+			return fmt.Errorf("session %s was acknowledged as revoked, but has %d rows and %d revocations on record", b.ID, rows, records)
 		}
 	}
 	return nil
 }
 
 // finish checks every session once more, including those that were not revoked, and stops the server normally.
-func (s *setup) finish(alive, dead []browser) error {
+func (s *setup) finish(alive, dead []server.Session) error {
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -278,8 +205,8 @@ func (s *setup) finish(alive, dead []browser) error {
 		return err
 	}
 	for _, b := range alive {
-		if status, err := s.ask(http.MethodGet, "/me/sessions/current", b.token); err != nil || status != http.StatusOK {
-			return fmt.Errorf("session %s was not revoked, but gets %d (%v)", b.id, status, err)
+		if status, err := s.Do(s.client, http.MethodGet, "/me/sessions/current", b.Token); err != nil || status != http.StatusOK {
+			return fmt.Errorf("session %s was not revoked, but gets %d (%v)", b.ID, status, err)
 		}
 	}
 	if err := s.stop(syscall.SIGTERM); err != nil {

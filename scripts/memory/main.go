@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"porchlight/scripts/internal/server"
 )
 
 const (
@@ -62,11 +64,8 @@ func run(program string) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	if program == "" {
-		program = filepath.Join(folder, "porchlight")
-		if err := build(program); err != nil {
-			return err
-		}
+	if program, err = server.Build(program, folder); err != nil {
+		return err
 	}
 	data := filepath.Join(folder, "data")
 	if err := createUsers(data); err != nil {
@@ -76,8 +75,8 @@ func run(program string) error {
 	var problems []error
 	for _, l := range []struct {
 		name      string
-		prepare   func(*server) error
-		load      func(*server) error
+		prepare   func(*setup) error
+		load      func(*setup) error
 		peakLimit int
 	}{
 		{"busy, then 200 sign-ins", keepBusy, signInAtOnce, peakLimit},
@@ -100,33 +99,33 @@ func run(program string) error {
 }
 
 // measure starts a server and loads it. It returns the peak since the load began and the memory 30 seconds after it, in MB.
-func measure(program, data string, prepare, load func(*server) error) (peak, rest float64, err error) {
+func measure(program, data string, prepare, load func(*setup) error) (peak, rest float64, err error) {
 	s, err := start(program, data)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer s.stop()
+	defer s.Stop(syscall.SIGTERM)
 	if prepare != nil {
 		if err := prepare(s); err != nil {
 			return 0, 0, err
 		}
 	}
-	if err := s.forgetPeak(); err != nil {
+	if err := s.ForgetPeak(); err != nil {
 		return 0, 0, err
 	}
 	if err := load(s); err != nil {
 		return 0, 0, err
 	}
 	time.Sleep(restTime)
-	if rest, err = s.memory("VmRSS"); err != nil {
+	if rest, err = s.Memory("VmRSS"); err != nil {
 		return 0, 0, err
 	}
-	peak, err = s.memory("VmHWM") // includes what the server does after the clients have gone
+	peak, err = s.Memory("VmHWM") // includes what the server does after the clients have gone
 	return peak, rest, err
 }
 
 // keepBusy signs in a few users, and requests pages and auth checks for them.
-func keepBusy(s *server) error {
+func keepBusy(s *setup) error {
 	clients, err := s.signIn(busyClients)
 	if err != nil {
 		return err
@@ -152,7 +151,7 @@ func keepBusy(s *server) error {
 }
 
 // signInAtOnce signs in all users at the same time, each from a different address.
-func signInAtOnce(s *server) error {
+func signInAtOnce(s *setup) error {
 	var mu sync.Mutex
 	statuses := map[int]int{}
 	err := together(signIns, func(i int) error {
@@ -174,7 +173,7 @@ func signInAtOnce(s *server) error {
 }
 
 // connectSlowly sends 8 KB of request headers on each connection, a few bytes a second.
-func connectSlowly(s *server) error {
+func connectSlowly(s *setup) error {
 	conns, err := s.connect(slowClients)
 	defer closeAll(conns)
 	if err != nil {
@@ -196,7 +195,7 @@ func connectSlowly(s *server) error {
 }
 
 // connectAndIdle sends one request on each connection, then nothing more.
-func connectAndIdle(s *server) error {
+func connectAndIdle(s *setup) error {
 	conns, err := s.connect(idleClients)
 	defer closeAll(conns)
 	if err != nil {
@@ -215,9 +214,9 @@ func connectAndIdle(s *server) error {
 	return nil
 }
 
-func (s *server) connect(count int) (conns []net.Conn, err error) {
+func (s *setup) connect(count int) (conns []net.Conn, err error) {
 	for range count {
-		conn, err := net.DialTimeout("tcp", s.address, 10*time.Second)
+		conn, err := net.DialTimeout("tcp", s.Address, 10*time.Second)
 		if err != nil {
 			return conns, fmt.Errorf("connection %d: %w", len(conns)+1, err)
 		}
@@ -234,7 +233,7 @@ func closeAll(conns []net.Conn) {
 }
 
 // signIn signs the first users in, one after the other.
-func (s *server) signIn(count int) (clients []*http.Client, err error) {
+func (s *setup) signIn(count int) (clients []*http.Client, err error) {
 	for i := range count {
 		client := s.newClient(i)
 		if status, err := s.postSignIn(client, i); err != nil || status != http.StatusOK {
@@ -245,12 +244,12 @@ func (s *server) signIn(count int) (clients []*http.Client, err error) {
 	return clients, nil
 }
 
-func (s *server) postSignIn(client *http.Client, user int) (status int, err error) {
+func (s *setup) postSignIn(client *http.Client, user int) (status int, err error) {
 	form := url.Values{"username": {username(user)}, "password": {password}}
 	return drain(client.Post(publicURL+"/login", "application/x-www-form-urlencoded", strings.NewReader(form.Encode())))
 }
 
-func (s *server) get(client *http.Client, path string) (status int, err error) {
+func (s *setup) get(client *http.Client, path string) (status int, err error) {
 	request, err := http.NewRequest(http.MethodGet, publicURL+path, nil)
 	if err != nil {
 		return 0, err

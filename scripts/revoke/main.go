@@ -5,7 +5,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
@@ -25,7 +24,7 @@ import (
 
 	_ "github.com/mattn/go-sqlite3"
 
-	"porchlight/db"
+	"porchlight/scripts/internal/server"
 )
 
 const (
@@ -38,12 +37,11 @@ const (
 
 // setup is a data folder, and the program that serves it.
 type setup struct {
-	program, folder string
-	server          *exec.Cmd
-	url             string
-	client          *http.Client
-	caller          string   // the token of the session that revokes
-	ids             []string // the sessions that are left to revoke
+	program, data string
+	*server.Server
+	client *http.Client
+	caller string           // the token of the session that revokes
+	left   []server.Session // the sessions that are left to revoke
 }
 
 func main() {
@@ -66,18 +64,15 @@ func run(program string) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	if program == "" {
-		program = filepath.Join(folder, "porchlight")
-		build := exec.Command("go", "build", "-o", program, ".")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build: %w", err)
-		}
-	}
-	s := &setup{program: program, folder: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
-	if err := s.fill(3 * samples); err != nil {
+	s := &setup{data: filepath.Join(folder, "data"), client: &http.Client{Timeout: 10 * time.Second}}
+	if s.program, err = server.Build(program, folder); err != nil {
 		return err
 	}
+	all, err := server.SignIn(s.data, 3*samples+1, "ada")
+	if err != nil {
+		return err
+	}
+	s.caller, s.left = all[0][0].Token, all[0][1:]
 	idle, err := s.measure("1h", false)
 	if err != nil {
 		return err
@@ -113,39 +108,9 @@ func report(what string, t, idle times) {
 		float64(t.sorted[len(t.sorted)-1].Microseconds())/1000, t.refused, samples)
 }
 
-func (s *setup) database() string { return filepath.Join(s.folder, "porchlight.db") }
-
-// fill creates an account, the session that revokes, and the sessions to revoke.
-func (s *setup) fill(sessions int) (err error) {
-	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{Path: s.database(), Create: true, MaxSessions: 2 * sessions})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	user, err := store.CreateUser(ctx, db.NewUser{Username: "ada", Password: "lantern velvet orbit marmalade"})
-	if err != nil {
-		return err
-	}
-	for range sessions + 1 {
-		token, session, err := store.SignIn(ctx, user, db.NewSession{
-			Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
-		})
-		if err != nil {
-			return err
-		}
-		if s.caller == "" {
-			s.caller = token
-		} else {
-			s.ids = append(s.ids, session.ID)
-		}
-	}
-	return nil
-}
-
 // expire adds expired sessions, as if the server had been down for a while.
 func (s *setup) expire() error {
-	pool, err := sql.Open("sqlite3", "file:"+s.database()+"?_busy_timeout=5000")
+	pool, err := sql.Open("sqlite3", "file:"+server.Database(s.data)+"?_busy_timeout=5000")
 	if err != nil {
 		return err
 	}
@@ -162,12 +127,13 @@ func (s *setup) expire() error {
 
 // measure starts the server, floods it with wrong passwords if asked to, and revokes sessions one after the other.
 func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error) {
-	if err := s.start(sweepInterval); err != nil {
+	s.Server, err = server.Start(s.program, s.data, "--max-sessions", fmt.Sprint(6*samples), "--trusted-proxies", "127.0.0.1",
+		"--sweep-interval", sweepInterval)
+	if err != nil {
 		return t, err
 	}
 	defer func() {
-		s.server.Process.Signal(syscall.SIGTERM)
-		err = errors.Join(err, s.server.Wait())
+		err = errors.Join(err, s.Stop(syscall.SIGTERM))
 		s.client.CloseIdleConnections()
 	}()
 	if flooded {
@@ -175,7 +141,7 @@ func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error)
 		if err != nil {
 			return t, err
 		}
-		attack := exec.Command(self, "-flood", s.url) // a separate process, so that it does not share the scheduler of this one
+		attack := exec.Command(self, "-flood", s.URL()) // a separate process, so that it does not share the scheduler of this one
 		if err := attack.Start(); err != nil {
 			return t, err
 		}
@@ -185,7 +151,7 @@ func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error)
 	time.Sleep(warmUp)
 	for range samples {
 		began := time.Now()
-		status, err := s.revoke(s.ids[0])
+		status, err := s.Do(s.client, http.MethodDelete, "/me/sessions/"+s.left[0].ID, s.caller)
 		if err != nil {
 			return t, err
 		}
@@ -193,45 +159,11 @@ func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error)
 		if status != http.StatusOK {
 			t.refused++
 		}
-		s.ids = s.ids[1:]
+		s.left = s.left[1:]
 		time.Sleep(pause)
 	}
 	slices.Sort(t.sorted)
 	return t, nil
-}
-
-func (s *setup) start(sweepInterval string) error {
-	s.server = exec.Command(s.program, "--data", s.folder, "--listen", "127.0.0.1:0",
-		"--trusted-proxies", "127.0.0.1", "--sweep-interval", sweepInterval)
-	out, err := s.server.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := s.server.Start(); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
-	if !ok {
-		return fmt.Errorf("the server does not listen: %q, %w", line, err)
-	}
-	s.url = "http://" + address
-	return nil
-}
-
-func (s *setup) revoke(id string) (status int, err error) {
-	request, err := http.NewRequest(http.MethodDelete, s.url+"/me/sessions/"+id, nil)
-	if err != nil {
-		return 0, err
-	}
-	request.AddCookie(&http.Cookie{Name: "porchlight", Value: s.caller})
-	request.Header.Set("X-Forwarded-For", "192.0.2.7")
-	response, err := s.client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return response.StatusCode, errors.Join(err, response.Body.Close())
 }
 
 // flood tries wrong passwords on many connections until it is killed or a minute has passed. Each attempt is for another account and
