@@ -1,4 +1,4 @@
-// Streams measures the event stream: how long after a revocation the event arrives, from the API and from a command in another process,
+// Streams measures the event stream: how long after a revocation the events arrive, from the API and from a command in another process,
 // and what 5,000 open streams cost the server in memory, in processor time while nothing happens, and when it stops.
 //
 //	go run ./scripts/streams
@@ -6,7 +6,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,11 +15,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
-	"porchlight/db"
+	"porchlight/scripts/internal/server"
 )
 
 const (
@@ -28,17 +26,18 @@ const (
 	idlers  = 250
 	samples = 20                     // revocations per measurement
 	pause   = 100 * time.Millisecond // between two revocations
-	idleFor = 10 * time.Second
+
+	settleFor = 30 * time.Second // after the streams were opened: two heartbeats
+	idleFor   = 45 * time.Second // three heartbeats
 )
 
 // setup is a data folder, and the program that serves it.
 type setup struct {
-	program, folder string
-	server          *exec.Cmd
-	url             string
-	caller          string   // the token of the session that revokes and watches
-	ids             []string // the sessions that are left to revoke
-	idle            []string // a token of each user whose streams are only open
+	program, data string
+	*server.Server
+	caller  string           // the token of the session that revokes and watches
+	victims []server.Session // the sessions that are left to revoke
+	idle    []string         // a token of each user whose streams are only open
 }
 
 func main() {
@@ -64,15 +63,10 @@ func run(program string) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	if program == "" {
-		program = filepath.Join(folder, "porchlight")
-		build := exec.Command("go", "build", "-o", program, ".")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build: %w", err)
-		}
+	s := &setup{data: filepath.Join(folder, "data")}
+	if s.program, err = server.Build(program, folder); err != nil {
+		return err
 	}
-	s := &setup{program: program, folder: filepath.Join(folder, "data")}
 	if err := s.fill(); err != nil {
 		return err
 	}
@@ -85,54 +79,30 @@ func run(program string) error {
 }
 
 // fill creates the account whose sessions are revoked, and the accounts whose streams are only open.
-func (s *setup) fill() (err error) {
-	ctx := context.Background()
-	store, err := db.Open(ctx, db.Options{
-		Path: filepath.Join(s.folder, "porchlight.db"), Create: true, MaxSessions: 10 * samples,
-		HashCost: db.HashCost{Memory: 8, Time: 1}, // nobody signs in with these passwords
-	})
+func (s *setup) fill() error {
+	ada, err := server.SignIn(s.data, 1+6*samples, "ada")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	signIn := func(username string, sessions int) (tokens, ids []string, err error) {
-		user, err := store.CreateUser(ctx, db.NewUser{Username: username, Password: "lantern velvet orbit marmalade"})
-		for i := 0; i < sessions && err == nil; i++ {
-			var token string
-			var session db.Session
-			token, session, err = store.SignIn(ctx, user, db.NewSession{
-				Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: "192.0.2.7"},
-			})
-			tokens, ids = append(tokens, token), append(ids, session.ID)
-		}
-		return tokens, ids, err
-	}
-	tokens, ids, err := signIn("ada", 1+6*samples)
-	if err != nil {
-		return err
-	}
-	s.caller, s.ids = tokens[0], ids[1:]
+	s.caller, s.victims = ada[0][0].Token, ada[0][1:]
+	var usernames []string
 	for i := range idlers {
-		tokens, _, err := signIn(fmt.Sprintf("user%d", i), 1)
-		if err != nil {
-			return err
-		}
-		s.idle = append(s.idle, tokens[0])
+		usernames = append(usernames, fmt.Sprintf("user%d", i))
 	}
-	return nil
+	others, err := server.SignIn(s.data, 1, usernames...)
+	for _, sessions := range others {
+		s.idle = append(s.idle, sessions[0].Token)
+	}
+	return err
 }
 
-// measure starts the server, opens streams, and prints what they cost. One of them is the stream that watches the revocations.
-func (s *setup) measure(streams int) error {
-	if err := s.start(); err != nil {
+// measure starts the server, opens streams, and prints what they cost. One of them watches the revocations.
+func (s *setup) measure(streams int) (err error) {
+	if s.Server, err = server.Start(s.program, s.data, "--max-sessions", fmt.Sprint(10*samples)); err != nil {
 		return err
 	}
-	defer s.server.Process.Kill()
-	memory, err := s.memory()
-	if err != nil {
-		return err
-	}
-	busyBefore, err := s.processorTime(idleFor)
+	defer s.Stop(syscall.SIGKILL)
+	memory, err := s.Memory("VmRSS")
 	if err != nil {
 		return err
 	}
@@ -144,143 +114,111 @@ func (s *setup) measure(streams int) error {
 		defer held.Wait()
 		defer held.Process.Kill()
 	}
-	watched, err := open(&http.Client{}, s.url, s.caller)
+	changed, err := s.watch(s.caller, "changed")
 	if err != nil {
 		return err
 	}
-	defer watched.Close()
-	events := make(chan time.Time, 100)
-	go func() {
-		for scanner := bufio.NewScanner(watched); scanner.Scan(); {
-			if scanner.Text() == "event: changed" {
-				events <- time.Now()
-			}
-		}
-	}()
-	busy, err := s.processorTime(idleFor)
+	time.Sleep(settleFor)
+	before, err := s.ProcessorTime()
 	if err != nil {
 		return err
 	}
-	after, err := s.memory()
+	time.Sleep(idleFor)
+	after, err := s.ProcessorTime()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d streams: %.1f MB more than without, %.1f KB each; idle processor time in %s: %s, without streams %s\n", streams,
-		after-memory, (after-memory)*1024/float64(streams), idleFor, busy, busyBefore)
-	if err := s.revocations("the API", s.revoke, events); err != nil {
+	with, err := s.Memory("VmRSS")
+	if err != nil {
 		return err
 	}
-	if err := s.revocations("a command", s.revokeByCommand, events); err != nil {
+	fmt.Printf("%d streams: %.1f MB more than without, %.1f KB each; %s of processor time in %s without events\n", streams,
+		with-memory, (with-memory)*1024/float64(streams), after-before, idleFor)
+	if err := s.revocations("the API", s.revoke, changed); err != nil {
+		return err
+	}
+	if err := s.revocations("a command", s.revokeByCommand, changed); err != nil {
 		return err
 	}
 	began := time.Now()
-	s.server.Process.Signal(syscall.SIGTERM)
-	err = s.server.Wait()
+	err = s.Stop(syscall.SIGTERM)
 	fmt.Printf("  stopped in %d ms\n", time.Since(began).Milliseconds())
 	return err
 }
 
-// revocations prints how long after each revocation had returned its event came. An event that came before counts as no time.
-func (s *setup) revocations(by string, revoke func(id string) error, events <-chan time.Time) error {
-	var took []time.Duration
+// watch opens a stream, and returns when each event of one kind came. The channel is closed when the stream ends.
+func (s *setup) watch(token, kind string) (<-chan time.Time, error) {
+	stream, err := open(&http.Client{}, s.URL(), token)
+	if err != nil {
+		return nil, err
+	}
+	events := make(chan time.Time, 100)
+	go func() {
+		defer close(events)
+		defer stream.Close()
+		for scanner := bufio.NewScanner(stream); scanner.Scan(); {
+			if scanner.Text() == "event: "+kind {
+				events <- time.Now()
+			}
+		}
+	}()
+	return events, nil
+}
+
+// revocations prints how long after each revocation had returned its events came: "changed" on the page that shows the list, and "ended"
+// on the page of the session. An event that came before counts as no time.
+func (s *setup) revocations(by string, revoke func(id string) error, changed <-chan time.Time) error {
+	var changedAfter, endedAfter []time.Duration
 	for range samples {
-		if err := revoke(s.ids[0]); err != nil {
+		victim := s.victims[0]
+		s.victims = s.victims[1:]
+		ended, err := s.watch(victim.Token, "ended")
+		if err != nil {
+			return err
+		}
+		time.Sleep(pause)
+		for len(changed) > 0 {
+			<-changed
+		}
+		if err := revoke(victim.ID); err != nil {
 			return err
 		}
 		revoked := time.Now()
-		s.ids = s.ids[1:]
-		select {
-		case at := <-events:
-			took = append(took, max(at.Sub(revoked), 0))
-		case <-time.After(10 * time.Second):
-			return fmt.Errorf("no event after a revocation by %s", by)
-		}
-		time.Sleep(pause)
-		for len(events) > 0 {
-			<-events
+		for _, wait := range []struct {
+			events <-chan time.Time
+			took   *[]time.Duration
+		}{{changed, &changedAfter}, {ended, &endedAfter}} {
+			select {
+			case at, open := <-wait.events:
+				if !open {
+					return errors.New("a stream ended without its event")
+				}
+				*wait.took = append(*wait.took, max(at.Sub(revoked), 0))
+			case <-time.After(10 * time.Second):
+				return fmt.Errorf("no event after a revocation by %s", by)
+			}
 		}
 	}
-	slices.Sort(took)
-	fmt.Printf("  revoked by %-9s event after %5.1f ms (median), %5.1f ms (slowest)\n", by,
-		float64(took[len(took)/2].Microseconds())/1000, float64(took[len(took)-1].Microseconds())/1000)
+	fmt.Printf("  revoked by %-9s  changed after %s, ended after %s\n", by, spread(changedAfter), spread(endedAfter))
 	return nil
 }
 
-func (s *setup) start() error {
-	s.server = exec.Command(s.program, "--data", s.folder, "--listen", "127.0.0.1:0")
-	out, err := s.server.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := s.server.Start(); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
-	if !ok {
-		return fmt.Errorf("the server does not listen: %q, %w", line, err)
-	}
-	s.url = "http://" + address
-	return nil
+func spread(took []time.Duration) string {
+	slices.Sort(took)
+	return fmt.Sprintf("%.1f ms (slowest %.1f ms)",
+		float64(took[len(took)/2].Microseconds())/1000, float64(took[len(took)-1].Microseconds())/1000)
 }
 
 func (s *setup) revoke(id string) error {
-	request, err := http.NewRequest(http.MethodDelete, s.url+"/me/sessions/"+id, nil)
-	if err != nil {
-		return err
+	status, err := s.Do(http.DefaultClient, http.MethodDelete, "/me/sessions/"+id, s.caller)
+	if err == nil && status != http.StatusOK {
+		err = errors.New(http.StatusText(status))
 	}
-	request.AddCookie(&http.Cookie{Name: "porchlight", Value: s.caller})
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return errors.New(response.Status)
-	}
-	_, err = io.Copy(io.Discard, response.Body)
 	return err
 }
 
 func (s *setup) revokeByCommand(id string) error {
-	return exec.Command(s.program, "--data", s.folder, "session", "revoke", id).Run()
-}
-
-// memory returns what is resident, in MB.
-func (s *setup) memory() (float64, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.server.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(content)) {
-		var kB float64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kB); n == 1 {
-			return kB / 1024, nil
-		}
-	}
-	return 0, errors.New("no VmRSS in /proc")
-}
-
-// processorTime returns how much processor time the server uses in a while.
-func (s *setup) processorTime(while time.Duration) (time.Duration, error) {
-	before, err := s.processorTicks()
-	if err != nil {
-		return 0, err
-	}
-	time.Sleep(while)
-	after, err := s.processorTicks()
-	return time.Duration(after-before) * 10 * time.Millisecond, err // a tick is 10 ms on Linux
-}
-
-func (s *setup) processorTicks() (int, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.server.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, fields, _ := strings.Cut(string(content), ") ") // the name before it can contain spaces
-	var user, system int
-	_, err = fmt.Sscanf(strings.Join(strings.Fields(fields)[11:13], " "), "%d %d", &user, &system)
-	return user + system, err
+	return exec.Command(s.program, "--data", s.data, "session", "revoke", id).Run()
 }
 
 // holdElsewhere opens streams in another process, so that their client does not share the scheduler of this one.
@@ -292,7 +230,7 @@ func (s *setup) holdElsewhere(streams int) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := exec.Command(self, append([]string{"-hold", s.url, "-count", fmt.Sprint(streams)}, s.idle...)...)
+	held := exec.Command(self, append([]string{"-hold", s.URL(), "-count", fmt.Sprint(streams)}, s.idle...)...)
 	held.Stderr = os.Stderr
 	out, err := held.StdoutPipe()
 	if err != nil {
