@@ -107,7 +107,7 @@ type Activity struct {
 }
 
 // Activity returns what happened to a user's account, newest first and at most limit rows. If before is not 0, it returns only rows
-// with a smaller id.
+// with a smaller id. Every list of devices shows the newest rows, so the limit is not bare (see sessionsOfUser).
 func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 	if before == 0 {
 		before = math.MaxInt64
@@ -117,7 +117,7 @@ func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 		FROM activity
 		WHERE user_id = $1 AND id < $2
 		ORDER BY id DESC
-		LIMIT $3`, userID, before, limit)
+		LIMIT $3 + 0`, userID, before, limit)
 }
 
 // ActivityAfter returns at most limit rows of a user's activity with a larger id than after: those that follow it, newest first.

@@ -30,8 +30,17 @@ type activityDay struct {
 }
 
 type activityEntry struct {
+	ID       int64
 	Sentence string
 	At       moment
+}
+
+// newEntries returns entries as the session current sees them.
+func newEntries(rows []db.Activity, current db.Session) (entries []activityEntry) {
+	for _, a := range rows {
+		entries = append(entries, activityEntry{a.ID, sentence(a, current), newMoment(a.At)})
+	}
+	return entries
 }
 
 func (h *handler) showActivity(c *fiber.Ctx) error {
@@ -72,19 +81,18 @@ func (h *handler) showActivity(c *fiber.Ctx) error {
 			p.Older = oldest
 		}
 	}
-	p.Days = groupByDay(rows, current)
+	p.Days = groupByDay(newEntries(rows, current))
 	return c.Render("activity/index", p)
 }
 
 // groupByDay groups entries by the calendar day in UTC. An entry stays in the order of its id, even if the clock was set back.
-func groupByDay(rows []db.Activity, current db.Session) (days []activityDay) {
-	for _, a := range rows {
-		at := newMoment(a.At)
-		if len(days) == 0 || days[len(days)-1].Day.Date() != at.Date() {
-			days = append(days, activityDay{Day: at})
+func groupByDay(entries []activityEntry) (days []activityDay) {
+	for _, entry := range entries {
+		if len(days) == 0 || days[len(days)-1].Day.Date() != entry.At.Date() {
+			days = append(days, activityDay{Day: entry.At})
 		}
 		day := &days[len(days)-1]
-		day.Entries = append(day.Entries, activityEntry{sentence(a, current), at})
+		day.Entries = append(day.Entries, entry)
 	}
 	return days
 }

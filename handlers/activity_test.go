@@ -62,11 +62,38 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 	c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID).Is(t, 200)
 	c.Alice.API("GET", "/me/export", "").Is(t, 200)
 	page = c.Alice.Page("/activity")
-	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34; <", "Downloaded your data on command (this device), 127.0.0.1 <")
+	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34;<", "Downloaded your data on command (this device), 127.0.0.1<")
 
 	c.Exec(insertActivity, "from_the_future", "<b>", 1, "alice")
 	c.Alice.Page("/activity").Has(t, "does not know: from_the_future, from &lt;b&gt;")
 	c.Bob.Page("/activity").Lacks(t, "Tablet")
+}
+
+// The devices page and the answers that refresh it show the five newest entries.
+func TestRecentActivity(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	for i := range 5 {
+		c.Exec(insertActivity, "renamed", fmt.Sprint("n", i), 1, "alice")
+	}
+	got := c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID)
+	page := c.Alice.Page("/sessions")
+	page.Has(t, `<a class="button" href="/activity">All activity</a>`)
+	for _, body := range []string{got.Body, c.Alice.HTMX("GET", "/sessions/list").Body, page.Body} {
+		_, recent, _ := strings.Cut(body, "<h2>Recent activity</h2>")
+		sentences := regexp.MustCompile(`<li id="activity-\d+"><span>(.*?)</span>`).FindAllStringSubmatch(recent, -1)
+		var shown []string
+		for _, sentence := range sentences {
+			shown = append(shown, sentence[1])
+		}
+		renamed := "Changed the name of a device to Tablet, 203.0.113.9, from n"
+		if want := []string{"Signed out Safari on iPhone, 127.0.0.1, from Firefox on Linux", renamed + "4", renamed + "3", renamed + "2",
+			renamed + "1"}; !slices.Equal(shown, want) {
+			t.Errorf("shows %q, want %q", shown, want)
+		}
+	}
+	c.Exec(`DELETE FROM activity`)
+	c.Alice.Page("/sessions").Lacks(t, "Recent activity")
 }
 
 // Rows that arrive and rows that are swept neither repeat nor hide another row.
@@ -84,18 +111,18 @@ func TestPagesOfActivity(t *testing.T) {
 		return found[1]
 	}
 	first := c.Alice.Page("/activity")
-	first.Has(t, ", from n119 ", ", from n70 ")
-	first.Lacks(t, ", from n69 ", "Newer")
+	first.Has(t, ", from n119<", ", from n70<")
+	first.Lacks(t, ", from n69<", "Newer")
 	c.Exec(insertActivity, "renamed", "late", 1, "alice")
 	second := c.Alice.Page(link(first.Body, "Older"))
-	second.Has(t, ", from n69 ", ", from n20 ")
-	second.Lacks(t, ", from n70 ", ", from n19 ")
+	second.Has(t, ", from n69<", ", from n20<")
+	second.Lacks(t, ", from n70<", ", from n19<")
 	newer := c.Alice.Page(link(second.Body, "Newer"))
-	newer.Has(t, ", from n119 ", ", from n70 ")
+	newer.Has(t, ", from n119<", ", from n70<")
 	newer.Lacks(t, "late")
 	c.Exec(`DELETE FROM activity WHERE done_by IN ('n19', 'n18')`)
 	third := c.Alice.Page(link(second.Body, "Older"))
-	third.Has(t, ", from n17 ", ", from n0 ", "Signed in on")
+	third.Has(t, ", from n17<", ", from n0<", "Signed in on")
 	third.Lacks(t, "Older")
 }
 

@@ -16,6 +16,7 @@ const (
 	rowsMax      = 100 // of the rest on one page: browsers take seconds for some hundred forms
 	pagesMax     = 100
 	rowsFiltered = 10 // other devices from which on the list has a field to filter them
+	recentShown  = 5  // entries of activity below the list
 )
 
 // sessionList is the data of the list section, both as a part of the page and as a fragment.
@@ -23,8 +24,9 @@ type sessionList struct {
 	Now     moment
 	Current sessionRow
 	Others  []sessionRow
-	Count   int    // of the other devices, including those that are not shown
-	Page    int    // which hundred of the other devices is shown; 0 is the first few
+	Count   int // of the other devices, including those that are not shown
+	Page    int // which hundred of the other devices is shown; 0 is the first few
+	Recent  []activityEntry
 	Status  notice // what has just happened, for the status region; only in the fragment
 }
 
@@ -168,7 +170,9 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 		list.Others = append(list.Others, h.newRow(session, own))
 	}
 	markTwins(list.Others)
-	return list, nil
+	recent, err := h.Store.Activity(own.UserID, 0, recentShown)
+	list.Recent = newEntries(recent, own)
+	return list, err
 }
 
 // listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".

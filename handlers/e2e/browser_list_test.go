@@ -40,6 +40,7 @@ func morphsTheList(t *testing.T, c *chromiumProcess) {
 	// Another row goes. The name that is half typed stays.
 	b.endByMouse("10.0.0.2")
 	b.untilText(statusText, signedOut("Two", "10.0.0.2"))
+	b.same(newestEntry, "Signed out Two, 10.0.0.2, from Firefox on Linux")
 	kept("the row beside it went")
 
 	// The list changes elsewhere while the field has the focus.

@@ -21,6 +21,11 @@ func (b *tab) deafen() {
 	b.eval(`document.getElementById('events').remove()`)
 }
 
+const (
+	allActivity = `document.querySelector('#sessions a[href="/activity"]')`
+	newestEntry = `document.querySelector('#sessions .entries li > span').textContent`
+)
+
 func followsTheOthers(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	h.AddUser("alice", handlerstest.AlicePassword)
@@ -28,8 +33,11 @@ func followsTheOthers(t *testing.T, c *chromiumProcess) {
 	a.signIn("alice", handlerstest.AlicePassword)
 	a.follows()
 	a.eval(`(window.samePage = true)`)
+	a.tabTo(allActivity)
 	b.signIn("alice", handlerstest.AlicePassword)
 	a.until(`document.getElementById('others').textContent === 'Other devices (1)'`)
+	a.untilText(newestEntry, "Signed in on Safari on iPhone, 127.0.0.1")
+	a.holds(focused + ` === ` + allActivity)
 
 	b.follows()
 	third := h.SignIn("alice", handlerstest.AlicePassword, "curl/8.5.0")
@@ -39,6 +47,10 @@ func followsTheOthers(t *testing.T, c *chromiumProcess) {
 	for _, tab := range []*tab{a, b} {
 		tab.until(`document.getElementById('other-devices').textContent.includes('Backup script')`)
 	}
+	for range 2 {
+		third.API("GET", "/me/export", "").Is(t, 200)
+	}
+	a.untilText(newestEntry, "Downloaded your data on Backup script, 127.0.0.1, 2 times") // one entry, which was there before
 	a.holds(`window.samePage === true`)
 
 	// A command in another process.
