@@ -33,11 +33,13 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		if err != nil {
 			return err
 		}
-		err = tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2 AND user_id = $3`, hashToken(token), by.ID, by.UserID)
+		err = tx.changeOne(`
+			UPDATE sessions SET token_hash = $1, confirmed_at = $2
+			WHERE id = $3 AND user_id = $4`, hashToken(token), tx.now, by.ID, by.UserID)
 		if err != nil {
 			return err
 		}
-		if err := tx.voidInvitation(by.UserID); err != nil {
+		if err := tx.voidPending(by.UserID); err != nil {
 			return err
 		}
 		if err := tx.record(eventOf(by, PasswordChanged)); err != nil {
@@ -82,7 +84,7 @@ func (s *Store) setPassword(tx *tx, username, hash string, by Actor) (user User,
 	if err := tx.record(event{userID: user.ID, kind: PasswordChanged, by: by}); err != nil {
 		return user, err
 	}
-	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidInvitation(user.ID)); err != nil {
+	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidPending(user.ID)); err != nil {
 		return user, err
 	}
 	_, err = tx.endSessions(Revoked, by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
@@ -104,7 +106,7 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 		if err != nil || !changed {
 			return err
 		}
-		if err := tx.voidInvitation(user.ID); err != nil {
+		if err := tx.voidPending(user.ID); err != nil {
 			return err
 		}
 		_, err = tx.endSessions(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
@@ -131,6 +133,8 @@ type UserChange struct {
 	IsAdmin *bool   // true also approves the account
 	Email   *string // trimmed and lower-cased; "" removes it
 	Force   bool    // demote even the last administrator who can sign in
+
+	ResetSecondFactor bool // remove every factor and the recovery codes
 }
 
 // ChangeUser changes an account from the command line. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin,
@@ -148,6 +152,11 @@ func (s *Store) ChangeUser(ctx context.Context, username string, change UserChan
 		}
 		if change.IsAdmin != nil {
 			if err := tx.setAdmin(user.ID, *change.IsAdmin, change.Force); err != nil {
+				return err
+			}
+		}
+		if change.ResetSecondFactor {
+			if err := tx.resetSecondFactor(user.ID); err != nil {
 				return err
 			}
 		}
@@ -250,7 +259,7 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 	if err := tx.changeOne(`UPDATE users SET disabled = 1 WHERE id = $1`, user.ID); err != nil {
 		return 0, err
 	}
-	if err := tx.voidInvitation(user.ID); err != nil {
+	if err := tx.voidPending(user.ID); err != nil {
 		return 0, err
 	}
 	for _, statement := range []string{

@@ -32,6 +32,14 @@ const (
 	EmailChanged    = "email_changed"
 	BrowserChanged  = "browser_changed" // the session is used with another browser than at sign-in
 	ConfirmFailed   = "confirm_failed"  // a live session gave a wrong password
+
+	TOTPOn            = "totp_on"
+	TOTPOff           = "totp_off"
+	PasskeyAdded      = "passkey_added"
+	PasskeyRemoved    = "passkey_removed"
+	PasskeyRefused    = "passkey_refused" // its counter went back
+	RecoveryCodesMade = "recovery_codes_made"
+	RecoveryCodeUsed  = "recovery_code_used"
 )
 
 // Actor says who did something, as the API shows it: the name of a device, ByCommand, or "" for nobody.

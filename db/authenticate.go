@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Client describes who sent a request: a browser or another program.
@@ -38,11 +39,7 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 	if err != nil {
 		return User{}, err
 	}
-	counters := s.deviceCounters(device)
-	if device == "" {
-		counters = append(s.addressCounters(client.IP), s.accountCounters(canonical(name), user.ID)...)
-	}
-	err = s.attempt(ctx, counters, func(blocked bool) error {
+	err = s.attempt(ctx, s.signInCounters(canonical(name), user.ID, device, client.IP), func(blocked bool) error {
 		if blocked {
 			user.passwordHash = "" // takes as long to compare, and never matches
 		}
@@ -73,6 +70,28 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, p
 	}, func(tx *tx) error {
 		return tx.recordRepeat(failed)
 	})
+}
+
+// ConfirmLasts is how long after a session has checked a password or a passkey it may make changes that need such a check.
+const ConfirmLasts = 15 * time.Minute
+
+// Confirmed reports whether the session has checked a password or a passkey within ConfirmLasts. Signing in counts.
+func (s *Store) Confirmed(session Session) bool {
+	age := s.Now().Sub(session.ConfirmedAt)
+	return 0 <= age && age < ConfirmLasts // in the future, it is from before the clock was set back
+}
+
+// ConfirmWithPassword notes that the session's own user uses it, see Confirmed. It returns the errors of a wrong password: ErrWrongPassword,
+// Throttled or ErrBusy, or ErrSessionEnded.
+func (s *Store) ConfirmWithPassword(ctx context.Context, by Session, client Client, password string) error {
+	if _, err := s.reauthenticate(ctx, by, client, password); err != nil {
+		return err
+	}
+	return s.writeAs(ctx, by, func(tx *tx) error { return tx.confirm(by) })
+}
+
+func (tx *tx) confirm(by Session) error {
+	return tx.changeOne(`UPDATE sessions SET confirmed_at = $1 WHERE id = $2 AND user_id = $3`, tx.now, by.ID, by.UserID)
 }
 
 // checkPassword returns ErrWrongPassword unless the password is right and the account is enabled. If the stored hash is cheaper

@@ -13,7 +13,9 @@ type AppAccess struct {
 	Email     string // "" when not set
 	IsAdmin   bool
 	Approved  bool // false for those who signed themselves up, until an administrator approves them
-	Allowed   bool
+	Allowed   bool // by the rules, and not MustSetUpFactor
+
+	MustSetUpFactor bool // as in Session
 
 	LastUse
 
@@ -27,7 +29,7 @@ type AppAccess struct {
 // authorizeSession reads an AppAccess by the hash of its token. It applies the rule for the host, or else the wildcard rule that matches
 // the host, or else the default. An unapproved user needs a rule that names them.
 const authorizeSession = `
-	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, s.shared, s.last_active_at, s.expires_at,
+	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, ` + hasSecondFactor + `, s.shared, s.last_active_at, s.expires_at,
 	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0),
@@ -45,7 +47,7 @@ const ruleAllows = `
 // shared with other requests, so the caller must not change it.
 func (s *Store) Authorize(token, host string) (*AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
-		access, err := queryOne(s.reader, scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)
+		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)
 		access.host = host
 		return access, err
 	})
@@ -61,11 +63,14 @@ func siblings(host string) string {
 	return ""
 }
 
-func scanAppAccess(row scanner) (access AppAccess, err error) {
+func (s *Store) scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
-	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &access.shared,
+	var hasFactor bool
+	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &hasFactor, &access.shared,
 		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
 		&access.IP, &access.Network, &access.UserAgent, &access.Browser)
+	access.MustSetUpFactor = !hasFactor && s.options.RequireSecondFactor.includes(access.IsAdmin)
+	access.Allowed = access.Allowed && !access.MustSetUpFactor
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	access.lastUsedAt = time.UnixMilli(lastUsedAt)
 	return access, err

@@ -27,6 +27,14 @@ func (s *Store) attemptKey(kind, name string) (key attemptKey) {
 	return key
 }
 
+// signInCounters returns the counters of a sign-in by this name. device is the id of a known browser of the user, or "".
+func (s *Store) signInCounters(name string, userID int64, device, ip string) []counter {
+	if device != "" {
+		return s.deviceCounters(device)
+	}
+	return append(s.addressCounters(ip), s.accountCounters(name, userID)...)
+}
+
 // accountCounters returns the counters of an account, or of a name that no account has.
 //
 // Nobody must be able to find out which username and which e-mail address belong together. If both shared one visible counter, ten

@@ -3,6 +3,7 @@ package db
 
 import (
 	"context"
+	"crypto/cipher"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ type Store struct {
 	moved          chan struct{} // see Moved
 	attempts       reservations
 	key            serverKey
+	totpCipher     cipher.AEAD
 	attemptSecret  []byte // the HMAC key of attemptKey
 	usernameSecret []byte // the HMAC key of deletedKey
 

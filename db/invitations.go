@@ -15,9 +15,10 @@ type Invitation struct {
 	Username string
 	New      bool // accepting it creates the account; otherwise it changes the password of an existing one
 
-	userID  int64
-	email   string
-	isAdmin bool
+	userID            int64
+	email             string
+	isAdmin           bool
+	resetSecondFactor bool
 }
 
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
@@ -38,6 +39,8 @@ func (s *Store) Invite(ctx context.Context, newUser NewUser) (token string, invi
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
 			return Invalid{"email": "This e-mail address is taken."}
+		case errors.Is(err, sql.ErrNoRows) && newUser.ResetSecondFactor:
+			return Invalid{"username": "There is no such account: --reset-second-factor is for existing ones."}
 		case errors.Is(err, sql.ErrNoRows):
 			if err := s.checkAvailable(tx, newUser); err != nil {
 				return err
@@ -55,11 +58,12 @@ func (s *Store) Invite(ctx context.Context, newUser NewUser) (token string, invi
 			}
 		}
 		_, err = tx.Exec(`
-			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, expires_at)
-			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6)
+			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, reset_second_factor, expires_at)
+			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7)
 			ON CONFLICT (username) DO UPDATE
-			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, expires_at = $6`,
-			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, tx.now+InvitationLasts.Milliseconds())
+			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, reset_second_factor = $6, expires_at = $7`,
+			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, newUser.ResetSecondFactor,
+			tx.now+InvitationLasts.Milliseconds())
 		return err
 	})
 	return token, invitation, err
@@ -76,17 +80,18 @@ func (s *Store) Invitation(ctx context.Context, token string, client Client) (in
 }
 
 const invitationByToken = `
-	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin
+	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.reset_second_factor
 	FROM invitations i
 	WHERE i.token_hash = $1 AND i.expires_at > $2`
 
 func scanInvitation(row scanner) (i Invitation, err error) {
-	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin)
+	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &i.resetSecondFactor)
 	i.New = i.userID == 0
 	return i, err
 }
 
-// AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. It returns the errors of
+// AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. A second factor stays on, unless
+// the invitation was made to reset it: then SignIn returns ErrSecondFactor for the user. AcceptInvitation returns the errors of
 // Invitation, or Invalid if the password is refused or the name was taken in the meantime. After Invalid, the invitation is still valid.
 func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation,
 	err error) {
@@ -108,6 +113,11 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, i.Username); err != nil {
 			return err
 		}
+		if i.resetSecondFactor {
+			if err := tx.resetSecondFactor(i.userID); err != nil {
+				return err
+			}
+		}
 		if !i.New {
 			user, err = s.setPassword(tx, i.Username, hash, ByDevice(client.DeviceName))
 			return err
@@ -121,8 +131,10 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	return user, invitation, err
 }
 
-// voidInvitation deletes the invitation that could still set the account's password.
-func (tx *tx) voidInvitation(userID int64) error {
-	_, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID)
-	return err
+// voidPending deletes the invitation that could still set the account's password, and sign-ins that wait for the second factor.
+func (tx *tx) voidPending(userID int64) error {
+	if _, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID); err != nil {
+		return err
+	}
+	return tx.voidSecondSteps(userID)
 }

@@ -131,7 +131,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"sessionsOfUser":   {"SEARCH s USING INDEX sessions_by_user (user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=?)"},
 		"Sessions":         {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
 		"sessionByID":      {"SEARCH s USING INDEX sqlite_autoindex_sessions_1 (id=?)"},
-		"SignIn":           {"sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH sessions USING INDEX sessions_by_user (user_id=?)"},
+		"beginSession":     {"sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH sessions USING INDEX sessions_by_user (user_id=?)"},
 		"Revoke":           {"SEARCH sessions USING INDEX sqlite_autoindex_sessions_1 (id=?)"},
 		"endOtherSessions": {"USING INDEX sessions_by_user (user_id=?)"},
 		"SignOut":          {"sqlite_autoindex_sessions_1 (id=?)"},

@@ -50,6 +50,10 @@ type Session struct {
 	Method       string // how the user signed in, such as ByPassword; "" if that was not stored
 	Shared       bool   // a shared or public computer
 
+	SecondFactor    bool      // the user has one
+	MustSetUpFactor bool      // the user has none but must have one, and may do nothing else until then
+	ConfirmedAt     time.Time // when it last checked a password or a passkey, see Store.Confirmed; zero if that was not stored
+
 	LastUse
 	SignInIP     string
 	OtherBrowser string // the last Browser that was not DetectedName, or ""
@@ -69,7 +73,8 @@ type Session struct {
 // NewSession describes a session to begin.
 type NewSession struct {
 	Client
-	Method   string // ByPassword, ByInvitation, BySetup or BySignUp
+	Name     string // the username or e-mail address that was typed, for BeginSecondStep; "" means the username
+	Method   string // ByPassword, ByInvitation, BySetup or BySignUp; the other verbs set it themselves
 	Shared   bool
 	Remember bool     // as one of the user's devices
 	Form     string   // the random id of the form, or ""
@@ -78,10 +83,14 @@ type NewSession struct {
 
 // The ways to sign in, as they appear in the API.
 const (
-	ByPassword   = "password"
-	ByInvitation = "invite"
-	BySetup      = "setup"
-	BySignUp     = "signup"
+	ByPassword            = "password"
+	ByPasswordAndCode     = "password+code"
+	ByPasswordAndRecovery = "password+recovery"
+	ByPasswordAndPasskey  = "password+passkey"
+	ByPasskey             = "passkey"
+	ByInvitation          = "invite"
+	BySetup               = "setup"
+	BySignUp              = "signup"
 )
 
 // newToken returns a secret for a cookie or a link: 130 random bits in base32, 26 characters.
@@ -99,50 +108,68 @@ func hashToken(token string) []byte {
 const formCounts = time.Minute
 
 // SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. If the form has just
-// begun one, that session gets the new token instead. SignIn returns ErrWrongPassword if the password was changed, or the account disabled
-// or deleted, since then.
+// begun one, that session gets the new token instead. SignIn returns ErrSecondFactor if the user has a second factor, and ErrWrongPassword
+// if the password was changed, or the account disabled or deleted, since then.
 func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (token string, session Session, err error) {
 	token, newSession.Client = newToken(), newSession.described(true)
 	err = s.write(ctx, func(tx *tx) (err error) {
+		has, err := tx.hasSecondFactor(user.ID)
+		if err != nil {
+			return storeError(err)
+		}
+		if has {
+			return ErrSecondFactor
+		}
 		if session, err = s.signInAgain(tx, user, newSession.Form, token); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		for _, brought := range newSession.Replaces {
-			if _, err := tx.endSessions(Replaced, ByDevice(newSession.DeviceName), `
-				DELETE FROM sessions
-				WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
-				return err
-			}
-		}
-		if session, err = s.insertSession(tx, user, newSession, token); err != nil {
-			return err
-		}
-		if newSession.Remember {
-			if session.DeviceToken, err = s.recogniseDevice(tx, &session, newSession.Device); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.endSessions(Evicted, ByDevice(newSession.DeviceName), `
-			DELETE FROM sessions
-			WHERE id IN (SELECT id FROM sessions
-			             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
-			             ORDER BY last_active_at DESC
-			             LIMIT -1 OFFSET $4)`, user.ID, session.ID, tx.now, s.options.MaxSessions-1); err != nil {
-			return err
-		}
-		if err := s.forgetConsecutiveFailures(tx, user); err != nil {
-			return err
-		}
-		if err := tx.useNetwork(session.ID, session.Network, tx.now); err != nil {
-			return err
-		}
-		return tx.record(eventOf(session, SignedIn))
+		session, err = s.beginSession(tx, user, newSession, token)
+		return err
 	})
 	return token, session, err
 }
 
+// beginSession begins a session for a user who has proved everything that is asked for. It returns ErrWrongPassword if the user cannot
+// sign in any more.
+func (s *Store) beginSession(tx *tx, user User, newSession NewSession, token string) (session Session, err error) {
+	for _, brought := range newSession.Replaces {
+		if _, err := tx.endSessions(Replaced, ByDevice(newSession.DeviceName), `
+			DELETE FROM sessions
+			WHERE token_hash = $1 AND expires_at > $2`, hashToken(brought), tx.now); err != nil {
+			return session, err
+		}
+	}
+	if session, err = s.insertSession(tx, user, newSession, token); err != nil {
+		return session, err
+	}
+	if newSession.Remember {
+		if session.DeviceToken, err = s.recogniseDevice(tx, &session, newSession.Device); err != nil {
+			return session, err
+		}
+	}
+	if _, err := tx.endSessions(Evicted, ByDevice(newSession.DeviceName), `
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions
+		             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
+		             ORDER BY last_active_at DESC
+		             LIMIT -1 OFFSET $4)`, user.ID, session.ID, tx.now, s.options.MaxSessions-1); err != nil {
+		return session, err
+	}
+	if err := s.forgetConsecutiveFailures(tx, user); err != nil {
+		return session, err
+	}
+	if err := tx.useNetwork(session.ID, session.Network, tx.now); err != nil {
+		return session, err
+	}
+	return session, tx.record(eventOf(session, SignedIn))
+}
+
 // insertSession returns ErrWrongPassword if the user cannot sign in any more.
 func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token string) (Session, error) {
+	has, err := tx.hasSecondFactor(user.ID)
+	if err != nil {
+		return Session{}, storeError(err)
+	}
 	idle, lifetime := s.options.Limits.of(newSession.Shared)
 	now := time.UnixMilli(tx.now)
 	session := Session{
@@ -152,16 +179,17 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 			IP: newSession.IP, Network: networkOf(newSession.IP), UserAgent: newSession.UserAgent, Browser: newSession.DeviceName,
 		},
 		SignInIP: newSession.IP, Method: newSession.Method, Shared: newSession.Shared,
+		SecondFactor: has, MustSetUpFactor: !has && s.options.RequireSecondFactor.includes(user.IsAdmin), ConfirmedAt: now,
 		CreatedAt: now, LastActiveAt: now, ExpiresAt: now.Add(min(idle, lifetime)), EndsAt: now.Add(lifetime),
 	}
 	var form []byte
 	if newSession.Form != "" {
 		form = hashToken(newSession.Form)
 	}
-	err := tx.changeOne(`
+	err = tx.changeOne(`
 		INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, network, method, shared, form_hash,
-		                      created_at, last_active_at, expires_at)
-		SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12
+		                      created_at, last_active_at, confirmed_at, expires_at)
+		SELECT $1, $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $11, $12
 		FROM users
 		WHERE id = $13 AND disabled = 0 AND password_hash = $14`,
 		session.ID, hashToken(token), session.DeviceName, session.DeviceKind, session.UserAgent, session.IP, session.Network,
@@ -205,6 +233,7 @@ func (s *Store) BegunBy(form string) (username string, err error) {
 // sessionColumns is what scanSession reads from sessions s and users u, followed by listColumns or the same number of empty values.
 const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
 	       s.detected_name, s.device_kind, s.custom_name, s.named_by, s.method, s.shared,
+	       ` + hasSecondFactor + `, s.confirmed_at,
 	       s.ip, COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
 	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name), s.other_browser,
 	       s.created_at, s.last_active_at, s.expires_at, `
@@ -267,13 +296,18 @@ func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 const newFor = 3 * 24 * time.Hour
 
 func (s *Store) scanSession(row scanner) (session Session, err error) {
-	var createdAt, lastActiveAt, expiresAt, firstSeenAt, networkSince int64
+	var confirmedAt, createdAt, lastActiveAt, expiresAt, firstSeenAt, networkSince int64
 	var apps string
 	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.NamedBy, &session.Method, &session.Shared,
+		&session.SecondFactor, &confirmedAt,
 		&session.SignInIP, &session.IP, &session.Network, &session.UserAgent, &session.Browser, &session.OtherBrowser,
 		&createdAt, &lastActiveAt, &expiresAt, &firstSeenAt, &networkSince, &apps)
 	session.DeviceName = cmp.Or(session.CustomName, session.DetectedName)
+	session.MustSetUpFactor = !session.SecondFactor && s.options.RequireSecondFactor.includes(session.IsAdmin)
+	if confirmedAt > 0 {
+		session.ConfirmedAt = time.UnixMilli(confirmedAt)
+	}
 	_, lifetime := s.options.Limits.of(session.Shared)
 	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
 	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)

@@ -50,9 +50,9 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	want := db.Session{
 		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux,
 		DeviceKind: "tablet", Method: "invite", Shared: true,
-		LastUse:   db.LastUse{IP: "192.0.2.10", Network: "192.0.2.0/24", UserAgent: "Mozilla/5.0", Browser: firefoxOnLinux},
-		SignInIP:  "192.0.2.10",
-		CreatedAt: now, LastActiveAt: now,
+		LastUse:     db.LastUse{IP: "192.0.2.10", Network: "192.0.2.0/24", UserAgent: "Mozilla/5.0", Browser: firefoxOnLinux},
+		SignInIP:    "192.0.2.10",
+		ConfirmedAt: now, CreatedAt: now, LastActiveAt: now,
 		ExpiresAt: now.Add(30 * time.Minute), EndsAt: now.Add(24 * time.Hour),
 	}
 	if !reflect.DeepEqual(d.Session, want) {

@@ -19,11 +19,7 @@ func (s *Store) signUpCounter(ip string) counter {
 
 // checkSignUps returns Throttled once the address has created as many accounts as it may.
 func (s *Store) checkSignUps(ctx context.Context, from querier, ip string) error {
-	left, full, err := s.attemptsLeft(ctx, from, s.signUpCounter(ip))
-	if err == nil && left == 0 {
-		err = full
-	}
-	return err
+	return s.checkThrottle(ctx, from, []counter{s.signUpCounter(ip)})
 }
 
 // recordSignUp counts an account in the transaction that creates it, so of twenty at once, ten succeed.

@@ -175,6 +175,21 @@ func (s *Store) attemptsLeft(ctx context.Context, from querier, c counter) (left
 	return c.limit - failures, full, nil
 }
 
+// checkThrottle returns Throttled if one of the counters is full. Unlike attempt, it reserves nothing: call it in the transaction that
+// counts.
+func (s *Store) checkThrottle(ctx context.Context, from querier, counters []counter) error {
+	for _, c := range counters {
+		left, full, err := s.attemptsLeft(ctx, from, c)
+		if err != nil {
+			return err
+		}
+		if left == 0 {
+			return full
+		}
+	}
+	return nil
+}
+
 // querier is the read pool or a transaction.
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row

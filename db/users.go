@@ -42,6 +42,8 @@ type User struct {
 	CreatedAt time.Time
 	Sessions  int // how many are live; set only by Users
 
+	SecondFactor bool // the user has one; see ErrSecondFactor
+
 	passwordHash string
 }
 
@@ -55,6 +57,8 @@ type NewUser struct {
 	SignUp   bool   // a sign-up: the account waits for approval, and some names are reserved
 	IP       string // of the browser that signs up
 	Reuse    bool   // allow the name of a deleted account
+
+	ResetSecondFactor bool // for Invite: whoever accepts the invitation to an existing account needs no second factor
 }
 
 const usernameMax = 32 // characters
@@ -206,13 +210,14 @@ func uniqueViolation(err error) error {
 	return Invalid{"username": usernameTaken}
 }
 
-// userColumns is what scanUser reads. The last column is the number of live sessions, or 0.
-const userColumns = `id, username, COALESCE(email, ''), password_hash, is_admin, disabled, approved, created_at, `
+// userColumns is what scanUser reads from users u. The last column is the number of live sessions, or 0.
+const userColumns = `u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin, u.disabled, u.approved, u.created_at,
+	       ` + hasSecondFactor + `, `
 
 func scanUser(row scanner) (user User, err error) {
 	var createdAt int64
 	err = row.Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt,
-		&user.Sessions)
+		&user.SecondFactor, &user.Sessions)
 	user.CreatedAt = time.UnixMilli(createdAt)
 	return user, err
 }
@@ -221,8 +226,8 @@ func scanUser(row scanner) (user User, err error) {
 func (s *Store) findUser(name string) (User, error) {
 	return queryOne(s.reader, scanUser, `
 		SELECT `+userColumns+`0
-		FROM users
-		WHERE username = $1 OR email = $1`, canonical(name))
+		FROM users u
+		WHERE u.username = $1 OR u.email = $1`, canonical(name))
 }
 
 // Account returns the account of the user who is signed in.
@@ -243,7 +248,7 @@ func (s *Store) UserByName(username string) (User, error) {
 func (s *Store) Users() ([]User, error) {
 	return queryAll(s.reader, scanUser, `
 		SELECT `+userColumns+`
-		       (SELECT COUNT(*) FROM sessions WHERE user_id = users.id AND users.disabled = 0 AND expires_at > $1)
-		FROM users
-		ORDER BY username`, s.now())
+		       (SELECT COUNT(*) FROM sessions WHERE user_id = u.id AND u.disabled = 0 AND expires_at > $1)
+		FROM users u
+		ORDER BY u.username`, s.now())
 }

@@ -1,0 +1,66 @@
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+)
+
+// This file owns recovery codes, with which a user signs in without the phone or the passkey. Each works once.
+
+const (
+	recoveryCodesMade  = 10
+	recoveryCodeLength = 16 // characters of base32, so 80 bits
+)
+
+// NewRecoveryCodes replaces the user's recovery codes by ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their hashes
+// are stored. It returns ErrNotFound if the user has no second factor, or ErrSessionEnded.
+func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []string, err error) {
+	err = s.writeAs(ctx, by, func(tx *tx) error {
+		has, err := tx.hasSecondFactor(by.UserID)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return ErrNotFound
+		}
+		codes, err = tx.replaceRecoveryCodes(by)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return codes, nil
+}
+
+func (tx *tx) replaceRecoveryCodes(by Session) (codes []string, err error) {
+	if _, err := tx.Exec(`DELETE FROM recovery_codes WHERE user_id = $1`, by.UserID); err != nil {
+		return nil, err
+	}
+	for range recoveryCodesMade {
+		code := strings.ToLower(rand.Text()[:recoveryCodeLength])
+		_, err := tx.Exec(`INSERT INTO recovery_codes (user_id, code_hash, used_at) VALUES ($1, $2, 0)`, by.UserID, hashToken(code))
+		if err != nil {
+			return nil, err
+		}
+		codes = append(codes, code[:4]+"-"+code[4:8]+"-"+code[8:12]+"-"+code[12:])
+	}
+	return codes, tx.record(eventOf(by, RecoveryCodesMade))
+}
+
+// useRecoveryCode accepts a recovery code once, or returns ErrWrongCode. A fast hash is enough for 80 random bits.
+func (tx *tx) useRecoveryCode(userID int64, code string) error {
+	err := tx.changeOne(`
+		UPDATE recovery_codes SET used_at = $1
+		WHERE user_id = $2 AND code_hash = $3 AND used_at = 0`, tx.now, userID, hashToken(code))
+	if errors.Is(err, ErrNotFound) {
+		err = ErrWrongCode
+	}
+	return err
+}
+
+// cleanCode removes what people type into a code, or copy with it, to make it easier to read.
+func cleanCode(code string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "", "-", "", "\u00a0", "", "\t", "").Replace(code))
+}
