@@ -166,6 +166,29 @@ func sentence(a db.Activity, current db.Session) string {
 		return "The account is no longer an administrator" + by
 	case db.EmailChanged:
 		return "The e-mail address was changed" + by
+	case db.TOTPOn:
+		return "Set up an authenticator app on " + at
+	case db.TOTPOff:
+		if a.DeviceName == "" {
+			return "The authenticator app was removed" + by
+		}
+		return "Removed the authenticator app on " + at
+	case db.PasskeyAdded:
+		return "Added a passkey on " + at
+	case db.PasskeyRemoved:
+		switch {
+		case a.DeviceName != "":
+			return "Removed a passkey on " + at
+		case a.Count > 1:
+			return fmt.Sprintf("%d passkeys were removed%s", a.Count, by)
+		}
+		return "A passkey was removed" + by
+	case db.PasskeyRefused:
+		return "A passkey was refused on " + at + times + ": its counter went back, so somebody may have copied it"
+	case db.RecoveryCodesMade:
+		return "Made new recovery codes on " + at
+	case db.RecoveryCodeUsed:
+		return "Signed in with a recovery code on " + at
 	}
 	return "Something else happened, which this version does not know: " + isolate(a.Kind) + by // a newer version recorded it
 }
