@@ -236,6 +236,7 @@ function localizeTimes() {
   for (const time of document.querySelectorAll('time')) {
     const at = new Date(time.dateTime);
     if (time.title) time.title = exact.format(at);
+    if ('date' in time.dataset) writeTime(time, date.format(at));
     if ('exact' in time.dataset) writeTime(time, exact.format(at));
     if ('second' in time.dataset) writeTime(time, second.format(at));
     if ('day' in time.dataset) writeTime(time, day.format(at));
@@ -256,6 +257,26 @@ function tellTimeAgo() {
   }
 }
 
+// The server groups activity by days in UTC. Group it by the reader's days.
+function groupByDay() {
+  const days = document.querySelectorAll('.day');
+  let shown;
+  let group;
+  for (const entry of document.querySelectorAll('.day li')) {
+    const at = entry.querySelector('time').dateTime;
+    if (dayNumber(new Date(at)) !== shown) {
+      shown = dayNumber(new Date(at));
+      group = days[0].cloneNode(true);
+      group.querySelector('time').dateTime = at;
+      group.querySelector('ol').replaceChildren();
+      days[0].before(group);
+    }
+    group.querySelector('ol').append(entry);
+  }
+  for (const day of days) day.remove();
+}
+
+groupByDay();
 localizeTimes();
 setInterval(tellTimeAgo, 60e3);
 document.addEventListener('visibilitychange', () => { if (!document.hidden) tellTimeAgo(); });

@@ -366,21 +366,3 @@ func (b *tab) openConfirm(id string) {
 	})`)
 	b.at("/sessions/" + id + "/revoke")
 }
-
-func saysTimesOfTheReader(t *testing.T, c *chromiumProcess) {
-	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1")) // signed in at 10:03 UTC, in Tokyo 19:03
-	row := rowOf("10.0.0.1")
-	b.same(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03")
-	b.same(row+`.querySelector('time').dateTime`, "2026-11-18T10:03:00Z")
-	b.house.Clock.Advance(10 * 60e9)
-	b.click(row+`.querySelector('summary')`, 1)
-	b.click(row+`.querySelector('.rename input')`, 1)
-	b.typeText("Renamed")
-	b.press(kb.Enter)
-	b.untilText(row+`.querySelector('h3').textContent`, "Renamed")
-	b.untilText(row+`.querySelector('dd time').textContent`, "18 Nov 2026, 19:03") // also in the swapped list
-	b.same(row+`.querySelector('.facts time').textContent`, "11 minutes ago")
-}
-
-// layoutFaults lists the faults in the layout of a page: too wide, too small to read, too small to press.
-// focusFault returns what is wrong with how the focused element shows its focus.

@@ -48,6 +48,7 @@ func TestBrowser(t *testing.T) {
 		{"deleting an account", deletesAnAccount},
 		{"names and roles", namesEverything},
 		{"times of the reader", saysTimesOfTheReader},
+		{"days of the reader", groupsByDaysOfTheReader},
 		{"open pages follow", followsTheOthers},
 		{"layout", fitsEveryScreen},
 		{"the list is morphed", morphsTheList},
