@@ -50,7 +50,7 @@ func rejectAmbiguousLength(c *fiber.Ctx) error {
 }
 
 func startsWith(line []byte, name string) bool {
-	return len(line) > len(name) && line[0]|0x20 == name[0] && bytes.EqualFold(line[:len(name)], []byte(name))
+	return len(line) > len(name) && line[0]|0x20 == name[0]|0x20 && bytes.EqualFold(line[:len(name)], []byte(name))
 }
 
 // rejectCompressedBody rejects compressed bodies, because Fiber would unpack one of 64 KB to any size.

@@ -50,7 +50,7 @@ func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 func hasUnknownRemote(c *fiber.Ctx) bool {
 	for name := range c.Request().Header.All() {
 		isRemote := len(name) >= len("Remote") && strings.EqualFold(string(name[:len("Remote")]), "Remote")
-		if isRemote && !slices.ContainsFunc(identityHeaders, func(known string) bool { return strings.EqualFold(string(name), known) }) {
+		if isRemote && !slices.ContainsFunc(identityHeaders, func(known []byte) bool { return bytes.EqualFold(name, known) }) {
 			return true
 		}
 	}
@@ -139,7 +139,9 @@ func (h *handler) signInFor(request appRequest) string {
 }
 
 // identityHeaders tell an app who is signed in. The names are in canonical form.
-var identityHeaders = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"}
+var identityHeaders = [][]byte{
+	[]byte("Remote-User"), []byte("Remote-Name"), []byte("Remote-Email"), []byte("Remote-Groups"), []byte("Remote-Session"),
+}
 
 // writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
 func writeIdentity(c *fiber.Ctx, access *db.AppAccess) {
@@ -148,7 +150,7 @@ func writeIdentity(c *fiber.Ctx, access *db.AppAccess) {
 		groups = "admins"
 	}
 	for i, value := range [...]string{access.Username, access.Username, access.Email, groups, access.SessionID} {
-		c.Response().Header.SetCanonical([]byte(identityHeaders[i]), []byte(value))
+		c.Response().Header.SetCanonical(identityHeaders[i], []byte(value))
 	}
 }
 
@@ -166,11 +168,17 @@ func otherCookies(c *fiber.Ctx) []byte {
 	return bytes.Join(others, []byte("; "))
 }
 
-// isOurCookie reports whether a cookie has one of our names, under any settings, because browsers still have the old ones after a change.
+// isOurCookie reports whether a cookie has one of our names, porchlight or porchlight-…, under any settings, because browsers still have
+// the old ones after a change.
 func isOurCookie(pair []byte) bool {
-	name, _, _ := bytes.Cut(bytes.ToLower(pair), []byte("="))
-	name = bytes.TrimPrefix(bytes.TrimPrefix(bytes.TrimSpace(name), []byte("__host-")), []byte("__secure-"))
-	return string(name) == "porchlight" || string(name) == "porchlight-device"
+	name, _, _ := bytes.Cut(pair, []byte("="))
+	name = bytes.TrimSpace(name)
+	for _, prefix := range []string{"__host-", "__secure-"} {
+		if startsWith(name, prefix) {
+			name = name[len(prefix):]
+		}
+	}
+	return bytes.EqualFold(name, []byte("porchlight")) || startsWith(name, "porchlight-")
 }
 
 // refusalPage is shown under an app's address, where our style sheet is not available. With a Host it tells a user that they may not use

@@ -128,6 +128,8 @@ func TestForwardPassesOnTheOtherCookies(t *testing.T) {
 		"of every setting": {[]string{"__Host-porchlight=" + token + "; a=1; " + ours + "; __Secure-porchlight=" + token}, "a=1"},
 		"of devices": {[]string{"porchlight-device=x; " + ours + "; __Host-porchlight-device=y; __Secure-porchlight-device=z; a=1"},
 			"a=1"},
+		"of sign-ins that have begun": {[]string{"porchlight-code=x; __Host-porchlight-code=y; a=1; __Host-porchlight-passkey=z; " + ours},
+			"a=1"},
 		"in capitals": {[]string{"Porchlight=x; PORCHLIGHT=y; __HOST-PORCHLIGHT=z; __secure-Porchlight-Device=w; a=1; " + ours},
 			"a=1"},
 		"of almost our name": {[]string{"xporchlight=1; porchlightx=2; porchlight_device=3; __Http-porchlight=4; porchlight.example=5; " +

@@ -108,6 +108,7 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 		"a=1; __Host-porchlight=" + token + "; " + ours + token:    "a=1",
 		"a=1; __Secure-porchlight =" + token + "; " + ours + token: "a=1",
 		"porchlight-device=z; a=1; " + ours + token + "; theme=d":  "a=1; theme=d",
+		"porchlight-code=z; a=1; " + ours + token + "; theme=d":    "a=1; theme=d",
 	} {
 		got := s.send("notes.example.com", toNotesSite+"Cookie: "+sent+"\r\nConnection: close\r\n\r\n")
 		seen := s.reaches(t, got)
