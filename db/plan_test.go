@@ -151,7 +151,6 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"ActivityAfter": {"activity_by_user (user_id=? AND id>?)"},
 		"AllActivity": {"SEARCH a USING INTEGER PRIMARY KEY (rowid>?)", "SEARCH u USING INTEGER PRIMARY KEY (rowid=?)",
 			"SEARCH a USING INDEX activity_by_user (user_id=? AND id>?)"},
-		"LastActivity": {"activity_by_user (user_id=?)"},
 		"recordRepeat": {"activity_by_user (user_id=?)"},
 		"findUser":     {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
 		"Users":        {"sessions_by_user (user_id=?)"},

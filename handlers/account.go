@@ -19,6 +19,8 @@ type accountPage struct {
 	Delete     field
 	Confirming bool // the page is account/delete
 	Devices    []deviceRow
+
+	SecondFactor bool // the user has one
 }
 
 // deviceRow is one of the user's known devices.
@@ -49,6 +51,11 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	factors, err := h.Store.Factors(currentSession(c).UserID)
+	if err != nil {
+		return err
+	}
+	p.SecondFactor = factors.Any()
 	for _, d := range devices {
 		p.Devices = append(p.Devices, deviceRow{
 			ID: d.ID, Name: d.Name, DetectedName: d.DetectedName, SignedIn: d.SignedIn,

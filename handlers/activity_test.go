@@ -69,17 +69,6 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 	c.Bob.Page("/activity").Lacks(t, "Tablet")
 }
 
-func TestAWrongPasswordIsActivity(t *testing.T) {
-	t.Parallel()
-	c := handlerstest.OpenCast(t)
-	for _, sentence := range []string{"A wrong password was given on ", "A wrong password was given 2 times on "} {
-		c.Alice.Form("/account/password", "current_password", "wrong", "new_password", newPassword).Is(t, 422)
-		c.Alice.Page("/activity").Has(t, sentence+"Firefox on Linux (this device), 127.0.0.1<")
-	}
-	c.AlicePhone.Page("/activity").Has(t, "2 times on Firefox on Linux, 127.0.0.1<")
-	c.Bob.Page("/activity").Lacks(t, "wrong password")
-}
-
 // The devices page and the answers that refresh it show the five newest entries.
 func TestRecentActivity(t *testing.T) {
 	t.Parallel()

@@ -104,16 +104,7 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return problem{fiber.StatusUnauthorized, "Not signed in."}
 	}
-	next := ""
-	switch {
-	case isHTMX(c):
-		if at, err := url.Parse(c.Get("HX-Current-URL")); err == nil && at.Path != "" {
-			next = at.RequestURI()
-		}
-	case c.Method() == fiber.MethodGet:
-		next = c.OriginalURL()
-	}
-	signIn := signInPath + "?next=" + url.QueryEscape(cmp.Or(safePath(next), sessionsPath))
+	signIn := signInPath + "?next=" + url.QueryEscape(cmp.Or(currentPath(c), sessionsPath))
 	if isHTMX(c) {
 		c.Set("HX-Redirect", signIn)
 		return c.SendStatus(fiber.StatusUnauthorized)
@@ -121,22 +112,54 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 	return c.Redirect(signIn, fiber.StatusSeeOther)
 }
 
-// startSession signs the user in with a new token. Every live session that the client's cookies name ends, including those of planted
-// cookies. A browser is remembered as one of the user's devices, unless others use it too.
+// currentPath returns the path and query of the page that the person sees, or asks for; "" if that is unknown.
+func currentPath(c *fiber.Ctx) string {
+	switch {
+	case isHTMX(c):
+		if at, err := url.Parse(c.Get("HX-Current-URL")); err == nil && at.Path != "" {
+			return safePath(at.RequestURI())
+		}
+	case c.Method() == fiber.MethodGet:
+		return safePath(c.OriginalURL())
+	}
+	return ""
+}
+
+// startSession signs the user in with a new token. If the user has a second factor, it returns db.ErrSecondFactor instead, and a browser
+// gets the cookie for the second step.
 func (h *handler) startSession(c *fiber.Ctx, user db.User, newSession db.NewSession) error {
-	newSession.Client = h.client(c)
-	newSession.Replaces, _ = h.tokens(c)
-	newSession.Remember = !newSession.Shared && !isAPI(c)
+	newSession = h.sessionFor(c, newSession)
 	token, session, err := h.Store.SignIn(c.UserContext(), user, newSession)
+	if errors.Is(err, db.ErrSecondFactor) && !isAPI(c) {
+		if err := h.beginSecondStep(c, user, newSession); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
-	h.Log.Info("signed in", "user", user.Username, "session", session.ID, "device", session.DeviceName, "ip", session.IP)
+	h.signedIn(c, token, session)
+	return nil
+}
+
+// sessionFor completes a new session with what the request says. Every live session that the client's cookies name ends, including those
+// of planted cookies. A browser is remembered as one of the user's devices, unless others use it too.
+func (h *handler) sessionFor(c *fiber.Ctx, newSession db.NewSession) db.NewSession {
+	newSession.Client = h.client(c)
+	newSession.Replaces, _ = h.tokens(c)
+	newSession.Remember = !newSession.Shared && !isAPI(c)
+	return newSession
+}
+
+// signedIn gives the client the cookies of a session that has just begun.
+func (h *handler) signedIn(c *fiber.Ctx, token string, session db.Session) {
+	h.Log.Info("signed in", "user", session.Username, "session", session.ID, "device", session.DeviceName, "ip", session.IP,
+		"method", session.Method)
 	h.setCookie(c, token, session)
 	if session.DeviceToken != "" {
 		h.setDeviceCookie(c, session.DeviceToken)
 	}
-	return nil
+	h.clearSecondStepCookie(c)
 }
 
 // setCookie sends the token to the client. Nothing else sends it. On a shared computer, the browser deletes the cookie when it is closed.

@@ -87,6 +87,10 @@ func (h *handler) answerAuthCheck(
 		return signIn(request, h.signInFor(request))
 	case signedOut:
 		return answerSignedOut(c)
+	case access.MustSetUpFactor && navigates(c, request):
+		return signIn(request, h.origin+securityPath)
+	case access.MustSetUpFactor:
+		return problem{fiber.StatusForbidden, needsFactor}
 	case !access.Allowed:
 		return h.deny(c, access, request)
 	}

@@ -37,6 +37,7 @@ type handler struct {
 	ownHost          string // of URL, in db.CanonicalHost's form
 	cookieName       string
 	deviceCookieName string
+	stepCookieName   string      // of the second step of signing in
 	cookieDomains    []string    // see cookieDomains
 	signInPolicy     string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
 	warnedOfProxy    atomic.Bool // see warnOfProxy
@@ -82,13 +83,14 @@ func New(options Options) *fiber.App {
 	publicRoute(app, "/favicon.ico", h.showIcon)
 	publicRoute(app, healthPath, h.checkHealth)
 	publicRoute(app, signInPath, h.showSignIn, h.signIn)
+	publicRoute(app, secondStepPath, h.showCode, withForm(h.enterCode))
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
 	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
-	app.Use(h.requireSession)
+	app.Use(h.requireSession, h.requireFactor)
 	app.Get("/sessions/list", h.listSessions) // above noteActivity, because pages request this and the next by themselves
 	app.Get("/sessions/events", h.streamEvents)
 	app.Use(h.noteActivity)
@@ -105,6 +107,15 @@ func New(options Options) *fiber.App {
 	app.Get("/account/password", h.showPassword)
 	app.Post("/account/password", withForm(h.changePassword))
 	app.Post("/account/delete", withForm(h.deleteAccount))
+	app.Get(confirmPath, h.showConfirm)
+	app.Post(confirmPath, withForm(h.confirm))
+	app.Get(securityPath, h.showSecurity)
+
+	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
+	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
+	app.Post("/account/totp", h.requireConfirmed, withForm(h.enableTOTP))
+	app.Post("/account/totp/remove", h.requireConfirmed, h.removeTOTP)
+	app.Post("/account/recovery-codes", h.requireConfirmed, h.makeRecoveryCodes)
 
 	// Administrators.
 	admin := app.Group("/admin", requireAdmin)
@@ -132,6 +143,7 @@ const (
 	healthPath   = "/healthz"
 	signInPath   = "/login"
 	signOutPath  = "/logout"
+	accountPath  = "/account"
 	sessionsPath = "/sessions" // where people go after signing in
 )
 
@@ -174,6 +186,7 @@ func newHandler(options Options) *handler {
 		origin:           options.URL.Scheme + "://" + options.URL.Host,
 		cookieName:       "porchlight",
 		deviceCookieName: "porchlight-device",
+		stepCookieName:   "porchlight-code",
 		signInPolicy:     policyLeadingTo(options.URL.Scheme, options.CookieDomain),
 		devices:          sync.OnceValue(newDeviceNamer),
 		logsRequests:     options.Log.Enabled(context.Background(), slog.LevelDebug),
@@ -189,6 +202,7 @@ func newHandler(options Options) *handler {
 	h.cookieDomains = cookieDomains(h.ownHost)
 	if h.secure() {
 		h.deviceCookieName = "__Host-" + h.deviceCookieName // browsers accept it only with Secure, Path=/ and no Domain
+		h.stepCookieName = "__Host-" + h.stepCookieName
 	}
 	switch {
 	case h.secure() && h.CookieDomain != "":

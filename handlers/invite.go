@@ -73,8 +73,6 @@ func (h *handler) acceptInvite(c *fiber.Ctx, body formBody) error {
 		p.Form.mark(invalid, &p.Password)
 		p.Form.Error = invalid["username"] + invalid["email"] // at most one of them is set
 		return refuse(c, "invite/index", &p)
-	case err != nil:
-		return err
 	}
-	return c.Redirect(sessionsPath, fiber.StatusSeeOther)
+	return redirectSignedIn(c, "", err)
 }

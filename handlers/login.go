@@ -60,6 +60,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	p.notice = flashMessages[c.Query("done")]
 	if c.Request().Header.Cookie(h.cookieName) != nil {
 		p.Message = "You've been signed out on this device."
 		h.clearCookie(c)
@@ -101,6 +102,7 @@ type credentials struct {
 	Username *string `json:"username"`
 	Password *string `json:"password"`
 	Shared   bool    `json:"shared"`
+	Code     string  `json:"code"` // of the second factor
 	next     string
 	form     string
 }
@@ -120,7 +122,8 @@ func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
 	}
 	username, password := body.get("username"), body.secret("password")
 	return credentials{
-		Username: &username, Password: &password, Shared: body.has("shared"), next: h.safeNext(body.get("next")), form: formID(body),
+		Username: &username, Password: &password, Code: body.get("code"), Shared: body.has("shared"),
+		next: h.safeNext(body.get("next")), form: formID(body),
 	}, nil
 }
 
@@ -131,8 +134,12 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	}
 	client := h.client(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
+	newSession := db.NewSession{Name: *given.Username, Method: db.ByPassword, Shared: given.Shared, Form: given.form}
 	if err == nil {
-		err = h.startSession(c, user, db.NewSession{Method: db.ByPassword, Shared: given.Shared, Form: given.form})
+		err = h.startSession(c, user, newSession)
+	}
+	if errors.Is(err, db.ErrSecondFactor) && isAPI(c) {
+		return h.signInWithCode(c, user, newSession, given.Code)
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
 		deviceName, _ := client.Describe(client.UserAgent, false)
@@ -140,13 +147,10 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 			"user", user.Username, "ip", client.IP, "device", deviceName)
 		return h.refuseSignIn(c, given)
 	}
-	if err != nil {
-		return err
-	}
-	if isAPI(c) {
+	if err == nil && isAPI(c) {
 		return c.JSON(fiber.Map{"username": user.Username})
 	}
-	return c.Redirect(cmp.Or(given.next, sessionsPath), fiber.StatusSeeOther)
+	return redirectSignedIn(c, given.next, err)
 }
 
 func (h *handler) refuseSignIn(c *fiber.Ctx, given credentials) error {

@@ -42,6 +42,13 @@ var signedInRoutes = []route{
 	{method: "GET", path: "/account/password", status: 200},
 	{method: "POST", path: "/account/devices/AAAAAAAAAAAAAAAAAAAAAAAAAA/forget", status: 303},
 	{method: "POST", path: "/account/password", body: []string{"current_password", "not it", "new_password", "x"}, status: 422},
+	{method: "GET", path: "/account/security", status: 200},
+	{method: "POST", path: "/account/totp/begin", status: 200},
+	{method: "POST", path: "/account/totp", body: []string{"code", "000000"}, status: 422}, // it was begun above
+	{method: "POST", path: "/account/totp/remove", status: 303},
+	{method: "POST", path: "/account/recovery-codes", status: 303},
+	{method: "GET", path: "/confirm", status: 303}, // just signed in
+	{method: "POST", path: "/confirm", body: []string{"confirm_password", "not it"}, status: 422},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
 	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
@@ -57,7 +64,7 @@ var signedInRoutes = []route{
 }
 
 var publicRoutes = []string{
-	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /logout", "POST /logout",
+	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code", "GET /logout", "POST /logout",
 	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
 }
 
@@ -92,7 +99,7 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 		known = append(known, r.method+" "+strings.NewReplacer("{id}", ":id", "AAAAAAAAAAAAAAAAAAAAAAAAAA", ":id").Replace(r.path))
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
-	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/logout", "/signup", "/setup",
+	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/logout", "/signup", "/setup",
 		"/invite"} // accept every method, to answer 405
 	refusing = append(refusing, "/sessions/events") // never ends; events_test.go tests it
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",

@@ -35,6 +35,13 @@ var flashMessages = map[string]notice{
 
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
+
+	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again."},
+	"totp":            {Message: "The authenticator app is on."},
+	"totp-removed":    {Message: "The authenticator app was removed."},
+	"passkey":         {Message: "The passkey was added."},
+	"passkey-named":   {Message: "The name was changed."},
+	"passkey-removed": {Message: "The passkey was removed."},
 }
 
 func (h *handler) showSessions(c *fiber.Ctx) error {

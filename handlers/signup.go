@@ -119,8 +119,5 @@ func (h *handler) createUser(c *fiber.Ctx, body formBody, view string, p signUpP
 		p.Form.mark(invalid, &p.Username, &p.Email, &p.Password)
 		return refuse(c, view, &p)
 	}
-	if err != nil {
-		return err
-	}
-	return c.Redirect(sessionsPath, fiber.StatusSeeOther)
+	return redirectSignedIn(c, "", err)
 }

@@ -71,12 +71,20 @@ type House struct {
 // OpenHouse starts the app. change may change its options. The test's end stops it.
 func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	t.Helper()
+	return OpenHouseWith(t, func(*db.Options) {}, change...)
+}
+
+// OpenHouseWith is OpenHouse with a store that has other options, too.
+func OpenHouseWith(t testing.TB, changeStore func(*db.Options), change ...func(*handlers.Options)) *House {
+	t.Helper()
 	h := &House{
 		T: t, Path: dbtest.NewDatabase(t),
 		Clock: dbtest.NewClock(), Log: &Logs{},
 	}
+	storeOptions := db.Options{Path: h.Path, HashCost: dbtest.HashCost, Now: h.Clock.Now}
+	changeStore(&storeOptions)
 	var err error
-	h.Store, err = db.Open(context.Background(), db.Options{Path: h.Path, HashCost: dbtest.HashCost, Now: h.Clock.Now})
+	h.Store, err = db.Open(context.Background(), storeOptions)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,164 @@
+package handlers
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the second step of signing in: after the password, a user who has a second factor gives a code. Until then, the browser
+// has no session, only a cookie that says which sign-in it has begun.
+
+const secondStepPath = signInPath + "/code"
+
+// beginSecondStep gives the browser the cookie with which it can finish the sign-in.
+func (h *handler) beginSecondStep(c *fiber.Ctx, user db.User, newSession db.NewSession) error {
+	token, err := h.Store.BeginSecondStep(c.UserContext(), user, newSession)
+	if err == nil {
+		c.Cookie(h.secondStepCookie(token, db.SecondStepLasts))
+	}
+	return err
+}
+
+func (h *handler) secondStepCookie(token string, lasts time.Duration) *fiber.Cookie {
+	return &fiber.Cookie{
+		Name: h.stepCookieName, Value: token, Path: "/", MaxAge: int(lasts / time.Second),
+		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure(),
+	}
+}
+
+func (h *handler) clearSecondStepCookie(c *fiber.Ctx) {
+	if h.secondStepToken(c) == "" {
+		return
+	}
+	cookie := h.secondStepCookie("", -time.Second)
+	cookie.Expires = time.Unix(0, 0)
+	c.Cookie(cookie)
+}
+
+// secondStepToken returns the token of the sign-in that this browser has begun, or "".
+func (h *handler) secondStepToken(c *fiber.Ctx) string {
+	if token := c.Request().Header.Cookie(h.stepCookieName); len(token) == db.TokenLength {
+		return string(token)
+	}
+	return ""
+}
+
+// redirectSignedIn goes on to next after a sign-in that returned err. If the second step is still to come, that leads on to next.
+func redirectSignedIn(c *fiber.Ctx, next string, err error) error {
+	to := cmp.Or(next, sessionsPath)
+	switch {
+	case errors.Is(err, db.ErrSecondFactor) && next == "":
+		to = secondStepPath
+	case errors.Is(err, db.ErrSecondFactor):
+		to = secondStepPath + "?next=" + url.QueryEscape(next)
+	case err != nil:
+		return err
+	}
+	return c.Redirect(to, fiber.StatusSeeOther)
+}
+
+type codePage struct {
+	page
+	Form     form
+	Code     field
+	Next     string
+	Site     string // the host that the authenticator app shows
+	TOTP     bool
+	Passkeys bool
+}
+
+func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) codePage {
+	if h.CookieDomain != "" {
+		c.Set(fiber.HeaderContentSecurityPolicy, h.signInPolicy)
+	}
+	return codePage{
+		page: page{Title: "Enter a code"}, Code: field{Kind: "code", Name: "code", Autofocus: true},
+		Next: next, Site: h.URL.Hostname(), TOTP: step.TOTP, Passkeys: step.Passkeys,
+	}
+}
+
+func (h *handler) showCode(c *fiber.Ctx) error {
+	next := h.safeNext(c.Query("next"))
+	step, err := h.Store.SecondStep(h.secondStepToken(c))
+	if errors.Is(err, db.ErrNotFound) {
+		return h.startAgain(c, next)
+	}
+	if err != nil {
+		return err
+	}
+	return c.Render("login/code", h.newCodePage(c, next, step))
+}
+
+// startAgain leads back to the password, because the second step took too long or there were too many wrong codes. Whoever is signed in
+// in the meantime goes on from there.
+func (h *handler) startAgain(c *fiber.Ctx, next string) error {
+	h.clearSecondStepCookie(c)
+	query := url.Values{"done": {"again"}}
+	if next != "" {
+		query.Set("next", next)
+	}
+	return c.Redirect(signInPath+"?"+query.Encode(), fiber.StatusSeeOther)
+}
+
+const wrongCode = "That code isn't right."
+
+func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
+	next, token := h.safeNext(body.get("next")), h.secondStepToken(c)
+	err := h.finishSecondStep(c, token, body.get("code"), formID(body))
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return h.startAgain(c, next)
+	case errors.Is(err, db.ErrWrongCode):
+		step, err := h.Store.SecondStep(token)
+		if errors.Is(err, db.ErrNotFound) {
+			return h.startAgain(c, next)
+		}
+		if err != nil {
+			return err
+		}
+		p := h.newCodePage(c, next, step)
+		p.Form.mark(db.Invalid{"code": wrongCode}, &p.Code)
+		return refuse(c, "login/code", &p)
+	}
+	return redirectSignedIn(c, next, err)
+}
+
+// finishSecondStep signs the client in with a code. It returns db.ErrWrongCode, or db.ErrNotFound if the sign-in must begin again.
+func (h *handler) finishSecondStep(c *fiber.Ctx, stepToken, code, form string) error {
+	token, session, err := h.Store.FinishSecondStep(c.UserContext(), stepToken, code, h.sessionFor(c, db.NewSession{Form: form}))
+	if errors.Is(err, db.ErrWrongCode) {
+		ip := h.client(c).IP
+		h.logLimited(slog.LevelWarn, "wrong code", networkOf(ip), "ip", ip)
+	}
+	if err != nil {
+		return err
+	}
+	h.signedIn(c, token, session)
+	return nil
+}
+
+// signInWithCode is both steps in one request, for scripts. They get no cookie in between.
+func (h *handler) signInWithCode(c *fiber.Ctx, user db.User, newSession db.NewSession, code string) error {
+	message := "A code is needed."
+	if code != "" {
+		stepToken, err := h.Store.BeginSecondStep(c.UserContext(), user, h.sessionFor(c, newSession))
+		if err == nil {
+			err = h.finishSecondStep(c, stepToken, code, "")
+		}
+		if err == nil {
+			return c.JSON(fiber.Map{"username": user.Username})
+		}
+		if !errors.Is(err, db.ErrWrongCode) {
+			return err
+		}
+		message = wrongCode
+	}
+	return c.Status(fiber.StatusUnauthorized).JSON(fiber.Map{"error": message, "secondFactor": true})
+}
