@@ -103,11 +103,11 @@ document.addEventListener('htmx:before:swap', () => {
   const focused = document.activeElement.closest('#sessions :focus');
   const next = [];
   for (let row = focused?.closest('.device'); row; row = row.nextElementSibling) next.push(row);
-  swapping = { focused, next };
+  swapping = { focused, next, places: placesOfRows() };
 });
 
 document.addEventListener('htmx:after:swap', () => {
-  const { focused, next } = swapping;
+  const { focused, next, places } = swapping;
   for (const [button, { text, state }] of labels) {
     const label = labelOf(button);
     if (!button.isConnected) {
@@ -128,7 +128,32 @@ document.addEventListener('htmx:after:swap', () => {
     focused.focus({ preventScroll: true }); // a browser without moveBefore takes the focus from a row that moves
   }
   swapping = null;
+  moveRows(places);
 });
+
+// Where motion is allowed, a row that arrives slides in, and one that left fades. It is no longer part of the list by then: it lies on
+// top of the page, and can be neither read nor focused.
+const motion = matchMedia('(prefers-reduced-motion: no-preference)');
+
+function placesOfRows() {
+  const rows = document.querySelectorAll('#other-devices > .device:not([hidden])');
+  return new Map([...rows].map((row) => [row, row.getBoundingClientRect()]));
+}
+
+function moveRows(before) {
+  if (!motion.matches) return;
+  for (const row of placesOfRows().keys()) {
+    if (!before.has(row)) row.animate({ opacity: [0, 1], translate: ['0 -0.75rem', '0'] }, { duration: 200, easing: 'ease-out' });
+  }
+  for (const [row, place] of before) {
+    if (row.isConnected) continue;
+    row.inert = true;
+    row.classList.add('left');
+    Object.assign(row.style, { left: `${place.left + scrollX}px`, top: `${place.top + scrollY}px`, width: `${place.width}px` });
+    document.body.append(row);
+    row.animate({ opacity: [1, 0] }, 200).onfinish = () => row.remove();
+  }
+}
 
 // A field above a long list shows only the rows that contain its text.
 function filterRows() {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -88,6 +90,60 @@ func morphsTheList(t *testing.T, c *chromiumProcess) {
 	b.refresh()
 	b.until(focused + ` === ` + headingOf("10.0.0.3"))
 	kept("a row went elsewhere")
+}
+
+// placeOf is where an element is in the page, and its size.
+func placeOf(element string) string {
+	return `((r) => [r.x + scrollX, r.y + scrollY, r.width, r.height].join())(` + element + `.getBoundingClientRect())`
+}
+
+// A row that arrives slides in. One that left fades, but is out of the list at once.
+func movesRows(t *testing.T, c *chromiumProcess) {
+	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
+	alice, err := b.house.Store.UserByName("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
+		_, err := page.AddScriptToEvaluateOnNewDocument(`
+			window.moves = [];
+			const animate = Element.prototype.animate;
+			Element.prototype.animate = function (...how) {
+				const move = animate.apply(this, how);
+				move.pause();
+				moves.push(move);
+				return move;
+			};`).Do(ctx)
+		return err
+	}))
+	const guest, left = "10.0.0.9", `document.querySelector('.left')`
+	for _, motion := range []string{"reduce", "no-preference"} {
+		b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: motion}}))
+		b.visit("/sessions")
+		b.follows()
+		b.holds(`moves.length === 0`)
+		seed(b.house, alice, device("Guest", guest))
+		b.until(rowOf(guest))
+		moves := motion == "no-preference"
+		b.holds(fmt.Sprintf(`%t === (moves[0]?.effect.target === %s)`, moves, rowOf(guest)))
+		b.eval(`moves[0]?.finish()`)
+
+		b.tabTo(buttonOf(guest))
+		place := b.text(placeOf(rowOf(guest)))
+		if _, err := b.house.Store.RevokeByCommand(context.Background(), b.idOf(guest)); err != nil {
+			t.Fatal(err)
+		}
+		b.until(focused + ` === ` + headingOf("10.0.0.2"))
+		b.holds(otherRows + ` === 2`)
+		b.holds(fmt.Sprintf(`%t === (%s !== null)`, moves, left))
+		if moves {
+			b.same(placeOf(left), place)
+			b.holds(left + `.inert && ` + left + `.checkVisibility() && !` + left + `.closest('main')`)
+			b.eval(`moves[1].finish()`)
+			b.until(left + ` === null`)
+		}
+		b.holds(fmt.Sprintf(`moves.length === %d`, map[bool]int{true: 2}[moves]))
+	}
 }
 
 // idOf returns the session id of a row.

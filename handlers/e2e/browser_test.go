@@ -52,6 +52,7 @@ func TestBrowser(t *testing.T) {
 		{"open pages follow", followsTheOthers},
 		{"layout", fitsEveryScreen},
 		{"the list is morphed", morphsTheList},
+		{"rows come and go", movesRows},
 		{"half a second", asksForHalfASecond},
 		{"nothing moves", movesNothing},
 		{"the filter", filtersALongList},
@@ -151,7 +152,7 @@ func buttonOf(ip string) string {
 
 // rowOf is the row of a device, this one included.
 func rowOf(ip string) string {
-	return `[...document.querySelectorAll('.device')]
+	return `[...document.querySelectorAll('.devices > .device')]
 		.find((d) => [...d.querySelectorAll('.facts span')].some((s) => s.textContent === ` + quote(ip) + `))`
 }
 
