@@ -26,23 +26,31 @@ type securityPage struct {
 	TOTP          bool
 	TOTPSince     moment
 	RecoveryCodes int
+	Passkeys      passkeyList
 }
 
 // CodesLeft returns, for example, "9 recovery codes".
 func (p securityPage) CodesLeft() string { return plural(p.RecoveryCodes, "recovery code") }
 
-func (h *handler) showSecurity(c *fiber.Ctx) error {
+func (h *handler) newSecurityPage(c *fiber.Ctx) (securityPage, error) {
 	current := currentSession(c)
 	factors, err := h.Store.Factors(current.UserID)
-	if err != nil {
-		return err
-	}
 	p := securityPage{
 		page:     h.pageFor(c, "Security"),
 		Required: current.MustSetUpFactor, SecondFactor: factors.Any(),
 		TOTP: factors.TOTP, TOTPSince: newMoment(factors.TOTPSince), RecoveryCodes: factors.RecoveryCodes,
+		Passkeys: h.newPasskeyList(factors.Passkeys),
 	}
-	p.Section, p.notice = "account", flashMessages[c.Query("done")]
+	p.Section = "account"
+	return p, err
+}
+
+func (h *handler) showSecurity(c *fiber.Ctx) error {
+	p, err := h.newSecurityPage(c)
+	if err != nil {
+		return err
+	}
+	p.notice = flashMessages[c.Query("done")]
 	return c.Render("account/security", p)
 }
 
@@ -190,6 +198,10 @@ type recoveryCodesPage struct {
 }
 
 func (h *handler) showRecoveryCodes(c *fiber.Ctx, codes []string, message string) error {
+	return c.Render("account/recovery_codes", h.newRecoveryCodesPage(c, codes, message))
+}
+
+func (h *handler) newRecoveryCodesPage(c *fiber.Ctx, codes []string, message string) recoveryCodesPage {
 	text := fmt.Sprintf("Recovery codes of %s for %s\nEach works once.\n\n%s\n",
 		currentSession(c).Username, h.URL.Host, strings.Join(codes, "\n"))
 	p := recoveryCodesPage{
@@ -197,7 +209,7 @@ func (h *handler) showRecoveryCodes(c *fiber.Ctx, codes []string, message string
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)),
 	}
 	p.Section, p.Message = "account", message
-	return c.Render("account/recovery_codes", p)
+	return p
 }
 
 // qrCode is a QR code as the path of an SVG image.

@@ -147,7 +147,7 @@ func (h *handler) startSession(c *fiber.Ctx, user db.User, newSession db.NewSess
 func (h *handler) sessionFor(c *fiber.Ctx, newSession db.NewSession) db.NewSession {
 	newSession.Client = h.client(c)
 	newSession.Replaces, _ = h.tokens(c)
-	newSession.Remember = !newSession.Shared && !isAPI(c)
+	newSession.Remember = !newSession.Shared && (!isAPI(c) || isCeremony(c))
 	return newSession
 }
 

@@ -126,7 +126,7 @@ func isHTMX(c *fiber.Ctx) bool { return c.Get("HX-Request") == "true" }
 // isAPI reports whether the response is JSON, errors included.
 func isAPI(c *fiber.Ctx) bool {
 	switch path := c.Path(); {
-	case path == healthPath, path == apiPath, strings.HasPrefix(path, apiPath+"/"):
+	case path == healthPath, path == apiPath, strings.HasPrefix(path, apiPath+"/"), isCeremony(c):
 		return true
 	case path == signInPath, path == signOutPath:
 		return c.Method() == fiber.MethodPost && !isHTMX(c) && !acceptsHTML(c)

@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 
@@ -33,21 +35,23 @@ type Options struct {
 
 type handler struct {
 	Options
-	origin           string // of URL
-	ownHost          string // of URL, in db.CanonicalHost's form
-	cookieName       string
-	deviceCookieName string
-	stepCookieName   string      // of the second step of signing in
-	cookieDomains    []string    // see cookieDomains
-	signInPolicy     string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
-	warnedOfProxy    atomic.Bool // see warnOfProxy
-	logLimiter       logLimiter
-	streams          streams
-	forms            formLocks
-	logsRequests     bool
-	devices          func() deviceNamer
-	describeDevice   func(userAgent string, wait bool) (deviceName, deviceKind string)
-	assets           func() map[string]asset
+	origin            string // of URL
+	ownHost           string // of URL, in db.CanonicalHost's form
+	cookieName        string
+	deviceCookieName  string
+	stepCookieName    string      // of the second step of signing in
+	passkeyCookieName string      // of a passkey ceremony
+	cookieDomains     []string    // see cookieDomains
+	signInPolicy      string      // Content-Security-Policy of the sign-in page, whose form may redirect to an app
+	warnedOfProxy     atomic.Bool // see warnOfProxy
+	logLimiter        logLimiter
+	streams           streams
+	forms             formLocks
+	logsRequests      bool
+	passkeys          *webauthn.WebAuthn // nil if browsers refuse passkeys at the public address
+	devices           func() deviceNamer
+	describeDevice    func(userAgent string, wait bool) (deviceName, deviceKind string)
+	assets            func() map[string]asset
 }
 
 const (
@@ -84,6 +88,8 @@ func New(options Options) *fiber.App {
 	publicRoute(app, healthPath, h.checkHealth)
 	publicRoute(app, signInPath, h.showSignIn, h.signIn)
 	publicRoute(app, secondStepPath, h.showCode, withForm(h.enterCode))
+	publicRoute(app, passkeySignInPath+beginning, nil, h.requirePasskeys, h.beginPasskeySignIn)
+	publicRoute(app, passkeySignInPath, nil, h.requirePasskeys, h.signInWithPasskey)
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
@@ -109,13 +115,19 @@ func New(options Options) *fiber.App {
 	app.Post("/account/delete", withForm(h.deleteAccount))
 	app.Get(confirmPath, h.showConfirm)
 	app.Post(confirmPath, withForm(h.confirm))
+	app.Post(passkeyConfirmPath+beginning, h.requirePasskeys, h.beginPasskeyConfirmation)
+	app.Post(passkeyConfirmPath, h.requirePasskeys, h.confirmWithPasskey)
 	app.Get(securityPath, h.showSecurity)
+	app.Post("/account/passkeys/:id/name", withForm(h.namePasskey))
 
 	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
 	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
 	app.Post("/account/totp", h.requireConfirmed, withForm(h.enableTOTP))
 	app.Post("/account/totp/remove", h.requireConfirmed, h.removeTOTP)
 	app.Post("/account/recovery-codes", h.requireConfirmed, h.makeRecoveryCodes)
+	app.Post(passkeysPath+beginning, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
+	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)
+	app.Post("/account/passkeys/:id/remove", h.requireConfirmed, withForm(h.removePasskey))
 
 	// Administrators.
 	admin := app.Group("/admin", requireAdmin)
@@ -168,29 +180,34 @@ func (h *handler) config() fiber.Config {
 
 // publicRoute registers a path that needs no session. It also answers 405, because the router would do so only after requireSession.
 func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.Handler) {
-	allowed := "GET, HEAD"
-	app.Get(path, get)
+	var allowed []string
+	if get != nil {
+		allowed = append(allowed, "GET", "HEAD")
+		app.Get(path, get)
+	}
 	if len(post) > 0 {
-		allowed += ", POST"
+		allowed = append(allowed, "POST")
 		app.Post(path, post...)
 	}
 	app.All(path, func(c *fiber.Ctx) error {
-		c.Set(fiber.HeaderAllow, allowed)
+		c.Set(fiber.HeaderAllow, strings.Join(allowed, ", "))
 		return fiber.ErrMethodNotAllowed
 	})
 }
 
 func newHandler(options Options) *handler {
 	h := &handler{
-		Options:          options,
-		origin:           options.URL.Scheme + "://" + options.URL.Host,
-		cookieName:       "porchlight",
-		deviceCookieName: "porchlight-device",
-		stepCookieName:   "porchlight-code",
-		signInPolicy:     policyLeadingTo(options.URL.Scheme, options.CookieDomain),
-		devices:          sync.OnceValue(newDeviceNamer),
-		logsRequests:     options.Log.Enabled(context.Background(), slog.LevelDebug),
-		assets:           builtInAssets,
+		Options:           options,
+		origin:            options.URL.Scheme + "://" + options.URL.Host,
+		cookieName:        "porchlight",
+		deviceCookieName:  "porchlight-device",
+		stepCookieName:    "porchlight-code",
+		passkeyCookieName: "porchlight-passkey",
+		passkeys:          newRelyingParty(options.URL),
+		signInPolicy:      policyLeadingTo(options.URL.Scheme, options.CookieDomain),
+		devices:           sync.OnceValue(newDeviceNamer),
+		logsRequests:      options.Log.Enabled(context.Background(), slog.LevelDebug),
+		assets:            builtInAssets,
 	}
 	if h.Files != nil {
 		h.assets = func() map[string]asset {
@@ -203,6 +220,7 @@ func newHandler(options Options) *handler {
 	if h.secure() {
 		h.deviceCookieName = "__Host-" + h.deviceCookieName // browsers accept it only with Secure, Path=/ and no Domain
 		h.stepCookieName = "__Host-" + h.stepCookieName
+		h.passkeyCookieName = "__Host-" + h.passkeyCookieName
 	}
 	switch {
 	case h.secure() && h.CookieDomain != "":

@@ -18,7 +18,7 @@ func TestSignInPage(t *testing.T) {
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 	got := stranger.Page("/login?next=%2Faccount")
 	got.Is(t, 200)
-	got.Has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username"`, `autocomplete="current-password"`,
+	got.Has(t, "<title>Sign in – Porchlight</title>", `autocomplete="username webauthn"`, `autocomplete="current-password"`,
 		"This is a shared or public computer", "Forgot your password? Ask whoever runs this server.", `name="next" value="/account"`)
 	got.Lacks(t, signedOutHere, "will not work", "/signup", "no account yet")
 	if touched(got) {

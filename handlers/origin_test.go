@@ -19,6 +19,8 @@ func TestOtherSitesCannotAct(t *testing.T) {
 	unsafe := []route{
 		{method: "POST", path: "/login", body: []string{"username", "alice", "password", handlerstest.AlicePassword}},
 		{method: "POST", path: "/login", json: `{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`},
+		{method: "POST", path: "/login/passkey/begin", json: "{}"},
+		{method: "POST", path: "/login/passkey", json: "{}"},
 		{method: "POST", path: "/logout"},
 		{method: "POST", path: "/signup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
 		{method: "POST", path: "/setup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},

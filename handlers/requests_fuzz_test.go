@@ -87,3 +87,36 @@ func FuzzNameBody(f *testing.F) {
 		}
 	})
 }
+
+func FuzzPasskeyBody(f *testing.F) {
+	h := handlerstest.OpenAtLocalhost(f)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	alice := h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	passkey := handlerstest.NewPasskey(f, h.URL)
+	options := alice.API("POST", "/account/passkeys/begin", "{}").Body
+	create := `{"credential":` + string(passkey.Create(f, options)) + `}`
+	alice.API("POST", "/account/passkeys", create).Is(f, 200)
+	get := `{"credential":` + string(passkey.Get(f, alice.API("POST", "/login/passkey/begin", "{}").Body)) + `,"shared":true,"next":"/x"}`
+	for _, body := range []string{"", "{}", "null", create, get, `{"credential":null}`, `{"credential":{"id":"AA","rawId":"AA","type":"public-key"}}`,
+		`{"credential":{"id":"` + big("A", 40_000) + `"}}`, `{"credential":[],"next":1}`, "{\"credential\":\"\xff\"}"} {
+		f.Add(body, true)
+		f.Add(body, false)
+	}
+	f.Fuzz(func(t *testing.T, body string, adds bool) {
+		alice.T = t
+		path := "/login/passkey"
+		if adds {
+			path = "/account/passkeys"
+		}
+		alice.API("POST", path+"/begin", "{}").Is(t, 200)
+		got := alice.API("POST", path, body)
+		switch got.Status {
+		case 400, 401, 413, 422, 429:
+			if !strings.HasPrefix(got.Body, `{"error":"`) {
+				t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
+			}
+		default:
+			t.Errorf("%q: %d %.100s", body, got.Status, got.Body)
+		}
+	})
+}

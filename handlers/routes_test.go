@@ -49,6 +49,12 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/recovery-codes", status: 303},
 	{method: "GET", path: "/confirm", status: 303}, // just signed in
 	{method: "POST", path: "/confirm", body: []string{"confirm_password", "not it"}, status: 422},
+	{method: "POST", path: "/account/passkeys/begin", json: "{}", status: 404}, // at an IP address; passkeys_test.go tests these at a name
+	{method: "POST", path: "/account/passkeys", json: "{}", status: 404},
+	{method: "POST", path: "/account/passkeys/AAAAAAAAAAAAAAAAAAAAAAAAAA/name", body: []string{"name", "Blue key"}, status: 404},
+	{method: "POST", path: "/account/passkeys/AAAAAAAAAAAAAAAAAAAAAAAAAA/remove", body: []string{"confirm", "1"}, status: 404},
+	{method: "POST", path: "/confirm/passkey/begin", json: "{}", status: 404},
+	{method: "POST", path: "/confirm/passkey", json: "{}", status: 404},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
 	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
@@ -64,7 +70,8 @@ var signedInRoutes = []route{
 }
 
 var publicRoutes = []string{
-	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code", "GET /logout", "POST /logout",
+	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code",
+	"POST /login/passkey/begin", "POST /login/passkey", "GET /logout", "POST /logout",
 	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
 }
 
@@ -72,7 +79,7 @@ func (r route) String() string {
 	return fmt.Sprintf("%s %s %v%s", r.method, r.path, r.body, r.json)
 }
 
-func (r route) isJSON() bool { return strings.HasPrefix(r.path, "/me") }
+func (r route) isJSON() bool { return r.json != "" || strings.HasPrefix(r.path, "/me") }
 
 func (r route) at(id string) string { return strings.ReplaceAll(r.path, "{id}", id) }
 
@@ -99,8 +106,8 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 		known = append(known, r.method+" "+strings.NewReplacer("{id}", ":id", "AAAAAAAAAAAAAAAAAAAAAAAAAA", ":id").Replace(r.path))
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
-	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/logout", "/signup", "/setup",
-		"/invite"} // accept every method, to answer 405
+	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/login/passkey/begin", "/login/passkey",
+		"/logout", "/signup", "/setup", "/invite"} // accept every method, to answer 405
 	refusing = append(refusing, "/sessions/events") // never ends; events_test.go tests it
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",
 		"/auth/*") // forward_test.go tests them with every method
@@ -276,6 +283,7 @@ func TestWrongMethod(t *testing.T) {
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
 		"/me/sessions/{id}": "DELETE, PATCH",
 		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
+		"/login/passkey": "POST", "/login/passkey/begin": "POST", "/account/passkeys": "POST",
 		"/healthz": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/public/app.css": "GET, HEAD",
 	} {
 		for _, method := range methods {

@@ -170,9 +170,9 @@ function filterRows() {
 document.addEventListener('input', (event) => { if (event.target.id === 'filter') filterRows(); });
 
 // The server reports errors in the status region. If it could not, the script does.
-function say(text) {
+function say(text, style = 'bad') {
   const line = document.createElement('p');
-  line.className = 'bad';
+  line.className = style;
   line.textContent = text;
   document.getElementById('status')?.replaceChildren(line);
 }

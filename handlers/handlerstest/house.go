@@ -129,6 +129,19 @@ func OpenHouseWith(t testing.TB, changeStore func(*db.Options), change ...func(*
 	return h
 }
 
+// OpenAtLocalhost is OpenHouse with the public address http://localhost, because browsers accept no passkey for an IP address.
+func OpenAtLocalhost(t testing.TB, change ...func(*handlers.Options)) *House {
+	t.Helper()
+	var public string
+	h := OpenHouse(t, append(change, func(o *handlers.Options) {
+		_, port, _ := net.SplitHostPort(o.URL.Host)
+		o.URL.Host = "localhost:" + port
+		public = o.URL.String()
+	})...)
+	h.URL = public
+	return h
+}
+
 // Cast is the fixed cast: alice is signed in on two devices, bob on one.
 type Cast struct {
 	*House

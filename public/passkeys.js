@@ -1,0 +1,138 @@
+// Passkeys: signing in, confirming that it is you, and adding one. The button of a page names its ceremony: data-passkey is the path, and
+// data-method what the authenticator does, get or create.
+'use strict';
+
+{
+  const button = document.querySelector('[data-passkey]');
+  const { passkey: path, method } = button.dataset;
+  const secondStep = 'secondStep' in button.dataset;
+
+  const decode = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
+  const encode = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)))
+    .replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+
+  // A refusal is an error whose message is for the person.
+  class Refusal extends Error {}
+
+  // The page stays as it is until the other one has come.
+  function leave(address) {
+    location.assign(address);
+    return new Promise(() => {});
+  }
+
+  async function post(path, body, signal) {
+    let response;
+    try {
+      response = await fetch(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body), signal });
+    } catch {
+      throw new Refusal("Can't reach the server. Try again.");
+    }
+    const answer = await response.json().catch(() => ({}));
+    if (answer.confirm) return leave('/confirm?next=' + encodeURIComponent(here.pathname));
+    if (!response.ok) throw new Refusal(answer.error ?? 'Something went wrong. Please try again.');
+    return answer;
+  }
+
+  // JSON holds bytes as base64url. Browsers can convert them by themselves, but Safari only since 18.4.
+  async function askForChallenge(signal) {
+    const { publicKey } = await post(path + '/begin', { secondStep }, signal);
+    publicKey.challenge = decode(publicKey.challenge);
+    if (publicKey.user) publicKey.user.id = decode(publicKey.user.id);
+    for (const list of [publicKey.excludeCredentials, publicKey.allowCredentials]) {
+      for (const credential of list ?? []) credential.id = decode(credential.id);
+    }
+    return publicKey;
+  }
+
+  function toJSON({ id, rawId, type, response }) {
+    const signed = { transports: response.getTransports?.() };
+    for (const name of ['clientDataJSON', 'attestationObject', 'authenticatorData', 'signature', 'userHandle']) {
+      if (response[name]) signed[name] = encode(response[name]);
+    }
+    return { id, rawId: encode(rawId), type, response: signed };
+  }
+
+  // The form of the confirm page goes on without the password now.
+  function goOn() {
+    button.form.reset();
+    button.form.submit();
+  }
+
+  async function finish(credential) {
+    const fields = button.form?.elements;
+    const answer = await post(path, {
+      credential: toJSON(credential), shared: fields?.shared?.checked, next: fields?.next?.value,
+    });
+    if (answer.location) return leave(answer.location);
+    if (!answer.html) return goOn();
+    document.getElementById('main').innerHTML = answer.html;
+    document.querySelector('h1').focus();
+  }
+
+  // Browsers do not tell whether the person cancelled, had no passkey, or was too slow.
+  const reasons = {
+    InvalidStateError: 'This device already has a passkey for your account.',
+    SecurityError: "Passkeys can't be used at this address.",
+  };
+
+  function report(error) {
+    if (error instanceof Refusal) say(error.message);
+    else if (error.name in reasons) say(reasons[error.name]);
+    else say('No passkey was used.', 'quiet');
+  }
+
+  button.addEventListener('click', async () => {
+    if (isBusy(button)) return;
+    setBusy(button);
+    document.getElementById('status').replaceChildren();
+    autofill?.abort();
+    try {
+      const publicKey = await askForChallenge();
+      await finish(await navigator.credentials[method]({ publicKey }));
+    } catch (error) {
+      restore(button);
+      report(error);
+      offerAutofill();
+    }
+  });
+
+  // The sign-in page offers passkeys in the username field, too. A challenge is valid for five minutes, so it is renewed before.
+  const renewAfter = 4 * 60e3;
+  let canAutofill = false;
+  let autofill = null;
+  let askedAt = 0;
+
+  async function offerAutofill() {
+    if (!canAutofill || isBusy(button)) return;
+    autofill?.abort();
+    autofill = new AbortController();
+    askedAt = Date.now();
+    const { signal } = autofill;
+    let credential;
+    try {
+      const publicKey = await askForChallenge(signal);
+      credential = await navigator.credentials.get({ publicKey, signal, mediation: 'conditional' });
+    } catch {
+      return; // the person did not ask for it
+    }
+    finish(credential).catch(report);
+  }
+
+  function renewAutofill() {
+    if (!document.hidden && Date.now() - askedAt > renewAfter) offerAutofill();
+  }
+
+  if (!window.PublicKeyCredential) {
+    const unsupported = document.querySelector('[data-unsupported]');
+    if (unsupported) unsupported.hidden = false;
+  } else {
+    button.hidden = false;
+    const available = document.querySelector('[autocomplete~=webauthn]') && PublicKeyCredential.isConditionalMediationAvailable?.();
+    Promise.resolve(available).then((available) => {
+      canAutofill = available;
+      renewAutofill();
+    });
+    setInterval(renewAutofill, 30e3);
+    document.addEventListener('visibilitychange', renewAutofill);
+  }
+}
