@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -15,47 +14,19 @@ import (
 
 // This file owns the event stream. It tells an open page that the user's list of sessions has changed, or that its own session has ended.
 
-const streamsMost = 20 // open streams of one user
-
 // heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
 const heartbeatEvery = 15 * time.Second
 
 const (
-	heartbeat    = ":\n\n"                            // a comment; the browser takes a stream as open after its first bytes
-	changedEvent = "id: 1\nevent: changed\ndata:\n\n" // the id makes the browser send a Last-Event-ID when it connects again
-	endedEvent   = "event: ended\ndata:\n\n"
+	heartbeat     = ":\n\n"                            // a comment; the browser takes a stream as open after its first bytes
+	changedEvent  = "id: 1\nevent: changed\ndata:\n\n" // the id makes the browser send a Last-Event-ID when it connects again
+	endedEvent    = "event: ended\ndata:\n\n"
+	replacedEvent = "event: replaced\ndata:\n\n"
 )
 
-// streams counts the open streams of each user.
-type streams struct {
-	mu     sync.Mutex
-	byUser map[int64]int
-}
-
-// enter reports whether the user may open another stream. If so, leave must be called.
-func (s *streams) enter(userID int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byUser == nil {
-		s.byUser = map[int64]int{}
-	}
-	if s.byUser[userID] >= streamsMost {
-		return false
-	}
-	s.byUser[userID]++
-	return true
-}
-
-func (s *streams) leave(userID int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byUser[userID]--; s.byUser[userID] == 0 {
-		delete(s.byUser, userID)
-	}
-}
-
 // streamEvents answers with server-sent events until the session ends, the client is gone, or the server stops: "changed" when the user's
-// list of sessions may have changed, and "ended" when this session has. A stream is no activity.
+// list of sessions may have changed, and "ended" when this session has. "replaced" says that the user has opened too many streams since.
+// A stream is no activity.
 //
 // A page that shows the list passes the newest activity that it knows as after, so what happens before the stream begins is not missed. A
 // client that connects again gets a "changed" first, because its Last-Event-ID says nothing about use, which is no activity.
@@ -65,13 +36,9 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 		return nil
 	}
 	session := currentSession(c)
-	if !h.streams.enter(session.UserID) {
-		c.Set(fiber.HeaderRetryAfter, "15")
-		return problem{fiber.StatusTooManyRequests, "Too many pages are open. Close some of them."}
-	}
 	stream := &eventStream{
 		h: h, userID: session.UserID, sessionID: session.ID, conn: c.Context().Conn(),
-		first: heartbeat, timer: time.NewTimer(heartbeatEvery),
+		first: heartbeat, timer: time.NewTimer(heartbeatEvery), replaced: make(chan struct{}),
 	}
 	stream.changed, stream.unsubscribe = h.Store.Subscribe(session.UserID)
 	known, err := h.Store.LastActivity(session.UserID)
@@ -82,6 +49,7 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 	if c.Get("Last-Event-ID") != "" || c.Query("after") != "" && c.Query("after") != fmt.Sprint(known) {
 		stream.first = changedEvent
 	}
+	h.streams.enter(stream)
 	c.Set("X-Accel-Buffering", "no") // nginx would hold the events back
 	c.Context().SetBodyStream(stream, -1)
 	return nil
@@ -96,7 +64,8 @@ type eventStream struct {
 	conn        net.Conn
 	changed     <-chan struct{}
 	unsubscribe func()
-	first       string // the event to begin with; "" after it
+	replaced    chan struct{} // closed when a newer stream takes the place of this one
+	first       string        // the event to begin with; "" after it
 	timer       *time.Timer
 	expiry      time.Time // when the next of the user's sessions expires; zero before it is known
 	last        bool      // no event follows
@@ -117,7 +86,7 @@ func (s *eventStream) Read(buffer []byte) (int, error) {
 func (s *eventStream) Close() error {
 	s.timer.Stop()
 	s.unsubscribe()
-	s.h.streams.leave(s.userID)
+	s.h.streams.leave(s)
 	return nil
 }
 
@@ -155,6 +124,9 @@ func (s *eventStream) await() (event string, err error) {
 	select {
 	case <-s.h.Done:
 		return "", io.EOF
+	case <-s.replaced:
+		s.last = true
+		return replacedEvent, nil
 	case <-s.changed:
 		return changedEvent, nil
 	case <-s.timer.C:
