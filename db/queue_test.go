@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func TestNoWriteWaitsForEver(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range revocations {
 		all.Go(func() {
-			if err := c.Rename(c.ctx(), c.phone.Session, c.phone.ID, "mine"); err != nil {
+			if err := c.Rename(c.ctx(), c.phone.Session, c.phone.ID, fmt.Sprint("phone ", i)); err != nil {
 				t.Error(err)
 			}
 		})
