@@ -41,12 +41,41 @@ type exportedNetwork struct {
 	LastUsedAt  string `json:"lastUsedAt"`
 }
 
+// exportedFactors has no secret, no code and no key: only what the page of the second factors shows.
+type exportedFactors struct {
+	AuthenticatorAppSince string            `json:"authenticatorAppSince,omitempty"`
+	RecoveryCodesLeft     int               `json:"recoveryCodesLeft"`
+	Passkeys              []exportedPasskey `json:"passkeys"`
+}
+
+type exportedPasskey struct {
+	Name       string `json:"name"`
+	CreatedAt  string `json:"createdAt"`
+	LastUsedAt string `json:"lastUsedAt,omitempty"`
+}
+
+func exportFactors(factors db.Factors) exportedFactors {
+	exported := exportedFactors{RecoveryCodesLeft: factors.RecoveryCodes, Passkeys: []exportedPasskey{}}
+	if factors.TOTP {
+		exported.AuthenticatorAppSince = RFC3339(factors.TOTPSince)
+	}
+	for _, p := range factors.Passkeys {
+		passkey := exportedPasskey{Name: p.Name, CreatedAt: RFC3339(p.CreatedAt)}
+		if !p.LastUsedAt.IsZero() {
+			passkey.LastUsedAt = RFC3339(p.LastUsedAt)
+		}
+		exported.Passkeys = append(exported.Passkeys, passkey)
+	}
+	return exported
+}
+
 // exportHead is the export without the activity.
 type exportHead struct {
 	Account  exportedAccount   `json:"account"`
 	Sessions []exportedSession `json:"sessions"`
 	Devices  []exportedDevice  `json:"devices"`
 	Networks []exportedNetwork `json:"networks"`
+	Factors  exportedFactors   `json:"secondFactors"`
 }
 
 // apiExport sends everything that is stored about the user. The activity can be long, so it is sent while it is read.
@@ -85,11 +114,16 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	factors, err := h.Store.Factors(current.UserID)
+	if err != nil {
+		return err
+	}
 	head := exportHead{
 		Account:  exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)},
 		Sessions: kept,
 		Devices:  []exportedDevice{},
 		Networks: []exportedNetwork{},
+		Factors:  exportFactors(factors),
 	}
 	for _, d := range devices {
 		head.Devices = append(head.Devices, exportedDevice{

@@ -41,7 +41,8 @@ func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	if err := json.Unmarshal([]byte(got.Body), &keys); err != nil {
 		t.Fatalf("%v: %.300s", err, got.Body)
 	}
-	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, []string{"account", "activity", "devices", "networks", "sessions"}) {
+	want := []string{"account", "activity", "devices", "networks", "secondFactors", "sessions"}
+	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, want) {
 		t.Errorf("keys %q", names)
 	}
 	for name, value := range keys {
@@ -157,8 +158,19 @@ func TestExportContainsNoSecrets(t *testing.T) {
 	if err := c.Store.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
+	secret, codes := c.AddTOTP(c.Alice)
+	secrets["the key for the authenticator app"] = strings.ReplaceAll(secret, " ", "")
+	for _, code := range codes {
+		secrets["recovery code "+code] = code
+	}
+	c.Exec(`
+		INSERT INTO passkeys (id, user_id, user_handle, credential_id, credential, sign_count, name, created_at, last_used_at)
+		SELECT 'P', id, x'a1a2a3a4a5', x'b1b2b3b4b5', x'c1c2c3c4c5', 0, 'My phone', 1763460000000, 0 FROM users WHERE username = 'alice'`)
 	for _, query := range []string{`SELECT 'session ' || id, hex(token_hash) FROM sessions`,
 		`SELECT 'invitation ' || username, hex(token_hash) FROM invitations`,
+		`SELECT 'secret ' || user_id, hex(secret) FROM totp`, `SELECT 'code', hex(code_hash) FROM recovery_codes`,
+		`SELECT 'handle', hex(user_handle) FROM passkeys`, `SELECT 'credential', hex(credential) FROM passkeys`,
+		`SELECT 'credential id', hex(credential_id) FROM passkeys`,
 		`SELECT 'attempt ' || id, hex(key) FROM attempts`, `SELECT 'failures ' || failures, hex(key) FROM consecutive_failures`} {
 		rows := c.Rows(query)
 		if len(rows) == 0 {
@@ -192,6 +204,7 @@ func TestExportContainsNoSecrets(t *testing.T) {
 	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
 	body := strings.ToLower(got.Body + fmt.Sprint(got.Header))
 	readExport(t, got)
+	got.Has(t, `"secondFactors":{"authenticatorAppSince":"2026-11-18T`, `"recoveryCodesLeft":10,"passkeys":[{"name":"My phone","createdAt":"2025-`)
 	for what, secret := range secrets {
 		if secret == "" || strings.Contains(body, strings.ToLower(secret)) {
 			t.Errorf("the export contains %s", what)
