@@ -54,6 +54,19 @@ func (h *handler) showSecurity(c *fiber.Ctx) error {
 	return c.Render("account/security", p)
 }
 
+// changePage asks for confirmation when JavaScript is off.
+type changePage struct {
+	page
+	Change  string     // passkey, totp or recovery-codes
+	Passkey passkeyRow // to remove
+}
+
+func (h *handler) askAboutChange(c *fiber.Ctx, change string, passkey passkeyRow) error {
+	p := changePage{h.pageFor(c, "Are you sure?"), change, passkey}
+	p.Section = "account"
+	return c.Render("account/ask", p)
+}
+
 const needsFactor = "Set up a second factor first."
 
 // requireFactor lets a user who must have a second factor reach nothing but the pages that set one up.
@@ -162,7 +175,10 @@ func (h *handler) enableTOTP(c *fiber.Ctx, body formBody) error {
 	return h.showRecoveryCodes(c, codes, "The authenticator app is on.")
 }
 
-func (h *handler) removeTOTP(c *fiber.Ctx) error {
+func (h *handler) removeTOTP(c *fiber.Ctx, body formBody) error {
+	if body.get("confirm") != "1" {
+		return h.askAboutChange(c, "totp", passkeyRow{})
+	}
 	current := currentSession(c)
 	err := h.Store.DisableTOTP(c.UserContext(), current)
 	if errors.Is(err, db.ErrFactorRequired) {
@@ -178,7 +194,10 @@ func (h *handler) removeTOTP(c *fiber.Ctx) error {
 var errLastFactor = problem{fiber.StatusUnprocessableEntity,
 	"This server asks for a second factor, and this is your last one. Add another one first."}
 
-func (h *handler) makeRecoveryCodes(c *fiber.Ctx) error {
+func (h *handler) makeRecoveryCodes(c *fiber.Ctx, body formBody) error {
+	if body.get("confirm") != "1" {
+		return h.askAboutChange(c, "recovery-codes", passkeyRow{})
+	}
 	current := currentSession(c)
 	codes, err := h.Store.NewRecoveryCodes(c.UserContext(), current)
 	if errors.Is(err, db.ErrNotFound) { // without a second factor, they would be of no use

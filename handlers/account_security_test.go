@@ -58,14 +58,15 @@ func TestSetUpAnAuthenticatorApp(t *testing.T) {
 	h.Alice.Page("/activity").Has(t, "authenticator app")
 	h.Alice.Form("/account/totp/begin").Is(t, 303, "/account/security") // there is one already
 
-	more := handlerstest.RecoveryCodes(h.Alice.Form("/account/recovery-codes"))
+	more := handlerstest.RecoveryCodes(h.Alice.Form("/account/recovery-codes", "confirm", "1"))
 	if len(more) != 10 || more[0] == codes[0] {
 		t.Errorf("new codes: %q", more)
 	}
-	h.Alice.Form("/account/totp/remove").Is(t, 303, "/account/security?done=totp-removed")
+	h.Alice.Form("/account/totp/remove").Has(t, "Remove the authenticator app?", `name="confirm" value="1"`)
+	h.Alice.Form("/account/totp/remove", "confirm", "1").Is(t, 303, "/account/security?done=totp-removed")
 	h.Alice.Page("/account/security?done=totp-removed").Has(t, "The authenticator app was removed.", "Set up an authenticator app")
 	h.SameRows(t, []string{"0"}, `SELECT COUNT(*) FROM recovery_codes`)
-	h.Alice.Form("/account/recovery-codes").Is(t, 303, "/account/security")
+	h.Alice.Form("/account/recovery-codes", "confirm", "1").Is(t, 303, "/account/security")
 }
 
 // between returns the text between two others, or "".
@@ -102,7 +103,7 @@ func TestFactorsNeedAFreshPassword(t *testing.T) {
 
 	h.Alice.Form("/confirm", "confirm_password", handlerstest.AlicePassword, "confirm_to", "/account/totp/remove").Is(t, 307, "/account/totp/remove")
 	h.AlicePhone.Form("/account/totp/remove").Is(t, 403) // only this session is confirmed
-	h.Alice.Form("/account/totp/remove").Is(t, 303)
+	h.Alice.Form("/account/totp/remove", "confirm", "1").Is(t, 303)
 	h.Clock.Advance(db.ConfirmLasts)
 	h.Alice.Form("/account/totp/begin").Is(t, 403)
 	h.Alice.Page("/sessions").Is(t, 200)
@@ -145,7 +146,7 @@ func TestRequiredSecondFactor(t *testing.T) {
 	h.AddTOTP(alice)
 	alice.Page("/sessions").Is(t, 200)
 	check().Is(t, 200)
-	removed := alice.Form("/account/totp/remove")
+	removed := alice.Form("/account/totp/remove", "confirm", "1")
 	removed.Is(t, 422)
 	removed.Has(t, "this is your last one")
 	h.SameRows(t, []string{"1"}, `SELECT COUNT(*) FROM totp WHERE on_at > 0`)

@@ -123,8 +123,8 @@ func New(options Options) *fiber.App {
 	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
 	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
 	app.Post("/account/totp", h.requireConfirmed, withForm(h.enableTOTP))
-	app.Post("/account/totp/remove", h.requireConfirmed, h.removeTOTP)
-	app.Post("/account/recovery-codes", h.requireConfirmed, h.makeRecoveryCodes)
+	app.Post("/account/totp/remove", h.requireConfirmed, withForm(h.removeTOTP))
+	app.Post("/account/recovery-codes", h.requireConfirmed, withForm(h.makeRecoveryCodes))
 	app.Post(passkeysPath+beginning, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
 	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)
 	app.Post("/account/passkeys/:id/remove", h.requireConfirmed, withForm(h.removePasskey))

@@ -194,12 +194,6 @@ func (h *handler) refusePasskeyName(c *fiber.Ctx, id, typed string, reason error
 	return refuse(c, "account/security", &p)
 }
 
-// removePasskeyPage asks for confirmation when JavaScript is off.
-type removePasskeyPage struct {
-	page
-	passkeyRow
-}
-
 func (h *handler) removePasskey(c *fiber.Ctx, body formBody) error {
 	current, id := currentSession(c), c.Params("id")
 	if body.get("confirm") != "1" {
@@ -223,7 +217,7 @@ func (h *handler) askToRemovePasskey(c *fiber.Ctx, id string) error {
 	}
 	for _, row := range h.newPasskeyList(passkeys).Passkeys {
 		if row.ID == id {
-			return c.Render("account/remove_passkey", removePasskeyPage{h.pageFor(c, "Are you sure?"), row})
+			return h.askAboutChange(c, "passkey", row)
 		}
 	}
 	return db.ErrNotFound

@@ -45,8 +45,10 @@ var signedInRoutes = []route{
 	{method: "GET", path: "/account/security", status: 200},
 	{method: "POST", path: "/account/totp/begin", status: 200},
 	{method: "POST", path: "/account/totp", body: []string{"code", "000000"}, status: 422}, // it was begun above
-	{method: "POST", path: "/account/totp/remove", status: 303},
-	{method: "POST", path: "/account/recovery-codes", status: 303},
+	{method: "POST", path: "/account/totp/remove", status: 200},
+	{method: "POST", path: "/account/totp/remove", body: []string{"confirm", "1"}, status: 303},
+	{method: "POST", path: "/account/recovery-codes", status: 200},
+	{method: "POST", path: "/account/recovery-codes", body: []string{"confirm", "1"}, status: 303},
 	{method: "GET", path: "/confirm", status: 303}, // just signed in
 	{method: "POST", path: "/confirm", body: []string{"confirm_password", "not it"}, status: 422},
 	{method: "POST", path: "/account/passkeys/begin", json: "{}", status: 404}, // at an IP address; passkeys_test.go tests these at a name

@@ -305,3 +305,9 @@ groupByDay();
 localizeTimes();
 setInterval(tellTimeAgo, 60e3);
 document.addEventListener('visibilitychange', () => { if (!document.hidden) tellTimeAgo(); });
+
+// Paper is a good place for recovery codes.
+for (const button of document.querySelectorAll('[data-print]')) {
+  button.hidden = false;
+  button.addEventListener('click', () => print());
+}
