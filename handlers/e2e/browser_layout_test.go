@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp/kb"
 
+	"porchlight/db"
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
@@ -122,12 +123,42 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	check("activity", b)
 	b.visit("/account?done=password")
 	check("account", b)
+	b.visit("/account/security?done=totp-removed")
+	check("security without a second factor", b)
+	b.click(`document.querySelector('[action="/account/totp/begin"] button')`, 1)
+	b.at("/account/totp/begin")
+	check("set up an authenticator app", b)
+	secret := b.text(`document.querySelector('.secret').textContent`)
+	b.fill("code", "000000")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("set up an authenticator app with an error", b)
+	b.fill("code", handlerstest.TOTP(t, secret, h.Clock.Now()))
+	b.press(kb.Enter)
+	b.untilText(`document.querySelector('h1').textContent`, "Your recovery codes")
+	check("recovery codes", b)
+	b.visit("/account/security")
+	check("security", b)
+	h.Clock.Advance(db.ConfirmLasts)
+	b.visit("/confirm?next=/account/security")
+	check("confirm it's you", b)
 	b.visit("/logout")
 	check("sign out", b)
 	b.visit("/nowhere")
 	check("error", b)
 	b.openConfirm(ids[1])
 	check("the page that asks", b)
+	b.visit("/sessions")
+	b.click(`document.querySelector('.sign-out button')`, 1)
+	b.at("/login")
+	b.fill("username", "alice", "password", handlerstest.AlicePassword)
+	b.press(kb.Enter)
+	b.at("/login/code")
+	check("code", b)
+	b.fill("code", "000000")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	check("code with an error", b)
 }
 
 const focusFault = `((e) => {

@@ -61,6 +61,7 @@ func TestBrowser(t *testing.T) {
 		{"each form once", sendsEachFormOnce},
 		{"a name once", savesANameOnce},
 		{"times stay true", keepsTimesTrue},
+		{"an authenticator app", usesAnAuthenticatorApp},
 		{"apps behind a proxy", opensAppsBehindAProxy},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, chromium) })
