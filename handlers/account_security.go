@@ -29,6 +29,9 @@ type securityPage struct {
 	Passkeys      passkeyList
 }
 
+// CodesLow reports whether it is time for new recovery codes.
+func (p securityPage) CodesLow() bool { return p.RecoveryCodes <= codesLow }
+
 // CodesLeft returns, for example, "9 recovery codes".
 func (p securityPage) CodesLeft() string { return plural(p.RecoveryCodes, "recovery code") }
 

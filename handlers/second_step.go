@@ -111,7 +111,7 @@ const wrongCode = "That code isn't right."
 
 func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 	next, token := h.safeNext(body.get("next")), h.secondStepToken(c)
-	err := h.finishSecondStep(c, token, body.get("code"), formID(body))
+	session, err := h.finishSecondStep(c, token, body.get("code"), formID(body))
 	switch {
 	case errors.Is(err, db.ErrNotFound):
 		return h.startAgain(c, next)
@@ -127,21 +127,39 @@ func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 		p.Form.mark(db.Invalid{"code": wrongCode}, &p.Code)
 		return refuse(c, "login/code", &p)
 	}
+	if err == nil && next == "" && session.Method == db.ByPasswordAndRecovery {
+		return h.tellOfRecoveryCode(c, session)
+	}
 	return redirectSignedIn(c, next, err)
 }
 
+// codesLow is how few recovery codes are left when people are told to make new ones.
+const codesLow = 3
+
+// tellOfRecoveryCode leads to the devices with a message about the recovery code that has just been used.
+func (h *handler) tellOfRecoveryCode(c *fiber.Ctx, session db.Session) error {
+	factors, err := h.Store.Factors(session.UserID)
+	if err != nil {
+		return err
+	}
+	done := "recovery"
+	if factors.RecoveryCodes <= codesLow {
+		done = "recovery-low"
+	}
+	return c.Redirect(sessionsPath+"?done="+done, fiber.StatusSeeOther)
+}
+
 // finishSecondStep signs the client in with a code. It returns db.ErrWrongCode, or db.ErrNotFound if the sign-in must begin again.
-func (h *handler) finishSecondStep(c *fiber.Ctx, stepToken, code, form string) error {
+func (h *handler) finishSecondStep(c *fiber.Ctx, stepToken, code, form string) (db.Session, error) {
 	token, session, err := h.Store.FinishSecondStep(c.UserContext(), stepToken, code, h.sessionFor(c, db.NewSession{Form: form}))
 	if errors.Is(err, db.ErrWrongCode) {
 		ip := h.client(c).IP
 		h.logLimited(slog.LevelWarn, "wrong code", networkOf(ip), "ip", ip)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		h.signedIn(c, token, session)
 	}
-	h.signedIn(c, token, session)
-	return nil
+	return session, err
 }
 
 // signInWithCode is both steps in one request, for scripts. They get no cookie in between.
@@ -150,7 +168,7 @@ func (h *handler) signInWithCode(c *fiber.Ctx, user db.User, newSession db.NewSe
 	if code != "" {
 		stepToken, err := h.Store.BeginSecondStep(c.UserContext(), user, h.sessionFor(c, newSession))
 		if err == nil {
-			err = h.finishSecondStep(c, stepToken, code, "")
+			_, err = h.finishSecondStep(c, stepToken, code, "")
 		}
 		if err == nil {
 			return c.JSON(fiber.Map{"username": user.Username})

@@ -131,11 +131,15 @@ func TestRecoveryCodeSignsInOnce(t *testing.T) {
 	}
 	typed := strings.ToUpper(strings.ReplaceAll(codes[3], "-", " "))
 	browser := passFirstStep(h)
-	browser.Form("/login/code", "code", typed).Is(t, 303, "/sessions")
-	browser.Page("/sessions").Has(t, "with a password and a recovery code")
+	browser.Form("/login/code", "code", typed).Is(t, 303, "/sessions?done=recovery")
+	browser.Page("/sessions?done=recovery").Has(t, "with a password and a recovery code", "You signed in with a recovery code.")
 	browser.Page("/account/security").Has(t, "You have 9 recovery codes left")
 	browser.Page("/activity").Has(t, "recovery code")
 	passFirstStep(h).Form("/login/code", "code", typed).Is(t, 422)
+	for i, want := range []string{"recovery", "recovery", "recovery", "recovery", "recovery", "recovery-low"} { // four to nine are used
+		passFirstStep(h).Form("/login/code", "code", codes[i+4]).Is(t, 303, "/sessions?done="+want)
+	}
+	browser.Page("/account/security").Has(t, "You have 3 recovery codes left. Make new ones.")
 }
 
 func TestImpatientCodeBeginsOneSession(t *testing.T) {

@@ -37,6 +37,8 @@ var flashMessages = map[string]notice{
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 
 	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again."},
+	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
+	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Make new ones under Account, Second factor."},
 	"totp":            {Message: "The authenticator app is on."},
 	"totp-removed":    {Message: "The authenticator app was removed."},
 	"passkey":         {Message: "The passkey was added."},
