@@ -47,17 +47,13 @@ var flashMessages = map[string]notice{
 }
 
 func (h *handler) showSessions(c *fiber.Ctx) error {
-	lastActivity, err := h.Store.LastActivity(currentSession(c).UserID) // before the list, so that the stream misses nothing
-	if err != nil {
-		return err
-	}
 	list, err := h.loadList(c, listPage(c))
 	if err != nil {
 		return err
 	}
 	h.Store.NoteLooked(list.newOnes())
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
-	p.Section, p.notice, p.LastActivity = "devices", flashMessages[c.Query("done")], lastActivity
+	p.Section, p.notice, p.LastActivity = "devices", flashMessages[c.Query("done")], list.lastActivity()
 	return c.Render("sessions/index", p)
 }
 

@@ -30,6 +30,15 @@ type sessionList struct {
 	Status  notice // what has just happened, for the status region; only in the fragment
 }
 
+// lastActivity returns the id of the newest activity when the list was read, or 0. The event stream of the page begins after it, so it
+// must not be newer than the devices.
+func (l sessionList) lastActivity() int64 {
+	if len(l.Recent) == 0 {
+		return 0
+	}
+	return l.Recent[0].ID
+}
+
 // Folded reports whether there are more devices than the list shows at first.
 func (l sessionList) Folded() bool { return l.Count > rowsShown }
 
@@ -150,7 +159,11 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 	if err != nil {
 		return sessionList{}, err
 	}
-	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own)}
+	recent, err := h.Store.Activity(own.UserID, 0, recentShown) // before the devices: see lastActivity
+	if err != nil {
+		return sessionList{}, err
+	}
+	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own), Recent: newEntries(recent, own)}
 	limit := rowsShown
 	if page > 0 {
 		limit = page * rowsMax
@@ -170,9 +183,7 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 		list.Others = append(list.Others, h.newRow(session, own))
 	}
 	markTwins(list.Others)
-	recent, err := h.Store.Activity(own.UserID, 0, recentShown)
-	list.Recent = newEntries(recent, own)
-	return list, err
+	return list, nil
 }
 
 // listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".
