@@ -115,7 +115,11 @@
     } catch {
       return; // the person did not ask for it
     }
-    finish(credential).catch(report);
+    setBusy(button);
+    finish(credential).catch((error) => {
+      restore(button);
+      report(error);
+    });
   }
 
   function renewAutofill() {

@@ -63,6 +63,16 @@ func TestBrowser(t *testing.T) {
 		{"times stay true", keepsTimesTrue},
 		{"an authenticator app", usesAnAuthenticatorApp},
 		{"apps behind a proxy", opensAppsBehindAProxy},
+		{"passkeys: sign in", signsInWithAPasskey},
+		{"passkeys: from the username field", signsInFromTheUsernameField},
+		{"passkeys: after the password", usesAPasskeyAfterThePassword},
+		{"passkeys: confirm", confirmsWithAPasskey},
+		{"passkeys: a forged one", refusesAForgedPasskey},
+		{"passkeys: a copied one", refusesACopiedPasskey},
+		{"passkeys: the user is verified", needsAVerifiedUser},
+		{"passkeys: two users", sharesAnAuthenticator},
+		{"passkeys: a removed one", removesAPasskey},
+		{"passkeys: without JavaScript", needsJavaScriptForPasskeys},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, chromium) })
 	}
