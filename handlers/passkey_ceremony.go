@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -144,8 +144,8 @@ func credentialOf(passkey db.Passkey) (credential webauthn.Credential, err error
 	return credential, err
 }
 
-// checkAssertion checks what the authenticator signed, and returns how the passkey was used. If the passkey is unknown or anything does not
-// match, it returns db.ErrNotFound, and only the log says why.
+// checkAssertion checks what the authenticator signed, and returns how the passkey was used. It returns a db.ErrNotFound if the passkey is
+// unknown or anything does not match.
 func (h *handler) checkAssertion(one ceremony, answer json.RawMessage) (use db.PasskeyUse, err error) {
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
 	if err != nil {
@@ -165,8 +165,7 @@ func (h *handler) checkAssertion(one ceremony, answer json.RawMessage) (use db.P
 		err = errors.New("the authenticator names no user")
 	}
 	if err != nil {
-		h.logLimited(slog.LevelWarn, "passkey refused", passkey.ID, "passkey", passkey.ID, "reason", err)
-		return use, db.ErrNotFound
+		return use, fmt.Errorf("%w: passkey %s: %w", db.ErrNotFound, passkey.ID, err)
 	}
 	stored, err := json.Marshal(used)
 	return db.PasskeyUse{

@@ -3,6 +3,7 @@ package handlers
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/gofiber/fiber/v2"
@@ -81,14 +82,14 @@ func (h *handler) usePasskey(c *fiber.Ctx, one ceremony, answer passkeyAnswer, u
 		if err == nil {
 			err = use(checked)
 		}
-		if errors.Is(err, db.ErrPasskeyRefused) { // already recorded
-			err = db.ErrNotFound
+		if errors.Is(err, db.ErrPasskeyRefused) {
+			err = fmt.Errorf("%w: %w", db.ErrNotFound, err)
 		}
 		return err
 	})
 	switch {
 	case errors.Is(err, db.ErrNotFound):
-		h.logLimited(slog.LevelWarn, "passkey refused", networkOf(ip), "path", c.Path(), "ip", ip)
+		h.logLimited(slog.LevelWarn, "passkey refused", networkOf(ip), "path", c.Path(), "ip", ip, "reason", err)
 		return errPasskeyRefused
 	case errors.Is(err, db.ErrChallengeUsed):
 		return errNoCeremony
