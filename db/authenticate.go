@@ -81,8 +81,8 @@ func (s *Store) Confirmed(session Session) bool {
 	return 0 <= age && age < ConfirmLasts // in the future, it is from before the clock was set back
 }
 
-// ConfirmWithPassword notes that the session's own user uses it, see Confirmed. It returns the errors of a wrong password: ErrWrongPassword,
-// Throttled or ErrBusy, or ErrSessionEnded.
+// ConfirmWithPassword notes that the session's own user uses it, see Confirmed. It returns ErrWrongPassword, Throttled, ErrBusy or
+// ErrSessionEnded.
 func (s *Store) ConfirmWithPassword(ctx context.Context, by Session, client Client, password string) error {
 	if _, err := s.reauthenticate(ctx, by, client, password); err != nil {
 		return err

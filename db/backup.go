@@ -215,7 +215,7 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	return nil
 }
 
-// clearSessions ends every session and voids every invitation in a database that is not in use yet.
+// clearSessions ends every session and sign-in and voids every invitation in a database that is not in use yet.
 func clearSessions(ctx context.Context, options Options) (restored Restored, err error) {
 	s := newStore(options)
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -231,6 +231,9 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 	}
 	err = s.write(ctx, func(tx *tx) (err error) {
 		if restored.Invitations, err = tx.changeRows(`DELETE FROM invitations`); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`DELETE FROM second_steps`); err != nil {
 			return err
 		}
 		return tx.QueryRow(`SELECT COUNT(*) FROM users`).Scan(&restored.Users)

@@ -48,10 +48,24 @@ func (s *Store) fixFutureInvitations(tx *tx) error {
 	return err
 }
 
+// fixFutureFactors corrects second steps and challenges, and the counters of authenticator apps: codes would be refused until the clock
+// has caught up. A code of this minute stays refused, because it may be the one that was used.
+func (tx *tx) fixFutureFactors() error {
+	_, err := tx.Exec(`UPDATE second_steps SET expires_at = $1 WHERE expires_at > $1`, tx.now+SecondStepLasts.Milliseconds())
+	if err != nil {
+		return err
+	}
+	if _, err = tx.Exec(`UPDATE used_challenges SET used_at = $1 WHERE used_at > $1`, tx.now); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE totp SET last_counter = $1 WHERE last_counter > $1`, totpCounter(tx.now)+totpTolerance)
+	return err
+}
+
 // fixFuture corrects everything at once, when a server starts.
 func (s *Store) fixFuture(tx *tx) error {
 	_, err := s.fixFutureSessions(tx, false, -1)
 	_, sharedErr := s.fixFutureSessions(tx, true, -1)
 	_, activityErr := s.fixFutureActivity(tx, -1)
-	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx))
+	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx), tx.fixFutureFactors())
 }

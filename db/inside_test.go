@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"io/fs"
+	"time"
 )
 
 // What the tests need from inside the package.
@@ -115,4 +116,9 @@ func (s *Store) Cached() (sessions, access int) {
 // LastClient returns the client that the session was last used by, as far as the database knows.
 func (a AppAccess) LastClient() Client {
 	return Client{IP: a.IP, UserAgent: a.UserAgent, DeviceName: a.Browser}
+}
+
+// TOTPCode returns the code that an authenticator app shows at a time.
+func TOTPCode(secret []byte, at time.Time) string {
+	return totpCode(secret, totpCounter(at.UnixMilli()))
 }

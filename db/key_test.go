@@ -102,3 +102,15 @@ func TestKeysOfTwoPurposesDiffer(t *testing.T) {
 		t.Errorf("derived keys %x and %x", one, other)
 	}
 }
+
+func (h *house) keyPath() string {
+	return filepath.Join(filepath.Dir(h.options.Path), "porchlight.key")
+}
+
+// removeKey deletes the key file.
+func (h *house) removeKey() {
+	h.t.Helper()
+	if err := os.Remove(h.keyPath()); err != nil {
+		h.t.Fatal(err)
+	}
+}

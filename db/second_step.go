@@ -73,7 +73,8 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 }
 
 const secondStepByToken = `
-	SELECT u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin, n.name, n.device_id, n.shared, n.attempts, n.done, n.expires_at,
+	SELECT u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin,
+	       n.name, n.device_id, n.shared, n.attempts, n.done, n.expires_at,
 	       EXISTS (SELECT 1 FROM totp f WHERE f.user_id = u.id AND f.on_at > 0), EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = u.id)
 	FROM second_steps n JOIN users u ON u.id = n.user_id
 	WHERE n.token_hash = $1 AND u.disabled = 0`
@@ -122,13 +123,10 @@ func (s *Store) FinishSecondStep(ctx context.Context, token, code string, newSes
 }
 
 // codeCounters returns the counters of a wrong code. They are those of a wrong password, so that somebody who knows the password gets no
-// more guesses at codes. A right password resets none of them; SignIn does. The client knows the account, so none needs to be hidden.
+// more guesses at codes. A right password resets none of them; SignIn does. The hidden one may refuse a code openly, because the client
+// already knows the account.
 func (s *Store) codeCounters(step SecondStep, ip string) []counter {
-	counters := s.signInCounters(step.name, step.UserID, step.deviceID, ip)
-	for i := range counters {
-		counters[i].hidden = false
-	}
-	return counters
+	return s.signInCounters(step.name, step.UserID, step.deviceID, ip)
 }
 
 // useCode accepts a code of the authenticator app, or a recovery code, once. It returns ErrWrongCode for any other.

@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions and invitations, activity and networks from before keepSince, and attempts that no longer count, in
-// small batches. First it corrects rows that were written while the clock was ahead.
+// Sweep deletes expired sessions, invitations and second steps, activity and networks from before keepSince, and attempts and challenges
+// that no longer count, in small batches. First it corrects rows that were written while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, true, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureActivity(tx, batchSize) },
 		func(tx *tx) (int, error) { return 0, s.fixFutureInvitations(tx) },
+		func(tx *tx) (int, error) { return 0, tx.fixFutureFactors() },
 		s.sweepSessions,
 		func(tx *tx) (int, error) {
 			return tx.changeRows(`
@@ -46,6 +47,18 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				DELETE FROM invitations
 				WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
 				tx.now, batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM second_steps
+				WHERE token_hash IN (SELECT token_hash FROM second_steps WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
+				tx.now, batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM used_challenges
+				WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`,
+				tx.now-challengesKept.Milliseconds(), batchSize)
 		},
 	} {
 		if err := ctx.Err(); err != nil {

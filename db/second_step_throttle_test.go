@@ -1,0 +1,137 @@
+package db_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file tests how many codes somebody may guess who knows the password.
+
+// Whoever knows the password gets no more guesses at codes than at passwords: repeating the password resets nothing.
+func TestGuessingCodesIsThrottled(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	secret, codes := c.addTOTP(c.laptop)
+	guess := func(name string, attempt int) error {
+		from := onCurl
+		from.Name, from.IP = name, fmt.Sprintf("203.0.113.%d", attempt) // the account must stop it, not the address
+		user, err := c.Authenticate(c.ctx(), name, alicePassword, from.Client)
+		if err != nil {
+			return err
+		}
+		step, err := c.BeginSecondStep(c.ctx(), user, from)
+		c.must(err)
+		_, _, err = c.FinishSecondStep(c.ctx(), step, c.wrongCode(secret), from)
+		return err
+	}
+	var throttled db.Throttled
+	guesses := 0
+	for round := range 11 {
+		for i := range 12 {
+			err := guess("alice", i)
+			if errors.Is(err, db.ErrWrongCode) {
+				guesses++
+			} else if !errors.As(err, &throttled) {
+				t.Fatalf("round %d, guess %d: %v", round, i, err)
+			}
+		}
+		if want := min(10*(round+1), 100); guesses != want {
+			t.Fatalf("%d guesses after %d windows, want %d", guesses, round+1, want)
+		}
+		c.clock.Advance(15 * time.Minute)
+	}
+	if !throttled.Locked {
+		t.Errorf("%+v", throttled)
+	}
+	// The owner gets in where she has signed in before, and this resets the counters.
+	c.exec(`DELETE FROM consecutive_failures`)
+	known := c.finish(c.beginStep("alice", alicePassword), codes[0], func(n *db.NewSession) { n.Remember = true })
+	if known.DeviceToken == "" {
+		t.Fatal("no device")
+	}
+	for i := range 100 {
+		if i%10 == 0 {
+			c.clock.Advance(15 * time.Minute)
+		}
+		if err := guess("alice", i%250); !errors.Is(err, db.ErrWrongCode) {
+			t.Fatalf("guess %d: %v", i, err)
+		}
+	}
+	c.clock.Advance(15 * time.Minute)
+	if err := guess("alice", 1); !errors.As(err, &throttled) || !throttled.Locked {
+		t.Errorf("after 100 failures in a row: %v", err)
+	}
+	fromKnown := func(n *db.NewSession) { n.Device = known.DeviceToken }
+	c.finish(c.beginStep("alice", alicePassword, fromKnown), c.code(secret), fromKnown)
+	if err := guess("alice", 1); !errors.Is(err, db.ErrWrongCode) {
+		t.Errorf("signing in did not reset the failures in a row: %v", err)
+	}
+}
+
+// The username and the e-mail address share the guesses. The name that was not typed does not say why.
+func TestGuessingCodesByBothNames(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
+	secret, _ := c.addTOTP(c.laptop)
+	for range 2 {
+		step := c.beginStep("Alice@example.com", alicePassword)
+		for range 5 {
+			c.FinishSecondStep(c.ctx(), step, c.wrongCode(secret), onCurl)
+		}
+	}
+	if _, err := c.Authenticate(c.ctx(), "alice@example.com", alicePassword, onCurl.Client); !errors.As(err, new(db.Throttled)) {
+		t.Errorf("by the name that was typed: %v", err)
+	}
+	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, onCurl.Client); !errors.Is(err, db.ErrWrongPassword) {
+		t.Errorf("by the other name: %v", err)
+	}
+}
+
+// An attempt that is refused costs no attempt, no write, and no parse of the User-Agent.
+func TestThrottledCodeCountsForNothing(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	secret, _ := c.addTOTP(c.laptop)
+	steps := []string{c.beginStep("alice", alicePassword), c.beginStep("alice", alicePassword), c.beginStep("alice", alicePassword)}
+	for i := range 10 {
+		c.FinishSecondStep(c.ctx(), steps[i/5], c.wrongCode(secret), onCurl)
+	}
+	before := c.number(`SELECT COUNT(*) FROM attempts`)
+	new := onCurl
+	new.Describe = func(string, bool) (string, string) {
+		t.Error("the User-Agent was parsed")
+		return "", ""
+	}
+	_, _, err := c.FinishSecondStep(c.ctx(), steps[2], c.code(secret), new)
+	if throttled, ok := errors.AsType[db.Throttled](err); !ok || throttled.RetryAfter <= 0 || throttled.Locked {
+		t.Fatal(err)
+	}
+	if c.number(`SELECT COUNT(*) FROM attempts`) != before || c.number(`SELECT SUM(attempts) FROM second_steps`) != 0 {
+		t.Error("it was counted")
+	}
+}
+
+// Somebody who knows the password, and begins one sign-in after another, cannot end the owner's in a known browser.
+func TestUnfinishedStepsAreBounded(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	known := c.signIn(c.alice, firefoxOnLinux, "192.0.2.10", func(n *db.NewSession) { n.Remember = true })
+	secret, _ := c.addTOTP(c.laptop)
+	fromKnown := func(n *db.NewSession) { n.Device = known.DeviceToken }
+	owners := c.beginStep("alice", alicePassword, fromKnown)
+	first := c.beginStep("alice", alicePassword)
+	for range 10 {
+		c.clock.Advance(time.Millisecond)
+		c.beginStep("alice", alicePassword)
+	}
+	if n := c.number(`SELECT COUNT(*) FROM second_steps`); n != 11 {
+		t.Errorf("%d steps", n)
+	}
+	c.wantStep(first, c.code(secret), db.ErrNotFound)
+	c.finish(owners, c.code(secret), fromKnown)
+}
