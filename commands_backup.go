@@ -44,7 +44,7 @@ func (r *restoreCommand) Run(e *environment) error {
 	fmt.Fprintf(e.stdout, "Restored %d %s to %s. Ended %d %s and voided %d %s.\n",
 		restored.Users, plural(restored.Users, "user"), printable(e.database()),
 		restored.Ended, plural(restored.Ended, "session"), restored.Invitations, plural(restored.Invitations, "invitation"))
-	fmt.Fprintln(e.stdout, "Accounts and passwords are as they were when the backup was made.")
+	fmt.Fprintln(e.stdout, "Accounts, passwords and second factors are as they were when the backup was made.")
 	if key := e.key(); !exists(key) {
 		fmt.Fprintf(e.stdout, "Copy %s back as well before the server starts.\n", printable(key))
 	}

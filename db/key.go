@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -34,6 +35,67 @@ func (s *Store) DerivedKey(purpose string) []byte { return s.key.derive(purpose)
 
 const keyName = "porchlight.key"
 
+// openKey reads the key file, or creates it. If the file is missing, or is another one, although secrets in the database were encrypted
+// with it, a server does not start. A command does, because it may have to end sessions or to reset the second factor of those users.
+func (s *Store) openKey() error {
+	folder := filepath.Dir(s.options.Path)
+	path := filepath.Join(folder, keyName)
+	sealed, err := queryAll(s.reader, scanSealedTOTP, `
+		SELECT u.username, t.user_id, t.secret
+		FROM totp t JOIN users u ON u.id = t.user_id
+		WHERE t.on_at > 0
+		ORDER BY u.username`)
+	if err != nil {
+		return explain(s.options.Path, err)
+	}
+	problem := ""
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && len(sealed) > 0 {
+		problem = "the key file " + path + " is missing"
+		s.key = newServerKey() // in memory only
+	} else if s.key, err = openServerKey(folder); err != nil {
+		return err
+	}
+	s.attemptSecret = s.key.derive("attempts")
+	s.usernameSecret = s.key.derive("deleted usernames")
+	s.totpCipher = newTOTPCipher(s.key)
+	var locked []string
+	for _, row := range sealed {
+		if _, err := s.openTOTP(row.userID, row.secret); err != nil {
+			locked = append(locked, row.username)
+		}
+	}
+	if len(locked) == 0 {
+		return nil
+	}
+	problem = fmt.Sprintf("%s, and without it nobody can check the authenticator apps of %s; restore it from a backup, "+
+		"or for each of them run porchlight user set NAME --reset-second-factor",
+		cmp.Or(problem, "the key file "+path+" is not the one that this database was used with"), listNames(locked))
+	if s.options.Serve {
+		return errors.New(problem)
+	}
+	s.options.Warn(problem)
+	return nil
+}
+
+type sealedTOTP struct {
+	username string
+	userID   int64
+	secret   []byte
+}
+
+func scanSealedTOTP(row scanner) (t sealedTOTP, err error) {
+	err = row.Scan(&t.username, &t.userID, &t.secret)
+	return t, err
+}
+
+// listNames joins names for a message, which shows at most five.
+func listNames(names []string) string {
+	if more := len(names) - 5; more > 0 {
+		names = append(names[:5:5], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
 // openServerKey reads the key file in the folder, and creates it if it is missing. It never replaces one, because what was encrypted or
 // signed with the old key would be lost.
 func openServerKey(folder string) (serverKey, error) {
@@ -59,6 +121,12 @@ func openServerKey(folder string) (serverKey, error) {
 	return key, nil
 }
 
+func newServerKey() serverKey {
+	key := make(serverKey, keySize)
+	rand.Read(key)
+	return key
+}
+
 // createServerKey writes a new key to a temporary file and gives the file its name once it is on disk, so a crash leaves a whole key or
 // none. If another process has created the key file in the meantime, that file stays.
 func createServerKey(path string) error {
@@ -67,9 +135,7 @@ func createServerKey(path string) error {
 		return err
 	}
 	defer os.Remove(aside.Name())
-	secret := make([]byte, keySize)
-	rand.Read(secret)
-	_, err = fmt.Fprintf(aside, "%x\n", secret)
+	_, err = fmt.Fprintf(aside, "%x\n", newServerKey())
 	if err := errors.Join(err, inheritOwner(aside), aside.Sync(), aside.Close()); err != nil {
 		return err
 	}

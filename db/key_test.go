@@ -114,3 +114,81 @@ func (h *house) removeKey() {
 		h.t.Fatal(err)
 	}
 }
+
+// serveOnce starts and stops a server.
+func (h *house) serveOnce() error {
+	options := h.options
+	options.Serve = true
+	store, err := db.Open(context.Background(), options)
+	if err == nil {
+		err = store.Close()
+	}
+	return err
+}
+
+// Without the key that encrypted the authenticator apps, the server does not start, and no new key replaces the lost one. Commands work,
+// because one of them is the way out.
+func TestServerNeedsTheKeyOfTheAuthenticatorApps(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(h *house){
+		"is missing": (*house).removeKey,
+		"is not the one": func(h *house) {
+			if err := os.WriteFile(h.keyPath(), bytes.Repeat([]byte("ab"), 32), 0o600); err != nil {
+				h.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := openCast(t)
+			c.addTOTP(c.laptop)
+			c.addTOTP(c.desk)
+			kept := read(t, c.keyPath())
+			c.must(c.Close())
+			defer func() { c.open() }()
+			lose(c.house)
+			for range 2 {
+				err := c.serveOnce()
+				if err == nil || strings.Contains(err.Error(), "\n") {
+					t.Fatal(err)
+				}
+				for _, words := range []string{
+					c.keyPath() + " " + name, " alice, bob;", "restore it from a backup", "user set NAME --reset-second-factor",
+				} {
+					if !strings.Contains(err.Error(), words) {
+						t.Errorf("%v: it does not say %q", err, words)
+					}
+				}
+			}
+			if err := os.WriteFile(c.keyPath(), kept, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.serveOnce(); err != nil {
+				t.Errorf("with the key from the backup: %v", err)
+			}
+
+			lose(c.house)
+			var warnings []string
+			reset := func(name string) {
+				t.Helper()
+				c.open(func(o *db.Options) { o.Warn = func(message string) { warnings = append(warnings, message) } })
+				c.must(c.ChangeUser(c.ctx(), name, db.UserChange{ResetSecondFactor: true}))
+				c.must(c.Close())
+			}
+			reset("alice")
+			if len(warnings) != 1 || !strings.Contains(warnings[0], name) {
+				t.Errorf("warnings: %q", warnings)
+			}
+			if err := c.serveOnce(); err == nil || !strings.Contains(err.Error(), "apps of bob;") {
+				t.Errorf("with one reset: %v", err)
+			}
+			if _, err := os.Stat(c.keyPath()); os.IsNotExist(err) != (name == "is missing") {
+				t.Errorf("a command created a key: %v", err)
+			}
+			reset("bob")
+			if err := c.serveOnce(); err != nil {
+				t.Errorf("with both reset: %v", err)
+			}
+		})
+	}
+}

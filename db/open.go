@@ -16,17 +16,18 @@ import (
 
 // Options configure a Store.
 type Options struct {
-	Path                string               // of the database file
-	Create              bool                 // create the database and its folder if there is none; otherwise Open fails
-	Serve               bool                 // this process is the server: only one can be open, and no command migrates the database meanwhile
-	Limits              Limits               // the zero value means DefaultLimits
-	MaxSessions         int                  // live sessions a user may have; 0 means DefaultMaxSessions
-	Site                string               // the host of the public address; passwords that are made of it are refused
-	HashCost            HashCost             // the zero value means DefaultHashCost
-	RequireSecondFactor Requirement          // who must have a second factor; a session of theirs without one is MustSetUpFactor
-	DenyApps            bool                 // nobody may reach a guarded host without a rule; otherwise every approved user may
-	Now                 func() time.Time     // nil means time.Now
-	Warn                func(message string) // called with problems that do not prevent the database from opening; may be nil
+	Path        string               // of the database file
+	Create      bool                 // create the database and its folder if there is none; otherwise Open fails
+	Serve       bool                 // this process is the server: only one can be open, and no command migrates the database meanwhile
+	Limits      Limits               // the zero value means DefaultLimits
+	MaxSessions int                  // live sessions a user may have; 0 means DefaultMaxSessions
+	Site        string               // the host of the public address; passwords that are made of it are refused
+	HashCost    HashCost             // the zero value means DefaultHashCost
+	DenyApps    bool                 // nobody may reach a guarded host without a rule; otherwise every approved user may
+	Now         func() time.Time     // nil means time.Now
+	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
+
+	RequireSecondFactor Requirement // who must have a second factor, see Session.MustSetUpFactor
 }
 
 // roomNeeded is the free space, in bytes, that Open requires. SQLite maps its -shm file into memory, and if the disk is full when a
@@ -63,10 +64,10 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	s := newStore(options)
 	err := s.prepare(ctx)
 	if err == nil {
-		err = s.openKey()
+		err = explain(options.Path, s.connect(ctx))
 	}
 	if err == nil {
-		err = explain(options.Path, s.connect(ctx))
+		err = s.openKey()
 	}
 	if err == nil {
 		err = s.compareWithServer(ctx)
@@ -111,16 +112,6 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 		}
 	}
 	return migrate(ctx, path, s.lock != nil)
-}
-
-func (s *Store) openKey() error {
-	key, err := openServerKey(filepath.Dir(s.options.Path))
-	if err == nil {
-		s.key, s.totpCipher = key, newTOTPCipher(key)
-		s.attemptSecret = key.derive("attempts")
-		s.usernameSecret = key.derive("deleted usernames")
-	}
-	return err
 }
 
 // prepareFolder creates the folder if it is missing, makes it accessible only to its owner, and checks that there is room on the disk.
