@@ -117,17 +117,18 @@ func TestUserList(t *testing.T) {
 	f := newFixture(t, map[string]int{"ada": 2, "bo": 2})
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, f.ids["ada"][0])
 	dbtest.Exec(t, f.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
+	addPasskey(t, f.path(), "ada")
 
 	rows := readRows(t, mustRun(t, "", f.with("user", "list", "--json")...))
 	if len(rows) != 2 {
 		t.Fatalf("%d rows: %v", len(rows), rows)
 	}
 	for i, want := range []map[string]any{
-		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true, "sessions": 1.0},
+		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true, "secondFactor": true, "sessions": 1.0},
 		// A disabled user has no live session.
-		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "sessions": 0.0},
+		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "secondFactor": false, "sessions": 0.0},
 	} {
-		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "sessions", "createdAt")
+		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "secondFactor", "sessions", "createdAt")
 		for key, value := range want {
 			if rows[i][key] != value {
 				t.Errorf("%s of %s is %v, want %v", key, want["username"], rows[i][key], value)

@@ -12,7 +12,7 @@ import (
 type userCommand struct {
 	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
 	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, with which the person chooses a password. For an existing account it is the way back in after a forgotten password."`
-	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, or set its e-mail address."`
+	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address, or reset its second factor."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
 	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
 	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
@@ -56,14 +56,18 @@ type userSetCommand struct {
 	Admin   *bool   `negatable:"" help:"Make the account an administrator, which also approves it; --no-admin takes the role away."`
 	Email   *string `placeholder:"E" help:"Its e-mail address; an empty value removes it."`
 	Force   bool    `help:"Demote even the last administrator who can sign in."`
+
+	ResetSecondFactor bool `help:"Remove the authenticator app, every passkey and the recovery codes, so that the password is enough."`
 }
 
 func (s *userSetCommand) Run(e *environment) error {
-	if !s.Approve && s.Admin == nil && s.Email == nil {
-		return usageError{errors.New("user set: say what to change, with --approve, --admin, --no-admin or --email")}
+	if !s.Approve && s.Admin == nil && s.Email == nil && !s.ResetSecondFactor {
+		return usageError{errors.New("user set: say what to change, with --approve, --admin, --no-admin, --email or --reset-second-factor")}
 	}
 	return e.withUser(s.Name, "Changed %s.", func(store *db.Store) error {
-		return store.ChangeUser(e.ctx, s.Name, db.UserChange{Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, Force: s.Force})
+		return store.ChangeUser(e.ctx, s.Name, db.UserChange{
+			Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, ResetSecondFactor: s.ResetSecondFactor, Force: s.Force,
+		})
 	})
 }
 
@@ -78,25 +82,32 @@ func (l *userListCommand) Run(e *environment) error {
 			return err
 		}
 		type row struct {
-			Username  string `json:"username"`
-			Email     string `json:"email"`
-			IsAdmin   bool   `json:"isAdmin"`
-			Disabled  bool   `json:"disabled"`
-			Approved  bool   `json:"approved"`
-			Sessions  int    `json:"sessions"`
-			CreatedAt string `json:"createdAt"`
+			Username     string `json:"username"`
+			Email        string `json:"email"`
+			IsAdmin      bool   `json:"isAdmin"`
+			Disabled     bool   `json:"disabled"`
+			Approved     bool   `json:"approved"`
+			SecondFactor bool   `json:"secondFactor"`
+			Sessions     int    `json:"sessions"`
+			CreatedAt    string `json:"createdAt"`
 		}
 		rows := []row{}
 		for _, user := range users {
 			created := handlers.RFC3339(user.CreatedAt)
-			rows = append(rows, row{user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.Sessions, created})
+			rows = append(rows, row{
+				user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.SecondFactor, user.Sessions, created,
+			})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
-		return printTable(e.stdout, "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tSESSIONS\tCREATED", len(rows), func(i int) []any {
+		heads := "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tSECOND FACTOR\tSESSIONS\tCREATED"
+		return printTable(e.stdout, heads, len(rows), func(i int) []any {
 			r := rows[i]
-			return []any{r.Username, r.Email, yesOrNo(r.IsAdmin), yesOrNo(r.Disabled), yesOrNo(r.Approved), r.Sessions, r.CreatedAt}
+			return []any{
+				r.Username, r.Email, yesOrNo(r.IsAdmin), yesOrNo(r.Disabled), yesOrNo(r.Approved), yesOrNo(r.SecondFactor),
+				r.Sessions, r.CreatedAt,
+			}
 		})
 	})
 }
@@ -106,11 +117,15 @@ type userInviteCommand struct {
 	Admin bool   `help:"Make the new account an administrator."`
 	Email string `placeholder:"E" help:"The new account's e-mail address."`
 	Reuse bool   `help:"Allow the name of an account that was deleted."`
+
+	ResetSecondFactor bool `help:"Accepting it also removes the authenticator app, every passkey and the recovery codes of the account."`
 }
 
 func (i *userInviteCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		token, invitation, err := store.Invite(e.ctx, db.NewUser{Username: i.Name, Email: i.Email, IsAdmin: i.Admin, Reuse: i.Reuse})
+		token, invitation, err := store.Invite(e.ctx, db.NewUser{
+			Username: i.Name, Email: i.Email, IsAdmin: i.Admin, Reuse: i.Reuse, ResetSecondFactor: i.ResetSecondFactor,
+		})
 		if errors.Is(err, db.ErrDisabled) {
 			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))
 		}

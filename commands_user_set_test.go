@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"porchlight/db/dbtest"
 )
 
 // This file tests the commands that change an account: approval, role, e-mail address, and the reuse of a deleted name.
@@ -62,4 +64,33 @@ func TestUserAddReusesADeletedNameOnlyWithReuse(t *testing.T) {
 	mustRun(t, "", f.with("user", "invite", "bo", "--reuse")...)
 	mustRun(t, boPassword+"\n", f.with("user", "add", "bo", "--reuse")...)
 	f.wantRows([]string{"ada", "bo"}, `SELECT username FROM users ORDER BY username`)
+}
+
+// addPasskey gives a user a passkey that no authenticator has.
+func addPasskey(t *testing.T, path, username string) {
+	t.Helper()
+	dbtest.Exec(t, path, `
+		INSERT INTO passkeys (id, user_id, user_handle, credential_id, credential, sign_count, name, created_at, last_used_at)
+		SELECT username, id, x'', CAST(username AS BLOB), x'', 0, '', 0, 0 FROM users WHERE username = ?`, username)
+}
+
+func TestUserSetResetsTheSecondFactor(t *testing.T) {
+	f := newFixture(t, nil)
+	addPasskey(t, f.path(), "ada")
+	addPasskey(t, f.path(), "bo")
+	if out := mustRun(t, "", f.with("user", "set", "bo", "--reset-second-factor")...); out != "Changed bo.\n" {
+		t.Errorf("printed %q", out)
+	}
+	f.wantRows([]string{"ada"}, `SELECT id FROM passkeys`)
+	f.wantRows([]string{"passkey_removed command"}, `SELECT kind || ' ' || done_by FROM activity`)
+	f.fails(1, "", "user", "set", "nobody", "--reset-second-factor")
+
+	mustRun(t, "", f.with("user", "invite", "ada")...)
+	f.wantRows([]string{"0"}, `SELECT reset_second_factor FROM invitations`)
+	mustRun(t, "", f.with("user", "invite", "ada", "--reset-second-factor")...)
+	f.wantRows([]string{"1"}, `SELECT reset_second_factor FROM invitations`)
+	f.wantRows([]string{"ada"}, `SELECT id FROM passkeys`)
+	if message := f.fails(1, "", "user", "invite", "cy", "--reset-second-factor"); !strings.Contains(message, "--reset-second-factor") {
+		t.Error(message)
+	}
 }

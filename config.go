@@ -32,8 +32,11 @@ type settings struct {
 	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
 	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; another sign-in ends the one unused longest."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
-	LogFormat         string        `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
-	LogLevel          string        `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
+
+	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`
+
+	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
+	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
 
 	url     *url.URL
 	proxies []netip.Prefix

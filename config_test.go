@@ -40,6 +40,8 @@ var everySetting = []setting{
 	{"max-sessions", "PORCHLIGHT_MAX_SESSIONS", "100", "100", "7", "7", func(s *settings) any { return s.MaxSessions }},
 	{"cookie-domain", "PORCHLIGHT_COOKIE_DOMAIN", "none", "", "Example.COM", "example.com", func(s *settings) any { return s.CookieDomain }},
 	{"apps-default", "PORCHLIGHT_APPS_DEFAULT", "allow", "allow", "deny", "deny", func(s *settings) any { return s.AppsDefault }},
+	{"require-second-factor", "PORCHLIGHT_REQUIRE_SECOND_FACTOR", "none", "none", "admins", "admins",
+		func(s *settings) any { return s.RequireSecondFactor }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 	{"log-level", "PORCHLIGHT_LOG_LEVEL", "info", "info", "debug", "debug", func(s *settings) any { return s.LogLevel }},
 }
@@ -237,6 +239,8 @@ func TestBadSettings(t *testing.T) {
 		{"apps-default", "deny ", "allow or deny"},
 		{"apps-default", "open", "allow or deny"},
 		{"apps-default", "none", "allow or deny"},
+		{"require-second-factor", "admin", "none, admins or all"},
+		{"require-second-factor", "All", "none, admins or all"},
 		{"log-format", "xml", "text or json"},
 		{"log-format", "two\nlines", "text or json"},
 		{"log-level", "error", "debug, info or warn"},

@@ -86,12 +86,13 @@ func (e *environment) database() string { return filepath.Join(e.settings.Data, 
 // databaseOptions returns the options with which a command opens the database.
 func (e *environment) databaseOptions() db.Options {
 	return db.Options{
-		Path:        e.database(),
-		Limits:      e.settings.limits(),
-		MaxSessions: e.settings.MaxSessions,
-		Site:        e.settings.url.Hostname(),
-		DenyApps:    e.settings.AppsDefault == "deny",
-		Warn:        func(message string) { fmt.Fprintln(os.Stderr, "porchlight: warning:", message) },
+		Path:                e.database(),
+		Limits:              e.settings.limits(),
+		MaxSessions:         e.settings.MaxSessions,
+		Site:                e.settings.url.Hostname(),
+		DenyApps:            e.settings.AppsDefault == "deny",
+		RequireSecondFactor: e.settings.RequireSecondFactor,
+		Warn:                func(message string) { fmt.Fprintln(os.Stderr, "porchlight: warning:", message) },
 	}
 }
 
