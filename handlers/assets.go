@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -60,9 +61,14 @@ func compress(body []byte) []byte {
 	return out.Bytes()
 }
 
-// assetURL returns the address of a static file. It changes with the content, so browsers may cache the file forever.
-func (h *handler) assetURL(name string) string {
-	return "/public/" + name + "?v=" + h.assets()[name].version
+// assetURL returns the address of a static file. It changes with the content, so browsers may cache the file forever. A page that names a
+// file that does not exist fails.
+func (h *handler) assetURL(name string) (string, error) {
+	file, known := h.assets()[name]
+	if !known {
+		return "", fmt.Errorf("there is no public/%s", name)
+	}
+	return "/public/" + name + "?v=" + file.version, nil
 }
 
 func (h *handler) showAsset(c *fiber.Ctx) error { return h.sendAsset(c, c.Params("*")) }

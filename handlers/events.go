@@ -1,11 +1,10 @@
 package handlers
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -15,41 +14,19 @@ import (
 
 // This file owns the event stream. It tells an open page that the user's list of sessions has changed, or that its own session has ended.
 
+// heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
+const heartbeatEvery = 15 * time.Second
+
 const (
-	streamsMost    = 20               // open streams of one user
-	heartbeatEvery = 15 * time.Second // how else to notice a client that is gone
+	heartbeat     = ":\n\n"                            // a comment; the browser takes a stream as open after its first bytes
+	changedEvent  = "id: 1\nevent: changed\ndata:\n\n" // the id makes the browser send a Last-Event-ID when it connects again
+	endedEvent    = "event: ended\ndata:\n\n"
+	replacedEvent = "event: replaced\ndata:\n\n"
 )
 
-// streams counts the open streams of each user.
-type streams struct {
-	mu     sync.Mutex
-	byUser map[int64]int
-}
-
-// enter reports whether the user may open another stream. If so, leave must be called.
-func (s *streams) enter(userID int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byUser == nil {
-		s.byUser = map[int64]int{}
-	}
-	if s.byUser[userID] >= streamsMost {
-		return false
-	}
-	s.byUser[userID]++
-	return true
-}
-
-func (s *streams) leave(userID int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byUser[userID]--; s.byUser[userID] == 0 {
-		delete(s.byUser, userID)
-	}
-}
-
 // streamEvents answers with server-sent events until the session ends, the client is gone, or the server stops: "changed" when the user's
-// list of sessions may have changed, and "ended" when this session has. A stream is no activity.
+// list of sessions may have changed, and "ended" when this session has. "replaced" says that the user has opened too many streams since.
+// A stream is no activity.
 //
 // A page that shows the list passes the newest activity that it knows as after, so what happens before the stream begins is not missed. A
 // client that connects again gets a "changed" first, because its Last-Event-ID says nothing about use, which is no activity.
@@ -59,86 +36,103 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 		return nil
 	}
 	session := currentSession(c)
-	if !h.streams.enter(session.UserID) {
-		c.Set(fiber.HeaderRetryAfter, "15")
-		return problem{fiber.StatusTooManyRequests, "Too many pages are open. Close some of them."}
+	stream := &eventStream{
+		h: h, userID: session.UserID, sessionID: session.ID, conn: c.Context().Conn(),
+		first: heartbeat, timer: time.NewTimer(heartbeatEvery), replaced: make(chan struct{}),
 	}
-	changed, unsubscribe := h.Store.Subscribe(session.UserID)
+	stream.changed, stream.unsubscribe = h.Store.Subscribe(session.UserID)
 	known, err := h.Store.LastActivity(session.UserID)
 	if err != nil {
-		unsubscribe()
-		h.streams.leave(session.UserID)
+		stream.Close()
 		return err
 	}
-	stream := &eventStream{h: h, session: session, conn: c.Context().Conn(), changed: changed}
-	stream.behind = c.Get("Last-Event-ID") != "" || c.Query("after") != "" && c.Query("after") != fmt.Sprint(known)
+	if c.Get("Last-Event-ID") != "" || c.Query("after") != "" && c.Query("after") != fmt.Sprint(known) {
+		stream.first = changedEvent
+	}
+	h.streams.enter(stream)
 	c.Set("X-Accel-Buffering", "no") // nginx would hold the events back
-	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		defer h.streams.leave(session.UserID)
-		defer unsubscribe()
-		stream.run(w)
-	})
+	c.Context().SetBodyStream(stream, -1)
 	return nil
 }
 
+// eventStream is the body of a response. The server reads it in the goroutine of the connection. (SetBodyStreamWriter
+// would need another goroutine, a pipe and a buffer, and the stream half as much memory again.)
 type eventStream struct {
-	h       *handler
-	session db.Session
-	conn    net.Conn
-	changed <-chan struct{}
-	behind  bool // the page may show an old list
+	h           *handler
+	userID      int64
+	sessionID   string
+	conn        net.Conn
+	changed     <-chan struct{}
+	unsubscribe func()
+	replaced    chan struct{} // closed when a newer stream takes the place of this one
+	first       string        // the event to begin with; "" after it
+	timer       *time.Timer
+	expiry      time.Time // when the next of the user's sessions expires; zero before it is known
+	last        bool      // no event follows
 }
 
-// run writes events until one cannot be written, or the session has ended.
-func (s *eventStream) run(w *bufio.Writer) {
-	heartbeat := time.NewTicker(heartbeatEvery)
-	defer heartbeat.Stop()
-	expiry := time.NewTimer(heartbeatEvery)
-	defer expiry.Stop()
-	event := ":\n\n" // a comment, which makes the browser take the stream as open
-	if s.behind {
-		event = changedEvent
+// Read waits for the next event, and returns the whole of it. It also moves the server's write timeout, which is meant for a whole
+// response.
+func (s *eventStream) Read(buffer []byte) (int, error) {
+	event, err := s.next()
+	if err != nil {
+		return 0, err
 	}
-	for {
-		// The session is looked up again before each event.
-		session, err := s.h.Store.Session(s.session.UserID, s.session.ID)
-		if errors.Is(err, db.ErrNotFound) {
-			s.write(w, "event: ended\ndata:\n\n")
-			return
-		}
-		if err != nil {
-			return // the browser connects again, more and more rarely, and gets 503 until the database answers
-		}
-		if s.write(w, event) != nil {
-			return
-		}
-		next, err := s.h.Store.NextExpiry(s.session.UserID)
-		if err != nil {
-			return
-		}
-		if next.IsZero() {
-			next = session.ExpiresAt
-		}
-		expiry.Reset(max(next.Sub(s.h.Store.Now()), time.Millisecond))
-		select {
-		case <-s.h.Done:
-			return
-		case <-s.changed:
-			event = changedEvent
-		case <-expiry.C: // of any session of the user
-			event = changedEvent
-		case <-heartbeat.C:
-			event = ":\n\n"
-		}
-	}
-}
-
-// changedEvent has an id, so that the browser sends a Last-Event-ID when it connects again.
-const changedEvent = "id: 1\nevent: changed\ndata:\n\n"
-
-// write moves the server's write timeout, which is meant for a whole response.
-func (s *eventStream) write(w *bufio.Writer, event string) error {
 	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	w.WriteString(event)
-	return w.Flush()
+	return copy(buffer, event), nil
+}
+
+// Close is called by the server when the stream has ended, or an event could not be written.
+func (s *eventStream) Close() error {
+	s.timer.Stop()
+	s.unsubscribe()
+	s.h.streams.leave(s)
+	return nil
+}
+
+// next looks the session up before each event. Without an event, it costs no query.
+func (s *eventStream) next() (event string, err error) {
+	event, s.first = s.first, ""
+	if event == "" {
+		event, err = s.await()
+	}
+	if err != nil {
+		return "", err
+	}
+	session, err := s.h.Store.Session(s.userID, s.sessionID)
+	if errors.Is(err, db.ErrNotFound) {
+		s.last = true
+		return endedEvent, nil
+	}
+	if err == nil && (event == changedEvent || s.expiry.IsZero()) {
+		s.expiry, err = s.h.Store.NextExpiry(s.userID)
+	}
+	if err != nil {
+		return "", io.EOF // the browser connects again, more and more rarely, and gets 503 until the database answers
+	}
+	if s.expiry.IsZero() {
+		s.expiry = session.ExpiresAt
+	}
+	s.timer.Reset(min(heartbeatEvery, max(s.expiry.Sub(s.h.Store.Now()), time.Millisecond)))
+	return event, nil
+}
+
+func (s *eventStream) await() (event string, err error) {
+	if s.last {
+		return "", io.EOF
+	}
+	select {
+	case <-s.h.Done:
+		return "", io.EOF
+	case <-s.replaced:
+		s.last = true
+		return replacedEvent, nil
+	case <-s.changed:
+		return changedEvent, nil
+	case <-s.timer.C:
+	}
+	if s.h.Store.Now().Before(s.expiry) {
+		return heartbeat, nil
+	}
+	return changedEvent, nil
 }

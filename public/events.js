@@ -28,6 +28,13 @@
     setTimeout(() => { connecting = false; connect(); }, Math.min(60_000, 1000 * 2 ** failures++));
   }
 
+  // The server ended the stream, because the user has opened too many others since. The page does not take the place of another one
+  // right away: it waits for a minute, or until it is shown again.
+  stream.addEventListener('replaced', () => {
+    connecting = false;
+    setTimeout(connect, 60_000);
+  });
+
   stream.addEventListener('ended', (event) => setTimeout(leave, event.timeStamp - sentAt < 5000 ? 5000 : 0));
   stream.addEventListener('htmx:sse:error', (event) => { if (event.detail.status === 401) leave(); });
   document.addEventListener('htmx:error', failed, true);
