@@ -37,6 +37,7 @@ func TestProxies(t *testing.T) {
 				{"cookies", keepsTheTokenFromApps},
 				{"two Cookie headers", readsEveryCookieHeader},
 				{"revoked on the device page", isOutOnceRevoked},
+				{"events", passesEvents},
 				{"a body", passesABody},
 				{"a script", tellsAScript},
 				{"WebSocket", opensASocket},
@@ -129,6 +130,18 @@ func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 	library.Page(got.Header.Get("Location")).Has(t, "You&#39;ve been signed out on this device.")
 	s.reaches(t, phone.Page(notesSite+"/"))
+}
+
+// No proxy holds an event back, or keeps the end of the stream from the page.
+func passesEvents(t *testing.T, s *site, _ sayings) {
+	laptop := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	laptop.HTTP.Timeout = 0 // for a whole response
+	events := laptop.Stream(ownSite + "/sessions/events")
+	events.Wants(":")
+	phone := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
+	events.Wants("changed")
+	phone.API("DELETE", ownSite+"/me/sessions/"+laptop.ID, "").Is(t, 200)
+	events.Wants("ended", "end")
 }
 
 func passesABody(t *testing.T, s *site, say sayings) {
