@@ -23,7 +23,7 @@ var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)
 	htmxFixed = regexp.MustCompile(`^"(/sessions/revoke-others|/sessions/[A-Z2-7]{26}(/name)?|/sessions/list|/sessions/events(\?after=\d+)?|` +
-		`never|none|changed from:#events|#sessions|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
+		`never|none|replaced|changed from:#events|#sessions|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
 	known = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|` +
 		`content|crossorigin|cx|cy|d|data-(ago|busy|confirm|day|exact|now|second|used)|datetime|defer|` +
 		`dir|fill|for|height|hidden|href|id|lang|lowercase|method|` +
