@@ -122,11 +122,12 @@ type truth struct {
 	token, state string
 }
 
-// change commits a change and records what is true afterwards.
-func (s *subject) change(state string, commit func()) {
+// change commits a change, records what is true afterwards, and checks it once.
+func (s *subject) change(h *house, state string, commit func()) {
 	n := s.begun.Add(1)
 	commit()
 	s.truth.Store(&truth{n, s.token, state})
+	s.check(h)
 }
 
 // check reads once, and reports whether the result could be judged.
@@ -168,6 +169,7 @@ func (h *house) state(token, host string) (string, error) {
 func TestNoStaleAnswer(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
+	h.addUser("admin", alicePassword) // the first account; the others are no administrators
 	subjects := make([]*subject, 200)
 	for i := range subjects {
 		s := &subject{user: h.addUser(fmt.Sprint("user", i), alicePassword)}
@@ -216,7 +218,6 @@ func TestNoStaleAnswer(t *testing.T) {
 		} else {
 			h.changeSession(s, other, i)
 		}
-		s.check(h)
 		switch i % 50 {
 		case 10:
 			h.must(h.Checkpoint(h.ctx()))
@@ -239,41 +240,47 @@ func (h *house) changeSession(s *subject, other *other, i int) {
 	signIn := func() { s.device = h.signIn(s.user, firefoxOnLinux, "192.0.2.1") }
 	switch i / 4 % 7 {
 	case 0:
-		s.change(name, func() { h.must(h.Rename(h.ctx(), s.Session, s.ID, name)) })
+		s.change(h, name, func() { h.must(h.Rename(h.ctx(), s.Session, s.ID, name)) })
 	case 1:
-		s.change(name, func() {
+		s.change(h, name, func() {
 			other.do("sql", fmt.Sprintf(`UPDATE sessions SET custom_name = '%s' WHERE id = '%s'`, name, s.ID))
 		})
 	case 2:
-		s.change("ended", func() { h.must(h.SignOut(h.ctx(), s.Session)) })
-		s.change(firefoxOnLinux, signIn)
+		s.change(h, "ended", func() { h.must(h.SignOut(h.ctx(), s.Session)) })
+		s.change(h, firefoxOnLinux, signIn)
 	case 3:
-		s.change("ended", func() { other.do("revoke", s.ID) })
-		s.change(firefoxOnLinux, signIn)
+		s.change(h, "ended", func() { other.do("revoke", s.ID) })
+		s.change(h, firefoxOnLinux, signIn)
 	case 4:
-		s.change("ended", func() { h.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, s.user.ID) })
-		s.change(s.DeviceName, func() { h.exec(`UPDATE users SET disabled = 0 WHERE id = $1`, s.user.ID) })
+		s.change(h, "ended", func() { h.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, s.user.ID) })
+		s.change(h, s.DeviceName, func() { h.exec(`UPDATE users SET disabled = 0 WHERE id = $1`, s.user.ID) })
 	case 5:
-		s.change("ended", func() { h.exec(`UPDATE sessions SET expires_at = 1 WHERE id = $1`, s.ID) })
-		s.change(firefoxOnLinux, signIn)
+		s.change(h, "ended", func() { h.exec(`UPDATE sessions SET expires_at = 1 WHERE id = $1`, s.ID) })
+		s.change(h, firefoxOnLinux, signIn)
 	case 6:
-		s.change("ended", func() { h.exec(`DELETE FROM sessions WHERE id = $1`, s.ID) })
-		s.change(firefoxOnLinux, signIn)
+		s.change(h, "ended", func() { h.exec(`DELETE FROM sessions WHERE id = $1`, s.ID) })
+		s.change(h, firefoxOnLinux, signIn)
 	}
 }
 
 func (h *house) changeRule(s *subject, other *other, i int) {
 	switch i / 4 % 3 {
 	case 0:
-		s.change("false", func() { _, err := h.AllowApp(h.ctx(), s.host, true); h.must(err) })
-		s.change("true", func() { _, err := h.AllowApp(h.ctx(), s.host, false, s.user.Username); h.must(err) })
+		s.change(h, "false", func() { _, err := h.AllowApp(h.ctx(), s.host, true); h.must(err) })
+		s.change(h, "true", func() { _, err := h.AllowApp(h.ctx(), s.host, false, s.user.Username); h.must(err) })
+		h.removeRule(s)
 	case 1:
-		s.change("false", func() { other.do("admins", s.host) })
-		s.change("true", func() { _, err := h.RemoveAppRule(h.ctx(), s.host); h.must(err) })
+		s.change(h, "false", func() { other.do("admins", s.host) })
+		h.removeRule(s)
 	case 2:
-		s.change("false", func() { h.exec(`UPDATE users SET approved = 0 WHERE id = $1`, s.user.ID) })
-		s.change("true", func() { h.exec(`UPDATE users SET approved = 1 WHERE id = $1`, s.user.ID) })
+		s.change(h, "false", func() { h.exec(`UPDATE users SET approved = 0 WHERE id = $1`, s.user.ID) })
+		s.change(h, "true", func() { h.exec(`UPDATE users SET approved = 1 WHERE id = $1`, s.user.ID) })
 	}
+}
+
+// removeRule leaves the host without a rule, so that the next change begins where this one did.
+func (h *house) removeRule(s *subject) {
+	s.change(h, "true", func() { _, err := h.RemoveAppRule(h.ctx(), s.host); h.must(err) })
 }
 
 func (h *house) must(err error) {
