@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,6 +145,8 @@ func TestRestoreEndsEverySession(t *testing.T) {
 	}
 	short := c.signIn(c.bob, "cafe", "192.0.2.13", shared)
 	c.clock.Advance(time.Hour) // the one on the shared computer has expired
+	c.addTOTP(c.laptop)
+	step := c.beginStep("alice", alicePassword)
 	file := c.backup()
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, ended.ID); err != nil { // after the backup
 		t.Fatal(err)
@@ -155,6 +158,9 @@ func TestRestoreEndsEverySession(t *testing.T) {
 		t.Errorf("restored %+v, want %+v", restored, want)
 	}
 	back.over(c.laptop, c.phone, c.desk, ended, short)
+	if _, err := back.SecondStep(step); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("the second step of a sign-in: %v", err)
+	}
 	back.clock.Advance(-time.Hour) // if the clock was ahead, nothing comes back
 	back.over(short)
 	if ids := back.ids(); len(ids) != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,6 +196,23 @@ func TestLastFactorStaysWhereOneIsRequired(t *testing.T) {
 	}
 	if f := c.factors(c.bob); f.Any() || f.RecoveryCodes != 0 {
 		t.Errorf("bob has %+v", f)
+	}
+}
+
+// Of the last two factors, removed at once, one stays.
+func TestLastFactorsRemovedAtOnce(t *testing.T) {
+	t.Parallel()
+	c := openCast(t, requireFactor(db.RequireAll))
+	c.addTOTP(c.laptop)
+	c.addPasskey(c.laptop, "key")
+	id := c.factors(c.alice).Passkeys[0].ID
+	errs := make([]error, 2)
+	var all sync.WaitGroup
+	all.Go(func() { errs[0] = c.DisableTOTP(c.ctx(), c.laptop.Session) })
+	all.Go(func() { errs[1] = c.RemovePasskey(c.ctx(), c.phone.Session, id) })
+	all.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), db.ErrFactorRequired) || !c.factors(c.alice).Any() {
+		t.Errorf("%v; left is %+v", errs, c.factors(c.alice))
 	}
 }
 
