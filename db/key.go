@@ -1,7 +1,6 @@
 package db
 
 import (
-	"cmp"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -48,9 +47,9 @@ func (s *Store) openKey() error {
 	if err != nil {
 		return explain(s.options.Path, err)
 	}
-	problem := ""
+	problem := "is not the one that the authenticator apps of %s need"
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && len(sealed) > 0 {
-		problem = "the key file " + path + " is missing"
+		problem = "is missing, but the authenticator apps of %s need it"
 		s.key = newServerKey() // in memory only
 	} else if s.key, err = openServerKey(folder); err != nil {
 		return err
@@ -67,9 +66,8 @@ func (s *Store) openKey() error {
 	if len(locked) == 0 {
 		return nil
 	}
-	problem = fmt.Sprintf("%s, and without it nobody can check the authenticator apps of %s; restore it from a backup, "+
-		"or for each of them run porchlight user set NAME --reset-second-factor",
-		cmp.Or(problem, "the key file "+path+" is not the one that this database was used with"), listNames(locked))
+	problem = fmt.Sprintf("the key file %s "+problem+"; restore it from a backup, or run porchlight user set NAME --reset-second-factor "+
+		"for each of these users", path, listNames(locked))
 	if s.options.Serve {
 		return errors.New(problem)
 	}

@@ -153,7 +153,7 @@ func TestServerNeedsTheKeyOfTheAuthenticatorApps(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, words := range []string{
-					c.keyPath() + " " + name, " alice, bob;", "restore it from a backup", "user set NAME --reset-second-factor",
+					c.keyPath() + " " + name, " alice, bob need", "restore it from a backup", "user set NAME --reset-second-factor",
 				} {
 					if !strings.Contains(err.Error(), words) {
 						t.Errorf("%v: it does not say %q", err, words)
@@ -179,7 +179,7 @@ func TestServerNeedsTheKeyOfTheAuthenticatorApps(t *testing.T) {
 			if len(warnings) != 1 || !strings.Contains(warnings[0], name) {
 				t.Errorf("warnings: %q", warnings)
 			}
-			if err := c.serveOnce(); err == nil || !strings.Contains(err.Error(), "apps of bob;") {
+			if err := c.serveOnce(); err == nil || !strings.Contains(err.Error(), "apps of bob need") {
 				t.Errorf("with one reset: %v", err)
 			}
 			if _, err := os.Stat(c.keyPath()); os.IsNotExist(err) != (name == "is missing") {
