@@ -27,10 +27,7 @@ func (h *handler) beginPasskeySignIn(c *fiber.Ctx) error {
 	if !asked.SecondStep {
 		return h.beginAssertion(c, ceremony{Purpose: toSignIn}, nil)
 	}
-	step, err := h.Store.SecondStep(h.secondStepToken(c))
-	if errors.Is(err, db.ErrNotFound) {
-		return errNoStep
-	}
+	step, err := h.secondStep(c)
 	if err != nil {
 		return err
 	}
@@ -39,6 +36,15 @@ func (h *handler) beginPasskeySignIn(c *fiber.Ctx) error {
 		return err
 	}
 	return h.beginAssertion(c, ceremony{Purpose: toFinishSignIn}, passkeys)
+}
+
+// secondStep returns the sign-in that the browser has begun with a password.
+func (h *handler) secondStep(c *fiber.Ctx) (db.SecondStep, error) {
+	step, err := h.Store.SecondStep(h.secondStepToken(c))
+	if errors.Is(err, db.ErrNotFound) {
+		err = errNoStep
+	}
+	return step, err
 }
 
 var errNoStep = problem{fiber.StatusUnprocessableEntity, "Signing in took too long. Begin again with your password."}
@@ -52,6 +58,11 @@ func (h *handler) signInWithPasskey(c *fiber.Ctx) error {
 	one, err := h.takeCeremony(c)
 	if err != nil {
 		return err
+	}
+	if one.Purpose == toFinishSignIn {
+		if _, err := h.secondStep(c); err != nil {
+			return err
+		}
 	}
 	var token string
 	var session db.Session

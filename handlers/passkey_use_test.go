@@ -57,12 +57,13 @@ func TestPasskeyAfterThePassword(t *testing.T) {
 	cookie := ceremonyCookie(t, stolen)
 	stranger := h.NewClient(handlerstest.FirefoxOnLinux)
 	got = stranger.Do("POST", "/login/passkey", finishing(passkey.Get(t, stolen.Body)), "Content-Type", "application/json", "Cookie", cookie)
-	got.Is(t, 401)
+	got.Is(t, 422)
 	stranger.API("POST", "/login/passkey/begin", `{"secondStep":true}`).Is(t, 422)
 	late := step()
 	options := late.API("POST", "/login/passkey/begin", `{"secondStep":true}`).Body
 	h.Exec(`UPDATE second_steps SET expires_at = ?`, h.Clock.Now().UnixMilli())
-	late.API("POST", "/login/passkey", finishing(passkey.Get(t, options))).Is(t, 401)
+	late.API("POST", "/login/passkey", finishing(passkey.Get(t, options))).
+		Has(t, `{"error":"Signing in took too long. Begin again with your password."}`)
 	late.API("POST", "/login/passkey/begin", `{"secondStep":true}`).Is(t, 422)
 	check(t)
 	if browser.Token() != "" || stranger.Token() != "" || late.Token() != "" {
