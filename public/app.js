@@ -170,9 +170,9 @@ function filterRows() {
 document.addEventListener('input', (event) => { if (event.target.id === 'filter') filterRows(); });
 
 // The server reports errors in the status region. If it could not, the script does.
-function say(text, style = 'bad') {
+function say(text) {
   const line = document.createElement('p');
-  line.className = style;
+  line.className = 'bad';
   line.textContent = text;
   document.getElementById('status')?.replaceChildren(line);
 }

@@ -7,6 +7,17 @@
   const { passkey: path, method } = button.dataset;
   const secondStep = 'secondStep' in button.dataset;
 
+  // What happened is said below the button, so that nothing moves.
+  const said = document.createElement('p');
+  said.className = 'said';
+  said.setAttribute('role', 'status');
+  button.after(said);
+
+  function tell(text, bad) {
+    said.textContent = text;
+    said.classList.toggle('bad', bad);
+  }
+
   const decode = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
   const encode = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)))
     .replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
@@ -76,15 +87,15 @@
   };
 
   function report(error) {
-    if (error instanceof Refusal) say(error.message);
-    else if (error.name in reasons) say(reasons[error.name]);
-    else say('No passkey was used.', 'quiet');
+    if (error instanceof Refusal) tell(error.message, true);
+    else if (error.name in reasons) tell(reasons[error.name], true);
+    else tell('No passkey was used.', false);
   }
 
   button.addEventListener('click', async () => {
     if (isBusy(button)) return;
     setBusy(button);
-    document.getElementById('status').replaceChildren();
+    tell('', false);
     autofill?.abort();
     try {
       const publicKey = await askForChallenge();
@@ -112,6 +123,7 @@
     try {
       const publicKey = await askForChallenge(signal);
       credential = await navigator.credentials.get({ publicKey, signal, mediation: 'conditional' });
+      signal.throwIfAborted(); // the button was pressed in the meantime
     } catch {
       return; // the person did not ask for it
     }

@@ -53,39 +53,7 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 
 	check := func(what string, b *tab) {
 		t.Helper()
-		told := map[string]bool{} // once for each page
-		tell := func(fault, where string) {
-			t.Helper()
-			if fault != "" && !told[fault] {
-				told[fault] = true
-				t.Errorf("%s, %s: %s", what, where, fault)
-			}
-		}
-		for _, width := range []int64{320, 1100} {
-			for _, media := range []struct{ scheme, forced string }{{"light", "none"}, {"dark", "none"}, {"dark", "active"}} {
-				b.run(
-					emulation.SetDeviceMetricsOverride(width, 800, 1, false),
-					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
-						{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced},
-						{Name: "prefers-reduced-motion", Value: "reduce"},
-					}),
-				)
-				b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`,
-					width, media.forced, media.scheme))
-				var faults []string
-				if err := json.Unmarshal([]byte(b.eval(layoutFaults)), &faults); err != nil {
-					t.Fatal(err)
-				}
-				where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
-				for _, fault := range faults {
-					tell(fault, where)
-				}
-				for range 12 {
-					b.press(kb.Tab)
-					tell(b.text(focusFault), where)
-				}
-			}
-		}
+		b.checkLayout(what)
 	}
 
 	setup.visit("/setup?token=token")
@@ -159,6 +127,44 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Enter)
 	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
 	check("code with an error", b)
+}
+
+// checkLayout fails the test if the page does not fit a screen: narrow or wide, light or dark, or with forced colours.
+func (b *tab) checkLayout(what string) {
+	b.t.Helper()
+	told := map[string]bool{} // once for each page
+	tell := func(fault, where string) {
+		b.t.Helper()
+		if fault != "" && !told[fault] {
+			told[fault] = true
+			b.t.Errorf("%s, %s: %s", what, where, fault)
+		}
+	}
+	for _, width := range []int64{320, 1100} {
+		for _, media := range []struct{ scheme, forced string }{{"light", "none"}, {"dark", "none"}, {"dark", "active"}} {
+			b.run(
+				emulation.SetDeviceMetricsOverride(width, 800, 1, false),
+				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+					{Name: "prefers-color-scheme", Value: media.scheme}, {Name: "forced-colors", Value: media.forced},
+					{Name: "prefers-reduced-motion", Value: "reduce"},
+				}),
+			)
+			b.until(fmt.Sprintf(`innerWidth === %d && matchMedia('(forced-colors: %s) and (prefers-color-scheme: %s)').matches`,
+				width, media.forced, media.scheme))
+			var faults []string
+			if err := json.Unmarshal([]byte(b.eval(layoutFaults)), &faults); err != nil {
+				b.t.Fatal(err)
+			}
+			where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
+			for _, fault := range faults {
+				tell(fault, where)
+			}
+			for range 12 {
+				b.press(kb.Tab)
+				tell(b.text(focusFault), where)
+			}
+		}
+	}
 }
 
 const focusFault = `((e) => {

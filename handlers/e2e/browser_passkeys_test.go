@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +72,10 @@ func (a *authenticator) addCredential(credential *webauthn.Credential) {
 	a.run(webauthn.AddCredential(a.id, credential))
 }
 
-const passkeyButton = `document.querySelector('[data-passkey]')`
+const (
+	passkeyButton = `document.querySelector('[data-passkey]')`
+	passkeySaid   = `document.querySelector('.said').textContent` // below the button
+)
 
 // addPasskey adds a passkey on the security page, and returns what the status says, or that there are recovery codes.
 func (b *tab) addPasskey() string {
@@ -78,11 +83,11 @@ func (b *tab) addPasskey() string {
 	b.visit("/account/security")
 	b.until(`!` + passkeyButton + `.hidden`)
 	b.click(passkeyButton, 1)
-	b.until(`document.querySelector('h1').textContent !== 'Security' || ` + statusText + ` !== ''`)
+	b.until(`document.querySelector('h1').textContent !== 'Security' || ` + statusText + ` || ` + passkeySaid)
 	if b.text(`document.querySelector('h1').textContent`) == "Your recovery codes" {
 		return "recovery codes"
 	}
-	return b.text(statusText)
+	return b.text(statusText + ` + ` + passkeySaid)
 }
 
 func (b *tab) signOut() {
@@ -117,16 +122,15 @@ const (
 
 // offered waits until the sign-in page offers passkeys by its button and in the username field. A touch from now on counts only for the
 // button.
-func (b *tab) offered() {
+func (b *tab) offered(query ...string) {
 	b.t.Helper()
-	b.visit("/login")
+	b.visit("/login" + strings.Join(query, ""))
 	b.until(`!` + passkeyButton + `.hidden && window.asked === 'conditional'`)
 }
 
 func signsInWithAPasskey(t *testing.T, c *chromiumProcess) {
 	b, a := c.passkeyTab(t)
-	b.visit("/login?next=%2Faccount%2Fsecurity%3Fx%3D1#passkeys-heading")
-	b.until(`!` + passkeyButton + `.hidden`)
+	b.offered("?next=%2Faccount%2Fsecurity%3Fx%3D1#passkeys-heading")
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
 	b.at("/account/security")
@@ -233,7 +237,7 @@ func refusesAForgedPasskey(t *testing.T, c *chromiumProcess) {
 	}; return 1; })(fetch)`)
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(statusText, passkeyRefused)
+	b.untilText(passkeySaid, passkeyRefused)
 	b.same(`location.pathname`, "/login")
 	b.house.SameRows(t, nil, everyMethod)
 }
@@ -253,7 +257,7 @@ func refusesACopiedPasskey(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(statusText, passkeyRefused)
+	b.untilText(passkeySaid, passkeyRefused)
 	b.house.SameRows(t, nil, everyMethod)
 	b.house.SameRows(t, []string{"passkey_refused"}, `SELECT kind FROM activity WHERE id = (SELECT MAX(id) FROM activity)`)
 }
@@ -264,8 +268,8 @@ func needsAVerifiedUser(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(statusText, "No passkey was used.")
-	b.holds(`document.querySelector('#status .bad') === null`)
+	b.untilText(passkeySaid, "No passkey was used.")
+	b.holds(`document.querySelector('.bad') === null`)
 	b.same(passkeyButton+`.textContent`, "Sign in with a passkey")
 	b.house.SameRows(t, nil, everyMethod)
 	a.verifiesUser(true)
@@ -327,7 +331,7 @@ func removesAPasskey(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(statusText, passkeyRefused)
+	b.untilText(passkeySaid, passkeyRefused)
 	b.house.SameRows(t, nil, everyMethod)
 }
 
@@ -354,4 +358,48 @@ func needsJavaScriptForPasskeys(t *testing.T, c *chromiumProcess) {
 	b.at("/login")
 	b.holds(passkeyButton + `.checkVisibility() === false`)
 	b.holds(pageText + `.includes('Signing in with a passkey needs JavaScript.')`)
+}
+
+func showsPasskeysOnEveryScreen(t *testing.T, c *chromiumProcess) {
+	b, a := c.passkeyTab(t)
+	b.provokes("status of 401")
+	b.provokes("status of 422")
+	spoken := func(wanted ...string) {
+		t.Helper()
+		got := b.spoken()
+		for _, want := range wanted {
+			if !slices.Contains(got, want) {
+				t.Errorf("no %q among\n%s", want, strings.Join(got, "\n"))
+			}
+		}
+	}
+	a.verifiesUser(false)
+	b.offered()
+	a.isTouched(true)
+	at := b.eval(passkeyButton + `.getBoundingClientRect().top`)
+	b.click(passkeyButton, 1)
+	b.untilText(passkeySaid, "No passkey was used.")
+	if now := b.eval(passkeyButton + `.getBoundingClientRect().top`); now != at {
+		t.Errorf("the button was at %s and is at %s", at, now)
+	}
+	b.checkLayout("sign in with a passkey")
+	spoken("button Sign in with a passkey", "status")
+	a.verifiesUser(true)
+	b.click(passkeyButton, 1)
+	b.at("/sessions")
+	b.visit("/account/security")
+	b.click(`document.querySelector('.known summary')`, 1)
+	b.fill(`name-`+b.house.Only(`SELECT id FROM passkeys`), strings.Repeat("Long name ", 7))
+	b.press(kb.Enter)
+	b.untilText(`document.querySelector('.rename .error')?.textContent ?? ''`, "A name has at most 60 characters.")
+	b.until(`!` + passkeyButton + `.hidden`)
+	b.checkLayout("a passkey with a wrong name")
+	spoken("button Add a passkey", "heading Passkeys", "textbox Your name for it", "button Save the name of Firefox on Linux",
+		"button Remove Firefox on Linux, added 18 Nov 2026, 19:02:00", "DisclosureTriangle Rename Firefox on Linux, added 18 Nov 2026, 19:02:00")
+	b.house.Exec(`UPDATE passkeys SET name = ?`, strings.Repeat("W", 60))
+	b.visit("/account/security")
+	b.until(`!` + passkeyButton + `.hidden`)
+	b.click(`document.querySelector('.known button[data-confirm]')`, 1)
+	b.holds(armedCount + ` === 1`)
+	b.checkLayout("a passkey with a long name, and a question")
 }

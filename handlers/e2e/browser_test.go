@@ -76,6 +76,7 @@ func TestBrowser(t *testing.T) {
 		{"passkeys: two users", sharesAnAuthenticator},
 		{"passkeys: a removed one", removesAPasskey},
 		{"passkeys: without JavaScript", needsJavaScriptForPasskeys},
+		{"passkeys: layout and names", showsPasskeysOnEveryScreen},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, chromium) })
 	}
