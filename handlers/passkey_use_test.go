@@ -124,3 +124,20 @@ func TestAddingAPasskeyNeedsAConfirmedSession(t *testing.T) {
 	passkeyConfirm(alice, passkey).Is(t, 204)
 	alice.Form("/account/passkeys/"+id+"/remove", "confirm", "1").Is(t, 303)
 }
+
+// A passkey cannot be guessed, so whoever guesses passwords cannot keep its owner out.
+func TestPasskeyOfALockedAccount(t *testing.T) {
+	t.Parallel()
+	h, _, passkey := passkeyHouse(t)
+	for range 10 {
+		h.Clock.Advance(16 * time.Minute)
+		for range 10 {
+			h.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice","password":"a wrong password"}`).Is(t, 401)
+		}
+	}
+	h.Clock.Advance(16 * time.Minute)
+	locked := h.NewClient(handlerstest.ChromeOnMac)
+	locked.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 429)
+	passkeySignIn(h.NewClient(handlerstest.SafariOnIPhone), passkey).Is(t, 200)
+	locked.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/login/code")
+}
