@@ -1,7 +1,10 @@
 package handlers_test
 
 import (
+	"crypto/rand"
 	"os"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +73,11 @@ func TestEventsThatWereMissed(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	newest := c.Only(`SELECT MAX(a.id) FROM activity a JOIN users u ON u.id = a.user_id WHERE u.username = 'alice'`)
 	c.Alice.Stream("/sessions/events?after=" + newest).Wants(":")
-	c.Alice.Stream("/sessions/events?after=0").Wants("changed")
+	c.Alice.Stream("/sessions/events?after=").Wants(":")
+	for _, after := range []string{"0", "-1", "x", newest + "x", "999999999999999999999", "%00%0A", strings.Repeat("9", 8<<10)} {
+		c.Alice.Stream("/sessions/events?after=" + after).Wants("changed")
+	}
+	c.Alice.Stream("/sessions/events?after="+newest, "Last-Event-ID", strings.Repeat("x", 8<<10)).Wants("changed")
 	c.Alice.Stream("/sessions/events?after="+newest, "Last-Event-ID", "1").Wants("changed")
 }
 
@@ -100,6 +107,24 @@ func TestEventsOfASessionThatExpires(t *testing.T) {
 	laptop.Wants("changed")
 }
 
+// The clock is set back while a stream is open: the stream goes on, and knows when the next session expires.
+func TestEventsWhenTheClockGoesBack(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	laptop, phone := c.Alice.Stream("/sessions/events"), c.AlicePhone.Stream("/sessions/events")
+	laptop.Wants(":")
+	phone.Wants(":")
+	c.Clock.Advance(-365 * 24 * time.Hour)
+	soon := c.Clock.Now().Add(50 * time.Millisecond)
+	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, soon.UnixMilli(), c.AlicePhone.ID)
+	c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", "Desk").Is(t, 303)
+	laptop.Wants("changed")
+	phone.Wants("changed")
+	c.Clock.Advance(50 * time.Millisecond)
+	phone.Wants("ended", "end")
+	laptop.Wants("changed")
+}
+
 // A user may have 20 streams. Another one replaces the oldest of the session that has the most, so a session cannot take the places of
 // others, and whoever reloads a page is not refused.
 func TestEventsAreBounded(t *testing.T) {
@@ -119,10 +144,8 @@ func TestEventsAreBounded(t *testing.T) {
 	for _, kept := range append(laptop[3:], phone) {
 		kept.Wants(":", "ended", "end")
 	}
-	for range 20 { // the others have left
-		laptop = append(laptop, c.Bob.Stream("/sessions/events"))
-	}
-	bob.Wants(":", "replaced", "end")
+	c.Bob.Form("/sessions/"+c.Bob.ID+"/name", "name", "Desk").Is(t, 303)
+	bob.Wants(":", "changed")
 }
 
 // While the database does not answer, a stream ends. It used to send events without a pause.
@@ -158,4 +181,34 @@ func TestEventsNeedASession(t *testing.T) {
 	if at := got.Header.Get("HX-Redirect"); at != "/login?next=%2Fsessions" {
 		t.Errorf("HX-Redirect %q", at)
 	}
+}
+
+// A thousand connections that came and went leave no goroutine and no place among the user's streams. This is not parallel, because the
+// goroutines belong to the whole process.
+func TestEventsLeaveNothingBehind(t *testing.T) {
+	c := handlerstest.OpenCast(t)
+	for range 1000 {
+		s := c.Alice.Stream("/sessions/events")
+		s.Wants(":")
+		s.Cancel()
+	}
+	rename := func() { c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", rand.Text()).Is(t, 303) }
+	for deadline := time.Now().Add(handlerstest.Patience); ; rename() { // the server notices that a client has gone when it writes
+		var all strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(all.String(), "eventStream") && !strings.Contains(all.String(), "followActivity") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left over:\n%s", all.String())
+		}
+	}
+	var open []*handlerstest.Stream
+	for range 20 {
+		open = append(open, c.AlicePhone.Stream("/sessions/events"))
+	}
+	rename()
+	open[0].Wants(":", "changed")
 }

@@ -88,6 +88,8 @@ func TestCommitFails(t *testing.T) {
 func TestDatabaseLocked(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
+	laptop := c.Alice.Stream("/sessions/events")
+	laptop.Wants(":")
 	pool, err := sql.Open("sqlite3", "file:"+c.Path+"?_txlock=immediate&_busy_timeout=5000")
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +112,8 @@ func TestDatabaseLocked(t *testing.T) {
 	c.Alice.API("GET", "/healthz", "").Is(t, 200)
 	stranger2 := c.NewClient(handlerstest.FirefoxOnLinux)
 	stranger2.Page("/login").Is(t, 200)
+	phone := c.AlicePhone.Stream("/sessions/events")
+	phone.Wants(":")
 	group.Wait()
 	checkUnavailable(t, page, false)
 	checkUnavailable(t, script, true)
@@ -119,6 +123,8 @@ func TestDatabaseLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.AlicePhone.HTMX("DELETE", "/sessions/"+c.Alice.ID).Is(t, 200)
+	phone.Wants("changed")
+	laptop.Wants("ended", "end")
 	stranger.Form("/login", "username", "bob", "password", handlerstest.BobPassword).Is(t, 303)
 	if len(c.SessionsOf("alice")) != 1 || len(c.SessionsOf("bob")) != 2 {
 		t.Errorf("sessions %q %q", c.SessionsOf("alice"), c.SessionsOf("bob"))

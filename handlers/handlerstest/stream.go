@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for an event that must come.
-const patience = 20 * time.Second
+// Patience is how long a test waits for what must happen.
+const Patience = 20 * time.Second
 
 // Stream is an open event stream.
 type Stream struct {
@@ -33,7 +33,7 @@ func (c *Client) Stream(path string, headers ...string) *Stream {
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	late := time.AfterFunc(patience, cancel)
+	late := time.AfterFunc(Patience, cancel)
 	response, err := c.HTTP.Do(request)
 	late.Stop()
 	if err != nil {
@@ -61,7 +61,7 @@ func (c *Client) Stream(path string, headers ...string) *Stream {
 // Next returns the next event, ":" for a heartbeat, or "end".
 func (s *Stream) Next() string {
 	s.t.Helper()
-	for timeout := time.After(patience); ; {
+	for timeout := time.After(Patience); ; {
 		select {
 		case line, open := <-s.lines:
 			if !open {
