@@ -145,3 +145,31 @@ func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
 		t.Errorf("recorded %d times", n)
 	}
 }
+
+// Whoever was authenticated with the old password when it was changed has no session afterwards, whichever write came first.
+func TestSignInAgainstPasswordChange(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		c := openCast(t)
+		user, err := c.Authenticate(c.ctx(), "alice", alicePassword, db.Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrived, release := c.holdWriter()
+		var both sync.WaitGroup
+		var token string
+		var changeErr, signInErr error
+		both.Go(func() { token, changeErr = c.changePassword(c.laptop.Session, alicePassword, newPassword, true) })
+		both.Go(func() { _, _, signInErr = c.SignIn(c.ctx(), user, onCurl) })
+		arrived(2)
+		release()
+		both.Wait()
+		if changeErr != nil || signInErr != nil && !errors.Is(signInErr, db.ErrWrongPassword) {
+			t.Fatal(changeErr, signInErr)
+		}
+		c.alive(device{token, c.laptop.Session})
+		if n := c.number(`SELECT COUNT(*) FROM sessions WHERE user_id = $1`, c.alice.ID); n != 1 {
+			t.Errorf("%d sessions are left; the sign-in: %v", n, signInErr)
+		}
+	}
+}

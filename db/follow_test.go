@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,37 @@ func TestRepeatsWakeNobodyElse(t *testing.T) {
 	c.exec(insert)
 	awaits(t, alice, "a new entry") // now the first change has been handed out to everybody
 	quiet(t, bob, "a repeated entry")
+}
+
+// Streams come and go while others are woken. Whoever stays is still woken afterwards.
+func TestSubscribeWhileOthersAreWoken(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				_, cancelAlice := c.Subscribe(c.alice.ID)
+				_, cancelBob := c.Subscribe(c.bob.ID)
+				cancelAlice()
+				cancelBob()
+			}
+		})
+	}
+	all.Go(func() {
+		for i := range 100 {
+			if err := c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, fmt.Sprint("Tablet ", i)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	all.Wait()
+	alice, cancel := c.Subscribe(c.alice.ID)
+	defer cancel()
+	if err := c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "Kitchen"); err != nil {
+		t.Fatal(err)
+	}
+	awaits(t, alice, "a new name")
 }
 
 func TestFollow(t *testing.T) {

@@ -2,9 +2,11 @@ package handlers_test
 
 import (
 	"crypto/rand"
+	"io"
 	"os"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,6 +171,35 @@ func TestEventsEndWithTheServer(t *testing.T) {
 	events.Wants(":")
 	c.Stop() // fails the test if it takes longer than five seconds
 	events.Wants("end")
+}
+
+// Clients keep opening streams while the server stops. Each stream that begins ends.
+func TestEventsBeginWhileTheServerStops(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	const clients = 8
+	begun := make(chan struct{}, clients)
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for first := true; ; first = false {
+				response, err := c.Alice.HTTP.Get(c.URL + "/sessions/events")
+				if err != nil {
+					return // nobody listens any more
+				}
+				if first {
+					begun <- struct{}{}
+				}
+				io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+		})
+	}
+	for range clients {
+		<-begun
+	}
+	c.Stop() // fails the test if it takes longer than five seconds
+	all.Wait()
 }
 
 func TestEventsNeedASession(t *testing.T) {
