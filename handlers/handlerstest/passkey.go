@@ -31,6 +31,7 @@ type Passkey struct {
 	UserHandle []byte // of the user that it was created for
 	Challenge  string // signed instead of the one that was asked for, unless it is ""
 	Type       string // signed instead of the one that was asked for, unless it is ""
+	Transports []string
 
 	key *ecdsa.PrivateKey
 }
@@ -83,7 +84,9 @@ func (p *Passkey) Create(t testing.TB, asked string) json.RawMessage {
 	// CBOR: {"fmt": "none", "attStmt": {}, "authData": data}
 	object := slices.Concat([]byte("\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59"),
 		binary.BigEndian.AppendUint16(nil, uint16(len(data))), data)
-	return p.credential(t, map[string]any{"clientDataJSON": encode(clientData), "attestationObject": encode(object)})
+	return p.credential(t, map[string]any{
+		"clientDataJSON": encode(clientData), "attestationObject": encode(object), "transports": p.Transports,
+	})
 }
 
 // Get answers the options of navigator.credentials.get.
