@@ -29,6 +29,9 @@ const (
 
 	settleFor = 30 * time.Second // after the streams were opened: two heartbeats
 	idleFor   = 45 * time.Second // three heartbeats
+
+	memoryMost    = 250          // MB more than without streams
+	processorMost = idleFor / 10 // of one processor
 )
 
 // setup is a data folder, and the program that serves it.
@@ -38,6 +41,7 @@ type setup struct {
 	caller  string           // the token of the session that revokes and watches
 	victims []server.Session // the sessions that are left to revoke
 	idle    []string         // a token of each user whose streams are only open
+	withOne float64          // MB, with one stream open
 }
 
 func main() {
@@ -70,7 +74,7 @@ func run(program string) error {
 	if err := s.fill(); err != nil {
 		return err
 	}
-	for _, streams := range []int{1, 100, idlers * perUser} {
+	for _, streams := range []int{0, 1, 100, idlers * perUser} {
 		if err := s.measure(streams); err != nil {
 			return fmt.Errorf("%d streams: %w", streams, err)
 		}
@@ -106,6 +110,11 @@ func (s *setup) measure(streams int) (err error) {
 	if err != nil {
 		return err
 	}
+	if streams == 0 {
+		idle, err := s.processorTime()
+		fmt.Printf("no stream: %.1f MB; %s of processor time in %s\n", memory, idle, idleFor)
+		return err
+	}
 	held, err := s.holdElsewhere(streams - 1)
 	if err != nil {
 		return err
@@ -118,13 +127,7 @@ func (s *setup) measure(streams int) (err error) {
 	if err != nil {
 		return err
 	}
-	time.Sleep(settleFor)
-	before, err := s.ProcessorTime()
-	if err != nil {
-		return err
-	}
-	time.Sleep(idleFor)
-	after, err := s.ProcessorTime()
+	idle, err := s.processorTime()
 	if err != nil {
 		return err
 	}
@@ -132,8 +135,16 @@ func (s *setup) measure(streams int) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d streams: %.1f MB more than without, %.1f KB each; %s of processor time in %s without events\n", streams,
-		with-memory, (with-memory)*1024/float64(streams), after-before, idleFor)
+	fmt.Printf("%d streams: %.1f MB, %.1f MB more than at the start; %s of processor time in %s without events\n", streams,
+		with, with-memory, idle, idleFor)
+	if streams == 1 {
+		s.withOne = with
+	} else {
+		fmt.Printf("  %.1f KB for each stream after the first\n", (with-s.withOne)*1024/float64(streams-1))
+	}
+	if with-memory > memoryMost || idle > processorMost {
+		return fmt.Errorf("that is above %d MB or %s", memoryMost, processorMost)
+	}
 	if err := s.revocations("the API", s.revoke, changed); err != nil {
 		return err
 	}
@@ -144,6 +155,18 @@ func (s *setup) measure(streams int) (err error) {
 	err = s.Stop(syscall.SIGTERM)
 	fmt.Printf("  stopped in %d ms\n", time.Since(began).Milliseconds())
 	return err
+}
+
+// processorTime returns how much processor time the server uses in idleFor, after it has settled.
+func (s *setup) processorTime() (time.Duration, error) {
+	time.Sleep(settleFor)
+	before, err := s.ProcessorTime()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(idleFor)
+	after, err := s.ProcessorTime()
+	return after - before, err
 }
 
 // watch opens a stream, and returns when each event of one kind came. The channel is closed when the stream ends.
