@@ -38,11 +38,10 @@ type ceremony struct {
 type purpose string
 
 const (
-	toSignIn        purpose = "sign in"
-	toFinishSignIn  purpose = "second step"
-	toConfirm       purpose = "confirm"
-	toAddPasskey    purpose = "add"
-	ceremonyKeyName         = "passkey ceremony"
+	toSignIn       purpose = "sign in"
+	toFinishSignIn purpose = "second step"
+	toConfirm      purpose = "confirm"
+	toAddPasskey   purpose = "add"
 )
 
 var (
@@ -109,7 +108,7 @@ func (u passkeyUser) WebAuthnDisplayName() string                { return u.name
 func (u passkeyUser) WebAuthnCredentials() []webauthn.Credential { return u.credentials }
 
 // beginAssertion asks the browser for one of the passkeys, or for any if there are none.
-func (h *handler) beginAssertion(c *fiber.Ctx, one ceremony, passkeys []db.Passkey) error {
+func (h *handler) beginAssertion(c *fiber.Ctx, begun ceremony, passkeys []db.Passkey) error {
 	var options []webauthn.LoginOption
 	if len(passkeys) > 0 {
 		allowed, err := descriptors(passkeys)
@@ -122,8 +121,8 @@ func (h *handler) beginAssertion(c *fiber.Ctx, one ceremony, passkeys []db.Passk
 	if err != nil {
 		return err
 	}
-	one.Challenge = data.Challenge
-	return h.rememberChallenge(c, one, assertion)
+	begun.Challenge = data.Challenge
+	return h.rememberChallenge(c, begun, assertion)
 }
 
 func descriptors(passkeys []db.Passkey) ([]protocol.CredentialDescriptor, error) {
@@ -146,7 +145,7 @@ func credentialOf(passkey db.Passkey) (credential webauthn.Credential, err error
 
 // checkAssertion checks what the authenticator signed, and returns how the passkey was used. It returns a db.ErrNotFound if the passkey is
 // unknown or anything does not match.
-func (h *handler) checkAssertion(one ceremony, answer json.RawMessage) (use db.PasskeyUse, err error) {
+func (h *handler) checkAssertion(begun ceremony, answer json.RawMessage) (use db.PasskeyUse, err error) {
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
 	if err != nil {
 		return use, errBadAnswer
@@ -160,8 +159,8 @@ func (h *handler) checkAssertion(one ceremony, answer json.RawMessage) (use db.P
 		return use, err
 	}
 	used, err := h.passkeys.ValidateLogin(passkeyUser{handle: passkey.UserHandle, credentials: []webauthn.Credential{credential}},
-		webauthn.SessionData{Challenge: one.Challenge, UserID: passkey.UserHandle, UserVerification: protocol.VerificationRequired}, parsed)
-	if err == nil && one.Purpose == toSignIn && len(parsed.Response.UserHandle) == 0 {
+		webauthn.SessionData{Challenge: begun.Challenge, UserID: passkey.UserHandle, UserVerification: protocol.VerificationRequired}, parsed)
+	if err == nil && begun.Purpose == toSignIn && len(parsed.Response.UserHandle) == 0 {
 		err = errors.New("the authenticator names no user")
 	}
 	if err != nil {
@@ -169,13 +168,13 @@ func (h *handler) checkAssertion(one ceremony, answer json.RawMessage) (use db.P
 	}
 	stored, err := json.Marshal(used)
 	return db.PasskeyUse{
-		CredentialID: passkey.CredentialID, Credential: stored, SignCount: parsed.Response.AuthenticatorData.Counter, ChallengeHash: one.hash(),
+		CredentialID: passkey.CredentialID, Credential: stored, SignCount: parsed.Response.AuthenticatorData.Counter, ChallengeHash: begun.hash(),
 	}, err
 }
 
 // hash returns the name by which the store remembers that a challenge was answered.
-func (one ceremony) hash() []byte {
-	hash := sha256.Sum256([]byte(one.Challenge))
+func (begun ceremony) hash() []byte {
+	hash := sha256.Sum256([]byte(begun.Challenge))
 	return hash[:]
 }
 
@@ -191,9 +190,9 @@ func (h *handler) requirePasskeys(c *fiber.Ctx) error {
 }
 
 // rememberChallenge stores the ceremony in the browser's cookie, and sends the options to the page's script.
-func (h *handler) rememberChallenge(c *fiber.Ctx, one ceremony, options any) error {
-	one.ExpiresAt = h.Store.Now().Add(ceremonyLasts)
-	sealed, err := h.seal(one)
+func (h *handler) rememberChallenge(c *fiber.Ctx, begun ceremony, options any) error {
+	begun.ExpiresAt = h.Store.Now().Add(ceremonyLasts)
+	sealed, err := h.seal(begun)
 	if err != nil {
 		return err
 	}
@@ -203,21 +202,21 @@ func (h *handler) rememberChallenge(c *fiber.Ctx, one ceremony, options any) err
 
 // takeCeremony returns the ceremony that the browser's cookie holds, and deletes the cookie.
 func (h *handler) takeCeremony(c *fiber.Ctx) (ceremony, error) {
-	one, ok := h.unseal(string(c.Request().Header.Cookie(h.passkeyCookieName)))
+	begun, ok := h.unseal(string(c.Request().Header.Cookie(h.passkeyCookieName)))
 	h.setCeremonyCookie(c, "", -time.Second)
-	if !ok || !h.Store.Now().Before(one.ExpiresAt) {
+	if !ok || !h.Store.Now().Before(begun.ExpiresAt) {
 		return ceremony{}, errNoCeremony
 	}
-	return one, nil
+	return begun, nil
 }
 
 // takeCeremonyFor is takeCeremony for a single purpose of a session.
 func (h *handler) takeCeremonyFor(c *fiber.Ctx, purpose purpose, sessionID string) (ceremony, error) {
-	one, err := h.takeCeremony(c)
-	if err == nil && (one.Purpose != purpose || one.For != sessionID) {
+	begun, err := h.takeCeremony(c)
+	if err == nil && (begun.Purpose != purpose || begun.For != sessionID) {
 		err = errNoCeremony
 	}
-	return one, err
+	return begun, err
 }
 
 func (h *handler) setCeremonyCookie(c *fiber.Ctx, value string, lasts time.Duration) {
@@ -227,39 +226,33 @@ func (h *handler) setCeremonyCookie(c *fiber.Ctx, value string, lasts time.Durat
 	})
 }
 
-func (h *handler) ceremonyCipher() (cipher.AEAD, error) {
-	block, err := aes.NewCipher(h.Store.DerivedKey(ceremonyKeyName))
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
-}
-
-func (h *handler) seal(one ceremony) (string, error) {
-	plain, err := json.Marshal(one)
-	if err != nil {
-		return "", err
-	}
-	aead, err := h.ceremonyCipher()
-	if err != nil {
-		return "", err
-	}
-	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, plain, nil)), nil
+func (h *handler) seal(begun ceremony) (string, error) {
+	plain, err := json.Marshal(begun)
+	return base64.RawURLEncoding.EncodeToString(h.ceremonyCipher().Seal(nil, nil, plain, nil)), err
 }
 
 // unseal reports whether this server has sealed the value.
-func (h *handler) unseal(value string) (one ceremony, ok bool) {
+func (h *handler) unseal(value string) (begun ceremony, ok bool) {
 	sealed, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil {
-		return one, false
+		return begun, false
 	}
-	aead, err := h.ceremonyCipher()
-	if err != nil {
-		return one, false
-	}
-	plain, err := aead.Open(nil, nil, sealed, nil)
+	plain, err := h.ceremonyCipher().Open(nil, nil, sealed, nil)
 	if err == nil {
-		err = json.Unmarshal(plain, &one)
+		err = json.Unmarshal(plain, &begun)
 	}
-	return one, err == nil
+	return begun, err == nil
+}
+
+// ceremonyCipher encrypts and authenticates.
+func (h *handler) ceremonyCipher() cipher.AEAD {
+	block, err := aes.NewCipher(h.Store.DerivedKey("passkey ceremony"))
+	if err != nil {
+		panic(err) // only a key of another length fails
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // only a block of another size fails
+	}
+	return aead
 }

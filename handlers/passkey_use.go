@@ -55,20 +55,20 @@ func (h *handler) signInWithPasskey(c *fiber.Ctx) error {
 	if err := readJSON(c, &answer); err != nil {
 		return err
 	}
-	one, err := h.takeCeremony(c)
+	begun, err := h.takeCeremony(c)
 	if err != nil {
 		return err
 	}
-	if one.Purpose == toFinishSignIn {
+	if begun.Purpose == toFinishSignIn {
 		if _, err := h.secondStep(c); err != nil {
 			return err
 		}
 	}
 	var token string
 	var session db.Session
-	err = h.usePasskey(c, one, answer, func(use db.PasskeyUse) (err error) {
+	err = h.usePasskey(c, begun, answer, func(use db.PasskeyUse) (err error) {
 		newSession := h.sessionFor(c, db.NewSession{Shared: answer.Shared})
-		switch one.Purpose {
+		switch begun.Purpose {
 		case toSignIn:
 			token, session, err = h.Store.SignInWithPasskey(c.UserContext(), use, newSession)
 		case toFinishSignIn:
@@ -86,10 +86,10 @@ func (h *handler) signInWithPasskey(c *fiber.Ctx) error {
 }
 
 // usePasskey checks the answer and calls use with it. What fails counts against the client's address.
-func (h *handler) usePasskey(c *fiber.Ctx, one ceremony, answer passkeyAnswer, use func(db.PasskeyUse) error) error {
+func (h *handler) usePasskey(c *fiber.Ctx, begun ceremony, answer passkeyAnswer, use func(db.PasskeyUse) error) error {
 	ip := h.client(c).IP
 	err := h.Store.CheckSecret(c.UserContext(), ip, func() error {
-		checked, err := h.checkAssertion(one, answer.Credential)
+		checked, err := h.checkAssertion(begun, answer.Credential)
 		if err == nil {
 			err = use(checked)
 		}
@@ -125,11 +125,11 @@ func (h *handler) confirmWithPasskey(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	one, err := h.takeCeremonyFor(c, toConfirm, current.ID)
+	begun, err := h.takeCeremonyFor(c, toConfirm, current.ID)
 	if err != nil {
 		return err
 	}
-	err = h.usePasskey(c, one, answer, func(use db.PasskeyUse) error {
+	err = h.usePasskey(c, begun, answer, func(use db.PasskeyUse) error {
 		return h.Store.ConfirmWithPasskey(c.UserContext(), current, h.client(c), use)
 	})
 	if err != nil {

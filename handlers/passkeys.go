@@ -102,15 +102,15 @@ func (h *handler) addPasskey(c *fiber.Ctx) error {
 		return err
 	}
 	current := currentSession(c)
-	one, err := h.takeCeremonyFor(c, toAddPasskey, current.ID)
+	begun, err := h.takeCeremonyFor(c, toAddPasskey, current.ID)
 	if err != nil {
 		return err
 	}
-	passkey, err := h.checkNewPasskey(one, current, answer.Credential)
+	passkey, err := h.checkNewPasskey(begun, current, answer.Credential)
 	if err != nil {
 		return err
 	}
-	passkey.Name = current.Browser
+	passkey.Name = firstName(current.Browser)
 	codes, err := h.Store.AddPasskey(c.UserContext(), current, passkey)
 	switch {
 	case errors.Is(err, db.ErrPasskeyExists):
@@ -133,8 +133,17 @@ func (h *handler) addPasskey(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"html": shown.String()})
 }
 
+// firstName returns the name of a new passkey. Authenticators do not say their own, and the browser reminds people of the device.
+func firstName(browser string) string {
+	name, err := checkName(browser)
+	if err != nil || name == "" || name == unknownDevice {
+		return "Passkey"
+	}
+	return name
+}
+
 // checkNewPasskey checks what the authenticator answered.
-func (h *handler) checkNewPasskey(one ceremony, current db.Session, answer json.RawMessage) (passkey db.NewPasskey, err error) {
+func (h *handler) checkNewPasskey(begun ceremony, current db.Session, answer json.RawMessage) (passkey db.NewPasskey, err error) {
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
 	if err != nil {
 		return passkey, errBadAnswer
@@ -144,7 +153,7 @@ func (h *handler) checkNewPasskey(one ceremony, current db.Session, answer json.
 		return passkey, err
 	}
 	credential, err := h.passkeys.CreateCredential(user, webauthn.SessionData{
-		Challenge: one.Challenge, UserID: user.handle, UserVerification: protocol.VerificationRequired,
+		Challenge: begun.Challenge, UserID: user.handle, UserVerification: protocol.VerificationRequired,
 		CredParams: webauthn.CredentialParametersDefault(),
 	}, parsed)
 	if err != nil {
@@ -158,7 +167,7 @@ func (h *handler) checkNewPasskey(one ceremony, current db.Session, answer json.
 	}
 	return db.NewPasskey{
 		UserHandle: user.handle, CredentialID: credential.ID, Credential: stored, SignCount: credential.Authenticator.SignCount,
-		ChallengeHash: one.hash(),
+		ChallengeHash: begun.hash(),
 	}, err
 }
 

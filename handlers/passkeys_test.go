@@ -130,6 +130,11 @@ func TestPasskeysAreNamedAndRemoved(t *testing.T) {
 	id := h.Only(`SELECT id FROM passkeys WHERE credential_id = unhex(?)`, fmt.Sprintf("%x", passkey.ID))
 	at := "/account/passkeys/" + id
 	alice.Page("/account/security").Has(t, "<bdi>Firefox on Linux</bdi>", "not used yet", "Add a passkey")
+	nameless := h.NewClient("")
+	passkeySignIn(nameless, second).Is(t, 200)
+	addPasskey(nameless, handlerstest.NewPasskey(t, h.URL)).Is(t, 200)
+	h.SameRows(t, []string{"Firefox on Linux", "Firefox on Linux", "Passkey"}, `SELECT name FROM passkeys ORDER BY name`)
+	h.Exec(`DELETE FROM passkeys WHERE name = 'Passkey'`)
 
 	alice.Form(at+"/name", "name", " <b>Blue</b>\nkey ").Is(t, 303, "/account/security?done=passkey-named")
 	alice.Page("/account/security?done=passkey-named").Has(t, "&lt;b&gt;Blue&lt;/b&gt; key", "The name was changed.")

@@ -77,7 +77,9 @@
     if (answer.location) return leave(answer.location);
     if (!answer.html) return goOn();
     document.getElementById('main').innerHTML = answer.html;
-    document.querySelector('h1').focus();
+    const heading = document.querySelector('h1');
+    document.title = heading.textContent + ' – Porchlight';
+    heading.focus();
   }
 
   // Browsers do not tell whether the person cancelled, had no passkey, or was too slow.

@@ -30,6 +30,8 @@ func (b *tab) addPasskey() string {
 	b.click(passkeyButton, 1)
 	b.until(`document.querySelector('h1').textContent !== 'Security' || ` + statusText + ` || ` + passkeySaid)
 	if b.text(`document.querySelector('h1').textContent`) == "Your recovery codes" {
+		b.same(`document.title`, "Your recovery codes – Porchlight")
+		b.holds(focused + ` === document.querySelector('h1')`)
 		return "recovery codes"
 	}
 	return b.text(statusText + ` + ` + passkeySaid)
