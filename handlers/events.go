@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the event stream. It tells an open page that the user's list of sessions has changed, or that its own session has ended.
+// This file owns the event stream. It tells an open page when the user's list of sessions changes, and when the page's own session ends.
 
 // heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
 const heartbeatEvery = 15 * time.Second
@@ -24,12 +24,12 @@ const (
 	replacedEvent = "event: replaced\ndata:\n\n"
 )
 
-// streamEvents answers with server-sent events until the session ends, the client is gone, or the server stops: "changed" when the user's
-// list of sessions may have changed, and "ended" when this session has. "replaced" says that the user has opened too many streams since.
-// A stream is no activity.
+// streamEvents sends server-sent events until the session ends, the client is gone, or the server stops: "changed" when the user's list of
+// sessions may have changed, "ended" when this session has ended, and "replaced" when the user has opened too many streams since. An open
+// stream does not count as activity.
 //
-// A page that shows the list passes the newest activity that it knows as after, so what happens before the stream begins is not missed. A
-// client that connects again gets a "changed" first, because its Last-Event-ID says nothing about use, which is no activity.
+// A page that shows the list passes the id of the newest activity that it shows as after. If there is a newer one, the first event is
+// "changed". A client that connects again, with a Last-Event-ID, always gets "changed" first: what it missed may have left no activity.
 func (h *handler) streamEvents(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, "text/event-stream")
 	if c.Method() == fiber.MethodHead {
@@ -55,8 +55,8 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 	return nil
 }
 
-// eventStream is the body of a response. The server reads it in the goroutine of the connection. (SetBodyStreamWriter
-// would need another goroutine, a pipe and a buffer, and the stream half as much memory again.)
+// eventStream is the body of a response. The server reads it in the goroutine of the connection. SetBodyStreamWriter would add a goroutine,
+// a pipe and two buffers, which take half as much memory again.
 type eventStream struct {
 	h           *handler
 	userID      int64
