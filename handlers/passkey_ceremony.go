@@ -144,11 +144,14 @@ func credentialOf(passkey db.Passkey) (credential webauthn.Credential, err error
 }
 
 // checkAssertion checks what the authenticator signed, and returns how the passkey was used. It returns a db.ErrNotFound if the passkey is
-// unknown or anything does not match.
+// unknown or anything does not match, and errNoCeremony for the answer to another challenge: since then, another tab has asked for one.
 func (h *handler) checkAssertion(begun ceremony, answer json.RawMessage) (use db.PasskeyUse, err error) {
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
 	if err != nil {
 		return use, errBadAnswer
+	}
+	if parsed.Response.CollectedClientData.Challenge != begun.Challenge {
+		return use, errNoCeremony
 	}
 	passkey, err := h.Store.PasskeyByCredential(parsed.RawID)
 	if err != nil {

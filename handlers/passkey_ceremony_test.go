@@ -110,7 +110,6 @@ func TestPasskeyThatIsNotRight(t *testing.T) {
 		"user not verified":      func(p *handlerstest.Passkey) { p.Flags &^= handlerstest.UserVerified },
 		"user not present":       func(p *handlerstest.Passkey) { p.Flags &^= handlerstest.UserPresent },
 		"can be backed up now":   func(p *handlerstest.Passkey) { p.Flags |= handlerstest.BackupEligible },
-		"other challenge":        func(p *handlerstest.Passkey) { p.Challenge = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" },
 		"other user":             func(p *handlerstest.Passkey) { p.UserHandle = ofBob.UserHandle },
 		"no user":                func(p *handlerstest.Passkey) { p.UserHandle = nil },
 		"other key":              func(p *handlerstest.Passkey) { p.ID = ofBob.ID; p.UserHandle = ofBob.UserHandle },
@@ -219,7 +218,7 @@ func TestChallengeWorksOnce(t *testing.T) {
 	refused("no cookie", finish("", body), 422, tooLate)
 	refused("garbage", finish("porchlight-passkey=garbage", body), 422, tooLate)
 	refused("changed", finish(cookie[:len(cookie)-4]+"AAAA", body), 422, tooLate)
-	refused("the challenge of another browser", finish(other, body), 401, passkeyRefused)
+	refused("the challenge of another tab or browser", finish(other, body), 422, tooLate)
 	h.Clock.Advance(5 * time.Minute)
 	refused("after five minutes", finish(cookie, body), 422, tooLate)
 

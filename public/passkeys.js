@@ -47,6 +47,7 @@
   // JSON holds bytes as base64url. Browsers can convert them by themselves, but Safari only since 18.4.
   async function askForChallenge(signal) {
     const { publicKey } = await post(path + '/begin', { secondStep }, signal);
+    tabs.postMessage('begun');
     publicKey.challenge = decode(publicKey.challenge);
     if (publicKey.user) publicKey.user.id = decode(publicKey.user.id);
     for (const list of [publicKey.excludeCredentials, publicKey.allowCredentials]) {
@@ -109,11 +110,15 @@
     }
   });
 
-  // The sign-in page offers passkeys in the username field, too. A challenge is valid for five minutes, so it is renewed before.
+  // The sign-in page offers passkeys in the username field, too. A challenge is valid for five minutes, and until another tab asks for one.
+  // So the tab that has the focus renews it.
   const renewAfter = 4 * 60e3;
   let canAutofill = false;
   let autofill = null;
   let askedAt = 0;
+
+  const tabs = new BroadcastChannel('passkeys');
+  tabs.onmessage = () => { askedAt = 0; };
 
   async function offerAutofill() {
     if (!canAutofill || isBusy(button)) return;
@@ -137,7 +142,7 @@
   }
 
   function renewAutofill() {
-    if (!document.hidden && Date.now() - askedAt > renewAfter) offerAutofill();
+    if (document.hasFocus() && Date.now() - askedAt > renewAfter) offerAutofill();
   }
 
   if (!window.PublicKeyCredential) {
@@ -151,6 +156,6 @@
       renewAutofill();
     });
     setInterval(renewAutofill, 30e3);
-    document.addEventListener('visibilitychange', renewAutofill);
+    window.addEventListener('focus', renewAutofill);
   }
 }

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -117,15 +119,31 @@ func signsInFromTheUsernameField(t *testing.T, c *chromiumProcess) {
 	}))
 	b.offered()
 	asked := b.requests("POST /login/passkey/begin")
-	wakeUp := `(document.dispatchEvent(new Event('visibilitychange')), 1)`
-	b.eval(wakeUp)
+	focus := `(dispatchEvent(new Event('focus')), 1)`
+	b.eval(focus)
 	b.eval(`window.later = 4 * 60e3 + 1`)
 	a.isTouched(true)
-	b.eval(wakeUp)
+	b.eval(focus)
 	b.at("/sessions")
 	if got := b.requests("POST /login/passkey/begin") - asked; got != 1 {
 		t.Errorf("the challenge was renewed %d times", got)
 	}
+	a.isTouched(false)
+	b.signOut()
+
+	// Another tab has asked for a challenge since.
+	b.offered()
+	a.isTouched(true)
+	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
+		info, err := target.GetTargetInfo().Do(ctx)
+		if err != nil {
+			return err
+		}
+		browser := cdp.WithExecutor(ctx, chromedp.FromContext(ctx).Browser)
+		_, err = target.CreateTarget(b.house.URL + "/login").WithBrowserContextID(info.BrowserContextID).WithNewWindow(true).Do(browser)
+		return err
+	}))
+	b.until(`(dispatchEvent(new Event('focus')), location.pathname === '/sessions')`)
 }
 
 func usesAPasskeyAfterThePassword(t *testing.T, c *chromiumProcess) {
