@@ -66,13 +66,13 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 		return err
 	}
 	return s.writeUrgent(ctx, func(tx *tx) error {
-		_, err := s.setPassword(tx, user.Username, hash, ByCommand)
+		_, err := s.setPassword(tx, user.Username, hash, event{kind: PasswordChanged, by: ByCommand})
 		return err
 	})
 }
 
-// setPassword stores the hash of a new password, and ends every session of the user.
-func (s *Store) setPassword(tx *tx, username, hash string, by Actor) (user User, err error) {
+// setPassword stores the hash of a new password, records that as changed, and ends every session of the user.
+func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
 		UPDATE users SET password_hash = $1 WHERE username = $2
@@ -81,13 +81,14 @@ func (s *Store) setPassword(tx *tx, username, hash string, by Actor) (user User,
 	if err != nil {
 		return user, err
 	}
-	if err := tx.record(event{userID: user.ID, kind: PasswordChanged, by: by}); err != nil {
+	changed.userID = user.ID
+	if err := tx.record(changed); err != nil {
 		return user, err
 	}
 	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidPending(user.ID)); err != nil {
 		return user, err
 	}
-	_, err = tx.endSessions(Revoked, by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
+	_, err = tx.endSessions(Revoked, changed.by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
 	return user, err
 }
 
@@ -106,7 +107,7 @@ func (s *Store) DisableUser(ctx context.Context, username string, force bool) er
 		if err != nil || !changed {
 			return err
 		}
-		if err := tx.voidPending(user.ID); err != nil {
+		if err := errors.Join(tx.voidPending(user.ID), tx.voidNotMeLinks(user.ID)); err != nil {
 			return err
 		}
 		_, err = tx.endSessions(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
@@ -174,21 +175,6 @@ func (tx *tx) setAdmin(userID int64, isAdmin, force bool) (err error) {
 		_, err = tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin)
 	}
 	return err
-}
-
-func (s *Store) setEmail(tx *tx, userID int64, email string) error {
-	email = canonical(email)
-	if reason := checkEmail(email); reason != "" {
-		return Invalid{"email": reason}
-	}
-	changed, err := tx.changeRows(`UPDATE users SET email = NULLIF($1, '') WHERE id = $2 AND COALESCE(email, '') <> $1`, email, userID)
-	if err != nil || changed == 0 {
-		return uniqueViolation(err)
-	}
-	if err := s.forgetAttempts(tx, User{ID: userID, Email: email}); err != nil {
-		return err
-	}
-	return tx.record(event{userID: userID, kind: EmailChanged, by: ByCommand})
 }
 
 // setFlag runs a statement that changes one user, and records the change if there was one.

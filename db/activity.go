@@ -40,6 +40,10 @@ const (
 	PasskeyRefused    = "passkey_refused" // its counter went back
 	RecoveryCodesMade = "recovery_codes_made"
 	RecoveryCodeUsed  = "recovery_code_used"
+
+	PasswordReset  = "password_reset"  // with a mailed link
+	AccountLocked  = "account_locked"  // after maxConsecutiveFailures
+	DeliveryFailed = "delivery_failed" // a message to the user was given up; By is the Way
 )
 
 // Actor says who did something, as the API shows it: the name of a device, ByCommand, or "" for nobody.
@@ -67,6 +71,9 @@ type event struct {
 	sessionID  string // "" for a failed sign-in
 	by         Actor
 	count      int // 0 means 1
+
+	silent      bool   // nobody is alerted
+	formerEmail string // the address that was replaced, which is told too
 }
 
 // eventOf returns an event for something that the user of a session did, or failed to do.
@@ -74,8 +81,15 @@ func eventOf(by Session, kind string) event {
 	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: ByDevice(by.DeviceName)}
 }
 
-// record writes an event in the transaction of what happened, so that neither exists without the other.
+// record writes an event, and the alerts about it, in the transaction of what happened, so that none exists without the others.
 func (tx *tx) record(e event) error {
+	if err := tx.insertActivity(e); err != nil {
+		return err
+	}
+	return tx.alert(e)
+}
+
+func (tx *tx) insertActivity(e event) error {
 	_, err := tx.Exec(`
 		INSERT INTO activity (user_id, kind, happened_at, ip, device_name, session_id, done_by, count)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8
@@ -98,8 +112,13 @@ func (tx *tx) recordRepeat(e event) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	e.count = count + max(e.count, 1)
-	return tx.record(e)
+	n := max(e.count, 1)
+	e.count = count + n
+	if err := tx.insertActivity(e); err != nil {
+		return err
+	}
+	e.count = n // earlier ones were told
+	return tx.alert(e)
 }
 
 // Activity is something that happened to an account.

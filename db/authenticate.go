@@ -44,7 +44,9 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 			user.passwordHash = "" // takes as long to compare, and never matches
 		}
 		return s.checkPassword(ctx, &user, password)
-	}, nil)
+	}, func(tx *tx) error {
+		return s.recordLockout(tx, canonical(name), user.ID, device, client.IP)
+	})
 	if errors.Is(err, ErrWrongPassword) {
 		// In memory for now, because a write would make known names slower than unknown ones. There can be any number of failures,
 		// so none waits for a parse.

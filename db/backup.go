@@ -215,7 +215,7 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	return nil
 }
 
-// clearSessions ends every session and sign-in and voids every invitation in a database that is not in use yet.
+// clearSessions ends every session and sign-in, voids every invitation and link, and drops every message in a database that is not in use yet.
 func clearSessions(ctx context.Context, options Options) (restored Restored, err error) {
 	s := newStore(options)
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -233,8 +233,10 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 		if restored.Invitations, err = tx.changeRows(`DELETE FROM invitations`); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM second_steps`); err != nil {
-			return err
+		for _, statement := range []string{`DELETE FROM second_steps`, `DELETE FROM links`, `DELETE FROM outbox`} {
+			if _, err := tx.Exec(statement); err != nil {
+				return err
+			}
 		}
 		return tx.QueryRow(`SELECT COUNT(*) FROM users`).Scan(&restored.Users)
 	})

@@ -2,6 +2,7 @@ package db
 
 import (
 	"errors"
+	"time"
 )
 
 // This file corrects rows that were written while the clock was ahead. Their times are in the future, so they would outlive every
@@ -62,10 +63,31 @@ func (tx *tx) fixFutureFactors() error {
 	return err
 }
 
+// fixFutureMail corrects links and messages. What waits is due within the longest pause.
+func (tx *tx) fixFutureMail() error {
+	for kind, lasts := range map[linkKind]time.Duration{linkEmail: EmailLinkLasts, linkReset: ResetLinkLasts, linkNotMe: NotMeLinkLasts} {
+		_, err := tx.Exec(`
+			UPDATE links SET created_at = MIN(created_at, $1), expires_at = $2
+			WHERE expires_at > $2 AND kind = $3`, tx.now, tx.now+lasts.Milliseconds(), kind)
+		if err != nil {
+			return err
+		}
+	}
+	latest := tx.now + max(longestPause, quietFor).Milliseconds()
+	_, err := tx.Exec(`
+		UPDATE outbox SET next_at = MIN(next_at, $1), give_up_at = $1 + $2
+		WHERE give_up_at > $1 + $2`, latest, retryFor.Milliseconds())
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE recent_alerts SET at = $1 WHERE at > $1`, latest)
+	return err
+}
+
 // fixFuture corrects everything at once, when a server starts.
 func (s *Store) fixFuture(tx *tx) error {
 	_, err := s.fixFutureSessions(tx, false, -1)
 	_, sharedErr := s.fixFutureSessions(tx, true, -1)
 	_, activityErr := s.fixFutureActivity(tx, -1)
-	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx), tx.fixFutureFactors())
+	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx), tx.fixFutureFactors(), tx.fixFutureMail())
 }

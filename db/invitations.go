@@ -119,7 +119,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 			}
 		}
 		if !i.New {
-			user, err = s.setPassword(tx, i.Username, hash, ByDevice(client.DeviceName))
+			user, err = s.setPassword(tx, i.Username, hash, event{kind: PasswordChanged, by: ByDevice(client.DeviceName)})
 			return err
 		}
 		// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
@@ -131,10 +131,11 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	return user, invitation, err
 }
 
-// voidPending deletes the invitation that could still set the account's password, and sign-ins that wait for the second factor.
+// voidPending voids the invitation and the links that could still change the account's password or address, and deletes sign-ins that wait
+// for the second factor.
 func (tx *tx) voidPending(userID int64) error {
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE user_id = $1`, userID); err != nil {
 		return err
 	}
-	return tx.voidSecondSteps(userID)
+	return errors.Join(tx.voidLinks(userID), tx.voidSecondSteps(userID))
 }

@@ -27,6 +27,7 @@ type Options struct {
 	Now         func() time.Time     // nil means time.Now
 	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
 
+	Ways                Ways        // in which a server can tell users something; commands use those of the server that ran last
 	RequireSecondFactor Requirement // who must have a second factor, see Session.MustSetUpFactor
 }
 
@@ -140,8 +141,10 @@ func (s *Store) prepareFolder() error {
 // the holes of -shm (see roomNeeded) while there is room.
 func (s *Store) tryWriting(ctx context.Context) error {
 	return s.write(ctx, func(tx *tx) error {
-		_, err := tx.Exec(`UPDATE limits SET id = id`)
-		return err
+		if _, err := tx.Exec(`UPDATE limits SET id = id`); err != nil {
+			return err
+		}
+		return tx.storeWays(s.options.Ways)
 	})
 }
 

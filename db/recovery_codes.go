@@ -25,7 +25,7 @@ func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []strin
 		if !has {
 			return ErrNotFound
 		}
-		codes, err = tx.replaceRecoveryCodes(by)
+		codes, err = tx.replaceRecoveryCodes(eventOf(by, RecoveryCodesMade))
 		return err
 	})
 	if err != nil {
@@ -34,19 +34,20 @@ func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []strin
 	return codes, nil
 }
 
-func (tx *tx) replaceRecoveryCodes(by Session) (codes []string, err error) {
-	if _, err := tx.Exec(`DELETE FROM recovery_codes WHERE user_id = $1`, by.UserID); err != nil {
+// replaceRecoveryCodes makes new codes and records that as made.
+func (tx *tx) replaceRecoveryCodes(made event) (codes []string, err error) {
+	if _, err := tx.Exec(`DELETE FROM recovery_codes WHERE user_id = $1`, made.userID); err != nil {
 		return nil, err
 	}
 	for range recoveryCodesMade {
 		code := strings.ToLower(rand.Text()[:recoveryCodeLength])
-		_, err := tx.Exec(`INSERT INTO recovery_codes (user_id, code_hash, used_at) VALUES ($1, $2, 0)`, by.UserID, hashToken(code))
+		_, err := tx.Exec(`INSERT INTO recovery_codes (user_id, code_hash, used_at) VALUES ($1, $2, 0)`, made.userID, hashToken(code))
 		if err != nil {
 			return nil, err
 		}
 		codes = append(codes, code[:4]+"-"+code[4:8]+"-"+code[8:12]+"-"+code[12:])
 	}
-	return codes, tx.record(eventOf(by, RecoveryCodesMade))
+	return codes, tx.record(made)
 }
 
 // useRecoveryCode accepts a recovery code once, or returns ErrWrongCode. A fast hash is enough for 80 random bits.

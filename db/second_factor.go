@@ -75,7 +75,9 @@ func (tx *tx) factorAdded(by Session, kind string) (recoveryCodes []string, err 
 	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM recovery_codes WHERE user_id = $1)`, by.UserID).Scan(&exist); err != nil || exist {
 		return nil, err
 	}
-	return tx.replaceRecoveryCodes(by)
+	codes := eventOf(by, RecoveryCodesMade)
+	codes.silent = true // the new factor is told
+	return tx.replaceRecoveryCodes(codes)
 }
 
 // factorRemoved records that a factor was removed. It returns ErrFactorRequired, for which the caller rolls back, if none is left but the

@@ -191,6 +191,9 @@ func (s *Store) countWrongCode(tx *tx, step SecondStep, token string, client Cli
 	if err := tx.count(s.codeCounters(step, client.IP)); err != nil {
 		return err
 	}
+	if err := s.recordLockout(tx, step.name, step.UserID, step.deviceID, client.IP); err != nil {
+		return err
+	}
 	err := tx.recordRepeat(event{userID: step.UserID, kind: SignInFailed, ip: client.IP, deviceName: client.DeviceName})
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ type Session struct {
 type NewSession struct {
 	Client
 	Name     string // the username or e-mail address that was typed, for BeginSecondStep; "" means the username
-	Method   string // ByPassword, ByInvitation, BySetup or BySignUp; the other verbs set it themselves
+	Method   string // ByPassword, ByInvitation, ByReset, BySetup or BySignUp; the other verbs set it themselves
 	Shared   bool
 	Remember bool     // as one of the user's devices
 	Form     string   // the random id of the form, or ""
@@ -89,6 +89,7 @@ const (
 	ByPasswordAndPasskey  = "password+passkey"
 	ByPasskey             = "passkey"
 	ByInvitation          = "invite"
+	ByReset               = "reset"
 	BySetup               = "setup"
 	BySignUp              = "signup"
 )
@@ -161,7 +162,26 @@ func (s *Store) beginSession(tx *tx, user User, newSession NewSession, token str
 	if err := tx.useNetwork(session.ID, session.Network, tx.now); err != nil {
 		return session, err
 	}
-	return session, tx.record(eventOf(session, SignedIn))
+	signedIn := eventOf(session, SignedIn)
+	known := newSession.Remember && session.DeviceToken == newSession.Device
+	if signedIn.silent, err = tx.expectSignIn(session, known); err != nil {
+		return session, err
+	}
+	return session, tx.record(signedIn)
+}
+
+// expectSignIn reports whether the user need not be alerted to a sign-in: it is on a known device, it is the first one ever, or the user has
+// just been let in by an administrator. On a shared computer, which is never known, the user is always alerted.
+func (tx *tx) expectSignIn(session Session, known bool) (bool, error) {
+	first, err := tx.changeRows(`UPDATE users SET has_signed_in = 1 WHERE id = $1 AND has_signed_in = 0`, session.UserID)
+	if err != nil || session.Shared {
+		return false, err
+	}
+	switch session.Method {
+	case ByInvitation, BySetup, BySignUp:
+		return true, nil
+	}
+	return known || first > 0, nil
 }
 
 // insertSession returns ErrWrongPassword if the user cannot sign in any more.

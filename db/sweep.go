@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions, invitations and second steps, activity and networks from before keepSince, and attempts and challenges
-// that no longer count, in small batches. First it corrects rows that were written while the clock was ahead.
+// Sweep deletes expired sessions, invitations, links and second steps, activity and networks from before keepSince, attempts and challenges
+// that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, true, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureActivity(tx, batchSize) },
 		func(tx *tx) (int, error) { return 0, s.fixFutureInvitations(tx) },
-		func(tx *tx) (int, error) { return 0, tx.fixFutureFactors() },
+		func(tx *tx) (int, error) { return 0, errors.Join(tx.fixFutureFactors(), tx.fixFutureMail()) },
 		s.sweepSessions,
 		func(tx *tx) (int, error) {
 			return tx.changeRows(`
@@ -32,7 +32,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return tx.changeRows(`
 				DELETE FROM attempts
 				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
-				tx.now-max(attemptsWindow, signUpsWindow).Milliseconds(), batchSize)
+				tx.now-max(attemptsWindow, signUpsWindow, linksWindow).Milliseconds(), batchSize)
 		},
 		func(tx *tx) (int, error) { return tx.sweepDevices(batchSize) },
 		func(tx *tx) (int, error) { // a full counter stays, because the account must not unlock with time
@@ -59,6 +59,23 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				DELETE FROM used_challenges
 				WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`,
 				tx.now-challengesKept.Milliseconds(), batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM links
+				WHERE token_hash IN (SELECT token_hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
+		},
+		func(tx *tx) (int, error) { // a sender gives up earlier, but a way that was switched off has none
+			return tx.changeRows(`
+				DELETE FROM outbox
+				WHERE id IN (SELECT id FROM outbox WHERE give_up_at <= $1 ORDER BY give_up_at LIMIT $2)`,
+				tx.now-retryFor.Milliseconds(), batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM recent_alerts
+				WHERE (user_id, kind, about) IN (SELECT user_id, kind, about FROM recent_alerts WHERE at <= $1 ORDER BY at LIMIT $2)`,
+				tx.now-quietFor.Milliseconds(), batchSize)
 		},
 	} {
 		if err := ctx.Err(); err != nil {

@@ -236,6 +236,18 @@ func (tx *tx) count(counters []counter) error {
 	return nil
 }
 
+// recordLockout records that the attempt that was just counted has locked an account, or does nothing. Call it for a name that no account
+// has, too, because it must take as long.
+func (s *Store) recordLockout(tx *tx, name string, userID int64, device, ip string) error {
+	key := s.accountKey(name, userID)
+	var failures int
+	err := tx.QueryRow(`SELECT COALESCE(MAX(failures), 0) FROM consecutive_failures WHERE key = $1`, key[:]).Scan(&failures)
+	if err != nil || failures != maxConsecutiveFailures || userID == 0 || device != "" {
+		return err
+	}
+	return tx.record(event{userID: userID, kind: AccountLocked, ip: ip})
+}
+
 // forgetConsecutiveFailures resets the consecutive failures of an account, by any of its names.
 func (s *Store) forgetConsecutiveFailures(tx *tx, user User) error {
 	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)

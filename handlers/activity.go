@@ -165,6 +165,9 @@ func sentence(a db.Activity, current db.Session) string {
 	case db.UnmadeAdmin:
 		return "The account is no longer an administrator" + by
 	case db.EmailChanged:
+		if a.DeviceName != "" {
+			return "Confirmed another e-mail address on " + at
+		}
 		return "The e-mail address was changed" + by
 	case db.TOTPOn:
 		return "Set up an authenticator app on " + at
@@ -185,6 +188,12 @@ func sentence(a db.Activity, current db.Session) string {
 		return "A passkey was removed" + by
 	case db.PasskeyRefused:
 		return "A passkey was refused on " + at + times + ": its counter went back, so somebody may have copied it"
+	case db.PasswordReset:
+		return "Chose a new password with a mailed link, on " + at
+	case db.AccountLocked:
+		return "The account was locked after too many failed sign-ins, the last from " + a.IP
+	case db.DeliveryFailed:
+		return fmt.Sprintf("A message to you could not be delivered by %s%s", isolate(string(a.By)), times)
 	case db.RecoveryCodesMade:
 		return "Made new recovery codes on " + at
 	case db.RecoveryCodeUsed:

@@ -1,0 +1,125 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// This file changes the e-mail address of a user: by a link that is sent to the new address, or from the command line. Until the link is
+// used, the old address counts.
+
+// linksPerHour is how many mails with a link to reset a password, or to confirm an address, an account can ask for.
+const (
+	linksPerHour = 3
+	linksWindow  = time.Hour
+)
+
+// EmailChange is an address that waits to be confirmed.
+type EmailChange struct {
+	Username string
+	Email    string
+}
+
+// RequestEmailChange sends a link to a new e-mail address of the user. A link that was sent before is void. If the address belongs to
+// somebody else, it does nothing and returns nil too, because it must not reveal who has an account. It returns Invalid (field "email"),
+// Throttled or ErrSessionEnded.
+func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string) error {
+	email = canonical(email)
+	if reason := checkEmail(email); reason != "" || email == "" {
+		return Invalid{"email": "This is not an e-mail address."}
+	}
+	counters := []counter{{key: s.attemptKey("email link", strconv.FormatInt(by.UserID, 10)), limit: linksPerHour, window: linksWindow}}
+	return s.writeAs(ctx, by, func(tx *tx) error {
+		if err := s.checkThrottle(ctx, tx, counters); err != nil {
+			return err
+		}
+		if err := tx.count(counters); err != nil {
+			return err
+		}
+		if err := tx.voidEmailLinks(by.UserID); err != nil {
+			return err
+		}
+		var exists bool
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, email).Scan(&exists); err != nil {
+			return err
+		}
+		m := Message{
+			UserID: by.UserID, Recipient: Recipient{Way: Mail, Address: email}, Kind: EmailLink,
+			At: time.UnixMilli(tx.now), IP: by.IP, DeviceName: by.DeviceName, SessionID: by.ID, By: ByDevice(by.DeviceName), Count: 1,
+		}
+		if exists {
+			m.UserID = 0
+		}
+		return tx.enqueue(m, tx.now)
+	})
+}
+
+// voidEmailLinks voids the links that could still confirm an address of the user, sent or not.
+func (tx *tx) voidEmailLinks(userID int64) error {
+	if _, err := tx.Exec(`DELETE FROM links WHERE user_id = $1 AND kind = 'email'`, userID); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`DELETE FROM outbox WHERE user_id = $1 AND is_link = 1 AND kind = 'email_link'`, userID)
+	return err
+}
+
+// EmailChange returns the address that a link confirms. It changes nothing. It returns ErrNotFound if the token was used or voided, has
+// expired or is unknown, and Throttled after too many of those.
+func (s *Store) EmailChange(ctx context.Context, token string, client Client) (EmailChange, error) {
+	found, err := s.findLink(ctx, token, linkEmail, client)
+	if err != nil {
+		return EmailChange{}, err
+	}
+	return EmailChange{Username: found.user.Username, Email: found.data.Email}, nil
+}
+
+// ConfirmEmail makes the address that a link confirms the address of the user. It returns the errors of EmailChange, or Invalid (field
+// "email") if another account has got the address in the meantime.
+func (s *Store) ConfirmEmail(ctx context.Context, token string, client Client) (EmailChange, error) {
+	change, err := s.EmailChange(ctx, token, client)
+	if err != nil {
+		return EmailChange{}, err
+	}
+	client = client.described(true) // before the transaction, which must not wait for it
+	err = s.write(ctx, func(tx *tx) error {
+		used, err := tx.useLink(token, linkEmail)
+		if err != nil {
+			return err
+		}
+		changed := event{userID: used.user.ID, kind: EmailChanged, ip: client.IP, deviceName: client.DeviceName, by: ByDevice(client.DeviceName)}
+		return s.changeEmail(tx, used.user, used.data.Email, changed)
+	})
+	if err != nil {
+		return EmailChange{}, err
+	}
+	return change, nil
+}
+
+// setEmail changes the address of a user from the command line.
+func (s *Store) setEmail(tx *tx, userID int64, email string) error {
+	email = canonical(email)
+	if reason := checkEmail(email); reason != "" {
+		return Invalid{"email": reason}
+	}
+	user, err := scanUser(tx.QueryRow(`SELECT `+userColumns+`0 FROM users u WHERE u.id = $1`, userID))
+	if err != nil {
+		return err
+	}
+	return s.changeEmail(tx, user, email, event{userID: userID, kind: EmailChanged, by: ByCommand})
+}
+
+// changeEmail stores another address, voids what was sent to the old one, and records the change unless there is none. Both addresses are
+// told.
+func (s *Store) changeEmail(tx *tx, user User, email string, changed event) error {
+	if email == user.Email {
+		return nil
+	}
+	if err := tx.changeOne(`UPDATE users SET email = NULLIF($1, '') WHERE id = $2`, email, user.ID); err != nil {
+		return uniqueViolation(err)
+	}
+	changed.formerEmail = user.Email
+	user.Email = email
+	return errors.Join(s.forgetAttempts(tx, user), tx.voidLinks(user.ID), tx.record(changed))
+}

@@ -1,0 +1,94 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// This file is the way back in for users who have forgotten their password.
+
+// resetsPerAddress is how many links to reset a password one IP address can ask for in an hour.
+const resetsPerAddress = 20
+
+// RequestReset sends a link to choose a new password, if the name or e-mail address belongs to an account that has an address. Whether it
+// does cannot be seen from the result or the time: every request writes the same rows. At most three links an hour are sent to an account.
+// RequestReset returns Throttled after too many requests from an IP address.
+func (s *Store) RequestReset(ctx context.Context, name string, client Client) error {
+	network, _ := networks(client.IP)
+	byAddress := []counter{{key: s.attemptKey("reset from", network), limit: resetsPerAddress, window: linksWindow}}
+	if err := s.checkThrottle(ctx, s.reader, byAddress); err != nil { // without a write
+		return err
+	}
+	user, err := s.findUser(name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	who := "name " + canonical(name)
+	if user.ID != 0 {
+		who = "user " + strconv.FormatInt(user.ID, 10)
+	}
+	byAccount := []counter{{key: s.attemptKey("reset link", who), limit: linksPerHour, window: linksWindow}}
+	return s.write(ctx, func(tx *tx) error {
+		if err := s.checkThrottle(ctx, tx, byAddress); err != nil {
+			return err
+		}
+		m := Message{Recipient: Recipient{Way: Mail}, Kind: PasswordLink, At: time.UnixMilli(tx.now), IP: client.IP, Count: 1}
+		err := tx.QueryRow(`
+			SELECT COALESCE(MAX(id), 0), COALESCE(MAX(email), '')
+			FROM users
+			WHERE id = $1 AND disabled = 0 AND email IS NOT NULL`, user.ID).Scan(&m.UserID, &m.Address)
+		if err != nil {
+			return err
+		}
+		var throttled Throttled
+		if err := s.checkThrottle(ctx, tx, byAccount); errors.As(err, &throttled) {
+			m.UserID = 0
+		} else if err != nil {
+			return err
+		}
+		if err := tx.count(append(byAddress, byAccount...)); err != nil {
+			return err
+		}
+		return tx.enqueue(m, tx.now)
+	})
+}
+
+// Reset returns the user who may choose a new password with this link. It changes nothing. It returns ErrNotFound if the token was used or
+// voided, has expired or is unknown, and Throttled after too many of those.
+func (s *Store) Reset(ctx context.Context, token string, client Client) (User, error) {
+	found, err := s.findLink(ctx, token, linkReset, client)
+	if err != nil {
+		return User{}, err
+	}
+	return found.user, nil
+}
+
+// ResetPassword sets the password, ends every session of the account, and resets the counters of failed attempts. A second factor stays
+// on: then SignIn returns ErrSecondFactor for the user. ResetPassword returns the errors of Reset, or Invalid (field "password"). After
+// Invalid, the link is still valid.
+func (s *Store) ResetPassword(ctx context.Context, token, password string, client Client) (User, error) {
+	user, err := s.Reset(ctx, token, client)
+	if err != nil {
+		return User{}, err
+	}
+	hash, err := s.hashNewPassword(ctx, password, user.Username, user.Email)
+	if err != nil {
+		return User{}, err
+	}
+	client = client.described(true) // before the transaction, which must not wait for it
+	err = s.writeUrgent(ctx, func(tx *tx) error {
+		used, err := tx.useLink(token, linkReset)
+		if err != nil {
+			return err
+		}
+		reset := event{userID: used.user.ID, kind: PasswordReset, ip: client.IP, deviceName: client.DeviceName, by: ByDevice(client.DeviceName)}
+		user, err = s.setPassword(tx, used.user.Username, hash, reset)
+		return err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return user, nil
+}
