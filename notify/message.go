@@ -1,0 +1,58 @@
+package notify
+
+import (
+	"embed"
+	htmltemplate "html/template"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// Message is what one person is told, in every way.
+type Message struct {
+	ID      string // the same in every attempt, so that a mail server can drop the second of two
+	At      time.Time
+	Subject string
+	Text    []string // paragraphs
+	Facts   []Fact
+	Action  *Link // nil for none
+	After   []string
+	Site    string // the public address
+}
+
+// Fact is a line below the text, such as the device.
+type Fact struct{ Name, Value string }
+
+// Link leads to one of our pages.
+type Link struct{ Label, URL string }
+
+//go:embed message.txt message.html
+var files embed.FS
+
+var (
+	textTemplate = template.Must(template.ParseFS(files, "message.txt"))
+	htmlTemplate = htmltemplate.Must(htmltemplate.ParseFS(files, "message.html"))
+)
+
+// render returns the two parts of a mail.
+func (m Message) render() (text, html string, err error) {
+	var plain, rich strings.Builder
+	if err := textTemplate.Execute(&plain, m); err != nil {
+		return "", "", err
+	}
+	if err := htmlTemplate.Execute(&rich, m); err != nil {
+		return "", "", err
+	}
+	return plain.String(), rich.String(), nil
+}
+
+// oneLine replaces line breaks and other control characters, and shortens what is too long for a log.
+func oneLine(text string) string {
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || (r >= 0x7f && r <= 0x9f) }), " ")
+	text = strings.ToValidUTF8(text, "�")
+	const longest = 300
+	if runes := []rune(text); len(runes) > longest {
+		text = string(runes[:longest]) + "…"
+	}
+	return text
+}
