@@ -36,6 +36,7 @@ type commands struct {
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check that the server at --listen is healthy; for containers."`
+	Doctor      doctorCommand      `cmd:"" help:"Check the installation, and say what to do."`
 	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"porchlight/db"
+	"porchlight/notify"
 )
 
 // settings are the flags that every command accepts. Each is also an environment variable, see variableOf.
@@ -35,11 +37,16 @@ type settings struct {
 
 	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`
 
+	Mail     string `placeholder:"URL" help:"Server that takes our mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
+	MailFrom string `placeholder:"ADDRESS" help:"Sender of mails. Default: porchlight@ and the host of --url."`
+
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
 
-	url     *url.URL
-	proxies []netip.Prefix
+	url      *url.URL
+	proxies  []netip.Prefix
+	mail     *notify.Mailer // nil without --mail
+	mailFrom *mail.Address
 }
 
 // badSetting is the error for an invalid value of a flag; advice says what would be valid. explain adds whether the value came from the
@@ -48,7 +55,7 @@ type badSetting struct{ flag, value, advice string }
 
 func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.advice }
 
-// check sets url, proxies and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
+// check sets url, proxies, mail, mailFrom and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
 func (s *settings) check() error {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
@@ -66,7 +73,10 @@ func (s *settings) check() error {
 	if err := s.checkCookieDomain(); err != nil {
 		return err
 	}
-	return s.checkProxies()
+	if err := s.checkProxies(); err != nil {
+		return err
+	}
+	return s.checkMail()
 }
 
 func (s *settings) checkURL(port string) (err error) {

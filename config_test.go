@@ -42,6 +42,14 @@ var everySetting = []setting{
 	{"apps-default", "PORCHLIGHT_APPS_DEFAULT", "allow", "allow", "deny", "deny", func(s *settings) any { return s.AppsDefault }},
 	{"require-second-factor", "PORCHLIGHT_REQUIRE_SECOND_FACTOR", "none", "none", "admins", "admins",
 		func(s *settings) any { return s.RequireSecondFactor }},
+	{"mail", "PORCHLIGHT_MAIL", "none", "<nil>", "smtp://ada:pw@mail.example.com", "mail.example.com:587", func(s *settings) any {
+		if s.mail == nil {
+			return nil
+		}
+		return s.mail.Server
+	}},
+	{"mail-from", "PORCHLIGHT_MAIL_FROM", "porchlight@", "porchlight@localhost", "Door <door@example.com>", "door@example.com",
+		func(s *settings) any { return s.mailFrom.Address }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 	{"log-level", "PORCHLIGHT_LOG_LEVEL", "info", "info", "debug", "debug", func(s *settings) any { return s.LogLevel }},
 }
@@ -94,7 +102,7 @@ func TestSettings(t *testing.T) {
 			wantSetting(t, s, s.want, flag...)
 			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command accepts it
 			wantSetting(t, s, s.want, append(flag, "session", "list")...)
-			if s.flag != "trusted-proxies" { // may be repeated
+			if s.flag != "trusted-proxies" && s.flag != "mail" { // the first may be repeated, the second has no default
 				wantSetting(t, s, s.want, append([]string{"--" + s.flag + "=" + s.standard}, flag...)...) // the last counts
 			}
 
@@ -103,7 +111,7 @@ func TestSettings(t *testing.T) {
 			t.Setenv(s.variable, s.other)
 			wantSetting(t, s, s.want)
 			wantSetting(t, s, s.want, "user", "list")
-			if s.inHelp != "none" && s.flag != "url" {
+			if s.inHelp != "none" && s.flag != "url" && s.flag != "mail-from" {
 				wantSetting(t, s, s.standard, "--"+s.flag, s.inHelp) // the flag beats the variable
 			}
 		})
@@ -241,6 +249,19 @@ func TestBadSettings(t *testing.T) {
 		{"apps-default", "none", "allow or deny"},
 		{"require-second-factor", "admin", "none, admins or all"},
 		{"require-second-factor", "All", "none, admins or all"},
+		{"mail", "mail.example.com", "smtp://"},
+		{"mail", "mail.example.com:587", "smtp://user:password@mail.example.com:587"},
+		{"mail", "http://mail.example.com", "smtp://"},
+		{"mail", "smtp://mail.example.com:0", "1 to 65535"},
+		{"mail", "smtp://mail.example.com:65536", "1 to 65535"},
+		{"mail", "smtp://mail.example.com:door", "smtp://user:password@"},
+		{"mail", "smtp://mail.example.com/path", "smtp://user:password@"},
+		{"mail", "smtp://mail.example.com?tls=no", "smtp://user:password@"},
+		{"mail", "smtp:mail.example.com", "smtp://user:password@"},
+		{"mail", "smtps://", "smtp://user:password@"},
+		{"mail-from", "ada", "porchlight@example.com"},
+		{"mail-from", "ada@example.com, bo@example.com", "porchlight@example.com"},
+		{"mail-from", "ada@example.com\nBcc: two@example.com", "porchlight@example.com"},
 		{"log-format", "xml", "text or json"},
 		{"log-format", "two\nlines", "text or json"},
 		{"log-level", "error", "debug, info or warn"},
@@ -271,6 +292,36 @@ func TestBadSettings(t *testing.T) {
 	}
 	_, err := command(t, "", "user", "list", "--data=")
 	wantError(t, err, 2, `--data "": give a folder`)
+}
+
+// No error repeats the password in --mail, however it is written.
+func TestBadMailHidesThePassword(t *testing.T) {
+	for _, bad := range []string{
+		"smtp://ada:s3cret@", "smtp://ada:s3cret@mail.example.com:x", "smtp://ada:s3cret#@mail.example.com", "ada:s3cret@mail.example.com",
+		"smtp://:s3cret@mail.example.com", "smtp+insecure://ada:s3cret@mail.example.com", "http://ada:s3cret@mail.example.com",
+		"smtp://ada:s3cret%@mail.example.com", "smtp://ada:s3cret @mail.example.com", "smtp://ada@s3cret@mail.example.com/",
+	} {
+		_, err := command(t, "", "version", "--mail", bad)
+		wantError(t, err, 2, "--mail ", "…@")
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+		t.Setenv("PORCHLIGHT_MAIL", bad)
+		_, err = command(t, "", "version")
+		wantError(t, err, 2, "PORCHLIGHT_MAIL ", "…@")
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+		t.Setenv("PORCHLIGHT_MAIL", "")
+	}
+}
+
+// The sender is at the host of --url, also if that is an address.
+func TestMailFrom(t *testing.T) {
+	s := settingByFlag("mail-from")
+	wantSetting(t, s, "porchlight@auth.example.com", "--url", "https://auth.example.com")
+	wantSetting(t, s, "porchlight@[192.168.1.5]", "--url", "http://192.168.1.5:3000")
+	wantSetting(t, s, "porchlight@[IPv6:fd00::5]", "--url", "http://[fd00::5]:3000")
 }
 
 // Which cookie domains are valid depends on the host of --url.

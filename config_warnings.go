@@ -13,28 +13,35 @@ import (
 // This file warns about settings that are valid but probably wrong, when the server starts.
 
 func (s *settings) warn(log *slog.Logger) {
+	for _, warning := range s.warnings() {
+		log.Warn(warning)
+	}
+}
+
+func (s *settings) warnings() (warnings []string) {
 	if s.CookieDomain != "" && len(s.proxies) == 0 {
-		log.Warn("every auth check is refused because no proxy is trusted; set --trusted-proxies to the address of the reverse proxy",
-			"cookie_domain", s.CookieDomain)
+		warnings = append(warnings, "--cookie-domain "+s.CookieDomain+" is set, but every auth check is refused because no proxy is trusted; "+
+			"set --trusted-proxies to the address of the reverse proxy")
 	}
 	for _, prefix := range s.proxies {
 		if prefix.Bits() == 0 {
-			log.Warn("--trusted-proxies " + prefix.String() + " trusts everyone; give only the address of the reverse proxy")
+			warnings = append(warnings, "--trusted-proxies "+prefix.String()+" trusts everyone; give only the address of the reverse proxy")
 		}
 	}
 	host, _, _ := net.SplitHostPort(s.Listen)
 	switch own := s.url.Hostname(); {
 	case isLoopback(own) && !isLoopback(host):
-		log.Warn("other machines can reach this server, but its links lead to "+s.url.String()+"; set --url to its public address",
-			"listen", s.Listen)
+		warnings = append(warnings, "--listen "+s.Listen+" lets other machines reach this server, but its links lead to "+s.url.String()+
+			"; set --url to its public address")
 	case !isLoopback(own) && s.url.Scheme == "http":
 		readers := "anyone on the way"
 		if address, err := netip.ParseAddr(own); err == nil && (address.IsPrivate() || address.IsLinkLocalUnicast()) {
 			readers = "anyone on your network"
 		}
-		log.Warn("--url is http, so "+readers+" can read passwords and cookies; put a reverse proxy with https in front of Porchlight",
-			"url", s.url.String())
+		warnings = append(warnings, "--url is http, so "+readers+" can read passwords and cookies; "+
+			"put a reverse proxy with https in front of Porchlight")
 	}
+	return warnings
 }
 
 // isLoopback reports whether browsers resolve a host to their own machine.
@@ -52,7 +59,7 @@ func warnOfNoAdministrator(ctx context.Context, store *db.Store, log *slog.Logge
 	}
 	hasAdmin, err := store.HasAdministrator()
 	if err == nil && !hasAdmin {
-		log.Warn("no administrator can sign in; make one with: porchlight user set NAME --admin, or: porchlight user enable NAME")
+		log.Warn(db.ErrNoAdministrator.Error())
 	}
 	return err
 }

@@ -79,6 +79,8 @@ func TestReadmeHasEverySetting(t *testing.T) {
 		switch {
 		case flag.Name == "url":
 			standard = "`http://localhost:PORT`"
+		case flag.Name == "mail-from":
+			standard = "`porchlight@HOST` of `--url`"
 		case flag.HasDefault:
 			standard = "`" + flag.Default + "`"
 		}

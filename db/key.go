@@ -39,20 +39,30 @@ const keyName = "porchlight.key"
 func (s *Store) openKey() error {
 	folder := filepath.Dir(s.options.Path)
 	path := filepath.Join(folder, keyName)
-	sealed, err := queryAll(s.reader, scanSealedTOTP, `
-		SELECT u.username, t.user_id, t.secret
-		FROM totp t JOIN users u ON u.id = t.user_id
-		WHERE t.on_at > 0
-		ORDER BY u.username`)
+	sealed, err := s.sealedTOTPs()
 	if err != nil {
-		return explain(s.options.Path, err)
-	}
-	problem := "is not the one that the authenticator apps of %s need"
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && len(sealed) > 0 {
-		problem = "is missing, but the authenticator apps of %s need it"
-		s.key = newServerKey() // in memory only
-	} else if s.key, err = openServerKey(folder); err != nil {
 		return err
+	}
+	var key serverKey // in memory only, if it is missing
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) || len(sealed) == 0 {
+		if key, err = openServerKey(folder); err != nil {
+			return err
+		}
+	}
+	err = s.useKey(key, path, sealed)
+	if err != nil && !s.options.Serve {
+		s.options.Warn(err.Error())
+		return nil
+	}
+	return err
+}
+
+// useKey sets the key; nil means that the file is missing. It returns an error if secrets in the database were encrypted with another one.
+func (s *Store) useKey(key serverKey, path string, sealed []sealedTOTP) error {
+	problem := "is not the one that the authenticator apps of %s need"
+	if s.key = key; key == nil {
+		problem = "is missing, but the authenticator apps of %s need it"
+		s.key = newServerKey()
 	}
 	s.attemptSecret = s.key.derive("attempts")
 	s.usernameSecret = s.key.derive("deleted usernames")
@@ -66,13 +76,17 @@ func (s *Store) openKey() error {
 	if len(locked) == 0 {
 		return nil
 	}
-	problem = fmt.Sprintf("the key file %s "+problem+"; restore it from a backup, or run porchlight user set NAME --reset-second-factor "+
+	return fmt.Errorf("the key file %s "+problem+"; restore it from a backup, or run porchlight user set NAME --reset-second-factor "+
 		"for each of these users", path, listNames(locked))
-	if s.options.Serve {
-		return errors.New(problem)
-	}
-	s.options.Warn(problem)
-	return nil
+}
+
+func (s *Store) sealedTOTPs() ([]sealedTOTP, error) {
+	sealed, err := queryAll(s.reader, scanSealedTOTP, `
+		SELECT u.username, t.user_id, t.secret
+		FROM totp t JOIN users u ON u.id = t.user_id
+		WHERE t.on_at > 0
+		ORDER BY u.username`)
+	return sealed, explain(s.options.Path, err)
 }
 
 type sealedTOTP struct {
@@ -98,13 +112,24 @@ func listNames(names []string) string {
 // signed with the old key would be lost.
 func openServerKey(folder string) (serverKey, error) {
 	path := filepath.Join(folder, keyName)
-	text, err := os.ReadFile(path)
+	key, err := readServerKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createServerKey(path); err != nil {
 			return nil, fmt.Errorf("cannot create the key file %s: %w; check who owns the folder, or choose another with --data", path, err)
 		}
-		text, err = os.ReadFile(path)
+		key, err = readServerKey(path)
 	}
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("cannot protect the key file: %w", err)
+	}
+	return key, nil
+}
+
+func readServerKey(path string) (serverKey, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key file: %w; check who owns it", err)
 	}
@@ -112,9 +137,6 @@ func openServerKey(folder string) (serverKey, error) {
 	if err != nil || len(key) != keySize {
 		return nil, fmt.Errorf("the key file %s is malformed: it must hold %d hexadecimal digits; restore it from a backup",
 			path, hex.EncodedLen(keySize))
-	}
-	if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("cannot protect the key file: %w", err)
 	}
 	return key, nil
 }
