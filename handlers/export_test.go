@@ -196,7 +196,6 @@ func TestExportContainsNoSecrets(t *testing.T) {
 	secrets["a password hash"] = "argon2id"
 	secrets["alice's password"] = handlerstest.AlicePassword
 	secrets["bob's password"] = handlerstest.BobPassword
-	secrets["bob"] = "bob"
 	secrets["bob's session"] = c.Bob.ID
 	secrets["bob's browser"] = handlerstest.ChromeOnMac
 	secrets["an invited person"] = "carol"
@@ -205,6 +204,7 @@ func TestExportContainsNoSecrets(t *testing.T) {
 	body := strings.ToLower(got.Body + fmt.Sprint(got.Header))
 	readExport(t, got)
 	got.Has(t, `"secondFactors":{"authenticatorAppSince":"2026-11-18T`, `"recoveryCodesLeft":10,"passkeys":[{"name":"My phone","createdAt":"2025-`)
+	got.Lacks(t, "bob") // as it is written: in lower case, a random id may contain it
 	for what, secret := range secrets {
 		if secret == "" || strings.Contains(body, strings.ToLower(secret)) {
 			t.Errorf("the export contains %s", what)
