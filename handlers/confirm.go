@@ -49,7 +49,7 @@ type confirmIdentityPage struct {
 	page
 	Form     form
 	Password field
-	Passkeys bool        // the user has one
+	Passkeys bool        // the user has one, and browsers accept passkeys at the public address
 	Next     string      // the page to go on to, if no form was sent
 	To       string      // the path that the form was sent to, or ""
 	Kept     []formField // what the form holds
@@ -79,7 +79,7 @@ func (h *handler) newConfirmPage(c *fiber.Ctx, to, next string, body formBody) (
 	p := confirmIdentityPage{
 		page:     h.pageFor(c, "Confirm it's you"),
 		Password: field{Kind: "your-password", Name: confirmPassword, Autofocus: true},
-		Passkeys: len(factors.Passkeys) > 0,
+		Passkeys: len(factors.Passkeys) > 0 && h.passkeys != nil,
 		To:       to,
 		Next:     next,
 		Kept:     body.fields(),

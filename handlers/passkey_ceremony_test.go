@@ -262,6 +262,7 @@ func TestWhereBrowsersRefusePasskeys(t *testing.T) {
 				h.NewClient("").API("POST", "/login/passkey/begin", "{}").Is(t, 404)
 				h.NewClient("").API("POST", "/login/passkey", "{}").Is(t, 404)
 				h.NewClient("").Page("/login").Lacks(t, "passkey")
+				checkWithoutPasskeys(t, h)
 				return
 			}
 			options := h.NewClient("").API("POST", "/login/passkey/begin", "{}")
@@ -274,4 +275,40 @@ func TestWhereBrowsersRefusePasskeys(t *testing.T) {
 			h.NewClient("").Page("/login").Has(t, "Sign in with a passkey", "needs JavaScript")
 		})
 	}
+}
+
+// checkWithoutPasskeys checks the pages of alice, who has a passkey from when the public address was another one.
+func checkWithoutPasskeys(t *testing.T, h *handlerstest.House) {
+	t.Helper()
+	signIn := func(path string) *handlerstest.Client {
+		t.Helper()
+		c := h.NewClient(handlerstest.FirefoxOnLinux)
+		c.HTTP.Jar = insecureJar{c.HTTP.Jar}
+		c.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, path)
+		return c
+	}
+	alice := signIn("/sessions")
+	alice.Page("/account/security").Has(t, "Passkeys need an address with https and a name")
+	h.Exec(`
+		INSERT INTO passkeys (id, user_id, user_handle, credential_id, credential, sign_count, name, created_at, last_used_at)
+		SELECT 'x', id, x'00', x'00', x'7b7d', 0, 'Old key', 0, 0 FROM users`)
+	page := alice.Page("/account/security")
+	page.Has(t, "Old key", "Remove")
+	page.Lacks(t, "Add a passkey")
+	h.Clock.Advance(15 * time.Minute)
+	confirm := alice.Page("/confirm")
+	confirm.Is(t, 200)
+	confirm.Lacks(t, "passkeys.js")
+	code := signIn("/login/code").Page("/login/code")
+	code.Has(t, "Enter one of your recovery codes.")
+	code.Lacks(t, "passkeys.js", "Use your passkey")
+}
+
+// insecureJar sends Secure cookies over plain http, too.
+type insecureJar struct{ http.CookieJar }
+
+func (j insecureJar) Cookies(at *url.URL) []*http.Cookie {
+	secure := *at
+	secure.Scheme = "https"
+	return j.CookieJar.Cookies(&secure)
 }

@@ -71,7 +71,7 @@ type codePage struct {
 	Next     string
 	Site     string // the host that the authenticator app shows
 	TOTP     bool
-	Passkeys bool
+	Passkeys bool // the user has one, and browsers accept passkeys at the public address
 }
 
 func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) codePage {
@@ -80,7 +80,7 @@ func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) cod
 	}
 	return codePage{
 		page: page{Title: "Enter a code"}, Code: field{Kind: "code", Name: "code", Autofocus: true},
-		Next: next, Site: h.URL.Hostname(), TOTP: step.TOTP, Passkeys: step.Passkeys,
+		Next: next, Site: h.URL.Hostname(), TOTP: step.TOTP, Passkeys: step.Passkeys && h.passkeys != nil,
 	}
 }
 
