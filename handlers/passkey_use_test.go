@@ -92,6 +92,7 @@ func TestPasskeyConfirms(t *testing.T) {
 		}
 	}
 	needsConfirm(alice, true)
+	alice.Page("/confirm").Has(t, "This change needs your password or a passkey,", `data-passkey="/confirm/passkey"`)
 	got := passkeyConfirm(alice, ofBob)
 	if got.Status != 401 || got.Body != passkeyRefused {
 		t.Errorf("bob's passkey: %d %s", got.Status, got.Body)
