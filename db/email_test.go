@@ -45,7 +45,7 @@ func TestChangeEmail(t *testing.T) {
 
 	// Another change within the hour is told at once, because it goes to other addresses.
 	token = c.emailLink("newer@example.com")
-	c.emptyOutbox()
+	c.exec(`DELETE FROM outbox`)
 	if _, err := c.ConfirmEmail(c.ctx(), token, somewhere); err != nil {
 		t.Fatal(err)
 	}
@@ -95,10 +95,42 @@ func TestEmailOfSomebodyElse(t *testing.T) {
 	}
 }
 
+// If somebody else's session has asked for another address, signing it out voids the link.
+func TestRevokeVoidsEmailLinks(t *testing.T) {
+	t.Parallel()
+	for name, revoke := range map[string]func(*cast) error{
+		"revoke": func(c *cast) error {
+			_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
+			return err
+		},
+		"revoke others": func(c *cast) error {
+			_, err := c.RevokeOthers(c.ctx(), c.phone.Session)
+			return err
+		},
+		"not me": func(c *cast) error { return c.NotMe(c.ctx(), c.phone.Session, c.laptop.ID) },
+		"by command": func(c *cast) error {
+			_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := openMailCast(t)
+			token := c.emailLink("intruder@example.com")
+			if err := revoke(c); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.ConfirmEmail(c.ctx(), token, somewhere); !errors.Is(err, db.ErrNotFound) || c.email(c.alice) != aliceEmail {
+				t.Errorf("the address is %s: %v", c.email(c.alice), err)
+			}
+		})
+	}
+}
+
 func TestBadEmails(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
-	for _, email := range []string{"", " ", "alice", "a@b\r\nBcc: c@d", "Alice <a@b>", "a@b, c@d", "a b@c"} {
+	for _, email := range []string{"", " ", "alice", "a@b\r\nBcc: c@d", "Alice <a@b>", "a@b, c@d", "a b@c", aliceEmail} {
 		if err := c.RequestEmailChange(c.ctx(), c.laptop.Session, email); !errors.As(err, new(db.Invalid)) {
 			t.Errorf("%q: %v", email, err)
 		}
