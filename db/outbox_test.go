@@ -43,6 +43,19 @@ func TestMessageIsWrittenWithItsEvent(t *testing.T) {
 	}
 }
 
+// The process that committed the event is killed before anything is sent.
+func TestMessageSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	other := startOther(t, c.options.Path)
+	other.do("passwd", "alice")
+	other.kill()
+	c.reopen()
+	if m := c.onlyMail(); m.Kind != db.PasswordChanged || m.Address != aliceEmail {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestClaimEndsAfterAMinute(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
@@ -60,11 +73,12 @@ func TestClaimEndsAfterAMinute(t *testing.T) {
 	}
 	c.clock.Advance(time.Millisecond)
 	second := c.onlyMail()
+	c.clock.Advance(10 * time.Second)
 	// The first sender is late. Its failure does not disturb the second one, and its success counts.
 	if givenUp, err := c.Failed(c.ctx(), first, "slow"); givenUp || err != nil {
 		t.Error(givenUp, err)
 	}
-	if next, _ := c.NextDue(db.Mail); !next.Equal(c.clock.Now().Add(time.Minute)) {
+	if next, _ := c.NextDue(db.Mail); !next.Equal(c.clock.Now().Add(50 * time.Second)) {
 		t.Errorf("due at %v", next)
 	}
 	if err := errors.Join(c.Delivered(c.ctx(), first), c.Delivered(c.ctx(), second)); err != nil {
@@ -191,6 +205,17 @@ func TestSendersDoNotShareMessages(t *testing.T) {
 	}
 }
 
+// fillOutbox adds n alerts about bob, who has no way but the webhook.
+func (c *cast) fillOutbox(n int) {
+	c.t.Helper()
+	c.exec(`
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO outbox (user_id, way, address, former, kind, is_link, about, happened_at, ip, device_name, session_id, device_id, done_by,
+		                    count, next_at, give_up_at)
+		SELECT $2, 'webhook', '', 0, 'signed_in', 0, i, 0, '', '', '', '', '', 1, $3, $3 + 1000000 FROM n`,
+		n, c.bob.ID, c.clock.Now().UnixMilli())
+}
+
 // The outbox is bounded for each user and in all. The oldest alerts go, links stay, and links are sent first.
 func TestOutboxIsBounded(t *testing.T) {
 	t.Parallel()
@@ -209,12 +234,7 @@ func TestOutboxIsBounded(t *testing.T) {
 		t.Errorf("first: %+v, %+v", messages[0], messages[1])
 	}
 
-	c.exec(`
-		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10100)
-		INSERT INTO outbox (user_id, way, address, former, kind, is_link, about, happened_at, ip, device_name, session_id, device_id, done_by,
-		                    count, next_at, give_up_at)
-		SELECT $1, 'webhook', '', 0, 'signed_in', 0, i, 0, '', '', '', '', '', 1, $2, $2 + 1000000 FROM n`,
-		c.bob.ID, c.clock.Now().UnixMilli())
+	c.fillOutbox(10_100)
 	c.signIn(c.alice, "one more", "192.0.2.1")
 	if n := c.number(`SELECT COUNT(*) FROM outbox WHERE is_link = 0`); n != 10_000 {
 		t.Errorf("%d alerts wait", n)
