@@ -34,6 +34,9 @@ var importantAlerts = []string{
 	TOTPOn, TOTPOff, PasskeyAdded, PasskeyRemoved, PasskeyRefused, RecoveryCodesMade, RecoveryCodeUsed,
 }
 
+// AlertKinds returns every kind of activity that users are told about.
+func AlertKinds() []string { return slices.Concat(OptionalAlerts, importantAlerts) }
+
 // quietFor is how long after an alert others of the same kind about the same session or device wait. They become one message.
 const quietFor = time.Hour
 
@@ -103,7 +106,7 @@ func (tx *tx) recipients(e event, important bool) ([]Recipient, error) {
 		if err := row.Scan(&way, &email, &mail, &topic, &off); err != nil {
 			return nil, err
 		}
-		wanted := !slices.Contains(strings.Fields(off), e.kind) // always, if it is important
+		wanted := important || !slices.Contains(strings.Fields(off), e.kind)
 		switch {
 		case way == Webhook:
 			found = append(found, Recipient{Way: Webhook})

@@ -12,13 +12,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/wneessen/go-mail"
 )
-
-// mailTimeout is how long sending one mail may take, from the connection on.
-const mailTimeout = 30 * time.Second
 
 // MailServer is where mail is handed in.
 type MailServer struct {
@@ -81,8 +77,6 @@ type Mailer struct {
 	From   *netmail.Address
 	Host   string         // our own, as we greet the server and name messages
 	Roots  *x509.CertPool // who may sign the server's certificate; nil means those that the system trusts
-	// Timeout limits how long one mail may take; 0 means 30 seconds.
-	Timeout time.Duration
 }
 
 // Check connects and signs in, but sends nothing. The error is in the server's own words.
@@ -104,7 +98,7 @@ func (m *Mailer) Send(ctx context.Context, to string, message Message) error {
 func (m *Mailer) compose(to string, message Message) (*mail.Msg, error) {
 	address, err := netmail.ParseAddress(to)
 	if err != nil || address.Address != to {
-		return nil, permanent{fmt.Errorf("%q is not a mail address", to)}
+		return nil, fmt.Errorf("%q is not a mail address", to)
 	}
 	text, html, err := message.render()
 	if err != nil {
@@ -125,11 +119,7 @@ func (m *Mailer) compose(to string, message Message) (*mail.Msg, error) {
 // send opens a connection for the letters, and closes it when it returns. The library looks at the context only while it connects, and
 // leaves a connection open if the greeting, STARTTLS or the sign-in fails.
 func (m *Mailer) send(ctx context.Context, letters ...*mail.Msg) error {
-	timeout := m.Timeout
-	if timeout == 0 {
-		timeout = mailTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	config := &tls.Config{ServerName: m.Server.host, RootCAs: m.Roots, MinVersion: tls.VersionTLS12}
 	dial := func(_ context.Context, network, address string) (connection net.Conn, err error) {
@@ -143,7 +133,7 @@ func (m *Mailer) send(ctx context.Context, letters ...*mail.Msg) error {
 		}
 		return connection, err
 	}
-	client, err := m.newClient(timeout, config, dial)
+	client, err := m.newClient(config, dial)
 	if err != nil {
 		return err
 	}
@@ -154,10 +144,13 @@ func (m *Mailer) send(ctx context.Context, letters ...*mail.Msg) error {
 	if err == nil {
 		err = client.CloseWithSMTPClient(opened)
 	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%s: did not answer in time", m.Server)
+	}
 	return m.explain(err)
 }
 
-func (m *Mailer) newClient(timeout time.Duration, config *tls.Config, dial mail.DialContextFunc) (*mail.Client, error) {
+func (m *Mailer) newClient(config *tls.Config, dial mail.DialContextFunc) (*mail.Client, error) {
 	port, err := strconv.Atoi(m.Server.port)
 	if err != nil {
 		return nil, err
@@ -167,7 +160,7 @@ func (m *Mailer) newClient(timeout time.Duration, config *tls.Config, dial mail.
 		policy = mail.TLSMandatory
 	}
 	options := []mail.Option{
-		mail.WithPort(port), mail.WithTimeout(timeout), mail.WithHELO(m.Host), mail.WithTLSPolicy(policy), mail.WithTLSConfig(config),
+		mail.WithPort(port), mail.WithTimeout(sendTimeout), mail.WithHELO(m.Host), mail.WithTLSPolicy(policy), mail.WithTLSConfig(config),
 		mail.WithDialContextFunc(dial), mail.WithoutNoop(),
 	}
 	if m.Server.user != "" {
@@ -201,10 +194,5 @@ func (m *Mailer) explain(err error) error {
 	if errors.As(err, &certificate) {
 		text += "; a certificate of your own authority is trusted if SSL_CERT_FILE names it"
 	}
-	result := fmt.Errorf("%s: %s", m.Server, oneLine(text))
-	var refused *mail.SendError
-	if errors.As(err, &refused) && refused.Reason == mail.ErrSMTPRcptTo && refused.ErrorCode() >= 500 {
-		return permanent{result}
-	}
-	return result
+	return fmt.Errorf("%s: %s", m.Server, oneLine(text))
 }

@@ -46,6 +46,15 @@ func (m Message) render() (text, html string, err error) {
 	return plain.String(), rich.String(), nil
 }
 
+// summary returns the message without its link, for a notification on a phone.
+func (m Message) summary() string {
+	lines := append([]string{}, m.Text...)
+	for _, fact := range m.Facts {
+		lines = append(lines, fact.Name+": "+fact.Value)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // oneLine replaces line breaks and other control characters, and shortens what is too long for a log.
 func oneLine(text string) string {
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || (r >= 0x7f && r <= 0x9f) }), " ")

@@ -1,0 +1,115 @@
+package notify
+
+import (
+	"fmt"
+	"strings"
+
+	"porchlight/db"
+)
+
+// This file says in words what each message is about.
+
+// words are the subject and the text of a kind of message. %s is the username.
+type words struct{ subject, text string }
+
+var wordsByKind = map[string]words{
+	db.SignedIn: {"New sign-in to your account",
+		"Somebody signed in to the account %s on a device that it has not been used on before."},
+	db.BrowserChanged: {"A device of yours uses another browser now",
+		"A session of the account %s is used with another browser or system than it signed in with. Its cookie may have been stolen."},
+	db.AccountLocked: {"Your account is locked",
+		"Somebody gave 100 wrong passwords in a row for the account %s. Devices that you have signed in on before still work. " +
+			"On any other, choose “Forgot your password?” on the sign-in page."},
+	db.PasswordChanged: {"Your password was changed", "The password of the account %s was changed."},
+	db.PasswordReset: {"Your password was reset",
+		"A new password was chosen for the account %s through a mailed link. All devices were signed out."},
+	db.EmailChanged:   {"Your e-mail address was changed", "This is now the e-mail address of the account %s."},
+	db.TOTPOn:         {"An authenticator app was added", "The account %s now needs a code from an authenticator app after the password."},
+	db.TOTPOff:        {"The authenticator app was removed", "The account %s no longer needs a code from an authenticator app."},
+	db.PasskeyAdded:   {"A passkey was added", "The account %s has a new passkey. Whoever has it can sign in."},
+	db.PasskeyRemoved: {"A passkey was removed", "A passkey of the account %s was removed."},
+	db.PasskeyRefused: {"A passkey was refused",
+		"A passkey of the account %s was refused, because its counter went back: it may have been copied."},
+	db.RecoveryCodesMade: {"New recovery codes were made", "New recovery codes were made for the account %s. The ones before no longer work."},
+	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
+	db.TestAlert:         {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
+	db.EmailLink:         {"Confirm your e-mail address", "This address was entered for the account %s. If that was you, confirm it."},
+	db.PasswordLink:      {"Choose a new password", "A new password was asked for, for the account %s."},
+}
+
+// compose returns the message to send, with its link if there is a token.
+func (s *Sender) compose(m db.Message) Message {
+	w, known := wordsByKind[m.Kind]
+	if !known {
+		w = words{"Something happened to your account", "Something happened to the account %s: " + m.Kind + "."}
+	}
+	message := Message{
+		ID: fmt.Sprintf("%d.%d", m.ID, m.At.UnixMilli()), At: s.Store.Now(), Subject: w.subject, Site: s.URL.String(),
+		Text: []string{fmt.Sprintf(w.text, m.Username)},
+	}
+	if m.Former {
+		message.Text = []string{fmt.Sprintf("The account %s has another e-mail address now. From now on, mail about it goes there.", m.Username)}
+	}
+	if m.Count > 1 {
+		message.Text = append(message.Text, fmt.Sprintf("It happened %d times; this was the last.", m.Count))
+	}
+	switch m.Kind {
+	case db.TestAlert:
+	case db.EmailLink:
+		message.Action = s.link("Confirm this address", "/account/email/confirm", m.Token)
+		message.After = []string{"The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."}
+	case db.PasswordLink:
+		message.Action = s.link("Choose a new password", "/reset", m.Token)
+		message.After = []string{"The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."}
+	default:
+		message.Facts = factsOf(m)
+		message.addNotMe(s, m)
+	}
+	return message
+}
+
+func (message *Message) addNotMe(s *Sender, m db.Message) {
+	if m.Token == "" {
+		return
+	}
+	does := "It signs out every device, and lets you choose a new password."
+	if m.Former {
+		does = "It signs out every device, puts this address back, and lets you choose a new password."
+	}
+	message.Text = append(message.Text, "If it was you, there is nothing to do.")
+	message.Action = s.link("This wasn't me", "/not-me", m.Token)
+	message.After = []string{"The link opens a page with one button. " + does + " It is good for 3 days."}
+}
+
+// link returns a link to one of our pages. Tokens consist of letters and digits.
+func (s *Sender) link(label, path, token string) *Link {
+	return &Link{label, s.URL.String() + path + "?token=" + token}
+}
+
+func factsOf(m db.Message) (facts []Fact) {
+	by := string(m.By)
+	switch {
+	case m.By == db.ByCommand:
+		by = "a command on the server"
+	case m.By == db.ByDevice(m.DeviceName): // the same as the device
+		by = ""
+	}
+	for _, fact := range []Fact{
+		{"Device", m.DeviceName}, {"Address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
+	} {
+		if fact.Value = plain(fact.Value); fact.Value != "" {
+			facts = append(facts, fact)
+		}
+	}
+	return facts
+}
+
+// plain returns a name on one line, without marks that change the direction of the text after it.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) || r == 0x200e || r == 0x200f || r == 0x061c {
+			return -1
+		}
+		return r
+	}, oneLine(text))
+}
