@@ -12,7 +12,8 @@ import (
 )
 
 type doctorCommand struct {
-	MailTo *string `placeholder:"ADDRESS" help:"Send a test mail to this address."`
+	MailTo     *string `placeholder:"ADDRESS" help:"Send a test mail to this address."`
+	WebhookKey bool    `help:"Only print the key with which requests to --webhook are signed."`
 }
 
 // Run prints a line for each thing that it checks: ok, warn for what is probably wrong, or fix for what must be fixed. It fails if there
@@ -23,6 +24,12 @@ func (d *doctorCommand) Run(e *environment) error {
 	}
 	if d.MailTo != nil && e.settings.mail == nil {
 		return usageError{errors.New("doctor: --mail-to needs --mail, the server that takes the mail")}
+	}
+	if d.WebhookKey {
+		return e.withStore(func(store *db.Store) error {
+			_, err := fmt.Fprintln(e.stdout, notify.WebhookKey(store))
+			return err
+		})
 	}
 	broken := 0
 	report := func(what string, err error) {

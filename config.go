@@ -39,6 +39,8 @@ type settings struct {
 
 	Mail     string `placeholder:"URL" help:"Server that takes our mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
 	MailFrom string `placeholder:"ADDRESS" help:"Sender of mails. Default: porchlight@ and the host of --url."`
+	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, on which users may name a topic for alerts. Default: none."`
+	Webhook  string `placeholder:"URL" help:"URL that gets every alert of every user as signed JSON. Default: none."`
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
@@ -47,6 +49,8 @@ type settings struct {
 	proxies  []netip.Prefix
 	mail     *notify.Mailer // nil without --mail
 	mailFrom *mail.Address
+	ntfy     *url.URL // nil without --ntfy
+	webhook  *url.URL // nil without --webhook
 }
 
 // badSetting is the error for an invalid value of a flag; advice says what would be valid. explain adds whether the value came from the
@@ -55,7 +59,7 @@ type badSetting struct{ flag, value, advice string }
 
 func (b badSetting) Error() string { return b.flag + " " + b.value + ": " + b.advice }
 
-// check sets url, proxies, mail, mailFrom and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
+// check sets the fields that are not flags, and the canonical form of CookieDomain. It returns a badSetting for an invalid setting.
 func (s *settings) check() error {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
@@ -76,7 +80,10 @@ func (s *settings) check() error {
 	if err := s.checkProxies(); err != nil {
 		return err
 	}
-	return s.checkMail()
+	if err := s.checkMail(); err != nil {
+		return err
+	}
+	return s.checkPosts()
 }
 
 func (s *settings) checkURL(port string) (err error) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"porchlight/db"
 	"porchlight/notify"
 )
 
@@ -35,6 +36,25 @@ func (s *settings) checkMail() error {
 	}
 	s.mail = &notify.Mailer{Server: server, From: s.mailFrom, Host: host}
 	return nil
+}
+
+// checkPosts sets ntfy and webhook, unless they are empty.
+func (s *settings) checkPosts() (err error) {
+	if s.Ntfy != "" {
+		if s.ntfy, err = notify.ParseNtfy(s.Ntfy); err != nil {
+			return badSetting{"ntfy", withoutPassword(s.Ntfy), err.Error()}
+		}
+	}
+	if s.Webhook != "" {
+		if s.webhook, err = notify.ParseWebhook(s.Webhook); err != nil {
+			return badSetting{"webhook", withoutPassword(s.Webhook), err.Error()}
+		}
+	}
+	return nil
+}
+
+func (s *settings) ways() db.Ways {
+	return db.Ways{Mail: s.mail != nil, Ntfy: s.ntfy != nil, Webhook: s.webhook != nil}
 }
 
 // withoutPassword removes the user and password from a URL that may be malformed.

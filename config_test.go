@@ -50,6 +50,9 @@ var everySetting = []setting{
 	}},
 	{"mail-from", "PORCHLIGHT_MAIL_FROM", "porchlight@", "porchlight@localhost", "Door <door@example.com>", "door@example.com",
 		func(s *settings) any { return s.mailFrom.Address }},
+	{"ntfy", "PORCHLIGHT_NTFY", "none", "<nil>", "https://ntfy.example.com/", "https://ntfy.example.com/", func(s *settings) any { return s.ntfy }},
+	{"webhook", "PORCHLIGHT_WEBHOOK", "none", "<nil>", "http://hooks.example.com:8080/a?b=c", "http://hooks.example.com:8080/a?b=c",
+		func(s *settings) any { return s.webhook }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 	{"log-level", "PORCHLIGHT_LOG_LEVEL", "info", "info", "debug", "debug", func(s *settings) any { return s.LogLevel }},
 }
@@ -102,7 +105,7 @@ func TestSettings(t *testing.T) {
 			wantSetting(t, s, s.want, flag...)
 			wantSetting(t, s, s.want, append([]string{"user", "list"}, flag...)...) // every command accepts it
 			wantSetting(t, s, s.want, append(flag, "session", "list")...)
-			if s.flag != "trusted-proxies" && s.flag != "mail" { // the first may be repeated, the second has no default
+			if s.flag != "trusted-proxies" && s.standard != "<nil>" { // may be repeated; have no default
 				wantSetting(t, s, s.want, append([]string{"--" + s.flag + "=" + s.standard}, flag...)...) // the last counts
 			}
 
@@ -262,6 +265,15 @@ func TestBadSettings(t *testing.T) {
 		{"mail-from", "ada", "porchlight@example.com"},
 		{"mail-from", "ada@example.com, bo@example.com", "porchlight@example.com"},
 		{"mail-from", "ada@example.com\nBcc: two@example.com", "porchlight@example.com"},
+		{"ntfy", "ntfy.example.com", "https://ntfy.example.com"},
+		{"ntfy", "ftp://ntfy.example.com", "https://ntfy.example.com"},
+		{"ntfy", "https://", "https://ntfy.example.com"},
+		{"ntfy", "https://ntfy.example.com/topic", "without a topic"},
+		{"ntfy", "https://ntfy.example.com?auth=x", "without a topic"},
+		{"ntfy", "https://ntfy.example.com:0", "1 to 65535"},
+		{"webhook", "/hook", "https://hooks.example.com/porchlight"},
+		{"webhook", "mailto:ada", "https://hooks.example.com/porchlight"},
+		{"webhook", "https://hooks.example.com#a", "https://hooks.example.com/porchlight"},
 		{"log-format", "xml", "text or json"},
 		{"log-format", "two\nlines", "text or json"},
 		{"log-level", "error", "debug, info or warn"},
@@ -294,25 +306,35 @@ func TestBadSettings(t *testing.T) {
 	wantError(t, err, 2, `--data "": give a folder`)
 }
 
-// No error repeats the password in --mail, however it is written.
-func TestBadMailHidesThePassword(t *testing.T) {
-	for _, bad := range []string{
-		"smtp://ada:s3cret@", "smtp://ada:s3cret@mail.example.com:x", "smtp://ada:s3cret#@mail.example.com", "ada:s3cret@mail.example.com",
-		"smtp://:s3cret@mail.example.com", "smtp+insecure://ada:s3cret@mail.example.com", "http://ada:s3cret@mail.example.com",
-		"smtp://ada:s3cret%@mail.example.com", "smtp://ada:s3cret @mail.example.com", "smtp://ada@s3cret@mail.example.com/",
+// No error repeats the password in a URL, however it is written.
+func TestBadURLHidesThePassword(t *testing.T) {
+	for bad, flag := range map[string]string{
+		"smtp://ada:s3cret@":                          "mail",
+		"smtp://ada:s3cret@mail.example.com:x":        "mail",
+		"smtp://ada:s3cret#@mail.example.com":         "mail",
+		"ada:s3cret@mail.example.com":                 "mail",
+		"smtp://:s3cret@mail.example.com":             "mail",
+		"smtp+insecure://ada:s3cret@mail.example.com": "mail",
+		"http://ada:s3cret@mail.example.com":          "mail",
+		"smtp://ada:s3cret%@mail.example.com":         "mail",
+		"smtp://ada:s3cret @mail.example.com":         "mail",
+		"smtp://ada@s3cret@mail.example.com/":         "mail",
+		"https://:s3cret@ntfy.example.com/topic":      "ntfy",
+		"https://ada:s3cret@hooks.example.com:0":      "webhook",
 	} {
-		_, err := command(t, "", "version", "--mail", bad)
-		wantError(t, err, 2, "--mail ", "…@")
+		_, err := command(t, "", "version", "--"+flag, bad)
+		wantError(t, err, 2, "--"+flag+" ", "…@")
 		if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", bad, err)
 		}
-		t.Setenv("PORCHLIGHT_MAIL", bad)
+		variable := "PORCHLIGHT_" + strings.ToUpper(flag)
+		t.Setenv(variable, bad)
 		_, err = command(t, "", "version")
-		wantError(t, err, 2, "PORCHLIGHT_MAIL ", "…@")
+		wantError(t, err, 2, variable+" ", "…@")
 		if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", bad, err)
 		}
-		t.Setenv("PORCHLIGHT_MAIL", "")
+		t.Setenv(variable, "")
 	}
 }
 

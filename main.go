@@ -22,6 +22,7 @@ import (
 
 	"porchlight/db"
 	"porchlight/handlers"
+	"porchlight/notify"
 )
 
 func main() {
@@ -116,6 +117,7 @@ func serve(e *environment, views string) (err error) {
 	log := e.settings.logger(lines)
 	options := e.databaseOptions()
 	options.Create, options.Serve, options.Warn = true, true, func(message string) { log.Warn(message) }
+	options.Ways = e.settings.ways()
 	store, err := db.Open(e.ctx, options)
 	if err != nil {
 		return err
@@ -167,7 +169,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 	}), nil
 }
 
-// startBackground starts the periodic work. The work continues after the context of e has ended, until stop is called.
+// startBackground starts the periodic work, and sends messages. The work continues after the context of e has ended, until stop is called.
 func startBackground(e *environment, store *db.Store, listener *listener, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(e.ctx))
 	var running sync.WaitGroup
@@ -190,6 +192,10 @@ func startBackground(e *environment, store *db.Store, listener *listener, log *s
 	} {
 		running.Go(func() { runEvery(ctx, log, work.what, work.every, work.soon, work.do) })
 	}
+	sender := notify.New(notify.Options{
+		Store: store, URL: e.settings.url, Mail: e.settings.mail, Ntfy: e.settings.ntfy, Webhook: e.settings.webhook, Log: log,
+	})
+	running.Go(func() { sender.Run(ctx) })
 	return func() {
 		cancel()
 		running.Wait()
