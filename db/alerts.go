@@ -106,7 +106,7 @@ func (tx *tx) recipients(e event, important bool) ([]Recipient, error) {
 		if err := row.Scan(&way, &email, &mail, &topic, &off); err != nil {
 			return nil, err
 		}
-		wanted := important || !slices.Contains(strings.Fields(off), e.kind)
+		wanted := !slices.Contains(strings.Fields(off), e.kind) // always, if it is important
 		switch {
 		case way == Webhook:
 			found = append(found, Recipient{Way: Webhook})

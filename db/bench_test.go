@@ -112,6 +112,21 @@ func BenchmarkRevoke(b *testing.B) {
 	}
 }
 
+// BenchmarkSignIn signs in from one new device after another, while as many alerts wait as may, or while there is no way to send any.
+func BenchmarkSignIn(b *testing.B) {
+	for name, ways := range map[string]db.Ways{"no way": {}, "10000 alerts wait": everyWay} {
+		b.Run(name, func(b *testing.B) {
+			c := openMailCast(b, withWays(ways))
+			c.fillOutbox(10_000)
+			i := 0
+			for b.Loop() {
+				c.signIn(c.alice, fmt.Sprint("browser ", i), "192.0.2.10")
+				i++
+			}
+		})
+	}
+}
+
 func BenchmarkSessions(b *testing.B) {
 	h := openHouse(b)
 	alice := h.addUser("alice", alicePassword)

@@ -353,7 +353,7 @@ func (o *other) kill() {
 func TestHelperOtherProcess(t *testing.T) {
 	path := os.Getenv(otherEnv)
 	if path == "" {
-		t.Skip("for TestNoStaleAnswer")
+		t.Skip("for TestNoStaleAnswer and TestMessageSurvivesAKill")
 	}
 	store, err := db.Open(context.Background(), db.Options{Path: path, HashCost: dbtest.HashCost, Now: dbtest.NewClock().Now})
 	if err != nil {
@@ -369,6 +369,8 @@ func TestHelperOtherProcess(t *testing.T) {
 			err = exec(argument)
 		case "revoke":
 			_, err = store.RevokeByCommand(context.Background(), argument)
+		case "passwd":
+			err = store.SetPassword(context.Background(), argument, newPassword)
 		case "admins":
 			_, err = store.AllowApp(context.Background(), argument, true)
 		case "commit":

@@ -41,15 +41,18 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 		if err := tx.voidEmailLinks(by.UserID); err != nil {
 			return err
 		}
-		var exists bool
-		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, email).Scan(&exists); err != nil {
+		var owner int64
+		if err := tx.QueryRow(`SELECT COALESCE(MAX(id), 0) FROM users WHERE email = $1`, email).Scan(&owner); err != nil {
 			return err
+		}
+		if owner == by.UserID {
+			return Invalid{"email": "This is your e-mail address already."}
 		}
 		m := Message{
 			UserID: by.UserID, Recipient: Recipient{Way: Mail, Address: email}, Kind: EmailLink,
 			At: time.UnixMilli(tx.now), IP: by.IP, DeviceName: by.DeviceName, SessionID: by.ID, By: ByDevice(by.DeviceName), Count: 1,
 		}
-		if exists {
+		if owner != 0 {
 			m.UserID = 0
 		}
 		return tx.enqueue(m, tx.now)

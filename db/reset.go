@@ -30,6 +30,7 @@ func (s *Store) RequestReset(ctx context.Context, name string, client Client) er
 		who = "user " + strconv.FormatInt(user.ID, 10)
 	}
 	byAccount := []counter{{key: s.attemptKey("reset link", who), limit: linksPerHour, window: linksWindow}}
+	refused := []counter{{key: s.attemptKey("refused reset link", who)}} // never full: these must not keep the owner from asking later
 	return s.write(ctx, func(tx *tx) error {
 		if err := s.checkThrottle(ctx, tx, byAddress); err != nil {
 			return err
@@ -44,7 +45,7 @@ func (s *Store) RequestReset(ctx context.Context, name string, client Client) er
 		}
 		var throttled Throttled
 		if err := s.checkThrottle(ctx, tx, byAccount); errors.As(err, &throttled) {
-			m.UserID = 0
+			m.UserID, byAccount = 0, refused
 		} else if err != nil {
 			return err
 		}

@@ -29,6 +29,11 @@ func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) 
 		if err := tx.record(event{userID: e.UserID, kind: kind, ip: e.IP, deviceName: e.DeviceName, sessionID: e.ID, by: by}); err != nil {
 			return nil, err
 		}
+		if kind == Revoked {
+			if err := tx.voidEmailLinks(e.UserID); err != nil { // the session may have asked for one
+				return nil, err
+			}
+		}
 	}
 	return ended, nil
 }

@@ -69,6 +69,56 @@ func exportFactors(factors db.Factors) exportedFactors {
 	return exported
 }
 
+// exportedAlerts has no link, and nothing about the webhook, which belongs to whoever runs the server.
+type exportedAlerts struct {
+	Mail      bool               `json:"mail"`
+	NtfyTopic string             `json:"ntfyTopic"`
+	Off       []string           `json:"off"`
+	Last      []exportedDelivery `json:"last"`
+	Waiting   []exportedMessage  `json:"waiting"`
+}
+
+type exportedDelivery struct {
+	Way       string `json:"way"`
+	At        string `json:"at"`
+	Delivered bool   `json:"delivered"`
+}
+
+type exportedMessage struct {
+	Way  string `json:"way"`
+	To   string `json:"to"`
+	Kind string `json:"kind"`
+	At   string `json:"at"`
+}
+
+func (h *handler) exportAlerts(userID int64) (exported exportedAlerts, err error) {
+	settings, err := h.Store.AlertSettings(userID)
+	if err != nil {
+		return exported, err
+	}
+	last, err := h.Store.Deliveries(userID)
+	if err != nil {
+		return exported, err
+	}
+	waiting, err := h.Store.WaitingMessages(userID)
+	if err != nil {
+		return exported, err
+	}
+	exported = exportedAlerts{settings.Mail, settings.Topic, []string{}, []exportedDelivery{}, []exportedMessage{}}
+	exported.Off = append(exported.Off, settings.Off...)
+	for _, d := range last {
+		if d.Way != db.Webhook {
+			exported.Last = append(exported.Last, exportedDelivery{string(d.Way), RFC3339(d.At), d.Error == ""})
+		}
+	}
+	for _, m := range waiting {
+		if m.Way != db.Webhook {
+			exported.Waiting = append(exported.Waiting, exportedMessage{string(m.Way), m.Address, m.Kind, RFC3339(m.At)})
+		}
+	}
+	return exported, nil
+}
+
 // exportHead is the export without the activity.
 type exportHead struct {
 	Account  exportedAccount   `json:"account"`
@@ -76,6 +126,7 @@ type exportHead struct {
 	Devices  []exportedDevice  `json:"devices"`
 	Networks []exportedNetwork `json:"networks"`
 	Factors  exportedFactors   `json:"secondFactors"`
+	Alerts   exportedAlerts    `json:"alerts"`
 }
 
 // apiExport sends everything that is stored about the user. The activity can be long, so it is sent while it is read.
@@ -118,12 +169,17 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	alerts, err := h.exportAlerts(current.UserID)
+	if err != nil {
+		return err
+	}
 	head := exportHead{
 		Account:  exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)},
 		Sessions: kept,
 		Devices:  []exportedDevice{},
 		Networks: []exportedNetwork{},
 		Factors:  exportFactors(factors),
+		Alerts:   alerts,
 	}
 	for _, d := range devices {
 		head.Devices = append(head.Devices, exportedDevice{

@@ -23,6 +23,7 @@ type exported struct {
 	Sessions []map[string]any `json:"sessions"`
 	Devices  []map[string]any `json:"devices"`
 	Networks []map[string]any `json:"networks"`
+	Alerts   map[string]any   `json:"alerts"`
 	Activity []struct {
 		ID        int64  `json:"id"`
 		Kind      string `json:"kind"`
@@ -41,7 +42,7 @@ func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	if err := json.Unmarshal([]byte(got.Body), &keys); err != nil {
 		t.Fatalf("%v: %.300s", err, got.Body)
 	}
-	want := []string{"account", "activity", "devices", "networks", "secondFactors", "sessions"}
+	want := []string{"account", "activity", "alerts", "devices", "networks", "secondFactors", "sessions"}
 	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, want) {
 		t.Errorf("keys %q", names)
 	}
@@ -210,6 +211,50 @@ func TestExportContainsNoSecrets(t *testing.T) {
 			t.Errorf("the export contains %s", what)
 		}
 	}
+}
+
+// The export holds the settings, the last results and what waits, but no link, and nothing about the webhook.
+func TestExportAlerts(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	ctx := context.Background()
+	c.Exec(`INSERT INTO ways (way) VALUES ('mail'), ('ntfy'), ('webhook')`)
+	c.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
+	c.Exec(`INSERT INTO alert_settings (user_id, mail, ntfy_topic, off) SELECT id, 1, 'alice_phone', 'browser_changed' FROM users WHERE username = 'alice'`)
+	if err := c.Store.RequestReset(ctx, "alice", db.Client{IP: "192.0.2.1"}); err != nil {
+		t.Fatal(err)
+	}
+	mails, err := c.Store.ClaimMessages(ctx, db.Mail, 10)
+	if err != nil || len(mails) != 1 {
+		t.Fatal(mails, err)
+	}
+	if _, err := c.Store.Failed(ctx, mails[0], "dial tcp 10.0.0.5:587: refused"); err != nil {
+		t.Fatal(err)
+	}
+	c.NewClient(handlerstest.SafariOnIPhone).Form("/login", "username", "alice", "password", handlerstest.AlicePassword)
+	hooks, err := c.Store.ClaimMessages(ctx, db.Webhook, 10)
+	if err != nil || len(hooks) != 1 {
+		t.Fatal(hooks, err)
+	}
+	if err := c.Store.Delivered(ctx, hooks[0]); err != nil {
+		t.Fatal(err)
+	}
+
+	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
+	alerts, err := json.Marshal(readExport(t, got).Alerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = `"at":"2026-11-18T10:04:00Z"`
+	want := `{"last":[{` + at + `,"delivered":false,"way":"mail"}],"mail":true,"ntfyTopic":"alice_phone","off":["browser_changed"],"waiting":[` +
+		`{` + at + `,"kind":"reset_link","to":"alice@example.com","way":"mail"},` +
+		`{` + at + `,"kind":"signed_in","to":"alice_phone","way":"ntfy"},` +
+		`{` + at + `,"kind":"signed_in","to":"alice@example.com","way":"mail"}]}`
+	if string(alerts) != want {
+		t.Errorf("alerts\n got %s\nwant %s", alerts, want)
+	}
+	got.Lacks(t, mails[0].Token, "10.0.0.5", "webhook")
+	c.Bob.API("GET", "/me/export", "").Lacks(t, "alice")
 }
 
 func TestExportNotSignedIn(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -205,4 +206,32 @@ func TestInvitationAsksForTheCode(t *testing.T) {
 		t.Error("the invitation alone signed in")
 	}
 	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/sessions")
+}
+
+// Between the password and the code, the browser is nobody: not for the apps either.
+func TestSecondStepIsNoSessionForApps(t *testing.T) {
+	t.Parallel()
+	h := handlerstest.OpenHouse(t, handlerstest.GuardsExample, func(o *handlers.Options) { o.URL.Scheme = "http" })
+	h.AddUser("alice", handlerstest.AlicePassword)
+	secret, _ := h.AddTOTP(h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux))
+	h.Clock.Advance(time.Minute)
+	browser := h.NewClient(handlerstest.ChromeOnMac)
+	browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/login/code")
+	check := func() handlerstest.Answer {
+		return browser.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate",
+			"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "notes.example.com", "X-Forwarded-Uri", "/")
+	}
+	before := check()
+	before.Is(t, 302)
+	for name := range before.Header {
+		if strings.HasPrefix(name, "Remote-") {
+			t.Errorf("before the code: %s: %q", name, before.Header[name])
+		}
+	}
+	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/sessions")
+	after := check()
+	after.Is(t, 200)
+	if got := after.Header.Get("Remote-User"); got != "alice" {
+		t.Errorf("after the code: Remote-User %q", got)
+	}
 }

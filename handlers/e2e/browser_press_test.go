@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -71,7 +72,7 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 	}
 	const password = "basalt umbrella crayon fjord"
 	// Chromium answers no question about a page that is about to leave. So the page itself keeps what its button said.
-	pressed := func(s *slowServer, b *tab, path, button, busy string) {
+	pressed := func(s *slowServer, b *tab, path, button, busy string, then ...string) {
 		t.Helper()
 		b.eval(`((button) => addEventListener('pagehide', () => {
 			sessionStorage.setItem('button', button.disabled + ' ' + (button.querySelector('span') ?? button).textContent);
@@ -94,6 +95,11 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 		b.until(`sessionStorage.getItem('button') && document.readyState === 'complete'`)
 		b.same(`sessionStorage.getItem('button')`, "false "+busy)
 		b.eval(`(sessionStorage.clear(), 1)`)
+		for _, path := range then {
+			if next := <-s.posts; next != path {
+				t.Errorf("then a request to %s, want %s", next, path)
+			}
+		}
 		for len(s.posts) > 0 {
 			t.Errorf("another request to %s", <-s.posts)
 		}
@@ -129,6 +135,29 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 	b.fill("current_password", handlerstest.AlicePassword, "new_password", password)
 	pressed(h, b, "/account/password", `document.querySelector('[action="/account/password"] .primary')`, "Saving…")
 	b.at("/account")
+
+	b.provokes("status of 403")
+	h.Clock.Advance(db.ConfirmLasts)
+	b.visit("/account/security")
+	begin := `document.querySelector('[action="/account/totp/begin"] button')`
+	pressed(h, b, "/account/totp/begin", begin, "One moment…")
+	b.until(`document.querySelector('#confirm_password')`)
+	b.fill("confirm_password", password)
+	pressed(h, b, "/confirm", main, "Checking…", "/account/totp/begin") // the form that was held back
+	b.until(`document.querySelector('.secret')`)
+	secret := b.text(`document.querySelector('.secret').textContent`)
+	b.fill("code", handlerstest.TOTP(t, secret, h.Clock.Now()))
+	pressed(h, b, "/account/totp", main, "Checking…")
+	b.until(`document.querySelector('.codes')`)
+	h.Clock.Advance(time.Minute)
+	pressed(h, b, "/logout", signOut, "Signing out…")
+	b.at("/login")
+	b.fill("username", "alice", "password", password)
+	pressed(h, b, "/login", main, "Signing in…")
+	b.at("/login/code")
+	b.fill("code", handlerstest.TOTP(t, secret, h.Clock.Now()))
+	pressed(h, b, "/login/code", main, "Signing in…")
+	b.at("/sessions")
 }
 
 // A form that htmx sends comes back, and so does its button.
