@@ -167,6 +167,14 @@ func TestLinkIsForOneThing(t *testing.T) {
 func TestLinkOfADisabledUser(t *testing.T) {
 	t.Parallel()
 	eachUse(t, func(t *testing.T, c *cast, token string, look, use func(*cast, string) error, _ time.Duration) {
+		c.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, c.alice.ID) // as while the account is being deleted
+		if err := errors.Join(look(c, token), use(c, token)); !errors.Is(err, db.ErrNotFound) {
+			t.Error("being deleted:", err)
+		}
+		c.exec(`UPDATE users SET disabled = 0 WHERE id = $1`, c.alice.ID)
+		if err := look(c, token); err != nil {
+			t.Fatal(err)
+		}
 		if err := c.DisableUser(c.ctx(), "alice", true); err != nil {
 			t.Fatal(err)
 		}

@@ -95,6 +95,9 @@ func TestFailedMessages(t *testing.T) {
 	began := c.clock.Now()
 	var pauses []time.Duration
 	for {
+		if len(pauses) == 100 {
+			t.Fatal("it never gives up")
+		}
 		m := c.onlyMail()
 		c.clock.Advance(3 * time.Second) // the other server takes its time
 		givenUp, err := c.Failed(c.ctx(), m, "451 try later")
