@@ -14,7 +14,7 @@ type words struct{ subject, text string }
 
 var wordsByKind = map[string]words{
 	db.SignedIn: {"New sign-in to your account",
-		"Somebody signed in to the account %s on a device that it has not been used on before."},
+		"Somebody signed in to the account %s from a device that is not known."},
 	db.BrowserChanged: {"A device of yours uses another browser now",
 		"A session of the account %s is used with another browser or system than it signed in with. Its cookie may have been stolen."},
 	db.AccountLocked: {"Your account is locked",
@@ -33,9 +33,11 @@ var wordsByKind = map[string]words{
 	db.RecoveryCodesMade: {"New recovery codes were made", "New recovery codes were made for the account %s. The ones before no longer work."},
 	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
 	db.TestAlert:         {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
-	db.EmailLink:         {"Confirm your e-mail address", "This address was entered for the account %s. If that was you, confirm it."},
-	db.PasswordLink:      {"Choose a new password", "A new password was asked for, for the account %s."},
+	db.EmailLink:         {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
+	db.PasswordLink:      {"Choose a new password", "Somebody asked for a new password for the account %s."},
 }
+
+const afterLink = "The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."
 
 // compose returns the message to send, with its link if there is a token.
 func (s *Sender) compose(m db.Message) Message {
@@ -57,10 +59,10 @@ func (s *Sender) compose(m db.Message) Message {
 	case db.TestAlert:
 	case db.EmailLink:
 		message.Action = s.link("Confirm this address", "/account/email/confirm", m.Token)
-		message.After = []string{"The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."}
+		message.After = afterLink
 	case db.PasswordLink:
 		message.Action = s.link("Choose a new password", "/reset", m.Token)
-		message.After = []string{"The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."}
+		message.After = afterLink
 	default:
 		message.Facts = factsOf(m)
 		message.addNotMe(s, m)
@@ -76,9 +78,9 @@ func (message *Message) addNotMe(s *Sender, m db.Message) {
 	if m.Former {
 		does = "It signs out every device, puts this address back, and lets you choose a new password."
 	}
-	message.Text = append(message.Text, "If it was you, there is nothing to do.")
+	message.Advice = "If it was you, there is nothing to do."
 	message.Action = s.link("This wasn't me", "/not-me", m.Token)
-	message.After = []string{"The link opens a page with one button. " + does + " It is good for 3 days."}
+	message.After = "The link opens a page with one button. " + does + " It is good for 3 days."
 }
 
 // link returns a link to one of our pages. Tokens consist of letters and digits.
@@ -95,7 +97,7 @@ func factsOf(m db.Message) (facts []Fact) {
 		by = ""
 	}
 	for _, fact := range []Fact{
-		{"Device", m.DeviceName}, {"Address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
+		{"Device", m.DeviceName}, {"IP address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
 	} {
 		if fact.Value = plain(fact.Value); fact.Value != "" {
 			facts = append(facts, fact)

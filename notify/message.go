@@ -13,11 +13,14 @@ type Message struct {
 	ID      string // the same in every attempt, so that a mail server can drop the second of two
 	At      time.Time
 	Subject string
-	Text    []string // paragraphs
-	Facts   []Fact
-	Action  *Link // nil for none
-	After   []string
 	Site    string // the public address
+
+	// What it says, from top to bottom. Only Text is always there.
+	Text   []string // paragraphs
+	Facts  []Fact
+	Advice string
+	Action *Link
+	After  string // explains Action
 }
 
 // Fact is a line below the text, such as the device.

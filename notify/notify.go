@@ -3,7 +3,6 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/url"
 	"sync"
@@ -78,21 +77,15 @@ func (s *Sender) Run(ctx context.Context) {
 	for _, w := range s.ways {
 		running.Go(func() { s.runWay(ctx, sending, w) })
 	}
-	for ctx.Err() == nil {
-		err := s.Store.Follow(ctx, func() error {
-			for _, w := range s.ways {
-				select {
-				case w.wake <- struct{}{}:
-				default:
-				}
+	s.Store.Follow(ctx, func() error { // until the context ends
+		for _, w := range s.ways {
+			select {
+			case w.wake <- struct{}{}:
+			default:
 			}
-			return nil
-		})
-		if ctx.Err() == nil {
-			s.Log.Error("cannot follow the database", "error", err)
-			pause(ctx, retryAfter)
 		}
-	}
+		return nil
+	})
 	running.Wait()
 }
 
@@ -156,7 +149,7 @@ func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 	} else {
 		givenUp, err = s.Store.Failed(ctx, m, failure.Error())
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil {
 		s.Log.Error("cannot note whether a message was sent; it may be sent again", "way", w.name, "error", err)
 	}
 	if givenUp {

@@ -38,7 +38,7 @@ func TestAlertByMail(t *testing.T) {
 	h.signIn("Chrome on <b>Windows</b>")
 	got := <-host.Arrived
 	if got.To != "ada@example.com" || !strings.Contains(got.Data, "Subject: New sign-in to your account\r\n") ||
-		!strings.Contains(got.Data, "Device: Chrome on <b>Windows</b>\r\nAddress: 192.0.2.7\r\nTime: 18 November 2026, 10:02 UTC\r\n") {
+		!strings.Contains(got.Data, "Device: Chrome on <b>Windows</b>\r\nIP address: 192.0.2.7\r\nTime: 18 November 2026, 10:02 UTC\r\n") {
 		t.Errorf("%+v", got)
 	}
 	alert, err := h.NotMeAlert(t.Context(), token(t, got, "/not-me"), db.Client{IP: "192.0.2.8"})
@@ -194,7 +194,7 @@ func TestAlertByNtfy(t *testing.T) {
 	must(t, decoder.Decode(&message))
 	if got.path != "/" && got.path != "" || message.Topic != "ada-alerts" || message.Title != "New sign-in to your account" ||
 		message.Priority != 4 || message.Click != "https://auth.example.com/sessions" ||
-		!strings.Contains(message.Message, "\nDevice: Chrome\"} on Windows\nAddress: 192.0.2.7\n") {
+		!strings.Contains(message.Message, "\nDevice: Chrome\"} on Windows\nIP address: 192.0.2.7\n") {
 		t.Errorf("%s: %+v", got.path, message)
 	}
 	if user, password, ok := (&http.Request{Header: got.header}).BasicAuth(); !ok || user != "" || password != "tk_secret" {
@@ -316,5 +316,47 @@ func TestEveryKind(t *testing.T) {
 	summed := s.compose(db.Message{Kind: db.SignedIn, Username: "ada", Count: 3}).Text
 	if text := strings.Join(summed, " "); !strings.Contains(text, "It happened 3 times") {
 		t.Error(text)
+	}
+}
+
+// The plain text of an alert, from the first line to the last.
+func TestText(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, db.Ways{})
+	s := New(Options{Store: h.Store, URL: &url.URL{Scheme: "https", Host: "auth.example.com"}})
+	text, _, err := s.compose(db.Message{
+		Kind: db.SignedIn, Username: "ada", Token: "abc", Count: 2, At: h.clock.Now(),
+		DeviceName: "Chrome on Windows", IP: "192.0.2.7", By: "Chrome on Windows",
+	}).render()
+	const want = `Somebody signed in to the account ada from a device that is not known.
+
+It happened 2 times; this was the last.
+
+Device: Chrome on Windows
+IP address: 192.0.2.7
+Time: 18 November 2026, 10:02 UTC
+
+If it was you, there is nothing to do.
+
+This wasn't me:
+https://auth.example.com/not-me?token=abc
+
+The link opens a page with one button. It signs out every device, and lets you choose a new password. It is good for 3 days.
+
+-- ` + "\nPorchlight, https://auth.example.com\n"
+	if err != nil || text != want {
+		t.Errorf("%v: the text is\n%s", err, text)
+	}
+	text, _, err = s.compose(db.Message{Kind: db.PasswordLink, Username: "ada", Token: "abc", Count: 1, At: h.clock.Now()}).render()
+	const link = `Somebody asked for a new password for the account ada.
+
+Choose a new password:
+https://auth.example.com/reset?token=abc
+
+The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes.
+
+-- ` + "\nPorchlight, https://auth.example.com\n"
+	if err != nil || text != link {
+		t.Errorf("%v: the text is\n%s", err, text)
 	}
 }
