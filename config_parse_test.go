@@ -80,7 +80,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-jx"}, "porchlight has no flag -jx; see porchlight --help"},
 		{[]string{"--=x"}, "porchlight has no flag --; see porchlight --help"},
 		{[]string{"user", "add", "cy", "--password", boPassword}, "porchlight user add has no flag --password; see porchlight user add --help"},
-		{[]string{"user", "add", "cy", "--mail=cy@example.com"}, "porchlight user add has no flag --mail; did you mean --email?"},
+		{[]string{"user", "add", "cy", "--e-mail=cy@example.com"}, "porchlight user add has no flag --e-mail; did you mean --email?"},
 		{[]string{"session", "list", "--all"}, "porchlight session list has no flag --all; see porchlight session list --help"},
 		{[]string{"session", "list", "--user"}, "--user needs a value"},
 		{[]string{"session", "list", "--user", "--json"}, "--user needs a value; if --json is the value, write --user=--json"},
