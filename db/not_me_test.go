@@ -20,7 +20,7 @@ func TestNotMeByLink(t *testing.T) {
 	if err != nil || alert != want || !alert.At.Equal(c.clock.Now()) {
 		t.Errorf("%+v, %v", alert, err)
 	}
-	pending := c.emailLink("intruder@example.com")
+	pending, stolen := c.emailLink("intruder@example.com"), c.resetLink()
 	// The session ends before the press, which does not save the device.
 	if err := c.SignOut(c.ctx(), intruder.Session); err != nil {
 		t.Fatal(err)
@@ -37,6 +37,9 @@ func TestNotMeByLink(t *testing.T) {
 	}
 	if err := uses["e-mail"].use(c, pending); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("the intruder's address: %v", err)
+	}
+	if err := uses["reset"].look(c, stolen); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("a reset link from before: %v", err)
 	}
 	if user, err := c.ResetPassword(c.ctx(), reset, newPassword, somewhere); err != nil || user.Username != "alice" {
 		t.Error(user, err)
