@@ -25,7 +25,7 @@ const adaPassword = "lantern velvet orbit marmalade"
 // house is a real store with one user, ada@example.com, whose ntfy topic is ada-alerts.
 type house struct {
 	*db.Store
-	t     *testing.T
+	t     testing.TB
 	path  string
 	clock *dbtest.Clock
 	log   safeBuffer
@@ -33,7 +33,7 @@ type house struct {
 	admin db.Session
 }
 
-func openHouse(t *testing.T, ways db.Ways) *house {
+func openHouse(t testing.TB, ways db.Ways) *house {
 	t.Helper()
 	h := &house{t: t, path: dbtest.NewDatabase(t), clock: dbtest.NewClock()}
 	var err error
@@ -190,7 +190,7 @@ func answer(status int, body string) http.HandlerFunc {
 }
 
 // hang returns the address of a server that accepts connections and says nothing, and a channel that receives for each.
-func hang(t *testing.T) (address string, connected chan bool) {
+func hang(t testing.TB) (address string, connected chan bool) {
 	connected = make(chan bool, 1000)
 	return notifytest.NewServer(t, func(connection net.Conn) {
 		connected <- true

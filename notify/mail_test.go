@@ -262,7 +262,7 @@ func TestMailServerHangs(t *testing.T) {
 }
 
 // mailer returns a Mailer for a server of the tests. user is "" or ends with an @.
-func mailer(t *testing.T, scheme, user, address string, roots *x509.CertPool) *Mailer {
+func mailer(t testing.TB, scheme, user, address string, roots *x509.CertPool) *Mailer {
 	t.Helper()
 	server, err := ParseMailServer(scheme + "://" + user + address)
 	if err != nil {
