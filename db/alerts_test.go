@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -377,6 +378,31 @@ func TestLockedAccountIsAnAlert(t *testing.T) {
 	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'account_locked'`); n != 1 {
 		t.Errorf("recorded %d times", n)
 	}
+}
+
+// Wrong codes after the right password count, too.
+func TestAccountLockedByCodesIsAnAlert(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.addTOTP(c.laptop)
+	for range 99 {
+		c.clock.Advance(2 * time.Minute)
+		c.Authenticate(c.ctx(), "alice", bobPassword, clientOf(fmt.Sprintf("203.0.113.%d", c.clock.Now().Unix()%200), "curl"))
+	}
+	c.clock.Advance(time.Hour)
+	c.emptyOutbox()
+	user, err := c.Authenticate(c.ctx(), "alice", alicePassword, somewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step, err := c.BeginSecondStep(c.ctx(), user, db.NewSession{Client: somewhere})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.FinishSecondStep(c.ctx(), step, "000000", db.NewSession{Client: somewhere}); !errors.Is(err, db.ErrWrongCode) {
+		t.Fatal(err)
+	}
+	c.wantWaiting("the hundredth failure", everyWayTo(db.AccountLocked, 1)...)
 }
 
 func TestTestAlert(t *testing.T) {
