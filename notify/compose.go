@@ -78,7 +78,9 @@ func (message *Message) addNotMe(s *Sender, m db.Message) {
 	if m.Former {
 		does = "It signs out every device, puts this address back, and lets you choose a new password."
 	}
-	message.Advice = "If it was you, there is nothing to do."
+	if m.Kind != db.AccountLocked { // which says what to do
+		message.Advice = "If it was you, there is nothing to do."
+	}
 	message.Action = s.link("This wasn't me", "/not-me", m.Token)
 	message.After = "The link opens a page with one button. " + does + " It is good for 3 days."
 }

@@ -347,6 +347,10 @@ The link opens a page with one button. It signs out every device, and lets you c
 	if err != nil || text != want {
 		t.Errorf("%v: the text is\n%s", err, text)
 	}
+	locked := s.compose(db.Message{Kind: db.AccountLocked, Username: "ada", Token: "abc"})
+	if locked.Advice != "" || locked.Action == nil {
+		t.Errorf("a locked account: %+v", locked)
+	}
 	text, _, err = s.compose(db.Message{Kind: db.PasswordLink, Username: "ada", Token: "abc", Count: 1, At: h.clock.Now()}).render()
 	const link = `Somebody asked for a new password for the account ada.
 
