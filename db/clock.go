@@ -24,6 +24,7 @@ func (s *Store) fixFutureSessions(tx *tx, shared bool, limit int) (int, error) {
 
 const notInFuture = `
 		SET created_at = MIN(created_at, $1), last_active_at = MIN(last_active_at, $1),
+		    confirmed_at = CASE WHEN confirmed_at > $1 THEN 0 ELSE confirmed_at END,
 		    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)`
 
 // fixFutureActivity corrects at most limit rows of activity; -1 means all.

@@ -305,3 +305,17 @@ func TestConfirm(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// If the clock was ahead during a check, the check must not count when the clock gets there again.
+func TestConfirmationFromTheFuture(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.clock.Advance(time.Hour)
+	ahead := c.signIn(c.alice, firefoxOnLinux, "192.0.2.10")
+	c.clock.Advance(-time.Hour)
+	c.must(c.Sweep(c.ctx(), time.Time{}))
+	c.clock.Advance(time.Hour)
+	if c.Confirmed(c.alive(ahead)) {
+		t.Error("the check counts an hour later")
+	}
+}
