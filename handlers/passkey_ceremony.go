@@ -207,7 +207,8 @@ func (h *handler) rememberChallenge(c *fiber.Ctx, begun ceremony, options any) e
 func (h *handler) takeCeremony(c *fiber.Ctx) (ceremony, error) {
 	begun, ok := h.unseal(string(c.Request().Header.Cookie(h.passkeyCookieName)))
 	h.setCeremonyCookie(c, "", -time.Second)
-	if !ok || !h.Store.Now().Before(begun.ExpiresAt) {
+	left := begun.ExpiresAt.Sub(h.Store.Now())
+	if !ok || left <= 0 || left > ceremonyLasts { // more is left if the clock was set back since
 		return ceremony{}, errNoCeremony
 	}
 	return begun, nil

@@ -221,6 +221,10 @@ func TestChallengeWorksOnce(t *testing.T) {
 	refused("the challenge of another tab or browser", finish(other, body), 422, tooLate)
 	h.Clock.Advance(5 * time.Minute)
 	refused("after five minutes", finish(cookie, body), 422, tooLate)
+	options, cookie = begin("/login/passkey/begin")
+	h.Clock.Advance(-time.Hour)
+	refused("after the clock was set back", finish(cookie, finishing(passkey.Get(t, options))), 422, tooLate)
+	h.Clock.Advance(time.Hour)
 
 	// A challenge serves one purpose.
 	passkeySignIn(alice, passkey).Is(t, 200)
