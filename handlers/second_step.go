@@ -173,7 +173,7 @@ func (h *handler) signInWithCode(c *fiber.Ctx, user db.User, newSession db.NewSe
 		if err == nil {
 			return c.JSON(fiber.Map{"username": user.Username})
 		}
-		if !errors.Is(err, db.ErrWrongCode) {
+		if !errors.Is(err, db.ErrWrongCode) && !errors.Is(err, db.ErrNotFound) { // not found if many other sign-ins began in between
 			return err
 		}
 		message = wrongCode

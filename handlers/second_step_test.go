@@ -192,6 +192,33 @@ func TestCodeInTheAPI(t *testing.T) {
 	script.API("POST", "/login", `{"username":"alice","password":"wrong","code":"000000"}`).Has(t, `{"error":"That username or password isn't right."}`)
 }
 
+// Each request begins a step of its own, and the newest steps push out the others. A script must not read "Not found".
+func TestOneCodeInManyRequests(t *testing.T) {
+	t.Parallel()
+	h, secret, _ := openWithTOTP(t)
+	before := len(h.SessionsOf("alice"))
+	body := `{"username":"alice","password":"` + handlerstest.AlicePassword + `","code":"` + handlerstest.TOTP(t, secret, h.Clock.Now()) + `"}`
+	var all sync.WaitGroup
+	statuses := make([]int, 50)
+	for i := range statuses {
+		all.Go(func() { statuses[i] = h.NewClient("curl/8.5.0").API("POST", "/login", body).Status })
+	}
+	all.Wait()
+	signedIn := 0
+	for _, status := range statuses {
+		switch status {
+		case 200:
+			signedIn++
+		case 401, 429, 503:
+		default:
+			t.Errorf("status %d", status)
+		}
+	}
+	if sessions := len(h.SessionsOf("alice")) - before; sessions > 1 || signedIn != sessions {
+		t.Errorf("%d sessions, %d answers 200: %v", sessions, signedIn, statuses)
+	}
+}
+
 // An invitation is a way back for a forgotten password, not past the second factor.
 func TestInvitationAsksForTheCode(t *testing.T) {
 	t.Parallel()
