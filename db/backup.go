@@ -215,7 +215,7 @@ func migrateBackup(ctx context.Context, copied, from string) error {
 	return nil
 }
 
-// clearSessions ends every session and sign-in, voids every invitation and link, and drops every message in a database that is not in use yet.
+// clearSessions ends every session and sign-in, voids every invitation and link, and drops every message. The database is not in use yet.
 func clearSessions(ctx context.Context, options Options) (restored Restored, err error) {
 	s := newStore(options)
 	defer func() { err = errors.Join(err, s.Close()) }()

@@ -24,7 +24,8 @@ func TestChangeEmail(t *testing.T) {
 	if _, err := c.Authenticate(c.ctx(), "new@example.com", alicePassword, somewhere); !errors.Is(err, db.ErrWrongPassword) {
 		t.Errorf("signing in with it: %v", err)
 	}
-	if got, err := c.EmailChange(c.ctx(), token, somewhere); err != nil || got != (db.EmailChange{Username: "alice", Email: "new@example.com"}) {
+	want := db.EmailChange{Username: "alice", Email: "new@example.com"}
+	if got, err := c.EmailChange(c.ctx(), token, somewhere); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
 	c.emptyOutbox()

@@ -344,8 +344,8 @@ func TestResetRequestsAreAllAlike(t *testing.T) {
 	rows := func() string {
 		return fmt.Sprint(c.number(`SELECT COUNT(*) FROM attempts`), c.number(`SELECT COUNT(*) FROM outbox`))
 	}
-	for i, name := range []string{"alice", "ALICE@example.com ", "bob", "carol", "carol@example.com", "nobody", "nobody@example.com", "", "alice", "alice",
-		"nobody", "nobody", "nobody", "\x00\xff' OR 1=1"} {
+	for i, name := range []string{"alice", "ALICE@example.com ", "bob", "carol", "carol@example.com", "nobody",
+		"nobody@example.com", "", "alice", "alice", "nobody", "nobody", "nobody", "\x00\xff' OR 1=1"} {
 		want := fmt.Sprint(2*(i+1), i+1)
 		if err := c.RequestReset(c.ctx(), name, clientOf(fmt.Sprintf("203.0.113.%d", i), "curl")); err != nil {
 			t.Errorf("%q: %v", name, err)

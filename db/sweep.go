@@ -7,7 +7,8 @@ import (
 )
 
 // Sweep deletes expired sessions, invitations, links and second steps, activity and networks from before keepSince, attempts and challenges
-// that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written while the clock was ahead.
+// that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written while the clock
+// was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },

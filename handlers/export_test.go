@@ -220,7 +220,9 @@ func TestExportAlerts(t *testing.T) {
 	ctx := context.Background()
 	c.Exec(`INSERT INTO ways (way) VALUES ('mail'), ('ntfy'), ('webhook')`)
 	c.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
-	c.Exec(`INSERT INTO alert_settings (user_id, mail, ntfy_topic, off) SELECT id, 1, 'alice_phone', 'browser_changed' FROM users WHERE username = 'alice'`)
+	c.Exec(`
+		INSERT INTO alert_settings (user_id, mail, ntfy_topic, off)
+		SELECT id, 1, 'alice_phone', 'browser_changed' FROM users WHERE username = 'alice'`)
 	if err := c.Store.RequestReset(ctx, "alice", db.Client{IP: "192.0.2.1"}); err != nil {
 		t.Fatal(err)
 	}
