@@ -162,6 +162,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 		CookieDomain:   e.settings.CookieDomain,
 		TrustedProxies: e.settings.proxies,
 		Signup:         e.settings.Signup == "open",
+		Mail:           e.settings.mail != nil,
 		SetupToken:     setupToken,
 		Done:           e.ctx.Done(),
 		Log:            log,

@@ -27,6 +27,7 @@ type Options struct {
 	CookieDomain   string          // parent domain shared with the guarded apps, in db.CanonicalHost's form; "" for none
 	TrustedProxies []netip.Prefix  // proxies whose forwarded headers are believed
 	Signup         bool            // anyone can create an account
+	Mail           bool            // the server sends mail
 	SetupToken     string          // needed to create the first account; "" if one exists
 	Done           <-chan struct{} // closed when the server stops, which ends the event streams; nil for never
 	Log            *slog.Logger
@@ -94,6 +95,9 @@ func New(options Options) *fiber.App {
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
 	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
+	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(withForm(h.requestReset)))
+	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
+	publicRoute(app, "/.well-known/change-password", leadToPassword)
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession, h.requireFactor)
@@ -110,8 +114,8 @@ func New(options Options) *fiber.App {
 	app.Get("/activity", h.showActivity)
 	app.Get("/account", h.showAccount)
 	app.Post("/account/devices/:id/forget", h.forgetDevice)
-	app.Get("/account/password", h.showPassword)
-	app.Post("/account/password", withForm(h.changePassword))
+	app.Get(passwordPath, h.showPassword)
+	app.Post(passwordPath, withForm(h.changePassword))
 	app.Post("/account/delete", withForm(h.deleteAccount))
 	app.Get(confirmPath, h.showConfirm)
 	app.Post(confirmPath, withForm(h.confirm))
@@ -156,6 +160,7 @@ const (
 	signInPath   = "/login"
 	signOutPath  = "/logout"
 	accountPath  = "/account"
+	passwordPath = "/account/password"
 	sessionsPath = "/sessions" // where people go after signing in
 )
 

@@ -25,6 +25,7 @@ type signInPage struct {
 	RightPlace string // the sign-in page at the public address, or "" if this is it
 	NoUsers    bool   // no account exists
 	SignUp     bool   // sign-up is open
+	Mail       bool   // a link to choose a new password can be mailed
 	Passkeys   bool   // browsers accept passkeys at the public address
 }
 
@@ -42,6 +43,7 @@ func (h *handler) newSignInPage(c *fiber.Ctx, next string) (signInPage, error) {
 		RightPlace: h.rightPlace(c, next),
 		NoUsers:    !hasUsers,
 		SignUp:     h.Signup && hasUsers,
+		Mail:       h.Mail,
 		Passkeys:   h.passkeys != nil,
 	}, err
 }

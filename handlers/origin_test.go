@@ -25,6 +25,8 @@ func TestOtherSitesCannotAct(t *testing.T) {
 		{method: "POST", path: "/signup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
 		{method: "POST", path: "/setup", body: []string{"username", "eve", "password", "basalt umbrella crayon fjord"}},
 		{method: "POST", path: "/invite", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "password", "basalt umbrella crayon fjord"}},
+		{method: "POST", path: "/forgot", body: []string{"name", "alice"}},
+		{method: "POST", path: "/reset", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "password", "basalt umbrella crayon fjord"}},
 	}
 	for _, r := range signedInRoutes {
 		if r.method != "GET" {

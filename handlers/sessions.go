@@ -36,6 +36,8 @@ var flashMessages = map[string]notice{
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 
+	"link-sent": {Message: "If that account has an e-mail address, a link is on its way."},
+
 	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again."},
 	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
 	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Make new ones under Account, Second factor."},
@@ -182,7 +184,7 @@ func (h *handler) notMe(c *fiber.Ctx, body formBody) error {
 		return redirectToList(c, "", err)
 	}
 	h.Log.Warn("reported a session that somebody else began", "user", current.Username, "session", id, "by", current.ID)
-	return c.Redirect("/account/password?done=not-me", fiber.StatusSeeOther)
+	return c.Redirect(passwordPath+"?done=not-me", fiber.StatusSeeOther)
 }
 
 func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {

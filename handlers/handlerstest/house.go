@@ -153,7 +153,12 @@ type Cast struct {
 // OpenCast is OpenHouse with the cast, who signed in a minute apart.
 func OpenCast(t testing.TB, change ...func(*handlers.Options)) *Cast {
 	t.Helper()
-	c := &Cast{House: OpenHouse(t, change...)}
+	return newCast(OpenHouse(t, change...))
+}
+
+func newCast(h *House) *Cast {
+	h.T.Helper()
+	c := &Cast{House: h}
 	c.AddUser("alice", AlicePassword)
 	c.AddUser("bob", BobPassword)
 	c.Alice = c.SignIn("alice", AlicePassword, FirefoxOnLinux)

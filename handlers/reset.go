@@ -1,0 +1,113 @@
+package handlers
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the way back in after a forgotten password: asking for a link, and choosing a new password with it.
+
+const (
+	forgotPath = "/forgot"
+	resetPath  = "/reset"
+)
+
+type forgotPage struct {
+	page
+	Name field
+}
+
+// ifMail returns a handler that answers 404 if the server sends no mail.
+func (h *handler) ifMail(handle fiber.Handler) fiber.Handler {
+	if !h.Mail {
+		return func(*fiber.Ctx) error { return fiber.ErrNotFound }
+	}
+	return handle
+}
+
+func (h *handler) showForgot(c *fiber.Ctx) error {
+	p := forgotPage{page: page{Title: "Forgot your password?"}, Name: field{Kind: "login", Name: "name"}}
+	p.notice = flashMessages[c.Query("done")]
+	p.Name.Autofocus = p.Message == ""
+	return c.Render("reset/forgot", p)
+}
+
+// requestReset answers the same whether there is such an account or not.
+func (h *handler) requestReset(c *fiber.Ctx, body formBody) error {
+	if err := h.Store.RequestReset(c.UserContext(), body.get("name"), h.client(c)); err != nil {
+		return err
+	}
+	return c.Redirect(forgotPath+"?done=link-sent", fiber.StatusSeeOther)
+}
+
+type resetPage struct {
+	page
+	Form     form
+	Token    string
+	Username string
+	Password field
+}
+
+func newResetPage(token, username string) resetPage {
+	return resetPage{
+		page: page{Title: "Choose a new password"}, Token: token, Username: username,
+		Password: field{Kind: "first-password", Name: "password", Autofocus: true},
+	}
+}
+
+// showReset changes nothing, because mail scanners open links.
+func (h *handler) showReset(c *fiber.Ctx) error {
+	token := c.Query("token")
+	user, err := h.Store.Reset(c.UserContext(), token, h.client(c))
+	if errors.Is(err, db.ErrNotFound) {
+		return h.refuseLink(c)
+	}
+	if err != nil {
+		return err
+	}
+	return c.Render("reset/index", newResetPage(token, user.Username))
+}
+
+// errLink is the same for used, expired and unknown links.
+var errLink = problem{fiber.StatusNotFound, "This link is not valid. It was used, it is too old, or a newer one has replaced it."}
+
+// refuseLink logs the attempt, because nobody types a token by hand, and answers 404. It does not log the token, which may be valid on
+// another server.
+func (h *handler) refuseLink(c *fiber.Ctx) error {
+	ip := h.client(c).IP
+	h.logLimited(slog.LevelWarn, "wrong link", networkOf(ip), "path", c.Path(), "ip", ip)
+	return errLink
+}
+
+// resetPassword sets the new password and signs in. A second factor stays on, so that whoever reads the mail does not get past it.
+func (h *handler) resetPassword(c *fiber.Ctx, body formBody) error {
+	token := body.get("token")
+	err := h.createOnce(c, body, db.ByReset, func() (db.User, error) {
+		user, err := h.Store.ResetPassword(c.UserContext(), token, body.secret("password"), h.client(c))
+		if err == nil {
+			h.Log.Info("password reset", "user", user.Username, "ip", h.client(c).IP)
+		}
+		return user, err
+	})
+	invalid, isInvalid := errors.AsType[db.Invalid](err)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return h.refuseLink(c)
+	case isInvalid:
+		user, err := h.Store.Reset(c.UserContext(), token, h.client(c))
+		if errors.Is(err, db.ErrNotFound) {
+			return h.refuseLink(c)
+		}
+		if err != nil {
+			return err
+		}
+		p := newResetPage(token, user.Username)
+		p.Form.mark(invalid, &p.Password)
+		return refuse(c, "reset/index", &p)
+	}
+	return redirectSignedIn(c, "", err)
+}
