@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,6 +76,30 @@ func TestAlertByMail(t *testing.T) {
 		!strings.Contains(got.Data, "Subject: Your password was changed\r\n") || !strings.Contains(got.Data, "\r\nhttp://localhost:") {
 		t.Errorf("%+v", got)
 	}
+}
+
+// Somebody who forgot the password asks for a link, opens it, and chooses a new one.
+func TestForgottenPassword(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	host := notifytest.NewMailHost(t, "smtp+insecure")
+	s := start(t, f.data, "--mail", "smtp+insecure://"+host.Address)
+	c := s.newClient()
+	if status, body := c.form("/forgot", "name", "ada"); status != http.StatusSeeOther {
+		t.Fatalf("%d %s", status, body)
+	}
+	mail := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace((<-host.Arrived).Data) // quoted-printable
+	found := regexp.MustCompile(`\r\nhttp://localhost:\d+(/reset\?token=(\w+))\r\n`).FindStringSubmatch(mail)
+	if found == nil {
+		t.Fatalf("no link in %s", mail)
+	}
+	c.want(http.StatusOK, found[1])
+	const password = "pebble sonnet harbour walnut"
+	if status, body := c.form("/reset", "token", found[2], "password", password); status != http.StatusSeeOther {
+		t.Fatalf("%d %s", status, body)
+	}
+	s.signIn("ada", password).want(http.StatusOK, "/sessions")
+	c.want(http.StatusNotFound, found[1]) // it works once
 }
 
 // deploy/webhook.py accepts what the program sends, and nothing else.
