@@ -100,7 +100,7 @@ func groupByDay(entries []activityEntry) (days []activityDay) {
 // sentence says what happened in words that a person understands.
 func sentence(a db.Activity, current db.Session) string {
 	device := isolate(a.DeviceName)
-	if a.SessionID == current.ID {
+	if a.SessionID != "" && a.SessionID == current.ID {
 		device += " (this device)"
 	}
 	at := device

@@ -97,6 +97,7 @@ func New(options Options) *fiber.App {
 	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
 	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(withForm(h.requestReset)))
 	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
+	publicRoute(app, notMePath, h.showNotMe, withForm(h.useNotMe))
 	publicRoute(app, "/.well-known/change-password", leadToPassword)
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.

@@ -75,7 +75,8 @@ var publicRoutes = []string{
 	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code",
 	"POST /login/passkey/begin", "POST /login/passkey", "GET /logout", "POST /logout",
 	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
-	"GET /forgot", "POST /forgot", "GET /reset", "POST /reset", "GET /.well-known/change-password",
+	"GET /forgot", "POST /forgot", "GET /reset", "POST /reset", "GET /not-me", "POST /not-me",
+	"GET /.well-known/change-password",
 }
 
 func (r route) String() string {
@@ -110,7 +111,8 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/login/passkey/begin", "/login/passkey",
-		"/logout", "/signup", "/setup", "/invite", "/forgot", "/reset", "/.well-known/change-password"} // accept every method, to answer 405
+		"/logout", "/signup", "/setup", "/invite", "/forgot", "/reset", "/not-me",
+		"/.well-known/change-password"} // accept every method, to answer 405
 	refusing = append(refusing, "/sessions/events") // never ends; events_test.go tests it
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",
 		"/auth/*") // forward_test.go tests them with every method
@@ -286,7 +288,8 @@ func TestWrongMethod(t *testing.T) {
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
 		"/me/sessions/{id}": "DELETE, PATCH",
 		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
-		"/forgot": "GET, HEAD, POST", "/reset": "GET, HEAD, POST", "/.well-known/change-password": "GET, HEAD",
+		"/forgot": "GET, HEAD, POST", "/reset": "GET, HEAD, POST", "/not-me": "GET, HEAD, POST",
+		"/.well-known/change-password": "GET, HEAD",
 		"/login/passkey": "POST", "/login/passkey/begin": "POST", "/account/passkeys": "POST",
 		"/healthz": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/public/app.css": "GET, HEAD",
 	} {
