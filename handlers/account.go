@@ -21,6 +21,8 @@ type accountPage struct {
 	Devices    []deviceRow
 
 	SecondFactor bool // the user has one
+	Email        string
+	Mail         bool // the server sends mail, so the user can change the address
 }
 
 // deviceRow is one of the user's known devices.
@@ -55,7 +57,11 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	p.SecondFactor = factors.Any()
+	account, err := h.Store.Account(currentSession(c))
+	if err != nil {
+		return err
+	}
+	p.SecondFactor, p.Email, p.Mail = factors.Any(), account.Email, h.Mail
 	for _, d := range devices {
 		p.Devices = append(p.Devices, deviceRow{
 			ID: d.ID, Name: d.Name, DetectedName: d.DetectedName, SignedIn: d.SignedIn,

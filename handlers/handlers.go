@@ -98,6 +98,7 @@ func New(options Options) *fiber.App {
 	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(withForm(h.requestReset)))
 	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
 	publicRoute(app, notMePath, h.showNotMe, withForm(h.useNotMe))
+	publicRoute(app, emailConfirmPath, h.showConfirmEmail, withForm(h.confirmEmail))
 	publicRoute(app, "/.well-known/change-password", leadToPassword)
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
@@ -123,12 +124,14 @@ func New(options Options) *fiber.App {
 	app.Post(passkeyConfirmPath+beginning, h.requirePasskeys, h.beginPasskeyConfirmation)
 	app.Post(passkeyConfirmPath, h.requirePasskeys, h.confirmWithPasskey)
 	app.Get(securityPath, h.showSecurity)
+	app.Get(emailPath, h.ifMail(h.showEmail))
 	app.Post("/account/passkeys/:id/name", withForm(h.namePasskey))
 
 	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
 	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
 	app.Post("/account/totp", h.requireConfirmed, withForm(h.enableTOTP))
 	app.Post("/account/totp/remove", h.requireConfirmed, withForm(h.removeTOTP))
+	app.Post(emailPath, h.ifMail(h.requireConfirmed), withForm(h.requestEmailChange))
 	app.Post("/account/recovery-codes", h.requireConfirmed, withForm(h.makeRecoveryCodes))
 	app.Post(passkeysPath+beginning, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
 	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)

@@ -26,7 +26,7 @@ func TestThisWasNotMe(t *testing.T) {
 	page := browser.Page("/not-me?token=" + token)
 	page.Has(t, "Signed in on Chrome on macOS, 127.0.0.1, <time", "<strong>alice</strong> out on every device", "Sign out everywhere")
 	page.Lacks(t, "this device", "becomes your e-mail address")
-	browser.Form("/not-me?token=" + token).Is(t, 404) // a form's token is not in its address
+	browser.Form("/not-me?token="+token).Is(t, 404) // a form's token is not in its address
 	check(t)
 	c.SameRows(t, devices, `SELECT id FROM devices ORDER BY id`)
 

@@ -27,6 +27,7 @@ func TestOtherSitesCannotAct(t *testing.T) {
 		{method: "POST", path: "/invite", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "password", "basalt umbrella crayon fjord"}},
 		{method: "POST", path: "/forgot", body: []string{"name", "alice"}},
 		{method: "POST", path: "/not-me", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}},
+		{method: "POST", path: "/account/email/confirm", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}},
 		{method: "POST", path: "/reset", body: []string{"token", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "password", "basalt umbrella crayon fjord"}},
 	}
 	for _, r := range signedInRoutes {

@@ -174,7 +174,7 @@ func TestWrongLinksAreThrottled(t *testing.T) {
 }
 
 // linkPaths are the pages that mailed links open.
-var linkPaths = []string{"/reset", "/not-me"}
+var linkPaths = []string{"/reset", "/not-me", "/account/email/confirm"}
 
 func TestWellKnownPasswordPage(t *testing.T) {
 	t.Parallel()

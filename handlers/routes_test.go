@@ -49,6 +49,8 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/totp/remove", body: []string{"confirm", "1"}, status: 303},
 	{method: "POST", path: "/account/recovery-codes", status: 200},
 	{method: "POST", path: "/account/recovery-codes", body: []string{"confirm", "1"}, status: 303},
+	{method: "GET", path: "/account/email", status: 404}, // without mail; account_email_test.go tests these with it
+	{method: "POST", path: "/account/email", body: []string{"email", "alice@example.com"}, status: 404},
 	{method: "GET", path: "/confirm", status: 303}, // just signed in
 	{method: "POST", path: "/confirm", body: []string{"confirm_password", "not it"}, status: 422},
 	{method: "POST", path: "/account/passkeys/begin", json: "{}", status: 404}, // at an IP address; passkeys_test.go tests these at a name
@@ -75,7 +77,7 @@ var publicRoutes = []string{
 	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code",
 	"POST /login/passkey/begin", "POST /login/passkey", "GET /logout", "POST /logout",
 	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
-	"GET /forgot", "POST /forgot", "GET /reset", "POST /reset", "GET /not-me", "POST /not-me",
+	"GET /forgot", "POST /forgot", "GET /account/email/confirm", "POST /account/email/confirm", "GET /reset", "POST /reset", "GET /not-me", "POST /not-me",
 	"GET /.well-known/change-password",
 }
 
@@ -111,7 +113,7 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/login/passkey/begin", "/login/passkey",
-		"/logout", "/signup", "/setup", "/invite", "/forgot", "/reset", "/not-me",
+		"/logout", "/signup", "/setup", "/invite", "/forgot", "/reset", "/not-me", "/account/email/confirm",
 		"/.well-known/change-password"} // accept every method, to answer 405
 	refusing = append(refusing, "/sessions/events") // never ends; events_test.go tests it
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",
@@ -288,9 +290,9 @@ func TestWrongMethod(t *testing.T) {
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
 		"/me/sessions/{id}": "DELETE, PATCH",
 		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",
-		"/forgot": "GET, HEAD, POST", "/reset": "GET, HEAD, POST", "/not-me": "GET, HEAD, POST",
+		"/forgot": "GET, HEAD, POST", "/reset": "GET, HEAD, POST", "/not-me": "GET, HEAD, POST", "/account/email/confirm": "GET, HEAD, POST",
 		"/.well-known/change-password": "GET, HEAD",
-		"/login/passkey": "POST", "/login/passkey/begin": "POST", "/account/passkeys": "POST",
+		"/login/passkey":               "POST", "/login/passkey/begin": "POST", "/account/passkeys": "POST",
 		"/healthz": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/public/app.css": "GET, HEAD",
 	} {
 		for _, method := range methods {

@@ -36,7 +36,9 @@ var flashMessages = map[string]notice{
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 
-	"link-sent": {Message: "If that account has an e-mail address, a link is on its way."},
+	"link-sent":  {Message: "If that account has an e-mail address, a link is on its way."},
+	"email-link": {Message: "A link is on its way to the new address. Open it within an hour. Until then, nothing changes."},
+	"email":      {Message: "Your e-mail address is confirmed."},
 
 	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again."},
 	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
