@@ -163,6 +163,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 		TrustedProxies: e.settings.proxies,
 		Signup:         e.settings.Signup == "open",
 		Mail:           e.settings.mail != nil,
+		Ntfy:           e.settings.ntfy != nil,
 		SetupToken:     setupToken,
 		Done:           e.ctx.Done(),
 		Log:            log,

@@ -44,7 +44,8 @@ func TestChangeTheEmailAddress(t *testing.T) {
 			former = m.Token
 		}
 	}
-	browser.Page("/not-me?token="+former).Has(t, "Confirmed another e-mail address on Safari on iPhone", "alice@example.com becomes your e-mail address again.")
+	browser.Page("/not-me?token="+former).Has(t, "Confirmed another e-mail address on Safari on iPhone",
+		"alice@example.com becomes your e-mail address again.")
 	browser.Form("/not-me", "token", former).Is(t, 303)
 	c.SameRows(t, []string{"alice@example.com"}, addressOfAlice)
 }

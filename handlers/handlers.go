@@ -28,6 +28,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix  // proxies whose forwarded headers are believed
 	Signup         bool            // anyone can create an account
 	Mail           bool            // the server sends mail
+	Ntfy           bool            // users may name an ntfy topic
 	SetupToken     string          // needed to create the first account; "" if one exists
 	Done           <-chan struct{} // closed when the server stops, which ends the event streams; nil for never
 	Log            *slog.Logger
@@ -125,6 +126,9 @@ func New(options Options) *fiber.App {
 	app.Post(passkeyConfirmPath, h.requirePasskeys, h.confirmWithPasskey)
 	app.Get(securityPath, h.showSecurity)
 	app.Get(emailPath, h.ifMail(h.showEmail))
+	app.Get(alertsPath, h.showAlerts)
+	app.Post(alertsPath, withForm(h.setAlerts))
+	app.Post(alertsPath+"/test", h.sendTestAlert)
 	app.Post("/account/passkeys/:id/name", withForm(h.namePasskey))
 
 	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.

@@ -27,7 +27,8 @@ func TestForgottenPassword(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "GET"} { // a scanner opens the link
 		browser.Do(method, "/reset?token="+token, "").Is(t, 200)
 	}
-	browser.Page("/reset?token="+token).Has(t, "<strong>alice</strong>", `name="token" value="`+token+`"`, `value="alice" autocomplete="username"`)
+	browser.Page("/reset?token="+token).Has(t, "<strong>alice</strong>",
+		`name="token" value="`+token+`"`, `value="alice" autocomplete="username"`)
 	weak := browser.Form("/reset", "token", token, "password", "short")
 	weak.Is(t, 422)
 	weak.Has(t, "Use at least 15 characters. This password has 5.", token, "<strong>alice</strong>")

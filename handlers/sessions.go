@@ -40,6 +40,10 @@ var flashMessages = map[string]notice{
 	"email-link": {Message: "A link is on its way to the new address. Open it within an hour. Until then, nothing changes."},
 	"email":      {Message: "Your e-mail address is confirmed."},
 
+	"alerts":        {Message: "Your alerts were changed."},
+	"alert-test":    {Message: "A test alert is on its way. Reload this page to see what became of it."},
+	"alert-nowhere": {Message: "There is nowhere to send an alert to. Add an address or a topic first."},
+
 	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again."},
 	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
 	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Make new ones under Account, Second factor."},

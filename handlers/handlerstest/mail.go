@@ -13,7 +13,7 @@ import (
 func OpenCastWithMail(t testing.TB, change ...func(*handlers.Options)) *Cast {
 	t.Helper()
 	canSend := func(o *db.Options) { o.Serve, o.Ways = true, db.Ways{Mail: true, Ntfy: true} }
-	h := OpenHouseWith(t, canSend, append(change, func(o *handlers.Options) { o.Mail = true })...)
+	h := OpenHouseWith(t, canSend, append(change, func(o *handlers.Options) { o.Mail, o.Ntfy = true, true })...)
 	c := newCast(h)
 	h.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
 	return c

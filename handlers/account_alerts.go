@@ -1,0 +1,141 @@
+package handlers
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the page on which users choose what they are told about, and where.
+
+const alertsPath = "/account/alerts"
+
+type alertsPage struct {
+	page
+	Form     form
+	Mail     bool   // the server sends mail
+	Ntfy     bool   // users may name a topic
+	Email    string // the user's address, or ""
+	Mailed   bool   // the user wants optional alerts by mail
+	Topic    field
+	Optional []optionalAlert
+	Results  []deliveryResult
+	Waiting  int // messages that are not delivered yet
+}
+
+// optionalAlert is a kind of alert that can be switched off.
+type optionalAlert struct {
+	Kind string
+	On   bool
+}
+
+// deliveryResult is the last result of a way.
+type deliveryResult struct {
+	Way   db.Way
+	At    moment
+	Ago   string
+	Error string // what the other server said, or ""
+}
+
+func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
+	current := currentSession(c)
+	account, err := h.Store.Account(current)
+	if err != nil {
+		return p, err
+	}
+	settings, err := h.Store.AlertSettings(current.UserID)
+	if err != nil {
+		return p, err
+	}
+	deliveries, err := h.Store.Deliveries(current.UserID)
+	if err != nil {
+		return p, err
+	}
+	waiting, err := h.Store.WaitingMessages(current.UserID)
+	if err != nil {
+		return p, err
+	}
+	p = alertsPage{
+		page: h.pageFor(c, "Alerts"), Mail: h.Mail, Ntfy: h.Ntfy, Email: account.Email, Mailed: settings.Mail,
+		Topic: field{Kind: "topic", Name: "topic", Value: settings.Topic},
+	}
+	p.Section = "account"
+	for _, kind := range db.OptionalAlerts {
+		p.Optional = append(p.Optional, optionalAlert{kind, !slices.Contains(settings.Off, kind)})
+	}
+	for _, d := range deliveries {
+		if d.Way != db.Webhook { // the webhook is the administrator's
+			at := newMoment(d.At)
+			p.Results = append(p.Results, deliveryResult{d.Way, at, at.ago(h.Store.Now()), d.Error})
+		}
+	}
+	for _, m := range waiting {
+		if m.Way != db.Webhook {
+			p.Waiting++
+		}
+	}
+	return p, nil
+}
+
+func (h *handler) showAlerts(c *fiber.Ctx) error {
+	p, err := h.newAlertsPage(c)
+	if err != nil {
+		return err
+	}
+	p.notice = flashMessages[c.Query("done")]
+	return c.Render("account/alerts", p)
+}
+
+// setAlerts stores the settings. A way that the server does not offer is not on the page, so its setting stays.
+func (h *handler) setAlerts(c *fiber.Ctx, body formBody) error {
+	current := currentSession(c)
+	settings, err := h.Store.AlertSettings(current.UserID)
+	if err != nil {
+		return err
+	}
+	if h.Mail {
+		settings.Mail = body.has("mail")
+	}
+	if h.Ntfy {
+		settings.Topic = body.get("topic")
+	}
+	settings.Off = nil
+	for _, kind := range db.OptionalAlerts {
+		if !body.has(kind) {
+			settings.Off = append(settings.Off, kind)
+		}
+	}
+	err = h.Store.SetAlertSettings(c.UserContext(), current, settings)
+	if invalid, ok := errors.AsType[db.Invalid](err); ok {
+		p, err := h.newAlertsPage(c)
+		if err != nil {
+			return err
+		}
+		p.Mailed, p.Topic.Value = settings.Mail, settings.Topic
+		for i, o := range p.Optional {
+			p.Optional[i].On = body.has(o.Kind)
+		}
+		p.Form.mark(invalid, &p.Topic)
+		return refuse(c, "account/alerts", &p)
+	}
+	if err != nil {
+		return err
+	}
+	h.Log.Info("alerts changed", "user", current.Username, "session", current.ID)
+	return c.Redirect(alertsPath+"?done=alerts", fiber.StatusSeeOther)
+}
+
+func (h *handler) sendTestAlert(c *fiber.Ctx) error {
+	done := "alert-test"
+	err := h.Store.SendTestAlert(c.UserContext(), currentSession(c))
+	if errors.Is(err, db.ErrNotFound) {
+		done, err = "alert-nowhere", nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.Redirect(alertsPath+"?done="+done, fiber.StatusSeeOther)
+}
