@@ -101,7 +101,8 @@ func TestFactorsNeedAFreshPassword(t *testing.T) {
 	h.Alice.Form("/account/totp/remove").Is(t, 403)
 	h.Alice.Page("/activity").Has(t, "A wrong password was given on Firefox on Linux")
 
-	h.Alice.Form("/confirm", "confirm_password", handlerstest.AlicePassword, "confirm_to", "/account/totp/remove").Is(t, 307, "/account/totp/remove")
+	h.Alice.Form("/confirm", "confirm_password", handlerstest.AlicePassword, "confirm_to", "/account/totp/remove").
+		Is(t, 307, "/account/totp/remove")
 	h.AlicePhone.Form("/account/totp/remove").Is(t, 403) // only this session is confirmed
 	h.Alice.Form("/account/totp/remove", "confirm", "1").Is(t, 303)
 	h.Clock.Advance(db.ConfirmLasts)
@@ -138,8 +139,8 @@ func TestRequiredSecondFactor(t *testing.T) {
 	alice.API("GET", "/me/sessions", "").Has(t, `{"error":"Set up a second factor first."}`)
 	alice.Page("/account/security").Has(t, "This server asks for a second factor.")
 	check := func() handlerstest.Answer {
-		return alice.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate", "X-Forwarded-Method", "GET",
-			"X-Forwarded-Proto", "http", "X-Forwarded-Host", "notes.example.com", "X-Forwarded-Uri", "/")
+		return alice.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate",
+			"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "notes.example.com", "X-Forwarded-Uri", "/")
 	}
 	check().Is(t, 302, "http://auth.example.com/account/security")
 

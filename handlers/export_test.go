@@ -204,7 +204,8 @@ func TestExportContainsNoSecrets(t *testing.T) {
 	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
 	body := strings.ToLower(got.Body + fmt.Sprint(got.Header))
 	readExport(t, got)
-	got.Has(t, `"secondFactors":{"authenticatorAppSince":"2026-11-18T`, `"recoveryCodesLeft":10,"passkeys":[{"name":"My phone","createdAt":"2025-`)
+	got.Has(t, `"secondFactors":{"authenticatorAppSince":"2026-11-18T`,
+		`"recoveryCodesLeft":10,"passkeys":[{"name":"My phone","createdAt":"2025-`)
 	got.Lacks(t, "bob") // as it is written: in lower case, a random id may contain it
 	for what, secret := range secrets {
 		if secret == "" || strings.Contains(body, strings.ToLower(secret)) {
@@ -248,7 +249,8 @@ func TestExportAlerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	const at = `"at":"2026-11-18T10:04:00Z"`
-	want := `{"last":[{` + at + `,"delivered":false,"way":"mail"}],"mail":true,"ntfyTopic":"alice_phone","off":["browser_changed"],"waiting":[` +
+	want := `{"last":[{` + at + `,"delivered":false,"way":"mail"}],` +
+		`"mail":true,"ntfyTopic":"alice_phone","off":["browser_changed"],"waiting":[` +
 		`{` + at + `,"kind":"reset_link","to":"alice@example.com","way":"mail"},` +
 		`{` + at + `,"kind":"signed_in","to":"alice_phone","way":"ntfy"},` +
 		`{` + at + `,"kind":"signed_in","to":"alice@example.com","way":"mail"}]}`

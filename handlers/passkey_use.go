@@ -14,7 +14,8 @@ import (
 // This file owns what a passkey is used for: to sign in, as the second step after a password, and to confirm who uses a session.
 
 // errPasskeyRefused is the same for unknown passkeys, for disabled users, and for everything that does not match.
-var errPasskeyRefused = problem{fiber.StatusUnauthorized, "That passkey can't be used here. It may have been removed, or your account disabled."}
+var errPasskeyRefused = problem{fiber.StatusUnauthorized,
+	"That passkey can't be used here. It may have been removed, or your account disabled."}
 
 // beginPasskeySignIn asks for any passkey or, in the second step, for one of the user's.
 func (h *handler) beginPasskeySignIn(c *fiber.Ctx) error {

@@ -127,7 +127,8 @@ func (h *handler) addPasskey(c *fiber.Ctx) error {
 		return c.JSON(fiber.Map{"location": securityPath + "?done=passkey"})
 	}
 	var shown strings.Builder
-	if err := c.App().Config().Views.Render(&shown, "account/_recovery_codes", h.newRecoveryCodesPage(c, codes, "The passkey was added.")); err != nil {
+	p := h.newRecoveryCodesPage(c, codes, "The passkey was added.")
+	if err := c.App().Config().Views.Render(&shown, "account/_recovery_codes", p); err != nil {
 		return err
 	}
 	return c.JSON(fiber.Map{"html": shown.String()})

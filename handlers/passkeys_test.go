@@ -53,7 +53,8 @@ func TestPasskeyThatCannotBeAdded(t *testing.T) {
 		})
 	}
 	options := alice.API("POST", "/account/passkeys/begin", "{}").Body
-	for _, want := range []string{`"residentKey":"required"`, `"userVerification":"required"`, `"attestation":"none"`, `"timeout":300000`, `"rp":{"name":"Porchlight","id":"localhost"}`} {
+	for _, want := range []string{`"residentKey":"required"`, `"userVerification":"required"`, `"attestation":"none"`, `"timeout":300000`,
+		`"rp":{"name":"Porchlight","id":"localhost"}`} {
 		if !strings.Contains(options, want) {
 			t.Errorf("the options lack %s: %s", want, options)
 		}

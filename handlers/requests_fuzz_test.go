@@ -97,7 +97,8 @@ func FuzzPasskeyBody(f *testing.F) {
 	create := `{"credential":` + string(passkey.Create(f, options)) + `}`
 	alice.API("POST", "/account/passkeys", create).Is(f, 200)
 	get := `{"credential":` + string(passkey.Get(f, alice.API("POST", "/login/passkey/begin", "{}").Body)) + `,"shared":true,"next":"/x"}`
-	for _, body := range []string{"", "{}", "null", create, get, `{"credential":null}`, `{"credential":{"id":"AA","rawId":"AA","type":"public-key"}}`,
+	for _, body := range []string{"", "{}", "null", create, get, `{"credential":null}`,
+		`{"credential":{"id":"AA","rawId":"AA","type":"public-key"}}`,
 		`{"credential":{"id":"` + big("A", 40_000) + `"}}`, `{"credential":[],"next":1}`, "{\"credential\":\"\xff\"}"} {
 		f.Add(body, true)
 		f.Add(body, false)

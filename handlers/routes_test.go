@@ -80,7 +80,8 @@ var publicRoutes = []string{
 	"GET /public/*", "GET /favicon.ico", "GET /healthz", "GET /login", "POST /login", "GET /login/code", "POST /login/code",
 	"POST /login/passkey/begin", "POST /login/passkey", "GET /logout", "POST /logout",
 	"GET /signup", "POST /signup", "GET /setup", "POST /setup", "GET /invite", "POST /invite",
-	"GET /forgot", "POST /forgot", "GET /account/email/confirm", "POST /account/email/confirm", "GET /reset", "POST /reset", "GET /not-me", "POST /not-me",
+	"GET /forgot", "POST /forgot", "GET /account/email/confirm", "POST /account/email/confirm",
+	"GET /reset", "POST /reset", "GET /not-me", "POST /not-me",
 	"GET /.well-known/change-password",
 }
 

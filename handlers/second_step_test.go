@@ -51,7 +51,8 @@ func TestCodeAfterThePassword(t *testing.T) {
 	wrong.Has(t, "That code isn&#39;t right.", "<title>Error: ")
 	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/sessions")
 	browser.Page("/sessions").Has(t, "with a password and a code")
-	h.SameRows(t, []string{"password+code"}, `SELECT method FROM sessions WHERE token_hash = unhex(?)`, handlerstest.SHA256Hex(browser.Token()))
+	h.SameRows(t, []string{"password+code"}, `SELECT method FROM sessions WHERE token_hash = unhex(?)`,
+		handlerstest.SHA256Hex(browser.Token()))
 	browser.Page("/login/code").Is(t, 303, "/login?done=again") // it is over
 }
 
@@ -189,7 +190,8 @@ func TestCodeInTheAPI(t *testing.T) {
 	got.Has(t, `{"error":"That code isn't right.","secondFactor":true}`)
 	login(`,"code":"`+handlerstest.TOTP(t, secret, h.Clock.Now())+`"`).Is(t, 200)
 	script.API("GET", "/me/sessions/current", "").Has(t, `"method":"password+code"`)
-	script.API("POST", "/login", `{"username":"alice","password":"wrong","code":"000000"}`).Has(t, `{"error":"That username or password isn't right."}`)
+	script.API("POST", "/login", `{"username":"alice","password":"wrong","code":"000000"}`).
+		Has(t, `{"error":"That username or password isn't right."}`)
 }
 
 // Each request begins a step of its own, and the newest steps push out the others. A script must not read "Not found".

@@ -102,7 +102,8 @@ func (p *Passkey) Get(t testing.TB, asked string) json.RawMessage {
 		t.Fatal(err)
 	}
 	return p.credential(t, map[string]any{
-		"clientDataJSON": encode(clientData), "authenticatorData": encode(data), "signature": encode(signature), "userHandle": encode(p.UserHandle),
+		"clientDataJSON": encode(clientData), "authenticatorData": encode(data), "signature": encode(signature),
+		"userHandle": encode(p.UserHandle),
 	})
 }
 

@@ -277,7 +277,8 @@ local i = 0
 request = function()
   i = i + 1
   local headers = {["Accept"] = "text/html", ["Sec-Fetch-Mode"] = "navigate", ["X-Forwarded-For"] = "192.0.2.7",
-    ["X-Forwarded-Method"] = "GET", ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "h" .. i .. ".example.com", ["X-Forwarded-Uri"] = "/books/7?page=" .. i}
+    ["X-Forwarded-Method"] = "GET", ["X-Forwarded-Proto"] = "http", ["X-Forwarded-Host"] = "h" .. i .. ".example.com",
+    ["X-Forwarded-Uri"] = "/books/7?page=" .. i}
   if i % 2 == 0 then headers["Cookie"] = string.format("porchlight=%026d", i) end
   return wrk.format("GET", nil, headers)
 end
