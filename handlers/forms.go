@@ -20,7 +20,7 @@ type form struct {
 
 // field is one labelled input. views/forms/_field.html renders it, with the label and the hint for its kind.
 type field struct {
-	Kind      string // login, username, email, new-email, topic, password, first-password, current-password, new-password, your-password or code
+	Kind      string // one of those in views/forms/_label.html, such as new-password
 	Name      string
 	Value     string // what was typed; never a password
 	Error     string

@@ -47,7 +47,8 @@ func openSlowServer(t *testing.T, change ...func(*handlers.Options)) *slowServer
 		proxy.ServeHTTP(w, r)
 	}))
 	host := front.Listener.Addr().String()
-	s.House = handlerstest.OpenHouse(t, append(change, func(o *handlers.Options) { o.URL.Host = host })...)
+	canMail := func(o *db.Options) { o.Serve, o.Ways = true, db.Ways{Mail: true} }
+	s.House = handlerstest.OpenHouseWith(t, canMail, append(change, func(o *handlers.Options) { o.URL.Host = host })...)
 	s.URL = "http://" + host
 	front.Start()
 	t.Cleanup(front.Close)
@@ -62,6 +63,44 @@ func (s *slowServer) hold() (release func()) {
 	return release
 }
 
+// mainButton is the button of the one form of a page.
+const mainButton = `document.querySelector('main button:not(.show)')`
+
+// pressed presses a button four times while the server holds the request, and fails the test unless each path gets one request. Chromium
+// answers no question about a page that is about to leave. So the page itself keeps what its button said.
+func (s *slowServer) pressed(b *tab, path, button, busy string, then ...string) {
+	s.T.Helper()
+	b.eval(`((button) => addEventListener('pagehide', () => {
+		sessionStorage.setItem('button', button.disabled + ' ' + (button.querySelector('span') ?? button).textContent);
+	}))(` + button + `)`)
+	x, y := b.point(button)
+	press := func() {
+		for _, kind := range []input.MouseType{input.MousePressed, input.MouseReleased} {
+			b.run(input.DispatchMouseEvent(kind, x, y).WithButton(input.Left).WithClickCount(1))
+		}
+	}
+	release := s.hold()
+	press()
+	if first := <-s.posts; first != path {
+		s.T.Errorf("a request to %s, want %s", first, path)
+	}
+	press()
+	b.press(kb.Enter)
+	press()
+	release()
+	b.until(`sessionStorage.getItem('button') && document.readyState === 'complete'`)
+	b.same(`sessionStorage.getItem('button')`, "false "+busy)
+	b.eval(`(sessionStorage.clear(), 1)`)
+	for _, path := range then {
+		if next := <-s.posts; next != path {
+			s.T.Errorf("then a request to %s, want %s", next, path)
+		}
+	}
+	for len(s.posts) > 0 {
+		s.T.Errorf("another request to %s", <-s.posts)
+	}
+}
+
 func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 	h := openSlowServer(t, func(o *handlers.Options) { o.Signup = true })
 	h.AddUser("alice", handlerstest.AlicePassword)
@@ -71,40 +110,11 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 		t.Fatal(err)
 	}
 	const password = "basalt umbrella crayon fjord"
-	// Chromium answers no question about a page that is about to leave. So the page itself keeps what its button said.
 	pressed := func(s *slowServer, b *tab, path, button, busy string, then ...string) {
 		t.Helper()
-		b.eval(`((button) => addEventListener('pagehide', () => {
-			sessionStorage.setItem('button', button.disabled + ' ' + (button.querySelector('span') ?? button).textContent);
-		}))(` + button + `)`)
-		x, y := b.point(button)
-		press := func() {
-			for _, kind := range []input.MouseType{input.MousePressed, input.MouseReleased} {
-				b.run(input.DispatchMouseEvent(kind, x, y).WithButton(input.Left).WithClickCount(1))
-			}
-		}
-		release := s.hold()
-		press()
-		if first := <-s.posts; first != path {
-			t.Errorf("a request to %s, want %s", first, path)
-		}
-		press()
-		b.press(kb.Enter)
-		press()
-		release()
-		b.until(`sessionStorage.getItem('button') && document.readyState === 'complete'`)
-		b.same(`sessionStorage.getItem('button')`, "false "+busy)
-		b.eval(`(sessionStorage.clear(), 1)`)
-		for _, path := range then {
-			if next := <-s.posts; next != path {
-				t.Errorf("then a request to %s, want %s", next, path)
-			}
-		}
-		for len(s.posts) > 0 {
-			t.Errorf("another request to %s", <-s.posts)
-		}
+		s.pressed(b, path, button, busy, then...)
 	}
-	const main = `document.querySelector('main button:not(.show)')`
+	const main = mainButton
 
 	s := c.newTab(t, fresh.House, handlerstest.FirefoxOnLinux)
 	s.visit("/setup?token=token")
