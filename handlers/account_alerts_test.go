@@ -75,12 +75,12 @@ func TestTestAlertAndItsResult(t *testing.T) {
 	c.Clock.Advance(2 * time.Hour)
 	page := c.Alice.Page("/account/alerts")
 	page.Has(t, "Last mail: delivered <time", ">2 hours ago</time></p>")
-	page.Lacks(t, "to be sent", "The other server said")
+	page.Lacks(t, "to be sent", "Reason:")
 	if _, err := c.Store.Failed(context.Background(), send(), "550 <b>no such user</b>"); err != nil {
 		t.Fatal(err)
 	}
 	c.Alice.Page("/account/alerts").Has(t, "Last mail: failed <time",
-		"The other server said: <bdi>550 &lt;b&gt;no such user&lt;/b&gt;</bdi>", "1 message waits")
+		"Reason: <bdi>550 &lt;b&gt;no such user&lt;/b&gt;</bdi>", "1 message waits")
 	c.Bob.Page("/account/alerts").Lacks(t, "Last mail", "to be sent")
 }
 
