@@ -49,7 +49,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		ip := h.client(c).IP
 		h.logLimited(slog.LevelWarn, "too many attempts", networkOf(ip), "path", c.Path(), "ip", ip)
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
-		return fiber.StatusTooManyRequests, tooManyAttempts(throttled)
+		return fiber.StatusTooManyRequests, h.tooManyAttempts(throttled)
 	case errors.Is(err, db.ErrNotFound):
 		status = fiber.StatusNotFound
 	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted during the request
@@ -75,7 +75,10 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 }
 
 // tooManyAttempts returns the message for a throttled request, such as "Too many attempts. Try again in 4 minutes."
-func tooManyAttempts(throttled db.Throttled) string {
+func (h *handler) tooManyAttempts(throttled db.Throttled) string {
+	if throttled.Locked && h.Mail {
+		return "Too many wrong passwords in a row. Ask for a link by mail under \"Forgot your password?\"."
+	}
 	if throttled.Locked {
 		return "Too many wrong passwords in a row. Ask whoever runs this server for an invitation link."
 	}

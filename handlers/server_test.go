@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
@@ -65,5 +66,16 @@ func TestErrorsThatAskForPatience(t *testing.T) {
 			t.Errorf("%v: %d, Retry-After %q", err, status, after)
 		}
 		app.ReleaseCtx(c)
+	}
+}
+
+// The page must name a way back that exists.
+func TestLockedAccountIsToldTheWayBack(t *testing.T) {
+	t.Parallel()
+	for mail, want := range map[bool]string{true: "Forgot your password?", false: "invitation link"} {
+		h := &handler{Options: Options{Mail: mail}}
+		if got := h.tooManyAttempts(db.Throttled{Locked: true}); !strings.Contains(got, want) {
+			t.Errorf("mail %v: %q, want %q", mail, got, want)
+		}
 	}
 }
