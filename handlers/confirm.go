@@ -66,11 +66,11 @@ const (
 
 // fields returns the fields of a form but for those of the confirm page.
 func (b formBody) fields() (fields []formField) {
-	b.args.VisitAll(func(name, value []byte) {
+	for name, value := range b.args.All() {
 		if !strings.HasPrefix(string(name), "confirm_") {
 			fields = append(fields, formField{string(name), string(value)})
 		}
-	})
+	}
 	return fields
 }
 
