@@ -74,7 +74,7 @@ func TestEventsOfAClientThatNeverReads(t *testing.T) {
 			t.Error("the stream is still open")
 			break
 		}
-		c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", time.Now().String()).Is(t, 303)
+		c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", fmt.Sprint(time.Now().UnixNano())).Is(t, 303)
 	}
 	conn.Close()
 	if err := app.Shutdown(); err != nil {
