@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight/db/dbtest"
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
@@ -15,7 +16,7 @@ import (
 // openDebugging opens the cast with a log at level debug. It returns the lines about requests to a path.
 func openDebugging(t *testing.T, change ...func(*handlers.Options)) (c *handlerstest.Cast, requests func(path string) []string) {
 	t.Helper()
-	log := &handlerstest.Logs{}
+	log := &dbtest.Logs{}
 	c = handlerstest.OpenCast(t, append(change, func(o *handlers.Options) {
 		o.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})...)

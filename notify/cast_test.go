@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ type house struct {
 	t     testing.TB
 	path  string
 	clock *dbtest.Clock
-	log   safeBuffer
+	log   dbtest.Logs
 	ada   db.User
 	admin db.Session
 }
@@ -126,23 +125,6 @@ func (h *house) eventually(what string, true func() bool) {
 		case <-again.C:
 		}
 	}
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 // posted is a request that a webServer got.

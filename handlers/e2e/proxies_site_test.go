@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight/db/dbtest"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -144,7 +145,7 @@ func (s *site) send(host, request string) handlerstest.Answer {
 // process is a server in a separate process. Its output is shown if the test fails.
 type process struct {
 	command *exec.Cmd
-	said    handlerstest.Logs
+	said    dbtest.Logs
 	ended   chan struct{}
 }
 

@@ -4,7 +4,6 @@ package handlerstest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -38,24 +37,6 @@ const (
 	BobPassword   = "gravel opera thimble quartz"
 )
 
-// Logs is the log of the app.
-type Logs struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (l *Logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.Buffer.Write(p)
-}
-
-func (l *Logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.Buffer.String()
-}
-
 // House is the real app with a real database and a real port, and without accounts.
 type House struct {
 	T     testing.TB
@@ -64,7 +45,7 @@ type House struct {
 	URL   string // for clients: that port or, with a cookie domain, the public address, because clients keep its cookies only there
 	Store *db.Store
 	Clock *dbtest.Clock
-	Log   *Logs
+	Log   *dbtest.Logs
 	Stop  func() // ends the server, and leaves the store open
 }
 
@@ -79,7 +60,7 @@ func OpenHouseWith(t testing.TB, changeStore func(*db.Options), change ...func(*
 	t.Helper()
 	h := &House{
 		T: t, Path: dbtest.NewDatabase(t),
-		Clock: dbtest.NewClock(), Log: &Logs{},
+		Clock: dbtest.NewClock(), Log: &dbtest.Logs{},
 	}
 	storeOptions := db.Options{Path: h.Path, HashCost: dbtest.HashCost, Now: h.Clock.Now}
 	changeStore(&storeOptions)
