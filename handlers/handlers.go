@@ -95,7 +95,7 @@ func New(options Options) *fiber.App {
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
-	publicRoute(app, "/invite", h.showInvite, withForm(h.acceptInvite))
+	publicRoute(app, invitePath, h.showInvite, withForm(h.acceptInvite))
 	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(withForm(h.requestReset)))
 	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
 	publicRoute(app, notMePath, h.showNotMe, withForm(h.useNotMe))

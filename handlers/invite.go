@@ -9,24 +9,36 @@ import (
 	"porchlight/db"
 )
 
-type invitePage struct {
+// choosePasswordPage is where a link leads to, from an invitation or from a mail.
+type choosePasswordPage struct {
 	page
 	Form     form
+	Action   string
 	Token    string
 	Username string
-	New      bool // for a new account; otherwise for a new password of an existing one
 	Password field
 }
 
-func newInvitePage(token string, invitation db.Invitation) invitePage {
-	p := invitePage{
-		page: page{Title: "Choose a password"}, Token: token, Username: invitation.Username, New: invitation.New,
-		Password: field{Kind: "first-password", Name: "password"},
+func newChoosePasswordPage(action, token, username string) choosePasswordPage {
+	return choosePasswordPage{
+		page: page{Title: "Choose a new password"}, Action: action, Token: token, Username: username,
+		Password: field{Kind: "first-password", Name: "password", Autofocus: true},
 	}
+}
+
+const invitePath = "/invite"
+
+type invitePage struct {
+	choosePasswordPage
+	New bool // for a new account; otherwise for a new password of an existing one
+}
+
+func newInvitePage(token string, invitation db.Invitation) invitePage {
+	p := invitePage{newChoosePasswordPage(invitePath, token, invitation.Username), invitation.New}
+	p.Title = "Choose a password"
 	if invitation.New {
 		p.Title = "Welcome"
 	}
-	p.Password.Autofocus = true
 	return p
 }
 

@@ -94,8 +94,8 @@ var (
 	errPasskeyUnfit  = problem{fiber.StatusUnprocessableEntity, "This passkey cannot be used here. Try another device."}
 )
 
-// addPasskey answers with the address to go to or, if there are new recovery codes, with the part of a page that shows them: only this
-// response has them.
+// addPasskey adds the passkey. The response holds the address to go to or, if there are new recovery codes, the part of a page that shows
+// them: only this response has them.
 func (h *handler) addPasskey(c *fiber.Ctx) error {
 	var answer passkeyAnswer
 	if err := readJSON(c, &answer); err != nil {

@@ -44,21 +44,6 @@ func (h *handler) requestReset(c *fiber.Ctx, body formBody) error {
 	return c.Redirect(forgotPath+"?done=link-sent", fiber.StatusSeeOther)
 }
 
-type resetPage struct {
-	page
-	Form     form
-	Token    string
-	Username string
-	Password field
-}
-
-func newResetPage(token, username string) resetPage {
-	return resetPage{
-		page: page{Title: "Choose a new password"}, Token: token, Username: username,
-		Password: field{Kind: "first-password", Name: "password", Autofocus: true},
-	}
-}
-
 // showReset changes nothing, because mail scanners open links.
 func (h *handler) showReset(c *fiber.Ctx) error {
 	token := c.Query("token")
@@ -69,7 +54,7 @@ func (h *handler) showReset(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.Render("reset/index", newResetPage(token, user.Username))
+	return c.Render("reset/index", newChoosePasswordPage(resetPath, token, user.Username))
 }
 
 // errLink is the same for used, expired and unknown links.
@@ -105,7 +90,7 @@ func (h *handler) resetPassword(c *fiber.Ctx, body formBody) error {
 		if err != nil {
 			return err
 		}
-		p := newResetPage(token, user.Username)
+		p := newChoosePasswordPage(resetPath, token, user.Username)
 		p.Form.mark(invalid, &p.Password)
 		return refuse(c, "reset/index", &p)
 	}
