@@ -1,12 +1,12 @@
 package main
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -37,10 +37,13 @@ type listener struct {
 
 	acceptFailed, wasFull time.Time // when each was last logged; used by Accept only
 
+	turns atomic.Uint64 // counts the connections that were accepted and the answers that were written
+	full  atomic.Bool   // Accept waits for room
+
 	mu      sync.Mutex
-	changed *sync.Cond // a connection was closed or has begun to wait for its client
-	open    list.List  // of *conn, longest without an answer first
-	evicted int        // connections that are being closed to make room
+	changed *sync.Cond // a connection was closed or, while full is set, has begun to wait for its client
+	open    map[*conn]struct{}
+	evicted int // connections that are being closed to make room
 	closed  bool
 	done    chan struct{}
 }
@@ -84,7 +87,7 @@ func connectionLimit() (int, error) {
 }
 
 func limitConnections(inner net.Listener, limit int, log *slog.Logger) *listener {
-	l := &listener{Listener: inner, limit: limit, log: log, done: make(chan struct{})}
+	l := &listener{Listener: inner, limit: limit, log: log, open: map[*conn]struct{}{}, done: make(chan struct{})}
 	l.changed = sync.NewCond(&l.mu)
 	return l
 }
@@ -138,44 +141,48 @@ func (l *listener) warn(last *time.Time, message string, args ...any) {
 func (l *listener) admit(inner net.Conn) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.open.Len()+l.evicted >= l.limit && !l.closed {
-		oldest := l.longestWaiting()
-		if oldest == nil || l.evicted > 0 {
+	defer l.full.Store(false)
+	for len(l.open)+l.evicted >= l.limit && !l.closed {
+		l.full.Store(true)
+		longest := l.longestWaiting()
+		if longest == nil || l.evicted > 0 {
 			l.changed.Wait()
 			continue
 		}
 		l.warn(&l.wasFull, "too many open connections; closing those that have gone longest without an answer", "limit", l.limit)
-		l.open.Remove(oldest.place)
-		oldest.evicted = true
+		delete(l.open, longest)
+		longest.evicted = true
 		l.evicted++
 		l.mu.Unlock()
-		oldest.Conn.Close() // without the lock, because it waits for reads and writes to return
+		longest.Conn.Close() // without the lock, because it waits for reads and writes to return
 		l.mu.Lock()
 	}
 	if l.closed {
 		inner.Close()
 		return nil, net.ErrClosed
 	}
-	c := &conn{Conn: inner, listener: l, waiting: true}
-	c.place = l.open.PushBack(c)
+	c := &conn{Conn: inner, listener: l}
+	c.waiting.Store(true)
+	c.answered.Store(l.turns.Add(1))
+	l.open[c] = struct{}{}
 	return c, nil
 }
 
 // longestWaiting returns the connection to close, or nil if the server is working on every one of them.
-func (l *listener) longestWaiting() *conn {
-	for e := l.open.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.waiting {
-			return c
+func (l *listener) longestWaiting() (longest *conn) {
+	for c := range l.open {
+		if c.waiting.Load() && (longest == nil || c.answered.Load() < longest.answered.Load()) {
+			longest = c
 		}
 	}
-	return nil
+	return longest
 }
 
 // count returns how many connections are open.
 func (l *listener) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open.Len() + l.evicted
+	return len(l.open) + l.evicted
 }
 
 // Close ends Accept. Open connections stay open.
@@ -191,37 +198,39 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// conn is a connection that knows whether it waits for its client. Its fields are guarded by the listener's mutex.
+// conn is a connection that knows whether it waits for its client. Reads and writes take no lock, because all connections share one.
 type conn struct {
 	net.Conn
 	listener *listener
-	place    *list.Element // in listener.open
-	waiting  bool
-	evicted  bool
+	waiting  atomic.Bool
+	answered atomic.Uint64 // the turn of the last answer, or of Accept
+	evicted  bool          // this and closed are guarded by the listener's mutex
 	closed   bool
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	c.wait(true)
-	defer c.wait(false)
-	return c.Conn.Read(p)
+	c.wait()
+	n, err := c.Conn.Read(p)
+	c.waiting.Store(false)
+	return n, err
 }
 
 // Write counts as waiting too, because a client that does not read its responses must not hold the connection.
 func (c *conn) Write(p []byte) (int, error) {
-	c.listener.mu.Lock()
-	c.listener.open.MoveToBack(c.place)
-	c.listener.mu.Unlock()
-	c.wait(true)
-	defer c.wait(false)
-	return c.Conn.Write(p)
+	c.answered.Store(c.listener.turns.Add(1))
+	c.wait()
+	n, err := c.Conn.Write(p)
+	c.waiting.Store(false)
+	return n, err
 }
 
-func (c *conn) wait(waiting bool) {
-	c.listener.mu.Lock()
-	defer c.listener.mu.Unlock()
-	c.waiting = waiting
-	if waiting {
+// wait notes that the connection waits for its client. Accept sets full before it looks for such a connection, so either it sees this
+// one, or this one sees full and wakes it.
+func (c *conn) wait() {
+	c.waiting.Store(true)
+	if c.listener.full.Load() {
+		c.listener.mu.Lock()
+		defer c.listener.mu.Unlock()
 		c.listener.changed.Signal()
 	}
 }
@@ -239,7 +248,7 @@ func (c *conn) Close() error {
 	if c.evicted {
 		l.evicted--
 	} else {
-		l.open.Remove(c.place)
+		delete(l.open, c)
 	}
 	l.changed.Signal()
 	return err
