@@ -112,9 +112,9 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 		var count int
 		var err error
 		if r.All {
-			count, err = store.RevokeAllByCommand(e.ctx)
+			count, err = store.RevokeAll(e.ctx, db.CommandLine)
 		} else {
-			count, err = store.RevokeUserByCommand(e.ctx, *r.User)
+			count, err = store.RevokeUser(e.ctx, db.CommandLine, *r.User)
 		}
 		if errors.Is(err, db.ErrNotFound) {
 			return fmt.Errorf("there is no user %s", printable(*r.User))
@@ -136,7 +136,7 @@ func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) =
 func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error {
 	var unknown []string
 	for _, id := range r.IDs {
-		ended, err := store.RevokeByCommand(e.ctx, id)
+		ended, err := store.RevokeSession(e.ctx, db.CommandLine, 0, id)
 		switch {
 		case errors.Is(err, db.ErrNotFound):
 			unknown = append(unknown, printable(id))

@@ -65,7 +65,7 @@ func (s *userSetCommand) Run(e *environment) error {
 		return usageError{errors.New("user set: say what to change, with --approve, --admin, --no-admin, --email or --reset-second-factor")}
 	}
 	return e.withUser(s.Name, "Changed %s.", func(store *db.Store) error {
-		return store.ChangeUser(e.ctx, s.Name, db.UserChange{
+		return store.ChangeUser(e.ctx, db.CommandLine, s.Name, db.UserChange{
 			Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, ResetSecondFactor: s.ResetSecondFactor, Force: s.Force,
 		})
 	})
@@ -123,7 +123,7 @@ type userInviteCommand struct {
 
 func (i *userInviteCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		token, invitation, err := store.Invite(e.ctx, db.NewUser{
+		token, invitation, err := store.Invite(e.ctx, db.CommandLine, db.NewUser{
 			Username: i.Name, Email: i.Email, IsAdmin: i.Admin, Reuse: i.Reuse, ResetSecondFactor: i.ResetSecondFactor,
 		})
 		if errors.Is(err, db.ErrDisabled) {
@@ -154,7 +154,7 @@ func (p *userPasswdCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		return store.SetPassword(e.ctx, p.Name, password)
+		return store.SetPassword(e.ctx, db.CommandLine, p.Name, password)
 	})
 }
 
@@ -165,7 +165,7 @@ type userDisableCommand struct {
 
 func (d *userDisableCommand) Run(e *environment) error {
 	return e.withUser(d.Name, "Disabled %s. Every session has ended.", func(store *db.Store) error {
-		return store.DisableUser(e.ctx, d.Name, d.Force)
+		return store.DisableUser(e.ctx, db.CommandLine, d.Name, d.Force)
 	})
 }
 
@@ -175,7 +175,7 @@ type userEnableCommand struct {
 
 func (n *userEnableCommand) Run(e *environment) error {
 	return e.withUser(n.Name, "Enabled %s.", func(store *db.Store) error {
-		return store.EnableUser(e.ctx, n.Name)
+		return store.EnableUser(e.ctx, db.CommandLine, n.Name)
 	})
 }
 
@@ -196,7 +196,7 @@ func (d *userDeleteCommand) Run(e *environment) error {
 				return err
 			}
 		}
-		return store.DeleteUser(e.ctx, d.Name, d.Force)
+		return store.DeleteUser(e.ctx, db.CommandLine, d.Name, d.Force)
 	})
 }
 

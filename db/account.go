@@ -54,9 +54,9 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 	return token, err
 }
 
-// SetPassword sets a password from the command line, ends every session of the user, and resets the counters of failed attempts. It
-// returns ErrNotFound, or Invalid (field "password").
-func (s *Store) SetPassword(ctx context.Context, username, password string) error {
+// SetPassword sets the password of a user, ends every session of the user, and resets the counters of failed attempts. It returns
+// ErrNotFound, or Invalid (field "password").
+func (s *Store) SetPassword(ctx context.Context, by Operator, username, password string) error {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return err
@@ -65,8 +65,8 @@ func (s *Store) SetPassword(ctx context.Context, username, password string) erro
 	if err != nil {
 		return err
 	}
-	return s.writeUrgent(ctx, func(tx *tx) error {
-		_, err := s.setPassword(tx, user.Username, hash, event{kind: PasswordChanged, by: ByCommand})
+	return s.writeBy(ctx, urgent, by, func(tx *tx) error {
+		_, err := s.setPassword(tx, user.Username, hash, event{kind: PasswordChanged, by: by.actor()})
 		return err
 	})
 }
@@ -92,38 +92,38 @@ func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user 
 	return user, err
 }
 
-// DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and
-// ErrLastAdmin unless force is set. Disabling a disabled account changes nothing and is not an error.
-func (s *Store) DisableUser(ctx context.Context, username string, force bool) error {
+// DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and ErrLastAdmin unless
+// force is set. Disabling a disabled account changes nothing and is not an error.
+func (s *Store) DisableUser(ctx context.Context, by Operator, username string, force bool) error {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
-	return s.writeUrgent(ctx, func(tx *tx) error {
+	return s.writeBy(ctx, urgent, by, func(tx *tx) error {
 		if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 			return err
 		}
-		changed, err := tx.setFlag(`UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, user.ID, Disabled)
+		changed, err := tx.setFlag(`UPDATE users SET disabled = 1 WHERE id = $1 AND disabled = 0`, by, user.ID, Disabled)
 		if err != nil || !changed {
 			return err
 		}
 		if err := errors.Join(tx.voidPending(user.ID), tx.voidNotMeLinks(user.ID)); err != nil {
 			return err
 		}
-		_, err = tx.endSessions(Revoked, ByCommand, `DELETE FROM sessions WHERE user_id = $1`, user.ID)
+		_, err = tx.endSessions(Revoked, by.actor(), `DELETE FROM sessions WHERE user_id = $1`, user.ID)
 		return err
 	})
 }
 
 // EnableUser enables a disabled account. It returns ErrNotFound for an unknown name. Enabling an enabled account changes nothing and is
 // not an error.
-func (s *Store) EnableUser(ctx context.Context, username string) error {
+func (s *Store) EnableUser(ctx context.Context, by Operator, username string) error {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *tx) error {
-		_, err := tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, user.ID, Enabled)
+	return s.writeBy(ctx, normal, by, func(tx *tx) error {
+		_, err := tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, by, user.ID, Enabled)
 		return err
 	})
 }
@@ -138,64 +138,62 @@ type UserChange struct {
 	ResetSecondFactor bool // remove every factor and the recovery codes
 }
 
-// ChangeUser changes an account from the command line. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin,
-// or Invalid (field "email"). It records only values that were different.
-func (s *Store) ChangeUser(ctx context.Context, username string, change UserChange) error {
+// ChangeUser changes an account. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin, or Invalid (field "email"). It
+// records only values that were different.
+func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, change UserChange) error {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *tx) error {
+	return s.writeBy(ctx, normal, by, func(tx *tx) error {
 		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
-			if _, err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, user.ID, Approved); err != nil {
+			if _, err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, by, user.ID, Approved); err != nil {
 				return err
 			}
 		}
 		if change.IsAdmin != nil {
-			if err := tx.setAdmin(user.ID, *change.IsAdmin, change.Force); err != nil {
+			if err := tx.setAdmin(by, user.ID, *change.IsAdmin, change.Force); err != nil {
 				return err
 			}
 		}
 		if change.ResetSecondFactor {
-			if err := tx.resetSecondFactor(user.ID); err != nil {
+			if err := tx.resetSecondFactor(by.actor(), user.ID); err != nil {
 				return err
 			}
 		}
 		if change.Email != nil {
-			return s.setEmail(tx, user.ID, *change.Email)
+			return s.setEmail(tx, by, user.ID, *change.Email)
 		}
 		return nil
 	})
 }
 
-func (tx *tx) setAdmin(userID int64, isAdmin, force bool) (err error) {
+func (tx *tx) setAdmin(by Operator, userID int64, isAdmin, force bool) (err error) {
 	if isAdmin {
-		_, err = tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, userID, MadeAdmin)
+		_, err = tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, by, userID, MadeAdmin)
 	} else if err = tx.checkNotLastAdmin(userID, force); err == nil {
-		_, err = tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, userID, UnmadeAdmin)
+		_, err = tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, by, userID, UnmadeAdmin)
 	}
 	return err
 }
 
 // setFlag runs a statement that changes one user, and records the change if there was one.
-func (tx *tx) setFlag(statement string, userID int64, kind string) (changed bool, err error) {
+func (tx *tx) setFlag(statement string, by Operator, userID int64, kind string) (changed bool, err error) {
 	n, err := tx.changeRows(statement, userID)
 	if err != nil || n == 0 {
 		return false, err
 	}
-	return true, tx.record(event{userID: userID, kind: kind, by: ByCommand})
+	return true, tx.record(event{userID: userID, kind: kind, by: by.actor()})
 }
 
-// DeleteUser deletes an account with its sessions and its activity, from the command line. It returns ErrNotFound for an
-// unknown name, and ErrLastAdmin unless force is set. If it fails halfway, the account is disabled, and DeleteUser can be called
-// again.
-func (s *Store) DeleteUser(ctx context.Context, username string, force bool) error {
+// DeleteUser deletes an account with its sessions and its activity. It returns ErrNotFound for an unknown name, and ErrLastAdmin unless
+// force is set. If it fails halfway, the account is disabled, and DeleteUser can be called again.
+func (s *Store) DeleteUser(ctx context.Context, by Operator, username string, force bool) error {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return err
 	}
-	_, err = s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) { return s.deleteSome(tx, user, force) })
-	return err
+	return s.deleteUser(ctx, user, force, func(work func(*tx) error) error { return s.writeBy(ctx, urgent, by, work) })
 }
 
 // ErrLastAdmin says that no administrator who can sign in would be left.
@@ -223,15 +221,20 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, pa
 	if err != nil {
 		return err
 	}
+	return s.deleteUser(ctx, user, false, func(work func(*tx) error) error { return s.writeAs(ctx, by, work) })
+}
+
+// deleteUser deletes an account in batches. Only the first goes through begin, which checks who wants that: it may end their own session.
+func (s *Store) deleteUser(ctx context.Context, user User, force bool, begin func(work func(*tx) error) error) error {
 	deleted := 0
-	err = s.writeAs(ctx, by, func(tx *tx) error {
-		deleted, err = s.deleteSome(tx, user, false)
+	err := begin(func(tx *tx) (err error) {
+		deleted, err = s.deleteSome(tx, user, force)
 		return err
 	})
 	if err != nil || deleted < batchSize {
 		return err
 	}
-	_, err = s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) { return s.deleteSome(tx, user, false) })
+	_, err = s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) { return s.deleteSome(tx, user, force) })
 	return err
 }
 

@@ -96,7 +96,7 @@ func TestSetPasswordEndsEverySession(t *testing.T) {
 	two, _ := s.signIn(alice, "Safari on iPhone")
 	other, _ := s.signIn(bob, "Chrome on macOS")
 
-	if err := s.SetPassword(ctx, " ALICE ", accountNewPassword); err != nil {
+	if err := s.SetPassword(ctx, db.CommandLine, " ALICE ", accountNewPassword); err != nil {
 		t.Fatal(err)
 	}
 	for _, token := range []string{one, two} {
@@ -113,9 +113,9 @@ func TestSetPasswordEndsEverySession(t *testing.T) {
 		`SELECT kind, done_by, device_name FROM activity WHERE user_id = ? AND kind <> 'signed_in' ORDER BY kind, device_name`, alice.ID)
 	s.wantRows([]string{}, `SELECT id FROM activity WHERE user_id = ? AND kind <> 'signed_in'`, bob.ID)
 
-	s.wantErr(s.SetPassword(ctx, "nobody", accountNewPassword), db.ErrNotFound)
+	s.wantErr(s.SetPassword(ctx, db.CommandLine, "nobody", accountNewPassword), db.ErrNotFound)
 	var invalid db.Invalid
-	if err := s.SetPassword(ctx, "bob", "short"); !errors.As(err, &invalid) || invalid["password"] == "" {
+	if err := s.SetPassword(ctx, db.CommandLine, "bob", "short"); !errors.As(err, &invalid) || invalid["password"] == "" {
 		t.Errorf("a short password: %v", err)
 	}
 	s.wantErr(s.try("bob", accountPassword, accountIP), nil)
@@ -131,7 +131,7 @@ func TestSignInAgainstSetPassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetPassword(ctx, "alice", accountNewPassword); err != nil {
+	if err := s.SetPassword(ctx, db.CommandLine, "alice", accountNewPassword); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err = s.SignIn(ctx, user, db.NewSession{Client: db.Client{DeviceName: "Firefox on Linux", DeviceKind: "desktop", IP: accountIP}})
@@ -148,7 +148,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 	other, _ := s.signIn(bob, "Chrome on macOS")
 
 	for range 2 { // the second time it is no error and records nothing
-		s.wantErr(s.DisableUser(ctx, "alice", true), nil)
+		s.wantErr(s.DisableUser(ctx, db.CommandLine, "alice", true), nil)
 	}
 	_, err := s.Resume(token)
 	s.wantErr(err, db.ErrNotFound)
@@ -162,7 +162,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 	}
 
 	for range 2 {
-		s.wantErr(s.EnableUser(ctx, "alice"), nil)
+		s.wantErr(s.EnableUser(ctx, db.CommandLine, "alice"), nil)
 	}
 	_, err = s.Resume(token)
 	s.wantErr(err, db.ErrNotFound) // enabling brings no session back
@@ -170,7 +170,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 	s.wantRows([]string{"disabled command", "revoked command", "enabled command"},
 		`SELECT kind, done_by FROM activity WHERE user_id = ? AND kind IN ('disabled', 'revoked', 'enabled') ORDER BY id`, alice.ID)
 
-	s.wantErr(s.DisableUser(ctx, "nobody", true), db.ErrNotFound)
+	s.wantErr(s.DisableUser(ctx, db.CommandLine, "nobody", true), db.ErrNotFound)
 }
 
 func TestDeleteUser(t *testing.T) {
@@ -181,14 +181,14 @@ func TestDeleteUser(t *testing.T) {
 	bob := s.add(db.NewUser{Username: "bob", Email: "bob@example.com"})
 	kept, _ := s.signIn(alice, "Firefox on Linux")
 	token, _ := s.signIn(bob, "Chrome on macOS")
-	if _, _, err := s.Invite(ctx, db.NewUser{Username: "bob"}); err != nil {
+	if _, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "bob"}); err != nil {
 		t.Fatal(err)
 	}
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 
-	s.wantErr(s.DeleteUser(ctx, "bob@example.com", true), db.ErrNotFound) // commands accept only usernames
-	s.wantErr(s.DeleteUser(ctx, "Bob", true), nil)
-	s.wantErr(s.DeleteUser(ctx, "bob", true), db.ErrNotFound)
+	s.wantErr(s.DeleteUser(ctx, db.CommandLine, "bob@example.com", true), db.ErrNotFound) // commands accept only usernames
+	s.wantErr(s.DeleteUser(ctx, db.CommandLine, "Bob", true), nil)
+	s.wantErr(s.DeleteUser(ctx, db.CommandLine, "bob", true), db.ErrNotFound)
 	_, err := s.Resume(token)
 	s.wantErr(err, db.ErrNotFound)
 	s.wantRows([]string{"alice"}, `SELECT username FROM users`)
@@ -217,7 +217,7 @@ func TestFlushAfterAccountWasDeleted(t *testing.T) {
 	s.Touch(session)
 	s.wantErr(s.try("bob", accountWrong, accountIP), db.ErrWrongPassword)
 	s.wantErr(s.try("alice", accountWrong, accountIP), db.ErrWrongPassword)
-	s.wantErr(s.DeleteUser(ctx, "bob", true), nil)
+	s.wantErr(s.DeleteUser(ctx, db.CommandLine, "bob", true), nil)
 
 	for range 2 {
 		if err := s.Flush(ctx); err != nil {
@@ -237,7 +237,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.add(db.NewUser{Username: "bob"})
 	s.add(db.NewUser{Username: "carol", IsAdmin: true})
 
-	s.wantErr(s.DisableUser(ctx, "carol", true), nil) // a disabled administrator does not count
+	s.wantErr(s.DisableUser(ctx, db.CommandLine, "carol", true), nil) // a disabled administrator does not count
 	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), db.ErrLastAdmin)
 	if _, err := s.Resume(token); err != nil {
 		t.Error("after a refusal:", err)
@@ -245,7 +245,7 @@ func TestDeleteAccountKeepsTheLastAdministrator(t *testing.T) {
 	s.wantRows([]string{"alice", "bob", "carol"}, `SELECT username FROM users ORDER BY id`)
 	s.wantRows([]string{}, `SELECT id FROM attempts`) // the password was right
 
-	s.wantErr(s.EnableUser(ctx, "carol"), nil)
+	s.wantErr(s.EnableUser(ctx, db.CommandLine, "carol"), nil)
 	s.wantErr(s.DeleteAccount(ctx, session, db.Client{IP: accountIP}, accountPassword), nil)
 	s.wantRows([]string{"bob", "carol"}, `SELECT username FROM users ORDER BY id`)
 }

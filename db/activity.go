@@ -46,7 +46,7 @@ const (
 	DeliveryFailed = "delivery_failed" // a message to the user was given up; By is the Way
 )
 
-// Actor says who did something, as the API shows it: the name of a device, ByCommand, or "" for nobody.
+// Actor says who did something, as the API shows it: the name of a device, ByCommand, "admin NAME", or "" for nobody.
 type Actor string
 
 // ByCommand is the Actor on the command line.
@@ -55,7 +55,7 @@ const ByCommand = "command"
 // ByDevice returns a device as an Actor. A user can name a device "command" or "admin alice". Such a name is in quotes, because without
 // them it stands for the command line or for an administrator.
 func ByDevice(name string) Actor {
-	if name == ByCommand || strings.HasPrefix(name, "admin ") {
+	if name == ByCommand || strings.HasPrefix(name, adminPrefix) {
 		name = `"` + name + `"`
 	}
 	return Actor(name)

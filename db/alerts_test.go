@@ -123,7 +123,7 @@ func TestAlertKinds(t *testing.T) {
 		db.TOTPOff: func(c *cast) error {
 			c.addTOTP(c.laptop)
 			c.emptyOutbox()
-			return c.ChangeUser(c.ctx(), "alice", db.UserChange{ResetSecondFactor: true})
+			return c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true})
 		},
 		db.PasskeyRefused: func(c *cast) error {
 			c.addPasskey(c.laptop, "key")
@@ -286,7 +286,7 @@ func TestCommandsAlertInTheWaysOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer command.Close()
-	if err := command.SetPassword(c.ctx(), "alice", newPassword); err != nil {
+	if err := command.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword); err != nil {
 		t.Fatal(err)
 	}
 	c.wantWaiting("by command", everyWayTo(db.PasswordChanged, 1)...)
@@ -296,7 +296,7 @@ func TestCommandsAlertInTheWaysOfTheServer(t *testing.T) {
 
 	c.reopen(withWays(db.Ways{Ntfy: true}))
 	c.emptyOutbox()
-	if err := command.SetPassword(c.ctx(), "alice", alicePassword); err != nil {
+	if err := command.SetPassword(c.ctx(), db.CommandLine, "alice", alicePassword); err != nil {
 		t.Fatal(err)
 	}
 	c.wantWaiting("with one way left", "ntfy alice_phone password_changed 1")

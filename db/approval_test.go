@@ -35,7 +35,7 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 			if got := c.authorize(tablet, notes); got.Allowed != test.before || got.Approved {
 				t.Errorf("before: %+v, want allowed to be %t", got, test.before)
 			}
-			if err := c.ChangeUser(c.ctx(), "carol", db.UserChange{Approve: true}); err != nil {
+			if err := c.ChangeUser(c.ctx(), db.CommandLine, "carol", db.UserChange{Approve: true}); err != nil {
 				t.Fatal(err)
 			}
 			if got := c.authorize(tablet, notes); got.Allowed != test.after || !got.Approved {
@@ -50,7 +50,7 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 func TestOnlySignUpWaitsForApproval(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	token, _, err := c.Invite(c.ctx(), db.NewUser{Username: "dan"})
+	token, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "dan"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,9 +129,9 @@ func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
 
 // endingsOfAccounts end sessions by a change of their account.
 var endingsOfAccounts = map[string]func(*cast) error{
-	"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), "alice", newPassword) },
-	"disabled":                func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
-	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
+	"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword) },
+	"disabled":                func(c *cast) error { return c.DisableUser(c.ctx(), db.CommandLine, "alice", true) },
+	"deleted by command":      func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "alice", true) },
 	"deleted": func(c *cast) error {
 		c.exec(`UPDATE users SET is_admin = 1 WHERE username = 'bob'`) // the last administrator stays
 		return c.DeleteAccount(c.ctx(), c.phone.Session, db.Client{IP: "198.51.100.20"}, alicePassword)

@@ -303,7 +303,7 @@ func TestNewAccountStartsClean(t *testing.T) {
 	for name, create := range map[string]func(s *accountStore){
 		"created": func(s *accountStore) { s.add(db.NewUser{Username: "carol", Email: "carol@example.com"}) },
 		"invitation": func(s *accountStore) {
-			token, _, err := s.Invite(ctx, db.NewUser{Username: "carol", Email: "carol@example.com"})
+			token, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "carol", Email: "carol@example.com"})
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -320,7 +320,7 @@ func TestNewAccountStartsClean(t *testing.T) {
 			for _, name := range []string{"carol", "carol@example.com"} {
 				s.wantErr(s.try(name, accountPassword, accountIP), nil)
 			}
-			s.wantErr(s.DeleteUser(ctx, "carol", false), nil)
+			s.wantErr(s.DeleteUser(ctx, db.CommandLine, "carol", false), nil)
 			s.wantRows([]string{}, `SELECT failures FROM consecutive_failures`)
 		})
 	}

@@ -119,7 +119,7 @@ func TestARuleWhoseLastUserWasDeletedAllowsNobody(t *testing.T) {
 		c := openCast(t)
 		c.allow(host, false, "bob")
 		c.wantAllowed(notes, false, true)
-		if err := c.DeleteUser(c.ctx(), "bob", true); err != nil {
+		if err := c.DeleteUser(c.ctx(), db.CommandLine, "bob", true); err != nil {
 			t.Fatal(err)
 		}
 		var err error

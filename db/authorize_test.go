@@ -81,11 +81,11 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 			return err
 		},
 		"revoked by command": func(c *cast) error {
-			_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+			_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
 		"revoked by another process": func(c *cast) error {
-			_, err := c.beside().RevokeByCommand(c.ctx(), c.laptop.ID)
+			_, err := c.beside().RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
 		"signed out": func(c *cast) error { return c.SignOut(c.ctx(), c.laptop.Session) },
@@ -95,12 +95,12 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 			c.clock.Advance(time.Millisecond)
 			return nil
 		},
-		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), "alice", true) },
+		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), db.CommandLine, "alice", true) },
 		"disabled, its row left": func(c *cast) error {
 			c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 			return nil
 		},
-		"deleted": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
+		"deleted": func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "alice", true) },
 		"a new token": func(c *cast) error {
 			_, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, false)
 			return err

@@ -222,7 +222,7 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 	if err := s.connect(ctx); err != nil {
 		return restored, err
 	}
-	if restored.Ended, err = s.RevokeAllByCommand(ctx); err != nil {
+	if restored.Ended, err = s.RevokeAll(ctx, CommandLine); err != nil {
 		return restored, err
 	}
 	// Expired sessions too: if the clock is ahead now, they would be alive again once it is right.

@@ -139,7 +139,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	ended := c.signIn(c.alice, "library", "192.0.2.12")
-	invitation, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob"})
+	invitation, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "bob"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,11 +19,11 @@ func (c *cast) failSecondBatch() (mend func()) {
 }
 
 // Long revocations let other writes in between. One that fails halfway reports how many sessions it ended, and can be repeated.
-func TestRevokeByCommandInBatches(t *testing.T) {
+func TestRevokeUserAndAllInBatches(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*cast) (int, error){
-		"a user's":    func(c *cast) (int, error) { return c.RevokeUserByCommand(c.ctx(), "alice") },
-		"everybody's": func(c *cast) (int, error) { return c.RevokeAllByCommand(c.ctx()) },
+		"a user's":    func(c *cast) (int, error) { return c.RevokeUser(c.ctx(), db.CommandLine, "alice") },
+		"everybody's": func(c *cast) (int, error) { return c.RevokeAll(c.ctx(), db.CommandLine) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +53,7 @@ func TestRevokeByCommandInBatches(t *testing.T) {
 func TestDeleteUserInBatches(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(*cast) error{
-		"by command": func(c *cast) error { return c.DeleteUser(c.ctx(), "alice", true) },
+		"by command": func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "alice", true) },
 		"by the user": func(c *cast) error {
 			return c.DeleteAccount(c.ctx(), c.laptop.Session, db.Client{IP: "192.0.2.10"}, alicePassword)
 		},
@@ -76,7 +76,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 				t.Errorf("signing in while the account goes: %v", err)
 			}
 			mend()
-			if err := c.DeleteUser(c.ctx(), "alice", false); err != nil {
+			if err := c.DeleteUser(c.ctx(), db.CommandLine, "alice", false); err != nil {
 				t.Fatal("again:", err)
 			}
 			for _, query := range []string{

@@ -368,9 +368,9 @@ func TestHelperOtherProcess(t *testing.T) {
 		case "sql":
 			err = exec(argument)
 		case "revoke":
-			_, err = store.RevokeByCommand(context.Background(), argument)
+			_, err = store.RevokeSession(context.Background(), db.CommandLine, 0, argument)
 		case "passwd":
-			err = store.SetPassword(context.Background(), argument, newPassword)
+			err = store.SetPassword(context.Background(), db.CommandLine, argument, newPassword)
 		case "admins":
 			_, err = store.AllowApp(context.Background(), argument, true)
 		case "commit":

@@ -18,7 +18,7 @@ func TestChangeUser(t *testing.T) {
 	c := openCast(t)
 	yes, no := true, false
 	email := " Bob@Example.com "
-	if err := c.ChangeUser(c.ctx(), "Bob", db.UserChange{IsAdmin: &yes, Email: &email}); err != nil {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "Bob", db.UserChange{IsAdmin: &yes, Email: &email}); err != nil {
 		t.Fatal(err)
 	}
 	c.wantLatest(c.bob, byCommand(db.MadeAdmin), byCommand(db.EmailChanged))
@@ -30,7 +30,7 @@ func TestChangeUser(t *testing.T) {
 	}
 
 	before := len(c.activity(c.bob))
-	if err := c.ChangeUser(c.ctx(), "bob", db.UserChange{Approve: true, IsAdmin: &yes, Email: &email}); err != nil {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{Approve: true, IsAdmin: &yes, Email: &email}); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.activity(c.bob)[before:]; len(got) != 0 {
@@ -38,7 +38,7 @@ func TestChangeUser(t *testing.T) {
 	}
 
 	none := ""
-	if err := c.ChangeUser(c.ctx(), "bob", db.UserChange{IsAdmin: &no, Email: &none}); err != nil {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &no, Email: &none}); err != nil {
 		t.Fatal(err)
 	}
 	c.wantLatest(c.bob, byCommand(db.UnmadeAdmin), byCommand(db.EmailChanged))
@@ -58,12 +58,12 @@ func TestChangeUserThatFailsChangesNothing(t *testing.T) {
 		"ALICE@example.com": "This e-mail address is taken.",
 		"not an address":    "This is not an e-mail address.",
 	} {
-		err := c.ChangeUser(c.ctx(), "bob", db.UserChange{IsAdmin: &yes, Email: &email})
+		err := c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &yes, Email: &email})
 		if invalid, ok := errors.AsType[db.Invalid](err); !ok || invalid["email"] != reason {
 			t.Errorf("%s: %v", email, err)
 		}
 	}
-	if err := c.ChangeUser(c.ctx(), "nobody", db.UserChange{Approve: true}); !errors.Is(err, db.ErrNotFound) {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "nobody", db.UserChange{Approve: true}); !errors.Is(err, db.ErrNotFound) {
 		t.Error("an unknown name:", err)
 	}
 	if n := c.number(`SELECT COUNT(*) FROM users WHERE username = 'bob' AND is_admin = 0 AND email IS NULL`); n != 1 ||
@@ -80,7 +80,7 @@ func TestSettingAdminApproves(t *testing.T) {
 		t.Fatal(err)
 	}
 	yes := true
-	if err := c.ChangeUser(c.ctx(), "carol", db.UserChange{IsAdmin: &yes}); err != nil {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "carol", db.UserChange{IsAdmin: &yes}); err != nil {
 		t.Fatal(err)
 	}
 	c.wantLatest(carol, byCommand(db.Approved), byCommand(db.MadeAdmin))
@@ -96,10 +96,10 @@ func TestLastAdministratorStays(t *testing.T) {
 	no := false
 	for name, change := range map[string]func(c *cast, force bool) error{
 		"demote": func(c *cast, force bool) error {
-			return c.ChangeUser(c.ctx(), "alice", db.UserChange{IsAdmin: &no, Force: force})
+			return c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{IsAdmin: &no, Force: force})
 		},
-		"disable": func(c *cast, force bool) error { return c.DisableUser(c.ctx(), "alice", force) },
-		"delete":  func(c *cast, force bool) error { return c.DeleteUser(c.ctx(), "alice", force) },
+		"disable": func(c *cast, force bool) error { return c.DisableUser(c.ctx(), db.CommandLine, "alice", force) },
+		"delete":  func(c *cast, force bool) error { return c.DeleteUser(c.ctx(), db.CommandLine, "alice", force) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t)

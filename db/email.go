@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// This file changes the e-mail address of a user: by a link that is sent to the new address, or from the command line. Until the link is
-// used, the old address counts.
+// This file changes the e-mail address of a user: by a link that is sent to the new address, or by an operator. Until the link is used, the
+// old address counts.
 
 // linksPerHour is how many mails with a link to reset a password, or to confirm an address, an account can ask for.
 const (
@@ -100,8 +100,8 @@ func (s *Store) ConfirmEmail(ctx context.Context, token string, client Client) (
 	return change, nil
 }
 
-// setEmail changes the address of a user from the command line.
-func (s *Store) setEmail(tx *tx, userID int64, email string) error {
+// setEmail changes the address of a user for an operator.
+func (s *Store) setEmail(tx *tx, by Operator, userID int64, email string) error {
 	email = canonical(email)
 	if reason := checkEmail(email); reason != "" {
 		return Invalid{"email": reason}
@@ -110,7 +110,7 @@ func (s *Store) setEmail(tx *tx, userID int64, email string) error {
 	if err != nil {
 		return err
 	}
-	return s.changeEmail(tx, user, email, event{userID: userID, kind: EmailChanged, by: ByCommand})
+	return s.changeEmail(tx, user, email, event{userID: userID, kind: EmailChanged, by: by.actor()})
 }
 
 // changeEmail stores another address, voids what was sent to the old one, and records the change unless there is none. Both addresses are

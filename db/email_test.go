@@ -110,7 +110,7 @@ func TestRevokeVoidsEmailLinks(t *testing.T) {
 		},
 		"not me": func(c *cast) error { return c.NotMe(c.ctx(), c.phone.Session, c.laptop.ID) },
 		"by command": func(c *cast) error {
-			_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+			_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
 	} {

@@ -59,20 +59,20 @@ var seesAlive = map[string]func(*cast) bool{
 		return err == nil && count == 1
 	},
 	"Rename": func(c *cast) bool { return c.Rename(c.ctx(), c.laptop.Session, c.phone.ID, "Kitchen") == nil },
-	"RevokeByCommand": func(c *cast) bool {
-		_, err := c.RevokeByCommand(c.ctx(), c.phone.ID)
+	"RevokeSession": func(c *cast) bool {
+		_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.phone.ID)
 		return err == nil
 	},
-	"RevokeUserByCommand": func(c *cast) bool {
-		count, err := c.RevokeUserByCommand(c.ctx(), "alice")
+	"RevokeUser": func(c *cast) bool {
+		count, err := c.RevokeUser(c.ctx(), db.CommandLine, "alice")
 		return err == nil && count == 2
 	},
-	"RevokeAllByCommand": func(c *cast) bool {
-		count, err := c.RevokeAllByCommand(c.ctx())
+	"RevokeAll": func(c *cast) bool {
+		count, err := c.RevokeAll(c.ctx(), db.CommandLine)
 		return err == nil && count == 3
 	},
 	"SetPassword": func(c *cast) bool {
-		return c.SetPassword(c.ctx(), "alice", newPassword) == nil && c.endedAs(db.Revoked)
+		return c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword) == nil && c.endedAs(db.Revoked)
 	},
 	"SignIn, replacing": func(c *cast) bool {
 		c.signIn(c.bob, chromeOnMac, "203.0.113.30", func(new *db.NewSession) { new.Replaces = []string{c.phone.token} })

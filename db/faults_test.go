@@ -34,7 +34,7 @@ var writes = map[string]func(*cast) error{
 		return err
 	},
 	"revoke by command": func(c *cast) error {
-		_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+		_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 		return err
 	},
 	"rename": func(c *cast) error { return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "mine") },

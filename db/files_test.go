@@ -115,7 +115,7 @@ func TestDeletedAccountsAreGoneFromTheFiles(t *testing.T) {
 	if n := found(); n < len(secrets) {
 		t.Fatalf("found %d times before: these are not the files", n)
 	}
-	if err := c.DeleteUser(c.ctx(), "mallory", true); err != nil {
+	if err := c.DeleteUser(c.ctx(), db.CommandLine, "mallory", true); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(); n != 0 {

@@ -70,7 +70,7 @@ func TestSubscribe(t *testing.T) {
 			return nil
 		}},
 		{"a revocation", func() error { _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); return err }},
-		{"a command in another process", func() error { _, err := other.RevokeUserByCommand(c.ctx(), "alice"); return err }},
+		{"a command in another process", func() error { _, err := other.RevokeUser(c.ctx(), db.CommandLine, "alice"); return err }},
 	} {
 		if err := change.do(); err != nil {
 			t.Fatal(change.what, err)
@@ -84,7 +84,7 @@ func TestSubscribe(t *testing.T) {
 		awaits(t, bob, "bob's own change")
 		drain(alice)
 	}
-	if err := other.DeleteUser(c.ctx(), "bob", false); err != nil {
+	if err := other.DeleteUser(c.ctx(), db.CommandLine, "bob", false); err != nil {
 		t.Fatal(err)
 	}
 	awaits(t, bob, "the deletion of the account")

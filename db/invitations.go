@@ -19,18 +19,19 @@ type Invitation struct {
 	email             string
 	isAdmin           bool
 	resetSecondFactor bool
+	invitedBy         Actor
 }
 
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
 // user choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
-func (s *Store) Invite(ctx context.Context, newUser NewUser) (token string, invitation Invitation, err error) {
+func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token string, invitation Invitation, err error) {
 	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
 	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return "", invitation, invalid
 	}
 	token = newToken()
 	invitation = Invitation{Username: newUser.Username, New: true}
-	err = s.write(ctx, func(tx *tx) error {
+	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
 		var disabled, emailTaken bool
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, newUser.Email).Scan(&emailTaken); err != nil {
 			return err
@@ -53,16 +54,17 @@ func (s *Store) Invite(ctx context.Context, newUser NewUser) (token string, invi
 			return Invalid{"username": "This account already exists: --admin, --email and --reuse are for new ones."}
 		default:
 			invitation.New = false
-			if err := tx.record(event{userID: invitation.userID, kind: Invited, by: ByCommand}); err != nil {
+			if err := tx.record(event{userID: invitation.userID, kind: Invited, by: by.actor()}); err != nil {
 				return err
 			}
 		}
 		_, err = tx.Exec(`
-			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, reset_second_factor, expires_at)
-			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7)
+			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, reset_second_factor, invited_by, expires_at)
+			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7, $8)
 			ON CONFLICT (username) DO UPDATE
-			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, reset_second_factor = $6, expires_at = $7`,
-			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, newUser.ResetSecondFactor,
+			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, reset_second_factor = $6, invited_by = $7,
+			    expires_at = $8`,
+			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, newUser.ResetSecondFactor, by.actor(),
 			tx.now+InvitationLasts.Milliseconds())
 		return err
 	})
@@ -80,12 +82,12 @@ func (s *Store) Invitation(ctx context.Context, token string, client Client) (in
 }
 
 const invitationByToken = `
-	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.reset_second_factor
+	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.reset_second_factor, i.invited_by
 	FROM invitations i
 	WHERE i.token_hash = $1 AND i.expires_at > $2`
 
 func scanInvitation(row scanner) (i Invitation, err error) {
-	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &i.resetSecondFactor)
+	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &i.resetSecondFactor, &i.invitedBy)
 	i.New = i.userID == 0
 	return i, err
 }
@@ -114,7 +116,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 			return err
 		}
 		if i.resetSecondFactor {
-			if err := tx.resetSecondFactor(i.userID); err != nil {
+			if err := tx.resetSecondFactor(i.invitedBy, i.userID); err != nil {
 				return err
 			}
 		}
@@ -126,7 +128,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, hash); err != nil {
 			return err
 		}
-		return tx.record(event{userID: user.ID, kind: Invited, by: ByCommand})
+		return tx.record(event{userID: user.ID, kind: Invited, by: i.invitedBy})
 	})
 	return user, invitation, err
 }

@@ -14,7 +14,7 @@ import (
 
 func (s *accountStore) invite(new db.NewUser) string {
 	s.t.Helper()
-	token, _, err := s.Invite(context.Background(), new)
+	token, _, err := s.Invite(context.Background(), db.CommandLine, new)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestInviteExistingAccount(t *testing.T) {
 
 	for _, new := range []db.NewUser{{Username: "bob", IsAdmin: true}, {Username: "bob", Email: "bob@example.com"}} {
 		var invalid db.Invalid
-		if _, _, err := s.Invite(ctx, new); !errors.As(err, &invalid) {
+		if _, _, err := s.Invite(ctx, db.CommandLine, new); !errors.As(err, &invalid) {
 			t.Errorf("%+v: %v", new, err)
 		}
 	}
@@ -93,7 +93,7 @@ func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
 		{Username: "carol", Email: "alice@example.com"}, // its link could never work
 	} {
 		var invalid db.Invalid
-		if _, _, err := s.Invite(context.Background(), new); !errors.As(err, &invalid) {
+		if _, _, err := s.Invite(context.Background(), db.CommandLine, new); !errors.As(err, &invalid) {
 			t.Errorf("%+v: %v", new, err)
 		}
 	}
@@ -165,22 +165,22 @@ func TestInvitationIsVoid(t *testing.T) {
 	ctx := context.Background()
 	for name, after := range map[string]func(s *accountStore, by db.Session) error{
 		"a newer one": func(s *accountStore, _ db.Session) error {
-			_, _, err := s.Invite(ctx, db.NewUser{Username: "bob"})
+			_, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "bob"})
 			return err
 		},
 		"passwd": func(s *accountStore, _ db.Session) error {
-			return s.SetPassword(ctx, "bob", "another dozen pickled lamps")
+			return s.SetPassword(ctx, db.CommandLine, "bob", "another dozen pickled lamps")
 		},
 		"change of password": func(s *accountStore, by db.Session) error {
 			_, err := s.ChangePassword(ctx, by, db.Client{IP: accountIP},
 				db.PasswordChange{Current: accountPassword, New: "another dozen pickled lamps"})
 			return err
 		},
-		"disable": func(s *accountStore, _ db.Session) error { return s.DisableUser(ctx, "bob", true) },
+		"disable": func(s *accountStore, _ db.Session) error { return s.DisableUser(ctx, db.CommandLine, "bob", true) },
 		"disable and enable": func(s *accountStore, _ db.Session) error {
-			return errors.Join(s.DisableUser(ctx, "bob", true), s.EnableUser(ctx, "bob"))
+			return errors.Join(s.DisableUser(ctx, db.CommandLine, "bob", true), s.EnableUser(ctx, db.CommandLine, "bob"))
 		},
-		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, "bob", true) },
+		"delete": func(s *accountStore, _ db.Session) error { return s.DeleteUser(ctx, db.CommandLine, "bob", true) },
 		"deletion by the user": func(s *accountStore, by db.Session) error {
 			return s.DeleteAccount(ctx, by, db.Client{IP: accountIP}, accountPassword)
 		},
@@ -223,10 +223,10 @@ func TestInviteDisabledAccount(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.add(db.NewUser{Username: "bob"})
-	if err := s.DisableUser(context.Background(), "bob", true); err != nil {
+	if err := s.DisableUser(context.Background(), db.CommandLine, "bob", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Invite(context.Background(), db.NewUser{Username: "bob"}); err == nil {
+	if _, _, err := s.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "bob"}); err == nil {
 		t.Error("a disabled account was invited")
 	}
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
@@ -293,10 +293,10 @@ func TestDeletedAccountIsNotCreatedAgain(t *testing.T) {
 	ctx := context.Background()
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
-	token, _, err := s.Invite(ctx, db.NewUser{Username: "eve"})
+	token, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "eve"})
 	s.wantErr(err, nil)
 	s.add(db.NewUser{Username: "eve"})
-	s.wantErr(s.DeleteUser(ctx, "eve", true), nil)
+	s.wantErr(s.DeleteUser(ctx, db.CommandLine, "eve", true), nil)
 	_, err = s.Invitation(ctx, token, db.Client{IP: accountIP})
 	s.wantErr(err, db.ErrNotFound)
 }
@@ -307,10 +307,10 @@ func TestInvitationOfADisabledAccount(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.add(db.NewUser{Username: "bob"})
-	_, _, err := s.Invite(ctx, db.NewUser{Username: "bob"})
+	_, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "bob"})
 	s.wantErr(err, nil)
-	s.wantErr(s.DisableUser(ctx, "bob", true), nil)
+	s.wantErr(s.DisableUser(ctx, db.CommandLine, "bob", true), nil)
 	s.wantRows(nil, `SELECT username FROM invitations`)
-	_, _, err = s.Invite(ctx, db.NewUser{Username: "bob"})
+	_, _, err = s.Invite(ctx, db.CommandLine, db.NewUser{Username: "bob"})
 	s.wantErr(err, db.ErrDisabled)
 }

@@ -172,7 +172,7 @@ func TestServerNeedsTheKeyOfTheAuthenticatorApps(t *testing.T) {
 			reset := func(name string) {
 				t.Helper()
 				c.open(func(o *db.Options) { o.Warn = func(message string) { warnings = append(warnings, message) } })
-				c.must(c.ChangeUser(c.ctx(), name, db.UserChange{ResetSecondFactor: true}))
+				c.must(c.ChangeUser(c.ctx(), db.CommandLine, name, db.UserChange{ResetSecondFactor: true}))
 				c.must(c.Close())
 			}
 			reset("alice")

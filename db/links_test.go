@@ -175,13 +175,13 @@ func TestLinkOfADisabledUser(t *testing.T) {
 		if err := look(c, token); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.DisableUser(c.ctx(), "alice", true); err != nil {
+		if err := c.DisableUser(c.ctx(), db.CommandLine, "alice", true); err != nil {
 			t.Fatal(err)
 		}
 		if err := use(c, token); !errors.Is(err, db.ErrNotFound) {
 			t.Error("disabled:", err)
 		}
-		if err := c.EnableUser(c.ctx(), "alice"); err != nil {
+		if err := c.EnableUser(c.ctx(), db.CommandLine, "alice"); err != nil {
 			t.Fatal(err)
 		}
 		if err := use(c, token); !errors.Is(err, db.ErrNotFound) {
@@ -199,10 +199,10 @@ func TestVoidedLinks(t *testing.T) {
 			_, err := c.changePassword(c.laptop.Session, alicePassword, newPassword, true)
 			return err
 		},
-		"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), "alice", newPassword) },
+		"password set by command": func(c *cast) error { return c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword) },
 		"address set by command": func(c *cast) error {
 			other := "other@example.com"
-			return c.ChangeUser(c.ctx(), "alice", db.UserChange{Email: &other})
+			return c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{Email: &other})
 		},
 		"password reset": func(c *cast) error {
 			_, err := c.ResetPassword(c.ctx(), c.resetLink(), newPassword, somewhere)

@@ -136,7 +136,7 @@ func TestSignInWithPasskey(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	c.must(c.DisableUser(c.ctx(), "alice", true))
+	c.must(c.DisableUser(c.ctx(), db.CommandLine, "alice", true))
 	if _, _, err := c.SignInWithPasskey(c.ctx(), use("key", 3), onCurl); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a disabled user: %v", err)
 	}

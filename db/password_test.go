@@ -206,7 +206,7 @@ func TestPasswordsWithSignsForLetters(t *testing.T) {
 			t.Errorf("%s: %v", password, err)
 		}
 		if err == nil {
-			if err := h.DeleteUser(h.ctx(), "alice", true); err != nil {
+			if err := h.DeleteUser(h.ctx(), db.CommandLine, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -29,10 +29,10 @@ func TestRevocationsGoFirst(t *testing.T) {
 		{"revoke", func(c *cast) error { _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); return err }, db.Revoked},
 		{"revoke others", func(c *cast) error { _, err := c.RevokeOthers(c.ctx(), c.phone.Session); return err }, db.Revoked},
 		{"sign out", func(c *cast) error { return c.SignOut(c.ctx(), c.phone.Session) }, db.SignedOut},
-		{"disable", func(c *cast) error { return c.DisableUser(c.ctx(), "bob", false) }, db.Disabled},
-		{"set a password", func(c *cast) error { return c.SetPassword(c.ctx(), "bob", newPassword) }, db.PasswordChanged},
-		{"revoke by command", func(c *cast) error { _, err := c.RevokeByCommand(c.ctx(), c.laptop.ID); return err }, db.Revoked},
-		{"revoke all by command", func(c *cast) error { _, err := c.RevokeAllByCommand(c.ctx()); return err }, db.Revoked},
+		{"disable", func(c *cast) error { return c.DisableUser(c.ctx(), db.CommandLine, "bob", false) }, db.Disabled},
+		{"set a password", func(c *cast) error { return c.SetPassword(c.ctx(), db.CommandLine, "bob", newPassword) }, db.PasswordChanged},
+		{"revoke by command", func(c *cast) error { _, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID); return err }, db.Revoked},
+		{"revoke all by command", func(c *cast) error { _, err := c.RevokeAll(c.ctx(), db.CommandLine); return err }, db.Revoked},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

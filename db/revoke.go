@@ -108,40 +108,46 @@ func (s *Store) SignOut(ctx context.Context, session Session) error {
 	})
 }
 
-// RevokeByCommand ends the session with this id, for the person with a shell on the server. It returns ErrNotFound if there is none.
-func (s *Store) RevokeByCommand(ctx context.Context, id string) (ended Ended, err error) {
-	err = s.writeUrgent(ctx, func(tx *tx) (err error) {
-		ended, err = tx.endSession(Revoked, ByCommand, `
+// RevokeSession ends the session with this id, if its user is the one with the id userID; 0 stands for every user. It returns ErrNotFound
+// if there is no such session.
+func (s *Store) RevokeSession(ctx context.Context, by Operator, userID int64, id string) (ended Ended, err error) {
+	err = s.writeBy(ctx, urgent, by, func(tx *tx) (err error) {
+		ended, err = tx.endSession(Revoked, by.actor(), `
 			DELETE FROM sessions
-			WHERE id = $1 AND expires_at > $2`, id, tx.now)
+			WHERE id = $1 AND expires_at > $2 AND ($3 = 0 OR user_id = $3)`, id, tx.now, userID)
 		return err
 	})
 	return ended, err
 }
 
-// RevokeUserByCommand ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown
-// name.
-func (s *Store) RevokeUserByCommand(ctx context.Context, username string) (count int, err error) {
+// RevokeUser ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown name. The
+// session of an administrator who does so stays.
+func (s *Store) RevokeUser(ctx context.Context, by Operator, username string) (count int, err error) {
 	user, err := s.UserByName(username)
 	if err != nil {
 		return 0, err
 	}
-	return s.revokeByCommand(ctx, `
+	return s.revokeInBatches(ctx, by, `
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND user_id = $2 LIMIT $3)`, s.now(), user.ID, batchSize)
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND user_id = $2 AND id <> $3 LIMIT $4)`,
+		s.now(), user.ID, by.sessionID(), batchSize)
 }
 
-// RevokeAllByCommand ends every session of every user in batches, and returns how many it ended.
-func (s *Store) RevokeAllByCommand(ctx context.Context) (count int, err error) {
-	return s.revokeByCommand(ctx, `
+// RevokeAll ends every session of every user in batches, and returns how many it ended. The session of an administrator who does so stays.
+func (s *Store) RevokeAll(ctx context.Context, by Operator) (count int, err error) {
+	return s.revokeInBatches(ctx, by, `
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 ORDER BY expires_at LIMIT $2)`, s.now(), batchSize)
+		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND id <> $2 ORDER BY expires_at LIMIT $3)`,
+		s.now(), by.sessionID(), batchSize)
 }
 
-// revokeByCommand runs a DELETE of live sessions in batches. If one fails, count is how many sessions the previous ones ended.
-func (s *Store) revokeByCommand(ctx context.Context, statement string, args ...any) (count int, err error) {
+// revokeInBatches runs a DELETE of live sessions in batches. If one fails, count is how many sessions the previous ones ended.
+func (s *Store) revokeInBatches(ctx context.Context, by Operator, statement string, args ...any) (count int, err error) {
 	return s.writeInBatches(ctx, urgent, func(tx *tx) (int, error) {
-		ended, err := tx.endSessions(Revoked, ByCommand, statement, args...)
+		if err := tx.checkOperator(by); err != nil {
+			return 0, err
+		}
+		ended, err := tx.endSessions(Revoked, by.actor(), statement, args...)
 		return len(ended), err
 	})
 }

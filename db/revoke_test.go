@@ -75,7 +75,7 @@ var endings = []struct {
 	{
 		name: "revoke by command",
 		end: func(c *cast) error {
-			_, err := c.RevokeByCommand(c.ctx(), c.laptop.ID)
+			_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
 		over:   []string{"laptop"},
@@ -84,7 +84,7 @@ var endings = []struct {
 	{
 		name: "revoke a user's by command",
 		end: func(c *cast) error {
-			_, err := c.RevokeUserByCommand(c.ctx(), " Alice ")
+			_, err := c.RevokeUser(c.ctx(), db.CommandLine, " Alice ")
 			return err
 		},
 		over: []string{"laptop", "phone"},
@@ -96,7 +96,7 @@ var endings = []struct {
 	{
 		name: "revoke everybody's by command",
 		end: func(c *cast) error {
-			_, err := c.RevokeAllByCommand(c.ctx())
+			_, err := c.RevokeAll(c.ctx(), db.CommandLine)
 			return err
 		},
 		over: []string{"laptop", "phone", "desk"},
@@ -207,9 +207,9 @@ func TestRevokeReturnsTheEndedSession(t *testing.T) {
 	if err := c.Rename(c.ctx(), c.desk.Session, c.desk.ID, "Office"); err != nil {
 		t.Fatal(err)
 	}
-	ended, err = c.RevokeByCommand(c.ctx(), c.desk.ID)
+	ended, err = c.RevokeSession(c.ctx(), db.CommandLine, 0, c.desk.ID)
 	if want := (db.Ended{ID: c.desk.ID, UserID: c.bob.ID, DeviceName: "Office", IP: "203.0.113.30"}); err != nil || ended != want {
-		t.Errorf("RevokeByCommand: %+v, %v", ended, err)
+		t.Errorf("RevokeSession: %+v, %v", ended, err)
 	}
 	c.alive(c.phone)
 }

@@ -66,7 +66,7 @@ func TestAllowAppAdds(t *testing.T) {
 			c.addUser("carol", newPassword)
 			c.addUser("dave", newPassword)
 			c.addUser("aaron", newPassword) // the newest account, but the first by name
-			if err := c.DisableUser(c.ctx(), "dave", true); err != nil {
+			if err := c.DisableUser(c.ctx(), db.CommandLine, "dave", true); err != nil {
 				t.Fatal(err)
 			}
 			untouched := c.allow("other.example.com", true)

@@ -99,7 +99,7 @@ func (s *Store) factorRemoved(tx *tx, by Session, kind string) error {
 }
 
 // resetSecondFactor removes every factor of a user, even if one is required: the user is then led to set up another.
-func (tx *tx) resetSecondFactor(userID int64) error {
+func (tx *tx) resetSecondFactor(by Actor, userID int64) error {
 	totp, err := tx.changeRows(`DELETE FROM totp WHERE user_id = $1 AND on_at > 0`, userID)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (tx *tx) resetSecondFactor(userID int64) error {
 		if removed.count == 0 {
 			continue
 		}
-		if err := tx.record(event{userID: userID, kind: removed.kind, by: ByCommand, count: removed.count}); err != nil {
+		if err := tx.record(event{userID: userID, kind: removed.kind, by: by, count: removed.count}); err != nil {
 			return err
 		}
 	}

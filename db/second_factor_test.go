@@ -223,7 +223,7 @@ func TestResetByCommand(t *testing.T) {
 	c.addPasskey(c.laptop, "one")
 	c.addPasskey(c.laptop, "two")
 	step := c.beginStep("alice", alicePassword)
-	if err := c.ChangeUser(c.ctx(), "alice", db.UserChange{ResetSecondFactor: true}); err != nil {
+	if err := c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true}); err != nil {
 		t.Fatal(err)
 	}
 	if f := c.factors(c.alice); f.Any() || f.RecoveryCodes != 0 {
@@ -245,7 +245,8 @@ func TestResetByCommand(t *testing.T) {
 	}
 	// Again, with nothing to remove.
 	before := len(c.activity(c.alice))
-	if err := c.ChangeUser(c.ctx(), "alice", db.UserChange{ResetSecondFactor: true}); err != nil || len(c.activity(c.alice)) != before {
+	err := c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true})
+	if err != nil || len(c.activity(c.alice)) != before {
 		t.Error(err)
 	}
 }
@@ -255,7 +256,7 @@ func TestInvitationKeepsOrResetsTheFactor(t *testing.T) {
 	for _, reset := range []bool{false, true} {
 		c := openCast(t)
 		c.addTOTP(c.laptop)
-		token, _, err := c.Invite(c.ctx(), db.NewUser{Username: "alice", ResetSecondFactor: reset})
+		token, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "alice", ResetSecondFactor: reset})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,15 +273,15 @@ func TestInvitationKeepsOrResetsTheFactor(t *testing.T) {
 		}
 	}
 	c := openCast(t)
-	_, _, err := c.Invite(c.ctx(), db.NewUser{Username: "carol", ResetSecondFactor: true})
+	_, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "carol", ResetSecondFactor: true})
 	if !errors.As(err, new(db.Invalid)) {
 		t.Errorf("a new account has no factor to reset: %v", err)
 	}
 	// A later invitation without the reset replaces one with it.
-	if _, _, err := c.Invite(c.ctx(), db.NewUser{Username: "alice", ResetSecondFactor: true}); err != nil {
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "alice", ResetSecondFactor: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Invite(c.ctx(), db.NewUser{Username: "alice"}); err != nil {
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "alice"}); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.number(`SELECT reset_second_factor FROM invitations WHERE username = 'alice'`); n != 0 {
@@ -349,7 +350,7 @@ func TestNoOrderOfFactorsLocksTheAdministratorOut(t *testing.T) {
 			required = []db.Requirement{db.RequireNone, db.RequireAdmins, db.RequireAll}[random.IntN(3)]
 			h.reopen(requireFactor(required))
 		case what == 5:
-			h.must(h.ChangeUser(h.ctx(), "alice", db.UserChange{ResetSecondFactor: true}))
+			h.must(h.ChangeUser(h.ctx(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true}))
 			secret, keys = nil, map[string]uint32{}
 			if err := h.passwordAlone("alice", alicePassword); err != nil {
 				t.Fatalf("after a reset: %v", err)

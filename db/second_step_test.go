@@ -146,13 +146,19 @@ func TestSecondStepEnds(t *testing.T) {
 			_, err := c.changePassword(c.phone.Session, alicePassword, newPassword, false)
 			c.must(err)
 		},
-		"password set": func(c *cast, step string, secret []byte) { c.must(c.SetPassword(c.ctx(), "alice", newPassword)) },
-		"disabled":     func(c *cast, step string, secret []byte) { c.must(c.DisableUser(c.ctx(), "alice", true)) },
-		"disabled and enabled": func(c *cast, step string, secret []byte) {
-			c.must(c.DisableUser(c.ctx(), "alice", true))
-			c.must(c.EnableUser(c.ctx(), "alice"))
+		"password set": func(c *cast, step string, secret []byte) {
+			c.must(c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword))
 		},
-		"deleted":        func(c *cast, step string, secret []byte) { c.must(c.DeleteUser(c.ctx(), "alice", true)) },
+		"disabled": func(c *cast, step string, secret []byte) {
+			c.must(c.DisableUser(c.ctx(), db.CommandLine, "alice", true))
+		},
+		"disabled and enabled": func(c *cast, step string, secret []byte) {
+			c.must(c.DisableUser(c.ctx(), db.CommandLine, "alice", true))
+			c.must(c.EnableUser(c.ctx(), db.CommandLine, "alice"))
+		},
+		"deleted": func(c *cast, step string, secret []byte) {
+			c.must(c.DeleteUser(c.ctx(), db.CommandLine, "alice", true))
+		},
 		"factor removed": func(c *cast, step string, secret []byte) { c.must(c.DisableTOTP(c.ctx(), c.phone.Session)) },
 		"swept": func(c *cast, step string, secret []byte) {
 			c.clock.Advance(db.SecondStepLasts)
@@ -200,7 +206,7 @@ func TestBeginSecondStepChecksThePassword(t *testing.T) {
 	c.addTOTP(c.laptop)
 	user, err := c.Authenticate(c.ctx(), "alice", alicePassword, onCurl.Client)
 	c.must(err)
-	c.must(c.SetPassword(c.ctx(), "alice", newPassword))
+	c.must(c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword))
 	if _, err := c.BeginSecondStep(c.ctx(), user, onCurl); !errors.Is(err, db.ErrWrongPassword) {
 		t.Errorf("with the old password: %v", err)
 	}

@@ -136,7 +136,7 @@ func TestAClockThatWasAhead(t *testing.T) {
 			if _, err := h.Authenticate(h.ctx(), "alice", bobPassword, clientOf("192.0.2.66", "curl")); !errors.Is(err, db.ErrWrongPassword) {
 				t.Fatal(err)
 			}
-			if _, _, err := h.Invite(h.ctx(), db.NewUser{Username: "carol"}); err != nil {
+			if _, _, err := h.Invite(h.ctx(), db.CommandLine, db.NewUser{Username: "carol"}); err != nil {
 				t.Fatal(err)
 			}
 			h.flush()

@@ -143,13 +143,13 @@ func TestThrottleAfterHundredInARow(t *testing.T) {
 	ctx := context.Background()
 	lets := map[string]func(s *accountStore) string{
 		"passwd": func(s *accountStore) string {
-			if err := s.SetPassword(ctx, "alice", accountNewPassword); err != nil {
+			if err := s.SetPassword(ctx, db.CommandLine, "alice", accountNewPassword); err != nil {
 				s.t.Fatal(err)
 			}
 			return accountNewPassword
 		},
 		"invitation": func(s *accountStore) string {
-			token, _, err := s.Invite(ctx, db.NewUser{Username: "alice"})
+			token, _, err := s.Invite(ctx, db.CommandLine, db.NewUser{Username: "alice"})
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -237,7 +237,7 @@ func TestPasswdForgetsAttempts(t *testing.T) {
 	s := openAccountStore(t)
 	s.add(db.NewUser{Username: "alice"})
 	s.fail(10, "alice", accountIP)
-	if err := s.SetPassword(context.Background(), "alice", accountNewPassword); err != nil {
+	if err := s.SetPassword(context.Background(), db.CommandLine, "alice", accountNewPassword); err != nil {
 		t.Fatal(err)
 	}
 	s.wantErr(s.try("alice", accountNewPassword, accountIP), nil)

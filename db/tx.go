@@ -50,6 +50,16 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) e
 	})
 }
 
+// writeBy is write on behalf of an operator, in the given class. For an administrator it also returns the errors of checkOperator.
+func (s *Store) writeBy(ctx context.Context, c class, by Operator, work func(*tx) error) error {
+	return s.writeInTurn(ctx, c, func(tx *tx) error {
+		if err := tx.checkOperator(by); err != nil {
+			return err
+		}
+		return work(tx)
+	})
+}
+
 // writeInBatches runs work in one transaction after another until it changes fewer rows than batchSize. After each it pauses for as
 // long as the transaction took, so that other writes, including those of other processes, get half of the time. It returns how many rows
 // it changed in total, even if a batch fails.

@@ -40,7 +40,7 @@ func TestReservedUsernames(t *testing.T) {
 func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {
+	if err := c.DeleteUser(c.ctx(), db.CommandLine, "bob", false); err != nil {
 		t.Fatal(err)
 	}
 	c.reopen()
@@ -53,7 +53,7 @@ func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	if got := c.wrong(new)["username"]; !strings.Contains(got, deletedHint) {
 		t.Errorf("user add: %q", got)
 	}
-	if _, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob"}); err == nil || !strings.Contains(err.Error(), deletedHint) {
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "bob"}); err == nil || !strings.Contains(err.Error(), deletedHint) {
 		t.Errorf("user invite: %v", err)
 	}
 	if names := c.texts(`SELECT username FROM users`); !slices.Equal(names, []string{"alice"}) {
@@ -63,7 +63,7 @@ func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 		t.Errorf("kept of the account: %q", kept)
 	}
 
-	token, _, err := c.Invite(c.ctx(), db.NewUser{Username: "bob", Reuse: true})
+	token, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "bob", Reuse: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
 		t.Error("accept the invitation:", err)
 	}
-	if err := c.DeleteUser(c.ctx(), "bob", false); err != nil {
+	if err := c.DeleteUser(c.ctx(), db.CommandLine, "bob", false); err != nil {
 		t.Fatal(err)
 	}
 	new.Reuse = true

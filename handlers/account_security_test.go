@@ -151,7 +151,7 @@ func TestRequiredSecondFactor(t *testing.T) {
 	removed.Is(t, 422)
 	removed.Has(t, "this is your last one")
 	h.SameRows(t, []string{"1"}, `SELECT COUNT(*) FROM totp WHERE on_at > 0`)
-	err := h.Store.ChangeUser(context.Background(), "alice", db.UserChange{ResetSecondFactor: true})
+	err := h.Store.ChangeUser(context.Background(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true})
 	if err != nil {
 		t.Fatal(err)
 	}

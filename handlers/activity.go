@@ -111,6 +111,8 @@ func sentence(a db.Activity, current db.Session) string {
 	switch {
 	case a.By == db.ByCommand:
 		by = ", by a command on the server"
+	case a.By.Administrator() != "":
+		by = ", by the administrator " + a.By.Administrator()
 	case a.By != "" && a.By != db.ByDevice(a.DeviceName):
 		by = ", from " + isolate(string(a.By))
 	}

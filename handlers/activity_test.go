@@ -64,6 +64,13 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 	page = c.Alice.Page("/activity")
 	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34;<", "Downloaded your data on command (this device), 127.0.0.1<")
 
+	for _, by := range []string{"admin ada", `"admin bo"`} { // the second is a device of that name
+		c.Exec(insertActivity, "revoked", by, 1, "alice")
+		c.Exec(insertActivity, "disabled", by, 1, "alice")
+	}
+	c.Alice.Page("/activity").Has(t, "Signed out Tablet, 203.0.113.9, by the administrator ada<", "disabled, by the administrator ada<",
+		"Signed out Tablet, 203.0.113.9, from &#34;admin bo&#34;<")
+
 	c.Exec(insertActivity, "from_the_future", "<b>", 1, "alice")
 	c.Alice.Page("/activity").Has(t, "does not know: from_the_future, from &lt;b&gt;")
 	c.Bob.Page("/activity").Lacks(t, "Tablet")

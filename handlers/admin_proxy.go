@@ -26,14 +26,6 @@ type proxyPage struct {
 // fact is a value with its name and a note.
 type fact struct{ Name, Value, Note string }
 
-// requireAdmin rejects everyone but administrators.
-func requireAdmin(c *fiber.Ctx) error {
-	if !currentSession(c).IsAdmin {
-		return problem{fiber.StatusForbidden, "Only an administrator can see this."}
-	}
-	return c.Next()
-}
-
 func (h *handler) showProxy(c *fiber.Ctx) error {
 	onlyIP, err := h.Store.OnlyAddress()
 	if err != nil {

@@ -153,11 +153,11 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 	if _, err := c.Store.CreateUser(ctx, db.NewUser{Username: "carol", Password: handlerstest.BobPassword, IsAdmin: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Store.DisableUser(ctx, "carol", true); err != nil {
+	if err := c.Store.DisableUser(ctx, db.CommandLine, "carol", true); err != nil {
 		t.Fatal(err)
 	}
 	refused() // a disabled administrator does not count
-	if err := c.Store.EnableUser(ctx, "carol"); err != nil {
+	if err := c.Store.EnableUser(ctx, db.CommandLine, "carol"); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(c.House, c.Alice.Form("/account/delete", "password", handlerstest.AlicePassword, "confirm", "1"), http.StatusSeeOther)

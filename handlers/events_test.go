@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -32,7 +33,7 @@ func TestEventsOfChanges(t *testing.T) {
 	third.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "").Is(t, 200)
 	laptop.Wants("changed")
 	phone.Wants("ended", "end")
-	if _, err := c.Store.RevokeUserByCommand(t.Context(), "alice"); err != nil {
+	if _, err := c.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
 		t.Fatal(err)
 	}
 	laptop.Wants("ended", "end")
@@ -59,11 +60,11 @@ func TestEventsOfAnAccountThatIsDisabledOrDeleted(t *testing.T) {
 	alice, bob := c.Alice.Stream("/sessions/events"), c.Bob.Stream("/sessions/events")
 	alice.Wants(":")
 	bob.Wants(":")
-	if err := c.Store.DisableUser(t.Context(), "bob", false); err != nil {
+	if err := c.Store.DisableUser(t.Context(), db.CommandLine, "bob", false); err != nil {
 		t.Fatal(err)
 	}
 	bob.Wants("ended", "end")
-	if err := c.Store.DeleteUser(t.Context(), "alice", true); err != nil {
+	if err := c.Store.DeleteUser(t.Context(), db.CommandLine, "alice", true); err != nil {
 		t.Fatal(err)
 	}
 	alice.Wants("ended", "end")
@@ -140,7 +141,7 @@ func TestEventsAreBounded(t *testing.T) {
 	for _, replaced := range laptop[:3] {
 		replaced.Wants(":", "replaced", "end")
 	}
-	if _, err := c.Store.RevokeUserByCommand(t.Context(), "alice"); err != nil {
+	if _, err := c.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for _, kept := range append(laptop[3:], phone) {

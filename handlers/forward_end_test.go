@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -58,32 +59,32 @@ func TestForwardAfterTheEnd(t *testing.T) {
 			c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
 		},
 		"revoked by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if _, err := c.Store.RevokeByCommand(ctx, target.ID); err != nil {
+			if _, err := c.Store.RevokeSession(ctx, db.CommandLine, 0, target.ID); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"all of the user by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if _, err := c.Store.RevokeUserByCommand(ctx, "alice"); err != nil {
+			if _, err := c.Store.RevokeUser(ctx, db.CommandLine, "alice"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"all by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if _, err := c.Store.RevokeAllByCommand(ctx); err != nil {
+			if _, err := c.Store.RevokeAll(ctx, db.CommandLine); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"password set by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if err := c.Store.SetPassword(ctx, "alice", "basalt umbrella crayon fjord"); err != nil {
+			if err := c.Store.SetPassword(ctx, db.CommandLine, "alice", "basalt umbrella crayon fjord"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"user disabled by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if err := c.Store.DisableUser(ctx, "alice", true); err != nil {
+			if err := c.Store.DisableUser(ctx, db.CommandLine, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"user deleted by command": func(t *testing.T, c *handlerstest.Cast, target *handlerstest.Client) {
-			if err := c.Store.DeleteUser(ctx, "alice", true); err != nil {
+			if err := c.Store.DeleteUser(ctx, db.CommandLine, "alice", true); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -16,7 +16,7 @@ const invitePassword = "another dozen pickled lamps"
 
 func invite(h *handlerstest.House, new db.NewUser) (token string) {
 	h.T.Helper()
-	token, _, err := h.Store.Invite(context.Background(), new)
+	token, _, err := h.Store.Invite(context.Background(), db.CommandLine, new)
 	if err != nil {
 		h.T.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestInviteRefusesLinks(t *testing.T) {
 	voided := invite(c.House, db.NewUser{Username: "dave"})
 	newer := invite(c.House, db.NewUser{Username: "dave"})
 	disabled := invite(c.House, db.NewUser{Username: "bob"})
-	if err := c.Store.DisableUser(context.Background(), "bob", true); err != nil {
+	if err := c.Store.DisableUser(context.Background(), db.CommandLine, "bob", true); err != nil {
 		t.Fatal(err)
 	}
 	users := c.Rows(`SELECT * FROM users`)
@@ -163,7 +163,7 @@ func TestInviteVoidAfterPasswordChange(t *testing.T) {
 		http.StatusSeeOther)
 	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Page("/invite?token="+token), http.StatusNotFound)
 	token = invite(c.House, db.NewUser{Username: "bob"})
-	if err := c.Store.SetPassword(context.Background(), "bob", handlerstest.BobPassword); err != nil {
+	if err := c.Store.SetPassword(context.Background(), db.CommandLine, "bob", handlerstest.BobPassword); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", handlerstest.AlicePassword),

@@ -150,7 +150,7 @@ func TestAFormThatIsSentTwice(t *testing.T) {
 			}
 			body := append([]string{"form", form}, test.body...)
 			if test.invite {
-				token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "dora"})
+				token, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "dora"})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -225,7 +225,7 @@ func TestOneCodeInManyRequests(t *testing.T) {
 func TestInvitationAsksForTheCode(t *testing.T) {
 	t.Parallel()
 	h, secret, _ := openWithTOTP(t)
-	invitation, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "alice"})
+	invitation, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	allow(c.House, "wiki.example.com", "carol")
 	passes(t, forward.ask(carol, toNotes.of("wiki.example.com")), "carol")
 	allow(c.House, "wiki.example.com", "bob")
-	if err := c.Store.ChangeUser(context.Background(), "carol", db.UserChange{Approve: true}); err != nil {
+	if err := c.Store.ChangeUser(context.Background(), db.CommandLine, "carol", db.UserChange{Approve: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range endpoints {
@@ -121,7 +121,7 @@ func TestSignUpRefuses(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, openSignUp)
 	c.AddUser("dan", newPassword)
-	if err := c.Store.DeleteUser(context.Background(), "dan", false); err != nil {
+	if err := c.Store.DeleteUser(context.Background(), db.CommandLine, "dan", false); err != nil {
 		t.Fatal(err)
 	}
 	check := c.Unchanged()

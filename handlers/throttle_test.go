@@ -133,7 +133,7 @@ func TestThrottleRevealsNothing(t *testing.T) {
 				h := handlerstest.OpenHouse(t, throttleBehindProxy)
 				h.AddUser("alice", handlerstest.AlicePassword)
 				h.AddUser("carol", handlerstest.AlicePassword)
-				if err := h.Store.DisableUser(context.Background(), "carol", true); err != nil {
+				if err := h.Store.DisableUser(context.Background(), db.CommandLine, "carol", true); err != nil {
 					t.Fatal(err)
 				}
 				for i := range 112 {
@@ -262,7 +262,7 @@ func TestThrottleInvitationWorksAfterAHundredFailures(t *testing.T) {
 		handlerstest.AlicePassword); got.Body != `{"error":"Too many wrong passwords in a row. `+tooManyInARow+`"}` {
 		t.Errorf("body %s", got.Body)
 	}
-	token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "alice"})
+	token, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func TestThrottleInvite(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, throttleBehindProxy)
 	h.AddUser("alice", handlerstest.AlicePassword)
-	token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	token, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,6 +95,8 @@ func factsOf(m db.Message) (facts []Fact) {
 	switch {
 	case m.By == db.ByCommand:
 		by = "a command on the server"
+	case m.By.Administrator() != "":
+		by = "the administrator " + m.By.Administrator()
 	case m.By == db.ByDevice(m.DeviceName): // the same as the device
 		by = ""
 	}

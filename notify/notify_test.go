@@ -284,6 +284,24 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+// A device can have the name of an administrator, but then it is in quotes.
+func TestMessagesNameWhoDidIt(t *testing.T) {
+	t.Parallel()
+	for by, want := range map[db.Actor]string{
+		db.ByCommand: "a command on the server", "admin ada": "the administrator ada", db.ByDevice("admin ada"): `"admin ada"`, "Tablet": "",
+	} {
+		got := ""
+		for _, fact := range factsOf(db.Message{DeviceName: "Tablet", By: by}) {
+			if fact.Name == "Done by" {
+				got = fact.Value
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", by, got, want)
+		}
+	}
+}
+
 // Every kind has its words, and its mail has a link exactly if there is a token.
 func TestEveryKind(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	h.AddUser("alice", handlerstest.AlicePassword)
-	token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	token, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	b.same(`document.querySelector('main p').textContent`, "It was used, or it is too old. Ask whoever runs this server for a new one.")
 
 	// For an existing account, it is the way back in, and other sessions end.
-	token, _, err = h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	token, _, err = h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -165,7 +166,7 @@ func findsItGone(t *testing.T, c *chromiumProcess) {
 	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"), device("Three", "10.0.0.3"))
 	b.deafen()
 	for _, id := range ids[:2] {
-		if _, err := b.house.Store.RevokeByCommand(context.Background(), id); err != nil {
+		if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, id); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"porchlight/db"
 )
 
 // This file tests that the device list changes under the reader's hands without taking anything away.
@@ -84,7 +86,7 @@ func morphsTheList(t *testing.T, c *chromiumProcess) {
 
 	// The row with the focus goes elsewhere.
 	b.tabTo(buttonOf("10.0.0.4"))
-	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.idOf("10.0.0.4")); err != nil {
+	if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, b.idOf("10.0.0.4")); err != nil {
 		t.Fatal(err)
 	}
 	b.refresh()
@@ -130,7 +132,7 @@ func movesRows(t *testing.T, c *chromiumProcess) {
 
 		b.tabTo(buttonOf(guest))
 		place := b.text(placeOf(rowOf(guest)))
-		if _, err := b.house.Store.RevokeByCommand(context.Background(), b.idOf(guest)); err != nil {
+		if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, b.idOf(guest)); err != nil {
 			t.Fatal(err)
 		}
 		b.until(focused + ` === ` + headingOf("10.0.0.2"))

@@ -113,13 +113,13 @@ func followsTheOthers(t *testing.T, c *chromiumProcess) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := other.RevokeByCommand(t.Context(), third.ID); err != nil {
+	if _, err := other.RevokeSession(t.Context(), db.CommandLine, 0, third.ID); err != nil {
 		t.Fatal(err)
 	}
 	a.until(`document.getElementById('others').textContent === 'Other devices (1)'`)
 	b.visit("/account")
 	b.follows()
-	if _, err := other.RevokeUserByCommand(t.Context(), "alice"); err != nil {
+	if _, err := other.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for _, tab := range []*tab{a, b} {

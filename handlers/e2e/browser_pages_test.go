@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"porchlight/db"
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
@@ -118,7 +119,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	b.signIn("alice", handlerstest.AlicePassword)
 	own := b.own()
 	b.run(chromedp.Navigate("about:blank"))
-	if _, err := b.house.Store.RevokeByCommand(context.Background(), own); err != nil {
+	if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, own); err != nil {
 		t.Fatal(err)
 	}
 	back()
@@ -129,7 +130,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	b.signIn("alice", handlerstest.AlicePassword)
 	own = b.own()
 	b.run(chromedp.Navigate("about:blank"))
-	if _, err := b.house.Store.RevokeByCommand(context.Background(), own); err != nil {
+	if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, own); err != nil {
 		t.Fatal(err)
 	}
 	b.visit("/sessions")
@@ -138,7 +139,7 @@ func showsNothingAfterSigningOut(t *testing.T, c *chromiumProcess) {
 	// The browser has kept the page.
 	b.signIn("alice", handlerstest.AlicePassword)
 	b.deafen()
-	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
+	if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, b.own()); err != nil {
 		t.Fatal(err)
 	}
 	b.eval(`setTimeout(() => dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true})))`)

@@ -105,7 +105,7 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 	h := openSlowServer(t, func(o *handlers.Options) { o.Signup = true })
 	h.AddUser("alice", handlerstest.AlicePassword)
 	fresh := openSlowServer(t, func(o *handlers.Options) { o.SetupToken = "token" })
-	token, _, err := h.Store.Invite(context.Background(), db.NewUser{Username: "carol"})
+	token, _, err := h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "carol"})
 	if err != nil {
 		t.Fatal(err)
 	}

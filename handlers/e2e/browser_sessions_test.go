@@ -298,7 +298,7 @@ func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
 	b.deafen()
 	b.provokes("status of 401")
-	if _, err := b.house.Store.RevokeByCommand(context.Background(), b.own()); err != nil {
+	if _, err := b.house.Store.RevokeSession(context.Background(), db.CommandLine, 0, b.own()); err != nil {
 		t.Fatal(err)
 	}
 	b.tabTo(buttonOf("10.0.0.1"))

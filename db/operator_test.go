@@ -1,0 +1,197 @@
+package db_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file tests what administrators do to other accounts: who may, and how it is recorded.
+
+// openCastWithPasskey is openCast, where bob has a passkey.
+func openCastWithPasskey(t *testing.T) *cast {
+	c := openCast(t)
+	c.addPasskey(c.desk, "key")
+	return c
+}
+
+// adminVerbs is everything that an operator can do to bob, with the activity that it leaves in his account.
+var adminVerbs = []struct {
+	name  string
+	do    func(c *cast, by db.Operator) error
+	kinds []string
+}{
+	{"make an administrator", func(c *cast, by db.Operator) error {
+		yes, email := true, "bob@example.com"
+		return c.ChangeUser(c.ctx(), by, "bob", db.UserChange{IsAdmin: &yes, Email: &email})
+	}, []string{db.MadeAdmin, db.EmailChanged}},
+	{"reset the second factor", func(c *cast, by db.Operator) error {
+		return c.ChangeUser(c.ctx(), by, "bob", db.UserChange{ResetSecondFactor: true})
+	}, []string{db.PasskeyRemoved}},
+	{"set the password", func(c *cast, by db.Operator) error {
+		return c.SetPassword(c.ctx(), by, "bob", newPassword)
+	}, []string{db.PasswordChanged, db.Revoked}},
+	{"invite", func(c *cast, by db.Operator) error {
+		_, _, err := c.Invite(c.ctx(), by, db.NewUser{Username: "bob"})
+		return err
+	}, []string{db.Invited}},
+	{"end a session", func(c *cast, by db.Operator) error {
+		_, err := c.RevokeSession(c.ctx(), by, c.bob.ID, c.desk.ID)
+		return err
+	}, []string{db.Revoked}},
+	{"end every session of bob", func(c *cast, by db.Operator) error {
+		_, err := c.RevokeUser(c.ctx(), by, "bob")
+		return err
+	}, []string{db.Revoked}},
+	{"end every session", func(c *cast, by db.Operator) error {
+		_, err := c.RevokeAll(c.ctx(), by)
+		return err
+	}, []string{db.Revoked}},
+	{"disable", func(c *cast, by db.Operator) error {
+		return c.DisableUser(c.ctx(), by, "bob", false)
+	}, []string{db.Disabled, db.Revoked}},
+	{"enable", func(c *cast, by db.Operator) error {
+		c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
+		return c.EnableUser(c.ctx(), by, "bob")
+	}, []string{db.Enabled}},
+}
+
+func TestActivityNamesTheAdministrator(t *testing.T) {
+	t.Parallel()
+	for _, verb := range adminVerbs {
+		t.Run(verb.name, func(t *testing.T) {
+			t.Parallel()
+			c := openCastWithPasskey(t)
+			if err := verb.do(c, db.Administrator(c.laptop.Session)); err != nil {
+				t.Fatal(err)
+			}
+			kinds := []string{}
+			for _, happened := range tail(c.activity(c.bob), make([]happening, len(verb.kinds))) {
+				kinds = append(kinds, happened.Kind)
+				if happened.By != "admin alice" {
+					t.Errorf("%s was recorded as done by %q", happened.Kind, happened.By)
+				}
+			}
+			if !slices.Equal(kinds, verb.kinds) {
+				t.Errorf("recorded %q, want %q", kinds, verb.kinds)
+			}
+			c.alive(c.laptop)
+		})
+	}
+}
+
+// A session or a role that ends while the request is on its way has no power any more.
+func TestOnlyALiveAdministratorChangesOthers(t *testing.T) {
+	t.Parallel()
+	verbs := append(slices.Clone(adminVerbs), struct {
+		name  string
+		do    func(c *cast, by db.Operator) error
+		kinds []string
+	}{"delete", func(c *cast, by db.Operator) error { return c.DeleteUser(c.ctx(), by, "bob", false) }, nil})
+	for _, verb := range verbs {
+		t.Run(verb.name, func(t *testing.T) {
+			t.Parallel()
+			for name, test := range map[string]struct {
+				before func(c *cast)
+				want   error
+			}{
+				"no administrator": {func(c *cast) { c.exec(`UPDATE users SET is_admin = 0`) }, db.ErrNotAdmin},
+				"disabled":         {func(c *cast) { c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`) }, db.ErrSessionEnded},
+				"signed out":       {func(c *cast) { c.exec(`DELETE FROM sessions WHERE id = ?`, c.laptop.ID) }, db.ErrSessionEnded},
+				"expired": {func(c *cast) {
+					c.exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.clock.Now().UnixMilli(), c.laptop.ID)
+				}, db.ErrSessionEnded},
+			} {
+				c := openCastWithPasskey(t)
+				test.before(c)
+				before := c.activity(c.bob)
+				if err := verb.do(c, db.Administrator(c.laptop.Session)); !errors.Is(err, test.want) {
+					t.Errorf("%s: %v, want %v", name, err, test.want)
+				}
+				if after := c.activity(c.bob); !slices.Equal(after, before) {
+					t.Errorf("%s: recorded %+v", name, after[len(before):])
+				}
+				if n := c.number(`SELECT COUNT(*) FROM sessions WHERE id = ?`, c.desk.ID); n != 1 {
+					t.Errorf("%s: the session of bob has ended", name)
+				}
+			}
+		})
+	}
+}
+
+// Otherwise an administrator could not see what became of it.
+func TestAdministratorsKeepTheirOwnSession(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	if count, err := c.RevokeUser(c.ctx(), db.Administrator(c.laptop.Session), "alice"); err != nil || count != 1 {
+		t.Errorf("ended %d, %v", count, err)
+	}
+	c.over(c.phone)
+	c.alive(c.desk)
+	if count, err := c.RevokeAll(c.ctx(), db.Administrator(c.laptop.Session)); err != nil || count != 1 {
+		t.Errorf("ended %d, %v", count, err)
+	}
+	c.over(c.desk)
+	c.alive(c.laptop)
+}
+
+// The owner is part of the statement.
+func TestRevokeSessionOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	if _, err := c.RevokeSession(c.ctx(), db.Administrator(c.laptop.Session), c.alice.ID, c.desk.ID); !errors.Is(err, db.ErrNotFound) {
+		t.Error(err)
+	}
+	c.alive(c.desk)
+}
+
+func TestAdministratorDeletesTheirOwnLargeAccount(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	c.exec(`UPDATE users SET is_admin = 1`)
+	c.expire(2 * db.BatchSize)
+	if err := c.DeleteUser(c.ctx(), db.Administrator(c.laptop.Session), "alice", false); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.number(`SELECT COUNT(*) FROM users WHERE username = 'alice'`); n != 0 {
+		t.Error("the account is still there")
+	}
+}
+
+// Whoever sent the link is the one who is recorded, not whoever has a shell when it is used.
+func TestAcceptedInvitationNamesTheAdministrator(t *testing.T) {
+	t.Parallel()
+	c := openCastWithPasskey(t)
+	for _, newUser := range []db.NewUser{{Username: "carol"}, {Username: "bob", ResetSecondFactor: true}} {
+		token, _, err := c.Invite(c.ctx(), db.Administrator(c.laptop.Session), newUser)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.clock.Advance(time.Minute)
+		if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := c.texts(`
+		SELECT u.username || ' ' || a.kind || ' ' || a.done_by
+		FROM activity a JOIN users u ON u.id = a.user_id
+		WHERE a.kind IN ('invited', 'passkey_removed') ORDER BY a.id`)
+	want := []string{"bob invited admin alice", "bob passkey_removed admin alice", "carol invited admin alice"}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestActorAdministrator(t *testing.T) {
+	t.Parallel()
+	for actor, want := range map[db.Actor]string{
+		"admin alice": "alice", db.ByDevice("admin alice"): "", db.ByCommand: "", "admins": "", "": "",
+	} {
+		if got := actor.Administrator(); got != want {
+			t.Errorf("%q: %q, want %q", actor, got, want)
+		}
+	}
+}
