@@ -35,6 +35,8 @@ type activityEntry struct {
 	At       moment
 }
 
+func (e activityEntry) key() (key activityEntry, cacheable bool) { return e, true }
+
 // newEntries returns entries as the session current sees them.
 func newEntries(rows []db.Activity, current db.Session) (entries []activityEntry) {
 	for _, a := range rows {

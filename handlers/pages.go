@@ -1,15 +1,12 @@
 package handlers
 
 import (
-	"bytes"
 	"crypto/rand"
-	"html/template"
+	"errors"
 	"io/fs"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -69,17 +66,22 @@ func (h *handler) newViews() *html.Engine {
 	}
 	engine := html.NewFileSystem(http.FS(files), ".html")
 	engine.Reload(h.Files != nil)
-	rows := &rowCache{}
+	rows := &fragmentCache[sessionRow, rowKey]{key: sessionRow.key}
+	entries := &fragmentCache[activityEntry, activityEntry]{key: activityEntry.key}
 	engine.AddFunc("asset", h.assetURL)
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("formID", rand.Text)
 	engine.AddFunc("passwordMin", func() int { return db.PasswordMin })
 	engine.AddFunc("row", rows.render)
+	engine.AddFunc("entry", entries.render)
 	if err := engine.Load(); err != nil {
 		panic(err)
 	}
-	if err := rows.serve(engine.Templates); err != nil {
+	if err := errors.Join(
+		rows.serve(engine.Templates, "sessions/_row", "{{row .}}"),
+		entries.serve(engine.Templates, "activity/_entry", "{{entry .}}"),
+	); err != nil {
 		panic(err)
 	}
 	return engine
@@ -96,69 +98,6 @@ func isolate(name string) string {
 
 var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "",
 	"\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
-
-// rowCache caches the rendered rows of device lists: rendering ten of them takes most of the time of a page. The key is everything that
-// a row shows, so a cached row is never out of date.
-type rowCache struct {
-	uncached *template.Template
-	mu       sync.RWMutex
-	rows     map[rowKey]template.HTML
-}
-
-type rowKey struct {
-	rowFacts
-	apps string
-}
-
-func (r sessionRow) key() rowKey {
-	var apps strings.Builder
-	for _, app := range r.Apps {
-		apps.WriteString(app.Host + "\t" + app.LastUsed.Machine() + "\n")
-	}
-	return rowKey{r.rowFacts, apps.String()}
-}
-
-const rowFragment = "sessions/_row"
-
-// serve puts the cache in front of the fragment, for templates that include it and for handlers that render it.
-func (r *rowCache) serve(templates *template.Template) (err error) {
-	r.uncached, err = templates.AddParseTree(rowFragment+".uncached", templates.Lookup(rowFragment).Tree)
-	if err == nil {
-		_, err = templates.New(rowFragment).Parse(`{{row .}}`)
-	}
-	return err
-}
-
-// rowsKept is how many rows the cache holds: 5 MB, or 10 MB if each has ten apps. When it is full, it is emptied.
-const rowsKept = 2000
-
-// indentation is removed from rows, because it would be a fifth of what is sent.
-var indentation = regexp.MustCompile(`\n\s+`)
-
-func (r *rowCache) render(row sessionRow) (template.HTML, error) {
-	key := row.key()
-	r.mu.RLock()
-	kept, known := r.rows[key]
-	r.mu.RUnlock()
-	if known {
-		return kept, nil
-	}
-	var out bytes.Buffer
-	if err := r.uncached.Execute(&out, row); err != nil {
-		return "", err
-	}
-	kept = template.HTML(indentation.ReplaceAll(out.Bytes(), []byte("\n")))
-	if row.NameError != "" { // contains what the user typed, of any length
-		return kept, nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.rows) >= rowsKept || r.rows == nil {
-		r.rows = map[rowKey]template.HTML{}
-	}
-	r.rows[key] = kept
-	return kept, nil
-}
 
 // moment is a point in time as a page shows it.
 type moment struct{ at time.Time }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -85,7 +86,7 @@ type sessionRow struct {
 	Apps usedApps
 }
 
-// rowFacts is the part of sessionRow that can be a part of a map's key (see rowCache).
+// rowFacts is the part of sessionRow that can be a part of a map's key.
 type rowFacts struct {
 	ID           string
 	DeviceName   string
@@ -112,6 +113,21 @@ type rowFacts struct {
 	SignedIn     moment
 	Expires      moment // if it is not used
 	Ends         moment // even if it is used
+}
+
+// rowKey is everything that a row shows.
+type rowKey struct {
+	rowFacts
+	apps string
+}
+
+// key returns the key of the row in a fragmentCache. A row with a name that was refused is not cached, because that may have any length.
+func (r sessionRow) key() (key rowKey, cacheable bool) {
+	var apps strings.Builder
+	for _, app := range r.Apps {
+		apps.WriteString(app.Host + "\t" + app.LastUsed.Machine() + "\n")
+	}
+	return rowKey{r.rowFacts, apps.String()}, r.NameError == ""
 }
 
 // activeNow is how long after its last use a device counts as active now.
