@@ -37,6 +37,9 @@ func queryAll[T any](p *readPool, scan func(scanner) (T, error), query string, a
 	return scanAll(rows, err, scan)
 }
 
+// usualRows is enough for most lists. Growing to it row by row would allocate twice as much.
+const usualRows = 16
+
 // scanAll returns every row of a query that returned rows and err, and closes the rows.
 func scanAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (all []T, _ error) {
 	if err != nil {
@@ -47,6 +50,9 @@ func scanAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (a
 		row, err := scan(rows)
 		if err != nil {
 			return nil, storeError(err)
+		}
+		if all == nil {
+			all = make([]T, 0, usualRows)
 		}
 		all = append(all, row)
 	}

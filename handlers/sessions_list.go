@@ -195,6 +195,7 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 		list.Page = min(page, max(1, (len(others)+rowsMax-1)/rowsMax))
 		others = others[(list.Page-1)*rowsMax:]
 	}
+	list.Others = make([]sessionRow, 0, len(others))
 	for _, session := range others {
 		list.Others = append(list.Others, h.newRow(session, own))
 	}
