@@ -17,10 +17,21 @@ type proxyPage struct {
 	Reported  bool   // the peer is trusted, and reported the client's address
 	Ignored   bool   // the peer is not trusted, and sent forwarded headers
 	Elsewhere bool   // the request came to another address than --url
+	Unguarded bool   // --cookie-domain is set, but no proxy is trusted, so every auth check is refused
 	OnlyIP    string // the private address that all live sessions have in common, or ""
 	Beliefs   []fact
 	Headers   []fact
 	Settings  []fact
+}
+
+// ToFix returns how many things are probably not set up right. The page has a notice for each.
+func (p proxyPage) ToFix() (count int) {
+	for _, wrong := range []bool{p.Ignored, p.Elsewhere, p.Unguarded, p.OnlyIP != ""} {
+		if wrong {
+			count++
+		}
+	}
+	return count
 }
 
 // fact is a value with its name and a note.
@@ -39,6 +50,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 		page: h.pageFor(c, "Your reverse proxy"), Peer: peer.String(), Trusted: h.trusts(peer), OnlyIP: onlyIP,
 		Ignored:   hasForwarded(c) && !h.trusts(peer),
 		Elsewhere: h.requestOrigin(c) != h.origin,
+		Unguarded: h.CookieDomain != "" && len(h.TrustedProxies) == 0,
 		Settings: []fact{
 			{Name: "--url", Value: h.origin},
 			{Name: "--cookie-domain", Value: h.CookieDomain},

@@ -41,12 +41,13 @@ func wantFacts(t testing.TB, got handlerstest.Answer, section string, want map[s
 const (
 	warnsOfIgnored   = "sent forwarded headers, and they were ignored"
 	warnsOfElsewhere = "This request did not come to"
+	warnsOfUnguarded = "So every auth check is refused"
 	warnsOfOneIP     = "All live sessions were begun from"
 )
 
 func warns(t testing.TB, a handlerstest.Answer, warnings ...string) {
 	t.Helper()
-	for _, warning := range []string{warnsOfIgnored, warnsOfElsewhere, warnsOfOneIP} {
+	for _, warning := range []string{warnsOfIgnored, warnsOfElsewhere, warnsOfUnguarded, warnsOfOneIP} {
 		wanted := strings.Contains(strings.Join(warnings, " "), warning)
 		if wanted != strings.Contains(a.Body, warning) {
 			t.Errorf("%q: shown %v, want %v", warning, !wanted, wanted)
@@ -55,6 +56,7 @@ func warns(t testing.TB, a handlerstest.Answer, warnings ...string) {
 	if count := strings.Count(a.Body, `<p class="notice"`); count != len(warnings) {
 		t.Errorf("%d notices, want %d", count, len(warnings))
 	}
+	a.Has(t, "<strong>"+[]string{"Looks right", "1 thing to fix", "2 things to fix"}[len(warnings)]+"</strong>")
 }
 
 func TestProxyPageIsForAdministrators(t *testing.T) {
@@ -152,6 +154,13 @@ func TestProxyPageThroughAnUntrustedProxy(t *testing.T) {
 	}
 	got := c.Alice.Page("/admin/proxy", "X-Real-Ip", "198.51.100.1", "Forwarded", "for=198.51.100.1")
 	warns(t, got) // these are never read, so nothing was ignored
+}
+
+// Without a trusted proxy, forward auth refuses every app.
+func TestProxyPageOfAGuardWithoutProxies(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t, behindProxy, func(o *handlers.Options) { o.TrustedProxies = nil })
+	warns(t, c.Alice.Page("/admin/proxy"), warnsOfUnguarded, warnsOfOneIP)
 }
 
 func TestProxyPageAtAnotherAddress(t *testing.T) {
