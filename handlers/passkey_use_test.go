@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,11 @@ func TestPasskeyAfterThePassword(t *testing.T) {
 	}
 
 	browser := step("shared", "1")
+	page := browser.Page("/login/code") // of a user who has no authenticator app
+	page.Has(t, "<h1>Use your passkey</h1>")
+	if button, code := strings.Index(page.Body, `data-passkey="/login/passkey"`), strings.Index(page.Body, `name="code"`); button > code {
+		t.Error("the passkey button comes after the code")
+	}
 	got := browser.API("POST", "/login/passkey/begin", `{"secondStep":true}`)
 	got.Has(t, `"allowCredentials":[{"type":"public-key","id":"`) // only her own
 	got = passkeySecondStep(browser, ofBob)

@@ -78,11 +78,18 @@ func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) cod
 	if h.CookieDomain != "" {
 		c.Set(fiber.HeaderContentSecurityPolicy, h.signInPolicy)
 	}
-	return codePage{
+	p := codePage{
 		page: page{Title: "Enter a code"}, Code: field{Kind: "code", Name: "code", Autofocus: true},
 		Next: next, Site: h.URL.Hostname(), TOTP: step.TOTP, Passkeys: step.Passkeys && h.passkeys != nil,
 	}
+	if p.PasskeyFirst() {
+		p.Title = "Use your passkey"
+	}
+	return p
 }
+
+// PasskeyFirst reports whether the page asks for a passkey first, because the user has no authenticator app.
+func (p codePage) PasskeyFirst() bool { return p.Passkeys && !p.TOTP }
 
 func (h *handler) showCode(c *fiber.Ctx) error {
 	next := h.safeNext(c.Query("next"))
