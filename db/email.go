@@ -87,7 +87,7 @@ func (s *Store) ConfirmEmail(ctx context.Context, token string, client Client) (
 	}
 	client = client.described(true) // before the transaction, which must not wait for it
 	err = s.write(ctx, func(tx *tx) error {
-		used, err := tx.useLink(token, linkEmail)
+		used, err := tx.useLink(hashToken(token), linkEmail)
 		if err != nil {
 			return err
 		}

@@ -92,9 +92,10 @@ func scanInvitation(row scanner) (i Invitation, err error) {
 	return i, err
 }
 
-// AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. A second factor stays on, unless
-// the invitation was made to reset it: then SignIn returns ErrSecondFactor for the user. AcceptInvitation returns the errors of
-// Invitation, or Invalid if the password is refused or the name was taken in the meantime. After Invalid, the invitation is still valid.
+// AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. If the user has a second factor, and
+// the invitation was not made to reset it, AcceptInvitation changes nothing yet and returns ErrSecondFactor: go on with BeginSecondStep for
+// the returned user. It returns the errors of Invitation, or Invalid if the password is refused or the name was taken in the meantime.
+// After ErrSecondFactor or Invalid, the invitation is still valid.
 func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation,
 	err error) {
 	invitation, err = s.Invitation(ctx, token, client)
@@ -112,25 +113,44 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, i.Username); err != nil {
-			return err
-		}
-		if i.resetSecondFactor {
-			if err := tx.resetSecondFactor(i.invitedBy, i.userID); err != nil {
+		if !i.New && !i.resetSecondFactor {
+			if user, err = scanUser(tx.QueryRow(`SELECT `+userColumns+`0 FROM users u WHERE u.id = $1`, i.userID)); err != nil {
 				return err
 			}
+			if user.SecondFactor {
+				user = user.choosing(hash, token)
+				return ErrSecondFactor
+			}
 		}
-		if !i.New {
-			user, err = s.setPassword(tx, i.Username, hash, event{kind: PasswordChanged, by: ByDevice(client.DeviceName)})
-			return err
-		}
-		// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
-		if user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, hash); err != nil {
-			return err
-		}
-		return tx.record(event{userID: user.ID, kind: Invited, by: i.invitedBy})
+		user, err = s.useInvitation(tx, hashToken(token), hash, client)
+		return err
 	})
 	return user, invitation, err
+}
+
+// useInvitation uses an invitation to set a password, or to create the account.
+func (s *Store) useInvitation(tx *tx, linkHash []byte, passwordHash string, client Client) (user User, err error) {
+	i, err := scanInvitation(tx.QueryRow(invitationByToken, linkHash, tx.now))
+	if err != nil {
+		return user, err
+	}
+	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, i.Username); err != nil {
+		return user, err
+	}
+	if i.resetSecondFactor {
+		if err := tx.resetSecondFactor(i.invitedBy, i.userID); err != nil {
+			return user, err
+		}
+	}
+	if !i.New {
+		return s.setPassword(tx, i.Username, passwordHash, event{kind: PasswordChanged, by: ByDevice(client.DeviceName)})
+	}
+	// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
+	user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, passwordHash)
+	if err != nil {
+		return user, err
+	}
+	return user, tx.record(event{userID: user.ID, kind: Invited, by: i.invitedBy})
 }
 
 // voidPending voids the invitation and the links that could still change the account's password or address, and deletes sign-ins that wait

@@ -119,11 +119,11 @@ func (s *Store) findLink(ctx context.Context, token string, kind linkKind, clien
 }
 
 // useLink deletes a valid link and returns it, so that of two requests with the same link only one succeeds.
-func (tx *tx) useLink(token string, kind linkKind) (used link, err error) {
-	if used, err = scanLink(tx.QueryRow(linkByToken, hashToken(token), kind, tx.now)); err != nil {
+func (tx *tx) useLink(tokenHash []byte, kind linkKind) (used link, err error) {
+	if used, err = scanLink(tx.QueryRow(linkByToken, tokenHash, kind, tx.now)); err != nil {
 		return used, err
 	}
-	return used, tx.changeOne(`DELETE FROM links WHERE token_hash = $1`, hashToken(token))
+	return used, tx.changeOne(`DELETE FROM links WHERE token_hash = $1`, tokenHash)
 }
 
 // voidLinks voids the links that could still change the user's password or address, sent or not. Those for "This wasn't me" stay: somebody

@@ -37,9 +37,10 @@ var landed = map[string]string{
 	"00011_session_names.sql":      "574dc5de645e23022bab44ae869c8de900dc6e242adc249cdea1f937e2e3ad19",
 	"00012_session_use.sql":        "5a94401fdfd1419d59e8fad44736557c67e9798db714ed7294a9eb7a04e381d9",
 	"00013_devices.sql":            "fd796402a413b57480ce053ce60f0058e62e56902a6006084c23d21ebfe585d9",
+	"00014_second_factor.sql":      "8c7b0e3a19270f863ad997780570e4ca682ea36263985ad83cd5b6c81067f59f",
 	"00015_mail.sql":               "db82bd219f8a16cf1b2f59e25d5967f9d792b4c469b25bc12b7a68e853c10530",
 	"00016_people.sql":             "fc41acaf0321447eb5fe0c5c0b45c8cbaaea6814c2278024430f29841a9a8c09",
-	"00014_second_factor.sql":      "8c7b0e3a19270f863ad997780570e4ca682ea36263985ad83cd5b6c81067f59f",
+	"00017_chosen_passwords.sql":   "88927b100b72661aaceed13a1c5ba523611de290fb51fc11f08db8d3cf0ecf3c",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

@@ -46,7 +46,7 @@ func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (rese
 	}
 	client = client.described(true) // before the transaction, which must not wait for it
 	err = s.writeUrgent(ctx, func(tx *tx) error {
-		used, err := tx.useLink(token, linkNotMe)
+		used, err := tx.useLink(hashToken(token), linkNotMe)
 		if err != nil {
 			return err
 		}

@@ -66,9 +66,9 @@ func (s *Store) Reset(ctx context.Context, token string, client Client) (User, e
 	return found.user, nil
 }
 
-// ResetPassword sets the password, ends every session of the account, and resets the counters of failed attempts. A second factor stays
-// on: then SignIn returns ErrSecondFactor for the user. ResetPassword returns the errors of Reset, or Invalid (field "password"). After
-// Invalid, the link is still valid.
+// ResetPassword sets the password, ends every session of the account, and resets the counters of failed attempts. If the user has a second
+// factor, it changes nothing yet and returns ErrSecondFactor: go on with BeginSecondStep for the returned user. ResetPassword returns the
+// errors of Reset, or Invalid (field "password"). After ErrSecondFactor or Invalid, the link is still valid.
 func (s *Store) ResetPassword(ctx context.Context, token, password string, client Client) (User, error) {
 	user, err := s.Reset(ctx, token, client)
 	if err != nil {
@@ -80,16 +80,26 @@ func (s *Store) ResetPassword(ctx context.Context, token, password string, clien
 	}
 	client = client.described(true) // before the transaction, which must not wait for it
 	err = s.writeUrgent(ctx, func(tx *tx) error {
-		used, err := tx.useLink(token, linkReset)
+		found, err := scanLink(tx.QueryRow(linkByToken, hashToken(token), linkReset, tx.now))
 		if err != nil {
 			return err
 		}
-		reset := event{userID: used.user.ID, kind: PasswordReset, ip: client.IP, deviceName: client.DeviceName, by: ByDevice(client.DeviceName)}
-		user, err = s.setPassword(tx, used.user.Username, hash, reset)
+		if found.user.SecondFactor {
+			user = found.user.choosing(hash, token)
+			return ErrSecondFactor
+		}
+		user, err = s.useReset(tx, hashToken(token), hash, client)
 		return err
 	})
+	return user, err
+}
+
+// useReset uses a link to set a password.
+func (s *Store) useReset(tx *tx, linkHash []byte, passwordHash string, client Client) (User, error) {
+	used, err := tx.useLink(linkHash, linkReset)
 	if err != nil {
 		return User{}, err
 	}
-	return user, nil
+	reset := event{userID: used.user.ID, kind: PasswordReset, ip: client.IP, deviceName: client.DeviceName, by: ByDevice(client.DeviceName)}
+	return s.setPassword(tx, used.user.Username, passwordHash, reset)
 }

@@ -26,31 +26,39 @@ type SecondStep struct {
 	TOTP     bool // the user has an authenticator app
 	Passkeys bool // the user has passkeys
 
+	NewPassword bool // it was chosen with a link, and counts once the second factor was given
+
 	user      User
 	name      string // that was typed
+	method    string // how the sign-in began: ByPassword, ByReset or ByInvitation
+	chosen    chosenPassword
 	deviceID  string // "" for a browser that is not known
 	attempts  int
 	done      bool
 	expiresAt int64
 }
 
-// BeginSecondStep begins the second step for a user for whom SignIn returned ErrSecondFactor. The token belongs into a cookie of the
-// browser that sent the password, which may be used for SecondStepLasts. Only Client, Name and Shared of newSession count. It returns
-// ErrWrongPassword as SignIn does.
+// BeginSecondStep begins the second step for a user for whom SignIn, ResetPassword or AcceptInvitation returned ErrSecondFactor. Put the
+// token into a cookie of the browser that sent the password; it is valid for SecondStepLasts. Only Client, Name, Method and Shared of
+// newSession count. BeginSecondStep returns ErrWrongPassword as SignIn does.
 func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSession) (token string, err error) {
 	device, err := s.deviceOf(user.ID, newSession.Device)
 	if err != nil {
 		return "", err
 	}
+	method, chosen := ByPassword, chosenPassword{linkHash: []byte{}}
+	if user.chosen != nil {
+		method, chosen = newSession.Method, *user.chosen
+	}
 	token = newToken()
 	err = s.write(ctx, func(tx *tx) error {
 		err := tx.changeOne(`
-			INSERT INTO second_steps (token_hash, user_id, name, device_id, shared, expires_at)
-			SELECT $1, id, $2, $3, $4, $5
+			INSERT INTO second_steps (token_hash, user_id, name, device_id, method, new_password_hash, link_hash, shared, expires_at)
+			SELECT $1, id, $2, $3, $4, $5, $6, $7, $8
 			FROM users
-			WHERE id = $6 AND disabled = 0 AND password_hash = $7`,
-			hashToken(token), canonical(cmp.Or(newSession.Name, user.Username)), device, newSession.Shared, tx.now+SecondStepLasts.Milliseconds(),
-			user.ID, user.passwordHash)
+			WHERE id = $9 AND disabled = 0 AND password_hash = $10`,
+			hashToken(token), canonical(cmp.Or(newSession.Name, user.Username)), device, method, chosen.hash, chosen.linkHash,
+			newSession.Shared, tx.now+SecondStepLasts.Milliseconds(), user.ID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword
 		}
@@ -74,15 +82,16 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 
 const secondStepByToken = `
 	SELECT u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin,
-	       n.name, n.device_id, n.shared, n.attempts, n.done, n.expires_at,
+	       n.name, n.device_id, n.method, n.new_password_hash, n.link_hash, n.shared, n.attempts, n.done, n.expires_at,
 	       EXISTS (SELECT 1 FROM totp f WHERE f.user_id = u.id AND f.on_at > 0), EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = u.id)
 	FROM second_steps n JOIN users u ON u.id = n.user_id
 	WHERE n.token_hash = $1 AND u.disabled = 0`
 
 func scanSecondStep(row scanner) (step SecondStep, err error) {
 	err = row.Scan(&step.user.ID, &step.user.Username, &step.user.Email, &step.user.passwordHash, &step.user.IsAdmin,
-		&step.name, &step.deviceID, &step.Shared, &step.attempts, &step.done, &step.expiresAt, &step.TOTP, &step.Passkeys)
-	step.UserID, step.Username = step.user.ID, step.user.Username
+		&step.name, &step.deviceID, &step.method, &step.chosen.hash, &step.chosen.linkHash,
+		&step.Shared, &step.attempts, &step.done, &step.expiresAt, &step.TOTP, &step.Passkeys)
+	step.UserID, step.Username, step.NewPassword = step.user.ID, step.user.Username, step.method != ByPassword
 	return step, err
 }
 
@@ -102,8 +111,10 @@ func (s *Store) SecondStep(token string) (SecondStep, error) {
 // is shared come from the step; everything else in newSession counts as in SignIn. A form that is sent again gets a new token for the
 // session that it has begun.
 //
-// It returns ErrWrongCode for a wrong code, Throttled after too many, and ErrNotFound if there is no such step (any more): the sign-in
-// begins again with the password.
+// A password that was chosen with a link is set in the same transaction.
+//
+// It returns ErrWrongCode for a wrong code, Throttled after too many, and ErrNotFound if there is no such step or its link is no longer
+// valid: the sign-in begins again with the password or the link.
 func (s *Store) FinishSecondStep(ctx context.Context, token, code string, newSession NewSession) (
 	sessionToken string, session Session, err error,
 ) {
@@ -175,10 +186,16 @@ func (s *Store) finishSecondStep(ctx context.Context, token string, newSession N
 		if err != nil {
 			return err
 		}
-		if session, err = s.beginSession(tx, step.user, newSession, sessionToken); err != nil {
+		// First, because a new password voids every step that is not done.
+		if err := tx.changeOne(`UPDATE second_steps SET done = 1, new_password_hash = '' WHERE token_hash = $1`, hashToken(token)); err != nil {
 			return err
 		}
-		return tx.changeOne(`UPDATE second_steps SET done = 1 WHERE token_hash = $1`, hashToken(token))
+		user, err := s.setChosenPassword(tx, step, newSession.Client)
+		if err != nil {
+			return err
+		}
+		session, err = s.beginSession(tx, user, newSession, sessionToken)
+		return err
 	})
 	if err = cmp.Or(err, refused); err != nil {
 		return "", Session{}, err
@@ -210,6 +227,6 @@ func (tx *tx) deleteSecondStep(token string) error {
 
 // voidSecondSteps deletes the unfinished sign-ins of a user.
 func (tx *tx) voidSecondSteps(userID int64) error {
-	_, err := tx.Exec(`DELETE FROM second_steps WHERE user_id = $1`, userID)
+	_, err := tx.Exec(`DELETE FROM second_steps WHERE user_id = $1 AND done = 0`, userID)
 	return err
 }

@@ -45,6 +45,7 @@ type User struct {
 	SecondFactor bool // the user has one; see ErrSecondFactor
 
 	passwordHash string
+	chosen       *chosenPassword // nil for none
 }
 
 // NewUser describes an account to create.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 
@@ -70,8 +71,12 @@ func (h *handler) createOnce(c *fiber.Ctx, body formBody, method string, create 
 	case errors.Is(err, db.ErrNotFound):
 		user, err = create()
 	}
+	newSession := db.NewSession{Method: method, Form: form}
+	if errors.Is(err, db.ErrSecondFactor) { // create has changed nothing yet
+		return cmp.Or(h.beginSecondStep(c, user, h.sessionFor(c, newSession)), err)
+	}
 	if err != nil {
 		return err
 	}
-	return h.startSession(c, user, db.NewSession{Method: method, Form: form})
+	return h.startSession(c, user, newSession)
 }

@@ -68,7 +68,7 @@ func (h *handler) refuseLink(c *fiber.Ctx) error {
 	return errLink
 }
 
-// resetPassword sets the new password and signs in. A second factor stays on, so that whoever reads the mail does not get past it.
+// resetPassword sets the new password and signs in, or leads to the second step, so that whoever has only the mailbox changes nothing.
 func (h *handler) resetPassword(c *fiber.Ctx, body formBody) error {
 	token := body.get("token")
 	err := h.createOnce(c, body, db.ByReset, func() (db.User, error) {

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -103,18 +104,43 @@ func TestWithoutMailNothingIsForgotten(t *testing.T) {
 	}
 }
 
-func TestResetKeepsTheSecondFactor(t *testing.T) {
+// Whoever has only the mailbox cannot change the password of an account with a second factor, nor use up its link.
+func TestResetWaitsForTheSecondFactor(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)
 	secret, _ := c.AddTOTP(c.Alice)
 	c.Clock.Advance(time.Minute)
 	browser := c.NewClient(handlerstest.ChromeOnMac)
 	browser.Form("/forgot", "name", "alice").Is(t, 303)
-	browser.Form("/reset", "token", c.MailedToken(db.PasswordLink), "password", resetPassword).Is(t, 303, "/login/code")
+	token := c.MailedToken(db.PasswordLink)
+	thief, form := c.NewClient(handlerstest.ChromeOnMac), strings.Repeat("A", db.TokenLength)
+	for range 2 { // pressed twice
+		thief.Form("/reset", "token", token, "password", "pebble sonnet harbour walnut", "form", form).Is(t, 303, "/login/code")
+	}
+	thief.Page("/login/code").Has(t, "Your new password counts after this step.")
+	for range 4 {
+		thief.Form("/login/code", "code", "000000").Is(t, 422)
+	}
+	thief.Form("/login/code", "code", "000000").Is(t, 303, "/login?done=again")
+	c.Alice.Page("/sessions").Is(t, 200)
+	browser.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/login/code")
+
+	browser.Form("/reset", "token", token, "password", resetPassword).Is(t, 303, "/login/code")
+	c.Alice.Page("/sessions").Is(t, 200)
 	if browser.Token() != "" {
 		t.Error("the link alone signed in")
 	}
-	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, c.Clock.Now())).Is(t, 303, "/sessions")
+	values := []string{"code", handlerstest.TOTP(t, secret, c.Clock.Now()), "form", form}
+	second := c.NewClient(handlerstest.ChromeOnMac) // the same browser, before it has the answer to the first press
+	at, _ := url.Parse(c.URL)
+	second.HTTP.Jar.SetCookies(at, browser.HTTP.Jar.Cookies(at))
+	browser.Form("/login/code", values...).Is(t, 303, "/sessions")
+	second.Form("/login/code", values...).Is(t, 303, "/sessions")
+	second.Page("/sessions").Has(t, "with a password and a code")
+	c.Alice.Page("/sessions").Is(t, 303, "/login?next=%2Fsessions")
+	thief.Form("/reset", "token", token, "password", resetPassword).Is(t, 404)
+	thief.Form("/login", "username", "alice", "password", handlerstest.AlicePassword).Is(t, 422)
+	thief.Form("/login", "username", "alice", "password", resetPassword).Is(t, 303, "/login/code")
 }
 
 // An impatient press must not answer that the link was used.

@@ -72,6 +72,8 @@ type codePage struct {
 	Site     string // the host that the authenticator app shows
 	TOTP     bool
 	Passkeys bool // the user has one, and browsers accept passkeys at the public address
+
+	NewPassword bool // it counts once the code was right
 }
 
 func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) codePage {
@@ -81,6 +83,7 @@ func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) cod
 	p := codePage{
 		page: page{Title: "Enter a code"}, Code: field{Kind: "code", Name: "code", Autofocus: true},
 		Next: next, Site: h.URL.Hostname(), TOTP: step.TOTP, Passkeys: step.Passkeys && h.passkeys != nil,
+		NewPassword: step.NewPassword,
 	}
 	if p.PasskeyFirst() {
 		p.Title = "Use your passkey"

@@ -234,6 +234,8 @@ func TestInvitationAsksForTheCode(t *testing.T) {
 	if browser.Token() != "" {
 		t.Error("the invitation alone signed in")
 	}
+	h.Alice.Page("/sessions").Is(t, 200)
+	passFirstStep(h) // the old password is right until the code was
 	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/sessions")
 }
 
