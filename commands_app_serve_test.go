@@ -36,7 +36,7 @@ func (s *server) cookieOf(name, password string) *http.Cookie {
 }
 
 // authCheck sends an auth check, as a proxy would for a request to the host with the cookie.
-func (s *server) authCheck(cookie *http.Cookie, host string) (status int) {
+func (s *server) authCheck(cookie *http.Cookie, host string) (status int, header http.Header) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), "GET", s.url+"/auth/forward", nil)
 	if err != nil {
@@ -49,13 +49,14 @@ func (s *server) authCheck(cookie *http.Cookie, host string) (status int) {
 		request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
 	}
 	c := s.newClient()
-	status, _ = c.read(c.http.Do(request))
-	return status
+	response, err := c.http.Do(request)
+	status, _ = c.read(response, err)
+	return status, response.Header
 }
 
 func (s *server) wantAuthCheck(want int, cookie *http.Cookie, host string) {
 	s.t.Helper()
-	if got := s.authCheck(cookie, host); got != want {
+	if got, _ := s.authCheck(cookie, host); got != want {
 		s.t.Errorf("%s: %d, want %d", host, got, want)
 	}
 }
@@ -199,6 +200,25 @@ func TestServeRejectsBadAppSettings(t *testing.T) {
 		}
 		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("--%s %s: the data folder was created: %v", bad.flag, bad.value, err)
+		}
+	}
+}
+
+// With --clear-app-data on, a browser whose session a command revoked is told to delete the cookies of the apps.
+func TestClearAppDataWhileTheServerRuns(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, value := range []string{"on", "off"} {
+		s := start(t, f.data, "--url", "https://auth.example.com", "--cookie-domain", "example.com", "--trusted-proxies", "127.0.0.1",
+			"--clear-app-data", value)
+		bo := s.cookieOf("bo", boPassword)
+		mustRun(t, "", f.with("session", "revoke", "--user", "bo")...)
+		status, header := s.authCheck(bo, "notes.example.com")
+		want := map[string]string{"on": `"cookies"`}[value]
+		if got := header.Get("Clear-Site-Data"); status != http.StatusUnauthorized || got != want {
+			t.Errorf("%s: %d with Clear-Site-Data %q, want %q", value, status, got, want)
+		}
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

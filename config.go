@@ -42,6 +42,8 @@ type settings struct {
 	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, on which users may name a topic for alerts. Default: none."`
 	Webhook  string `placeholder:"URL" help:"URL that gets every alert of every user as signed JSON. Default: none."`
 
+	ClearAppData string `default:"off" enum:"off,on" placeholder:"off|on" help:"on tells a browser whose session was revoked to delete the cookies of the apps, too. Needs https in --url, or localhost."`
+
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
 	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
 
@@ -79,6 +81,9 @@ func (s *settings) check() error {
 	}
 	if err := s.checkProxies(); err != nil {
 		return err
+	}
+	if s.ClearAppData == "on" && s.url.Scheme != "https" && !isLoopback(s.url.Hostname()) {
+		return badSetting{"clear-app-data", "on", "browsers delete cookies for a site only if it has https; set --url to an https address"}
 	}
 	if err := s.checkMail(); err != nil {
 		return err

@@ -53,6 +53,7 @@ var everySetting = []setting{
 	{"ntfy", "PORCHLIGHT_NTFY", "none", "<nil>", "https://ntfy.example.com/", "https://ntfy.example.com/", func(s *settings) any { return s.ntfy }},
 	{"webhook", "PORCHLIGHT_WEBHOOK", "none", "<nil>", "http://hooks.example.com:8080/a?b=c", "http://hooks.example.com:8080/a?b=c",
 		func(s *settings) any { return s.webhook }},
+	{"clear-app-data", "PORCHLIGHT_CLEAR_APP_DATA", "off", "off", "on", "on", func(s *settings) any { return s.ClearAppData }},
 	{"log-format", "PORCHLIGHT_LOG_FORMAT", "text", "text", "json", "json", func(s *settings) any { return s.LogFormat }},
 	{"log-level", "PORCHLIGHT_LOG_LEVEL", "info", "info", "debug", "debug", func(s *settings) any { return s.LogLevel }},
 }
@@ -185,6 +186,7 @@ func TestBadSettings(t *testing.T) {
 		{"trusted-proxies", "10.0.0", proxies},
 		{"signup", "Open", "open or closed"},
 		{"signup", "yes", "open or closed"},
+		{"clear-app-data", "On", "off or on"},
 		{"idle-timeout", "0", duration},
 		{"idle-timeout", "0s", duration},
 		{"idle-timeout", "-5m", duration},

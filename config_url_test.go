@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// This file tests which addresses --url accepts.
+// This file tests which addresses --url accepts, and which settings need https in it.
 
 func TestURL(t *testing.T) {
 	s := everySetting[2]
@@ -73,5 +73,20 @@ func TestURLHasTheRealPort(t *testing.T) {
 	c.useRealPort(&net.TCPAddr{Port: 80})
 	if c.url.String() != "http://localhost" { // as browsers send it
 		t.Error(c.url)
+	}
+}
+
+// Browsers ignore Clear-Site-Data from a site without https, except on their own machine.
+func TestClearAppDataNeedsHTTPS(t *testing.T) {
+	s := settingByFlag("clear-app-data")
+	for _, url := range []string{
+		"https://auth.example.com", "http://localhost:3000", "http://auth.porch.localhost:8000", "http://127.0.0.1:3000", "http://[::1]:3000",
+	} {
+		wantSetting(t, s, "on", "--url", url, "--clear-app-data", "on")
+	}
+	for _, url := range []string{"http://auth.example.com", "http://192.168.1.5:3000", "http://localhost.example.com"} {
+		wantSetting(t, s, "off", "--url", url, "--clear-app-data", "off")
+		_, err := command(t, "", "version", "--url", url, "--clear-app-data", "on")
+		wantError(t, err, 2, "--clear-app-data on: ", "set --url to an https address")
 	}
 }

@@ -117,7 +117,7 @@ func serve(e *environment, views string) (err error) {
 	log := e.settings.logger(lines)
 	options := e.databaseOptions()
 	options.Create, options.Serve, options.Warn = true, true, func(message string) { log.Warn(message) }
-	options.Ways = e.settings.ways()
+	options.Ways, options.KeepRevoked = e.settings.ways(), e.settings.ClearAppData == "on"
 	store, err := db.Open(e.ctx, options)
 	if err != nil {
 		return err

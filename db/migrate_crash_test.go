@@ -41,6 +41,7 @@ var landed = map[string]string{
 	"00015_mail.sql":               "db82bd219f8a16cf1b2f59e25d5967f9d792b4c469b25bc12b7a68e853c10530",
 	"00016_people.sql":             "fc41acaf0321447eb5fe0c5c0b45c8cbaaea6814c2278024430f29841a9a8c09",
 	"00017_chosen_passwords.sql":   "88927b100b72661aaceed13a1c5ba523611de290fb51fc11f08db8d3cf0ecf3c",
+	"00018_revoked_tokens.sql":     "83a39710fb854b09b86ce92a5f848384177895050c816a499f8b596bb076433d",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

@@ -28,6 +28,7 @@ type Options struct {
 	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
 
 	Ways                Ways        // in which a server can tell users something; commands use those of the server that ran last
+	KeepRevoked         bool        // keep the tokens of revoked sessions, see WasRevoked; commands do as the server that ran last
 	RequireSecondFactor Requirement // who must have a second factor, see Session.MustSetUpFactor
 }
 
@@ -144,7 +145,7 @@ func (s *Store) tryWriting(ctx context.Context) error {
 		if _, err := tx.Exec(`UPDATE limits SET id = id`); err != nil {
 			return err
 		}
-		return tx.storeWays(s.options.Ways)
+		return errors.Join(tx.storeWays(s.options.Ways), tx.storeKeepRevoked(s.options.KeepRevoked))
 	})
 }
 

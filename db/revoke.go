@@ -17,9 +17,13 @@ type Ended struct {
 // user.
 func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+`
-		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip)`, args...)
+		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip),
+		          token_hash, created_at, shared`, args...)
+	var tokens []endedToken
 	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
-		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP)
+		var token endedToken
+		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP, &token.hash, &token.createdAt, &token.shared)
+		tokens = append(tokens, token)
 		return e, err
 	})
 	if err != nil {
@@ -34,6 +38,9 @@ func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) 
 				return nil, err
 			}
 		}
+	}
+	if kind == Revoked && len(tokens) > 0 {
+		return ended, tx.keepRevoked(tokens)
 	}
 	return ended, nil
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions, invitations, links and second steps, activity and networks from before keepSince, attempts and challenges
-// that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written while the clock
-// was ahead.
+// Sweep deletes expired sessions, invitations, links, second steps and revoked tokens, activity and networks from before keepSince, attempts
+// and challenges that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written
+// while the clock was ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	for _, sweep := range []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },
@@ -65,6 +65,12 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return tx.changeRows(`
 				DELETE FROM links
 				WHERE token_hash IN (SELECT token_hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
+		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM revoked_tokens
+				WHERE token_hash IN (SELECT token_hash FROM revoked_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
+				tx.now, batchSize)
 		},
 		func(tx *tx) (int, error) { // a sender gives up earlier, but a way that was switched off has none
 			return tx.changeRows(`

@@ -152,6 +152,6 @@ func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	}
 	h.Log.Info("account deleted", "user", current.Username, "session", current.ID)
 	h.clearCookie(c)
-	c.Set("Clear-Site-Data", clearSiteData)
+	c.Set(headerClearSiteData, clearSiteData)
 	return c.Redirect(signInPath, fiber.StatusSeeOther)
 }

@@ -83,9 +83,13 @@ func (h *handler) answerAuthCheck(
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
 	case signedOut && h.isOwnSignIn(request):
 		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy check only the apps.")
-	case signedOut && navigates(c, request):
-		return signIn(request, h.signInFor(request))
 	case signedOut:
+		if err := h.clearAppData(c); err != nil {
+			return err
+		}
+		if navigates(c, request) {
+			return signIn(request, h.signInFor(request))
+		}
 		return answerSignedOut(c)
 	case access.MustSetUpFactor && navigates(c, request):
 		return signIn(request, h.origin+securityPath)
@@ -121,6 +125,23 @@ func (h *handler) findAppAccess(c *fiber.Ctx, host string) (*db.AppAccess, error
 	authorize := func(token string) (*db.AppAccess, error) { return h.Store.Authorize(token, host) }
 	access, _, err := findOfOneUser(h, c, tokens, authorize, func(access *db.AppAccess) string { return access.Username })
 	return access, err
+}
+
+// clearAppData tells a browser that still has the token of a revoked session to delete the cookies of every site under the registered
+// domain, because an app may have set one that keeps the person signed in there. With --clear-app-data off, it does nothing.
+func (h *handler) clearAppData(c *fiber.Ctx) error {
+	tokens, _ := h.tokens(c)
+	for _, token := range tokens {
+		revoked, err := h.Store.WasRevoked(token)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			c.Set(headerClearSiteData, `"cookies"`)
+			return nil
+		}
+	}
+	return nil
 }
 
 func answerSignedOut(c *fiber.Ctx) error {

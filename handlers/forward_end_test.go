@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,7 +10,26 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests that the next auth check after the end of a session is refused, however it ended.
+// This file tests that the next auth check after the end of a session is refused, however it ended, and that a browser whose session was
+// revoked is told to delete the cookies of the apps.
+
+// ownEndings are the ends of a session, in TestForwardAfterTheEnd, that are no revocation.
+var ownEndings = []string{
+	"signed out", "signed out by script", "ended by itself", "replaced by a sign-in", "idle", "expired in the row", "its row deleted",
+	"user disabled in the row", "user deleted by command",
+}
+
+// clears fails the test unless the response tells the browser to delete cookies, or does not, as wanted.
+func clears(t *testing.T, got handlerstest.Answer, want bool) {
+	t.Helper()
+	header := ""
+	if want {
+		header = `"cookies"`
+	}
+	if is := got.Header.Get("Clear-Site-Data"); is != header {
+		t.Errorf("%d with Clear-Site-Data %q, want %q", got.Status, is, header)
+	}
+}
 
 func TestForwardAfterTheEnd(t *testing.T) {
 	t.Parallel()
@@ -90,7 +110,8 @@ func TestForwardAfterTheEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := handlerstest.OpenCast(t, behindProxy)
+			c := handlerstest.OpenCastWith(t, handlerstest.KeepsRevoked, behindProxy)
+			revoked := !slices.Contains(ownEndings, name)
 			target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 			cookie := withCookie(target.Token())
 			asker := c.NewClient(handlerstest.SafariOnIPhone)
@@ -100,13 +121,19 @@ func TestForwardAfterTheEnd(t *testing.T) {
 			end(t, c, target)
 			for range 2 { // the second time, too
 				for _, e := range endpoints {
-					stops(t, e.ask(asker, toNotes, "Cookie", cookie), 401, "")
-					stops(t, e.ask(asker, toNotes.by("POST"), "Cookie", cookie), 401, "")
+					script := e.ask(asker, toNotes, "Cookie", cookie)
+					stops(t, script, 401, "")
+					clears(t, script, revoked)
+					post := e.ask(asker, toNotes.by("POST"), "Cookie", cookie)
+					stops(t, post, 401, "")
+					clears(t, post, revoked)
 					status := 302
 					if e.path == nginx.path {
 						status = 401
 					}
-					stops(t, e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...), status, signInFor(toNotes.address()))
+					person := e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...)
+					stops(t, person, status, signInFor(toNotes.address()))
+					clears(t, person, revoked)
 				}
 				flush(c.House) // the pending activity does not bring it back
 				c.Clock.Advance(time.Minute)
@@ -135,4 +162,59 @@ func TestForwardClockSetBack(t *testing.T) {
 	stops(t, forward.ask(c.Alice, toNotes), 401, "")
 	stops(t, nginx.ask(c.Alice, toNotes), 401, "")
 	passes(t, nginx.ask(c.AlicePhone, toNotes), "alice")
+}
+
+// A server with --clear-app-data off never tells a browser to delete cookies. With it on, it does so only for a token that it knows to be
+// revoked, among tokens that name no live session. The response is otherwise the same, and the check stores nothing.
+func TestForwardClearsAppData(t *testing.T) {
+	t.Parallel()
+	off, on := handlerstest.OpenCast(t, behindProxy), handlerstest.OpenCastWith(t, handlerstest.KeepsRevoked, behindProxy)
+	for _, c := range []*handlerstest.Cast{off, on} {
+		revoked, phone, unknown := c.Alice.Token(), c.AlicePhone.Token(), inventedTokens(15)
+		c.AlicePhone.API("DELETE", "/me/sessions/"+c.Alice.ID, "").Is(t, 200)
+		asker := c.NewClient(handlerstest.FirefoxOnLinux)
+		check := noTrace(c.House)
+		for _, e := range endpoints {
+			ask := func(headers ...string) handlerstest.Answer {
+				return e.ask(asker, toNotes, append(headers, navigating...)...)
+			}
+			signedOut := ask()
+			clears(t, signedOut, false)
+			clears(t, ask("Cookie", withCookie(unknown...)), false)
+			got := ask("Cookie", withCookie(revoked))
+			clears(t, got, c == on)
+			if got.Status != signedOut.Status || got.Body != signedOut.Body || got.Header.Get("Location") != signedOut.Header.Get("Location") {
+				t.Errorf("%d %q %q, and without a cookie %d %q %q", got.Status, got.Header.Get("Location"), got.Body,
+					signedOut.Status, signedOut.Header.Get("Location"), signedOut.Body)
+			}
+			clears(t, ask("Cookie", withCookie(append(unknown, revoked)...)), c == on)
+			clears(t, e.ask(asker, toNotes.of("evil.test"), "Cookie", withCookie(revoked)), false)
+		}
+		// Porchlight's own pages never do, and the sign-in page sets no cookie for a browser that has just deleted its own.
+		clears(t, asker.Page("/sessions", "Cookie", withCookie(revoked)), false)
+		if got := asker.Page("/login?next=" + toNotes.address()); got.Header.Get("Set-Cookie") != "" {
+			t.Errorf("the sign-in page sets %q", got.Header.Get("Set-Cookie"))
+		}
+		check(t)
+		for _, e := range endpoints {
+			clears(t, asker.Do("GET", e.path, "", "Cookie", withCookie(revoked)), false) // it does not say which request
+			live := e.ask(asker, toNotes, "Cookie", withCookie(revoked, phone))
+			passes(t, live, "alice")
+			clears(t, live, false)
+		}
+	}
+}
+
+// While the database does not answer, nobody is told anything.
+func TestForwardClearsNothingWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCastWith(t, handlerstest.KeepsRevoked, behindProxy)
+	revoked := c.Alice.Token()
+	c.AlicePhone.API("DELETE", "/me/sessions/"+c.Alice.ID, "").Is(t, 200)
+	c.Exec(`ALTER TABLE revoked_tokens RENAME TO gone`)
+	for _, e := range endpoints {
+		got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes, "Cookie", withCookie(revoked))
+		stops(t, got, 500, "")
+		clears(t, got, false)
+	}
 }

@@ -174,6 +174,8 @@ func (h *handler) showSignOut(c *fiber.Ctx) error {
 	return c.Render("logout/index", h.pageFor(c, "Sign out"))
 }
 
+const headerClearSiteData = "Clear-Site-Data"
+
 // clearSiteData makes the browser delete what it has stored. It omits "cookies", which would delete those of sibling apps too.
 const clearSiteData = `"cache", "storage"`
 
@@ -197,7 +199,7 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 		}
 	}
 	h.clearCookie(c)
-	c.Set("Clear-Site-Data", clearSiteData)
+	c.Set(headerClearSiteData, clearSiteData)
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"message": "Logged out"})
 	}

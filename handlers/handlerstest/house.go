@@ -137,6 +137,15 @@ func OpenCast(t testing.TB, change ...func(*handlers.Options)) *Cast {
 	return newCast(OpenHouse(t, change...))
 }
 
+// OpenCastWith is OpenCast with a store that has other options, too.
+func OpenCastWith(t testing.TB, changeStore func(*db.Options), change ...func(*handlers.Options)) *Cast {
+	t.Helper()
+	return newCast(OpenHouseWith(t, changeStore, change...))
+}
+
+// KeepsRevoked configures the store of a server with --clear-app-data on.
+func KeepsRevoked(o *db.Options) { o.Serve, o.KeepRevoked = true, true }
+
 func newCast(h *House) *Cast {
 	h.T.Helper()
 	c := &Cast{House: h}
