@@ -42,6 +42,7 @@ var landed = map[string]string{
 	"00016_people.sql":             "fc41acaf0321447eb5fe0c5c0b45c8cbaaea6814c2278024430f29841a9a8c09",
 	"00017_chosen_passwords.sql":   "88927b100b72661aaceed13a1c5ba523611de290fb51fc11f08db8d3cf0ecf3c",
 	"00018_revoked_tokens.sql":     "83a39710fb854b09b86ce92a5f848384177895050c816a499f8b596bb076433d",
+	"00019_waiting.sql":            "e3d155b7123522f43aecf334c9a8d145aa3a51568f2190254ad166d5fb763880",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

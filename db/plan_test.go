@@ -176,6 +176,10 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"recordRepeat": {"activity_by_user (user_id=?)"},
 		"findUser":     {"sqlite_autoindex_users_1 (username=?)", "sqlite_autoindex_users_2 (email=?)"},
 		"Users":        {"sessions_by_user (user_id=?)"},
+		"people": {"SEARCH u USING INDEX sqlite_autoindex_users_1 (username>?)",
+			"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
+		"peopleWaiting":      {"SEARCH u USING INDEX users_waiting (username>?)"},
+		"WaitingForApproval": {"USING COVERING INDEX users_waiting"},
 	} {
 		for _, part := range want {
 			if !strings.Contains(plans[name], part) {

@@ -11,7 +11,7 @@ import (
 
 // proxyPage shows an administrator what Porchlight believes about the request for the page itself.
 type proxyPage struct {
-	page
+	adminPage
 	Peer      string // the address at the other end of the connection
 	Trusted   bool   // the peer is in --trusted-proxies
 	Reported  bool   // the peer is trusted, and reported the client's address
@@ -47,7 +47,7 @@ func (h *handler) showProxy(c *fiber.Ctx) error {
 	}
 	peer := peerAddress(c)
 	p := proxyPage{
-		page: h.pageFor(c, "Your reverse proxy"), Peer: peer.String(), Trusted: h.trusts(peer), OnlyIP: onlyIP,
+		adminPage: h.adminPageFor(c, "proxy", "Your reverse proxy"), Peer: peer.String(), Trusted: h.trusts(peer), OnlyIP: onlyIP,
 		Ignored:   hasForwarded(c) && !h.trusts(peer),
 		Elsewhere: h.requestOrigin(c) != h.origin,
 		Unguarded: h.CookieDomain != "" && len(h.TrustedProxies) == 0,

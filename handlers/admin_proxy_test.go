@@ -84,11 +84,13 @@ func TestProxyPageIsForAdministrators(t *testing.T) {
 	c.Alice.Page("/admin/proxy").Is(t, 403)
 }
 
-func TestAccountPageLinksToTheProxyPage(t *testing.T) {
+func TestOnlyAdministratorsSeeTheirLinks(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	c.Alice.Page("/account").Has(t, `<a href="/admin/proxy">`)
-	c.Bob.Page("/account").Lacks(t, "/admin/", "administrator")
+	c.Alice.Page("/sessions").Has(t, `<a href="/admin/users">Admin</a>`)
+	c.Alice.Page("/admin/users").Has(t, `<a href="/admin/proxy">Proxy</a>`, `<a href="/admin/users" aria-current="page">Admin</a>`,
+		`<a href="/admin/users" aria-current="page">People</a>`)
+	c.Bob.Page("/account").Lacks(t, "/admin/", "dministrator")
 }
 
 func TestProxyPageWithoutAProxy(t *testing.T) {

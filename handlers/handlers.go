@@ -104,6 +104,7 @@ func New(options Options) *fiber.App {
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession, h.requireFactor)
+	admin := app.Group("/admin", requireAdmin)
 	app.Get("/sessions/list", h.listSessions) // above noteActivity, because pages request this and the next by themselves
 	app.Get("/sessions/events", h.streamEvents)
 	app.Use(h.noteActivity)
@@ -141,9 +142,11 @@ func New(options Options) *fiber.App {
 	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)
 	app.Post("/account/passkeys/:id/remove", h.requireConfirmed, withForm(h.removePasskey))
 
-	// Administrators.
-	admin := app.Group("/admin", requireAdmin)
+	// Administrators. They end sessions without step-up, because panic must be quick. Every other change needs it: its route stands below
+	// the Use.
+	admin.Get("/users", h.showUsers)
 	admin.Get("/proxy", h.showProxy)
+	admin.Use(h.requireConfirmedChange)
 
 	// JSON.
 	api := app.Group(apiPath, requireJSON)

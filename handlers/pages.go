@@ -24,7 +24,7 @@ type page struct {
 	User    string // who is signed in, or ""
 	IsError bool
 	IsAdmin bool   // an administrator is signed in
-	Section string // of the navigation: devices, activity or account
+	Section string // of the navigation: devices, activity, account or admin
 
 	LastActivity int64 // the newest id when the page was read, if the page shows the list of devices
 }

@@ -65,6 +65,7 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
 	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
+	{method: "GET", path: "/admin/users", status: 200},
 	{method: "GET", path: "/activity", status: 200},
 	{method: "GET", path: "/me/activity", status: 200},
 	{method: "GET", path: "/me/export", status: 200},

@@ -1,0 +1,68 @@
+package handlers
+
+import (
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"porchlight/db"
+)
+
+// This file owns the list of people.
+
+const (
+	usersPath   = "/admin/users"
+	usersShown  = 50
+	waitingMost = 99  // how many of those who wait for approval are counted
+	filterMax   = 254 // bytes, as long as an e-mail address
+)
+
+type usersPage struct {
+	adminPage
+	Filter  string // a part of a username or an e-mail address, or ""
+	Waiting bool   // shows only those who wait for approval
+	Others  int    // how many wait for approval; only on the page of everybody
+	People  []personRow
+	After   string // the username after which this page begins; "" on the first page
+	Next    string // the username after which the next page begins, or ""
+}
+
+// personRow is an account in the list of people.
+type personRow struct {
+	db.User
+	Created moment
+	You     bool
+}
+
+func newPersonRow(user db.User, current db.Session) personRow {
+	return personRow{user, newMoment(user.CreatedAt), user.ID == current.UserID}
+}
+
+func (h *handler) showUsers(c *fiber.Ctx) error {
+	p := usersPage{
+		adminPage: h.adminPageFor(c, "people", "People"),
+		Filter:    strings.TrimSpace(strings.ToValidUTF8(c.Query("q"), "\ufffd")),
+		Waiting:   c.Query("waiting") == "1",
+		After:     strings.ToValidUTF8(c.Query("after"), "\ufffd"),
+	}
+	if len(p.Filter) > filterMax {
+		return problem{fiber.StatusUnprocessableEntity, "That filter is too long."}
+	}
+	users, more, err := h.Store.People(db.PeopleFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
+	if err != nil {
+		return err
+	}
+	if !p.Waiting {
+		if p.Others, err = h.Store.WaitingForApproval(waitingMost); err != nil {
+			return err
+		}
+	}
+	for _, user := range users {
+		p.People = append(p.People, newPersonRow(user, currentSession(c)))
+	}
+	if more {
+		p.Next = users[len(users)-1].Username
+	}
+	p.notice = flashMessages[c.Query("done")]
+	return c.Render("admin/users", p)
+}
