@@ -130,7 +130,9 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 }
 
 // blank reports whether a name was given but is empty, for example because a script's variable is unset. It must not mean every user.
-func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }
+func blank(name *string) bool { return name != nil && isBlank(*name) }
+
+func isBlank(name string) bool { return strings.TrimSpace(name) == "" }
 
 // revokeEach ends the sessions one by one. At the end it returns an error with the ids that no live session has.
 func (r *sessionRevokeCommand) revokeEach(e *environment, store *db.Store) error {

@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"porchlight/db"
 )
 
 type appCommand struct {
-	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, or every approved user if none are. People who were allowed before stay allowed."`
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, or every approved user if nobody is named. People who were allowed before stay allowed."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
 	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then a rule such as *.example.com applies, or else --apps-default."`
 }
@@ -17,14 +18,16 @@ type appCommand struct {
 type appAllowCommand struct {
 	Host   string   `arg:"" help:"The host, such as notes.example.com. A leading *. stands for any one label."`
 	User   []string `placeholder:"NAME" sep:"none" help:"Allow this user. May be repeated."`
+	Group  []string `placeholder:"G" sep:"none" help:"Allow everybody in this group. May be repeated."`
 	Admins *bool    `help:"Allow every administrator."`
 }
 
 func (a *appAllowCommand) Run(e *environment) error {
-	for _, name := range a.User {
-		if blank(&name) {
-			return usageError{errors.New("app allow: --user needs a name")}
-		}
+	if slices.ContainsFunc(a.User, isBlank) {
+		return usageError{errors.New("app allow: --user needs a name")}
+	}
+	if slices.ContainsFunc(a.Group, isBlank) {
+		return usageError{errors.New("app allow: --group needs a name")}
 	}
 	if a.Admins != nil && !*a.Admins { // it must not mean every user
 		return usageError{errors.New("app allow: --admins=false removes nobody; leave it out")}
@@ -33,7 +36,10 @@ func (a *appAllowCommand) Run(e *environment) error {
 		return err
 	}
 	return e.withStore(func(store *db.Store) error {
-		rule, err := store.AllowApp(e.ctx, a.Host, a.Admins != nil, a.User...)
+		rule, err := store.AllowApp(e.ctx, db.CommandLine, db.AppRule{
+			Host: a.Host, Admins: a.Admins != nil, Users: a.User, Groups: a.Group,
+			Everyone: a.Admins == nil && len(a.User) == 0 && len(a.Group) == 0,
+		})
 		var unknown db.UnknownUsers
 		if errors.As(err, &unknown) {
 			return fmt.Errorf("there is no user %s; nothing was changed", printable(strings.Join(unknown, ", ")))
@@ -41,8 +47,12 @@ func (a *appAllowCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, whoMay(rule))
-		return nil
+		fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, rule.OpenTo())
+		empty, err := store.EmptyGroups(rule.Groups)
+		for _, name := range empty {
+			fmt.Fprintf(e.stdout, "Nobody is in the group %s yet.\n", name)
+		}
+		return err
 	})
 }
 
@@ -80,16 +90,19 @@ func (l *appListCommand) Run(e *environment) error {
 			Everyone bool     `json:"everyone"`
 			Admins   bool     `json:"admins"`
 			Users    []string `json:"users"`
+			Groups   []string `json:"groups"`
 		}
 		rows := []row{}
 		for _, rule := range rules {
-			rows = append(rows, row{rule.Host, rule.Everyone, rule.Admins, append([]string{}, rule.Users...)})
+			rows = append(rows, row{
+				rule.Host, rule.Everyone, rule.Admins, append([]string{}, rule.Users...), append([]string{}, rule.Groups...),
+			})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
 		return printTable(e.stdout, "HOST\tOPEN TO", len(rules), func(i int) []any {
-			return []any{rules[i].Host, whoMay(rules[i])}
+			return []any{rules[i].Host, rules[i].OpenTo()}
 		})
 	})
 }
@@ -100,7 +113,7 @@ type appRemoveCommand struct {
 
 func (r *appRemoveCommand) Run(e *environment) error {
 	return e.withStore(func(store *db.Store) error {
-		next, err := store.RemoveAppRule(e.ctx, r.Host)
+		next, err := store.RemoveAppRule(e.ctx, db.CommandLine, r.Host)
 		switch {
 		case errors.Is(err, db.ErrNotAHost):
 			return notAHost(r.Host)
@@ -115,25 +128,11 @@ func (r *appRemoveCommand) Run(e *environment) error {
 			next.Everyone = e.settings.AppsDefault == "allow"
 		}
 		host, _ := db.RuleHost(r.Host)
-		fmt.Fprintf(e.stdout, "Removed the rule for %s. Now %s applies: open to %s.\n", host, applies, whoMay(next))
+		fmt.Fprintf(e.stdout, "Removed the rule for %s. Now %s applies: open to %s.\n", host, applies, next.OpenTo())
 		return nil
 	})
 }
 
 func notAHost(text string) error {
 	return usageError{fmt.Errorf("app: %s is not a host; give a name such as notes.example.com or *.example.com", printable(text))}
-}
-
-// whoMay describes the people whom a rule allows. Named users need no approval, so they are listed even if everyone is allowed.
-func whoMay(rule db.AppRule) string {
-	who := rule.Users
-	if rule.Everyone {
-		who = append([]string{"every approved user"}, who...)
-	} else if rule.Admins {
-		who = append([]string{"administrators"}, who...)
-	}
-	if len(who) == 0 {
-		return "nobody"
-	}
-	return strings.Join(who, ", ")
 }

@@ -142,7 +142,7 @@ func TestServeAppliesAppsDefault(t *testing.T) {
 		ada := s.cookieOf("ada", adaPassword)
 		s.wantAuthCheck(test.want, ada, "notes.example.com")
 		f.withStore(func(store *db.Store) {
-			if _, err := store.AllowApp(t.Context(), "wiki.example.com", true); err != nil {
+			if _, err := store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "wiki.example.com", Admins: true}); err != nil {
 				t.Fatal(err)
 			}
 		})

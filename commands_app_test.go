@@ -11,13 +11,14 @@ import (
 
 // This file tests what the app commands print and how they fail.
 
-// rules returns the rules in the database, each as host, everyone and admins, and users.
+// rules returns the rules in the database, each as host, everyone and admins, and @groups and users.
 func (f *fixture) rules() []string {
 	f.t.Helper()
 	return dbtest.Rows(f.t, f.path(), `
 		SELECT host || ' ' || everyone || admins || ' ' || (
-			SELECT COALESCE(group_concat(username), '') FROM (
-				SELECT username FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host ORDER BY username))
+			SELECT COALESCE(group_concat(name), '') FROM (
+				SELECT username AS name FROM app_rule_users g JOIN users u ON u.id = g.user_id WHERE g.host = r.host
+				UNION ALL SELECT '@' || name FROM app_rule_groups g WHERE g.host = r.host ORDER BY name))
 		FROM app_rules r ORDER BY host`)
 }
 
@@ -33,6 +34,7 @@ func (f *fixture) wantRules(want ...string) {
 
 func TestAppAllow(t *testing.T) {
 	f := newFixture(t, nil)
+	mustRun(t, "", f.with("user", "set", "bo", "--groups", "family")...)
 	for _, test := range []struct {
 		args []string
 		out  string
@@ -45,6 +47,10 @@ func TestAppAllow(t *testing.T) {
 		{[]string{"--user", "bo", "e.example.com", "--admins"}, "e.example.com is open to administrators, bo.\n", "e.example.com 01 bo"},
 		{[]string{"*.example.com"}, "*.example.com is open to every approved user.\n", "*.example.com 10 "},
 		{[]string{"Example.com"}, "example.com is open to every approved user.\n", "example.com 10 "},
+		{[]string{"f.example.com", "--group", "Family", "--group", "books"},
+			"f.example.com is open to group books, group family.\nNobody is in the group books yet.\n", "f.example.com 00 @books,@family"},
+		{[]string{"g.example.com", "--admins", "--group=family", "--user=bo"},
+			"g.example.com is open to administrators, group family, bo.\n", "g.example.com 01 @family,bo"},
 		// People who were allowed before stay allowed, and are printed.
 		{[]string{"c.example.com", "--user", "ada"}, "c.example.com is open to ada, bo.\n", "c.example.com 00 ada,bo"},
 		{[]string{"c.example.com", "--admins"}, "c.example.com is open to administrators, ada, bo.\n", "c.example.com 01 ada,bo"},
@@ -58,7 +64,7 @@ func TestAppAllow(t *testing.T) {
 			t.Errorf("%q: the rules are %q, want %q among them", test.args, f.rules(), test.want)
 		}
 	}
-	if got := len(f.rules()); got != 7 {
+	if got := len(f.rules()); got != 9 {
 		t.Errorf("%d rules", got)
 	}
 }
@@ -141,10 +147,11 @@ func TestAppList(t *testing.T) {
 	mustRun(t, "", f.guarding("app", "allow", "notes.example.com", "--user", "bo", "--user", "ada", "--admins")...)
 	mustRun(t, "", f.guarding("app", "allow", "*.example.com", "--user", "bo")...)
 	mustRun(t, "", f.guarding("app", "allow", "wiki.example.com")...)
+	mustRun(t, "", f.guarding("app", "allow", "photos.example.com", "--group", "family")...)
 	dbtest.Exec(t, f.path(), `DELETE FROM users WHERE username = 'bo'`)
 
 	want := []string{"HOST OPEN TO", "*.example.com nobody", "notes.example.com administrators, ada",
-		"wiki.example.com every approved user"}
+		"photos.example.com group family", "wiki.example.com every approved user"}
 	var lines []string
 	for line := range strings.Lines(mustRun(t, "", f.with("app", "list")...)) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -153,13 +160,14 @@ func TestAppList(t *testing.T) {
 		t.Errorf("the table is %q, want %q", lines, want)
 	}
 
-	// An empty list of users is [] and not null.
+	// An empty list is [] and not null.
 	const wantJSON = `[
   {
     "host": "*.example.com",
     "everyone": false,
     "admins": false,
-    "users": []
+    "users": [],
+    "groups": []
   },
   {
     "host": "notes.example.com",
@@ -167,13 +175,24 @@ func TestAppList(t *testing.T) {
     "admins": true,
     "users": [
       "ada"
+    ],
+    "groups": []
+  },
+  {
+    "host": "photos.example.com",
+    "everyone": false,
+    "admins": false,
+    "users": [],
+    "groups": [
+      "family"
     ]
   },
   {
     "host": "wiki.example.com",
     "everyone": true,
     "admins": false,
-    "users": []
+    "users": [],
+    "groups": []
   }
 ]
 `
@@ -187,7 +206,7 @@ func (f *fixture) allowBo(hosts ...string) {
 	f.t.Helper()
 	f.withStore(func(store *db.Store) {
 		for _, host := range hosts {
-			if _, err := store.AllowApp(f.t.Context(), host, false, "bo"); err != nil {
+			if _, err := store.AllowApp(f.t.Context(), db.CommandLine, db.AppRule{Host: host, Users: []string{"bo"}}); err != nil {
 				f.t.Fatal(err)
 			}
 		}
@@ -273,6 +292,9 @@ func TestAppCommandsWithWrongArguments(t *testing.T) {
 		{"allow", "notes.example.com", "--user", " "},
 		{"allow", "notes.example.com", "--user", "ada", "--user", ""},
 		{"allow", "notes.example.com", "--admins", "--user="},
+		{"allow", "notes.example.com", "--group"},
+		{"allow", "notes.example.com", "--group="},
+		{"allow", "notes.example.com", "--group", "family", "--group", " "},
 		{"allow", "notes.example.com", "--everyone"},
 		{"allow", "notes.example.com", "--admins=perhaps"},
 		{"allow", "notes.example.com", "--admins=false"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -118,19 +119,22 @@ func TestUserList(t *testing.T) {
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET expires_at = 1 WHERE id = ?`, f.ids["ada"][0])
 	dbtest.Exec(t, f.path(), `UPDATE users SET disabled = 1, approved = 0 WHERE username = 'bo'`)
 	addPasskey(t, f.path(), "ada")
+	mustRun(t, "", f.with("user", "set", "bo", "--groups", "friends,family")...)
 
 	rows := readRows(t, mustRun(t, "", f.with("user", "list", "--json")...))
 	if len(rows) != 2 {
 		t.Fatalf("%d rows: %v", len(rows), rows)
 	}
 	for i, want := range []map[string]any{
-		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true, "secondFactor": true, "sessions": 1.0},
+		{"username": "ada", "email": "ada@example.com", "isAdmin": true, "disabled": false, "approved": true,
+			"groups": []any{}, "secondFactor": true, "sessions": 1.0},
 		// A disabled user has no live session.
-		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false, "secondFactor": false, "sessions": 0.0},
+		{"username": "bo", "email": "", "isAdmin": false, "disabled": true, "approved": false,
+			"groups": []any{"family", "friends"}, "secondFactor": false, "sessions": 0.0},
 	} {
-		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "secondFactor", "sessions", "createdAt")
+		wantKeys(t, rows[i], "username", "email", "isAdmin", "disabled", "approved", "groups", "secondFactor", "sessions", "createdAt")
 		for key, value := range want {
-			if rows[i][key] != value {
+			if !reflect.DeepEqual(rows[i][key], value) {
 				t.Errorf("%s of %s is %v, want %v", key, want["username"], rows[i][key], value)
 			}
 		}
@@ -139,7 +143,7 @@ func TestUserList(t *testing.T) {
 
 	table := mustRun(t, "", f.with("user", "list")...)
 	if strings.Count(table, "\n") != 3 || !strings.HasPrefix(table, "USERNAME") || !strings.Contains(table, "\nada ") ||
-		!strings.Contains(table, "\nbo ") {
+		!strings.Contains(table, "\nbo ") || !strings.Contains(table, " family,friends ") {
 		t.Errorf("the table is %q", table)
 	}
 }

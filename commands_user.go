@@ -12,7 +12,7 @@ import (
 type userCommand struct {
 	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
 	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, with which the person chooses a password. For an existing account it is the way back in after a forgotten password."`
-	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address, or reset its second factor."`
+	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address or its groups, or reset its second factor."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
 	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
 	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
@@ -21,15 +21,16 @@ type userCommand struct {
 }
 
 type userAddCommand struct {
-	Name  string `arg:"" help:"The username."`
-	Admin bool   `help:"Make the account an administrator; the first account always is one."`
-	Email string `placeholder:"E" help:"Its e-mail address."`
-	Reuse bool   `help:"Allow the name of an account that was deleted."`
+	Name   string `arg:"" help:"The username."`
+	Admin  bool   `help:"Make the account an administrator; the first account always is one."`
+	Email  string `placeholder:"E" help:"Its e-mail address."`
+	Groups string `placeholder:"A,B" help:"Its groups, separated by commas."`
+	Reuse  bool   `help:"Allow the name of an account that was deleted."`
 }
 
 func (a *userAddCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
-		newUser := db.NewUser{Username: a.Name, Email: a.Email, IsAdmin: a.Admin, Reuse: a.Reuse}
+		newUser := db.NewUser{Username: a.Name, Email: a.Email, Groups: db.SplitGroups(a.Groups), IsAdmin: a.Admin, Reuse: a.Reuse}
 		err := store.CheckNewUser(e.ctx, newUser)
 		if err == nil {
 			newUser.Password, err = e.askPassword()
@@ -55,19 +56,24 @@ type userSetCommand struct {
 	Approve bool    `help:"Let somebody who signed up reach the apps."`
 	Admin   *bool   `negatable:"" help:"Make the account an administrator, which also approves it; --no-admin takes the role away."`
 	Email   *string `placeholder:"E" help:"Its e-mail address; an empty value removes it."`
+	Groups  *string `placeholder:"A,B" help:"Its groups, separated by commas. They replace the ones that it has; an empty value removes all."`
 	Force   bool    `help:"Demote even the last administrator who can sign in."`
 
 	ResetSecondFactor bool `help:"Remove the authenticator app, every passkey and the recovery codes, so that the password is enough."`
 }
 
 func (s *userSetCommand) Run(e *environment) error {
-	if !s.Approve && s.Admin == nil && s.Email == nil && !s.ResetSecondFactor {
-		return usageError{errors.New("user set: say what to change, with --approve, --admin, --no-admin, --email or --reset-second-factor")}
+	if !s.Approve && s.Admin == nil && s.Email == nil && s.Groups == nil && !s.ResetSecondFactor {
+		return usageError{errors.New(
+			"user set: say what to change, with --approve, --admin, --no-admin, --email, --groups or --reset-second-factor")}
+	}
+	change := db.UserChange{Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, ResetSecondFactor: s.ResetSecondFactor, Force: s.Force}
+	if s.Groups != nil {
+		groups := db.SplitGroups(*s.Groups)
+		change.Groups = &groups
 	}
 	return e.withUser(s.Name, "Changed %s.", func(store *db.Store) error {
-		return store.ChangeUser(e.ctx, db.CommandLine, s.Name, db.UserChange{
-			Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, ResetSecondFactor: s.ResetSecondFactor, Force: s.Force,
-		})
+		return store.ChangeUser(e.ctx, db.CommandLine, s.Name, change)
 	})
 }
 
@@ -82,41 +88,44 @@ func (l *userListCommand) Run(e *environment) error {
 			return err
 		}
 		type row struct {
-			Username     string `json:"username"`
-			Email        string `json:"email"`
-			IsAdmin      bool   `json:"isAdmin"`
-			Disabled     bool   `json:"disabled"`
-			Approved     bool   `json:"approved"`
-			SecondFactor bool   `json:"secondFactor"`
-			Sessions     int    `json:"sessions"`
-			CreatedAt    string `json:"createdAt"`
+			Username     string   `json:"username"`
+			Email        string   `json:"email"`
+			IsAdmin      bool     `json:"isAdmin"`
+			Disabled     bool     `json:"disabled"`
+			Approved     bool     `json:"approved"`
+			Groups       []string `json:"groups"`
+			SecondFactor bool     `json:"secondFactor"`
+			Sessions     int      `json:"sessions"`
+			CreatedAt    string   `json:"createdAt"`
 		}
 		rows := []row{}
 		for _, user := range users {
 			created := handlers.RFC3339(user.CreatedAt)
 			rows = append(rows, row{
-				user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, user.SecondFactor, user.Sessions, created,
+				user.Username, user.Email, user.IsAdmin, user.Disabled, user.Approved, append([]string{}, user.Groups...),
+				user.SecondFactor, user.Sessions, created,
 			})
 		}
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
-		heads := "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tSECOND FACTOR\tSESSIONS\tCREATED"
+		heads := "USERNAME\tE-MAIL\tADMIN\tDISABLED\tAPPROVED\tGROUPS\tSECOND FACTOR\tSESSIONS\tCREATED"
 		return printTable(e.stdout, heads, len(rows), func(i int) []any {
 			r := rows[i]
 			return []any{
-				r.Username, r.Email, yesOrNo(r.IsAdmin), yesOrNo(r.Disabled), yesOrNo(r.Approved), yesOrNo(r.SecondFactor),
-				r.Sessions, r.CreatedAt,
+				r.Username, r.Email, yesOrNo(r.IsAdmin), yesOrNo(r.Disabled), yesOrNo(r.Approved), strings.Join(r.Groups, ","),
+				yesOrNo(r.SecondFactor), r.Sessions, r.CreatedAt,
 			}
 		})
 	})
 }
 
 type userInviteCommand struct {
-	Name  string `arg:"" help:"The username."`
-	Admin bool   `help:"Make the new account an administrator."`
-	Email string `placeholder:"E" help:"The new account's e-mail address."`
-	Reuse bool   `help:"Allow the name of an account that was deleted."`
+	Name   string `arg:"" help:"The username."`
+	Admin  bool   `help:"Make the new account an administrator."`
+	Email  string `placeholder:"E" help:"The new account's e-mail address."`
+	Groups string `placeholder:"A,B" help:"The new account's groups, separated by commas."`
+	Reuse  bool   `help:"Allow the name of an account that was deleted."`
 
 	ResetSecondFactor bool `help:"Accepting it also removes the authenticator app, every passkey and the recovery codes of the account."`
 }
@@ -124,7 +133,8 @@ type userInviteCommand struct {
 func (i *userInviteCommand) Run(e *environment) error {
 	return e.withNewStore(func(store *db.Store) error {
 		token, invitation, err := store.Invite(e.ctx, db.CommandLine, db.NewUser{
-			Username: i.Name, Email: i.Email, IsAdmin: i.Admin, Reuse: i.Reuse, ResetSecondFactor: i.ResetSecondFactor,
+			Username: i.Name, Email: i.Email, Groups: db.SplitGroups(i.Groups), IsAdmin: i.Admin, Reuse: i.Reuse,
+			ResetSecondFactor: i.ResetSecondFactor,
 		})
 		if errors.Is(err, db.ErrDisabled) {
 			return fmt.Errorf("%s is disabled; enable the account first", printable(i.Name))

@@ -33,6 +33,32 @@ func TestUserSet(t *testing.T) {
 	f.fails(1, "", "user", "set", "nobody", "--approve")
 }
 
+func TestUserGroups(t *testing.T) {
+	f := newFixture(t, nil)
+	const groups = `SELECT username || ' ' || name FROM user_groups g JOIN users u ON u.id = g.user_id ORDER BY username, name`
+	mustRun(t, "", f.with("user", "set", "bo", "--groups", " Friends ,family,")...)
+	f.wantRows([]string{"bo family", "bo friends"}, groups)
+	mustRun(t, "", f.with("user", "set", "bo", "--groups=books")...) // replaces all
+	f.wantRows([]string{"bo books"}, groups)
+	for _, wrong := range []string{"a b", "admins", "books;family", "-a"} {
+		for _, args := range [][]string{{"user", "set", "bo"}, {"user", "add", "cy"}, {"user", "invite", "cy"}} {
+			if message := f.fails(1, boPassword+"\n", append(args, "--groups="+wrong)...); !strings.Contains(message, "name") {
+				t.Errorf("%q --groups=%s: %s", args, wrong, message)
+			}
+		}
+	}
+	f.wantRows([]string{"bo books"}, groups)
+	mustRun(t, "", f.with("user", "set", "bo", "--groups", "")...)
+	f.wantRows(nil, groups)
+	mustRun(t, boPassword+"\n", f.with("user", "add", "cy", "--groups", "family")...)
+	f.wantRows([]string{"cy family"}, groups)
+	mustRun(t, "", f.with("user", "invite", "dee", "--groups", "family,books")...)
+	f.wantRows([]string{"books,family"}, `SELECT group_names FROM invitations WHERE username = 'dee'`)
+	if message := f.fails(1, "", "user", "invite", "bo", "--groups", "family"); !strings.Contains(message, "--groups") {
+		t.Error(message)
+	}
+}
+
 func TestUserCommandsKeepTheLastAdministrator(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, args := range [][]string{{"user", "set", "ada", "--no-admin"}, {"user", "disable", "ada"}, {"user", "delete", "ada", "--yes"}} {

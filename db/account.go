@@ -131,15 +131,16 @@ func (s *Store) EnableUser(ctx context.Context, by Operator, username string) er
 // UserChange says what ChangeUser changes in an account. A nil value is left as it is.
 type UserChange struct {
 	Approve bool
-	IsAdmin *bool   // true also approves the account
-	Email   *string // trimmed and lower-cased; "" removes it
-	Force   bool    // demote even the last administrator who can sign in
+	IsAdmin *bool     // true also approves the account
+	Email   *string   // trimmed and lower-cased; "" removes it
+	Groups  *[]string // replaces all; empty removes the user from every group
+	Force   bool      // demote even the last administrator who can sign in
 
 	ResetSecondFactor bool // remove every factor and the recovery codes
 }
 
-// ChangeUser changes an account. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin, or Invalid (field "email"). It
-// records only values that were different.
+// ChangeUser changes an account. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin, or Invalid (field "email" or
+// "groups"). It records only values that were different.
 func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, change UserChange) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -153,6 +154,11 @@ func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, ch
 		}
 		if change.IsAdmin != nil {
 			if err := tx.setAdmin(by, user.ID, *change.IsAdmin, change.Force); err != nil {
+				return err
+			}
+		}
+		if change.Groups != nil {
+			if err := tx.setGroups(by, user.ID, *change.Groups); err != nil {
 				return err
 			}
 		}

@@ -29,6 +29,7 @@ const (
 	Approved        = "approved"
 	MadeAdmin       = "made_admin"
 	UnmadeAdmin     = "unmade_admin"
+	GroupsChanged   = "groups_changed"
 	EmailChanged    = "email_changed"
 	BrowserChanged  = "browser_changed" // the session is used with another browser than at sign-in
 	ConfirmFailed   = "confirm_failed"  // a live session gave a wrong password

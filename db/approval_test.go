@@ -23,6 +23,8 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 		"administrators":        {func(c *cast) { c.allow(notes, true) }, false, false, false},
 		"named":                 {func(c *cast) { c.allow(notes, false, "carol") }, true, true, true},
 		"another is named":      {func(c *cast) { c.allow(notes, false, "bob") }, false, false, false},
+		"a group of hers":       {func(c *cast) { c.allowGroups(notes, "family") }, true, true, true},
+		"another group":         {func(c *cast) { c.allowGroups(notes, "friends") }, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := openCast(t, func(o *db.Options) { o.DenyApps = test.deny })
@@ -30,6 +32,7 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.setGroups("carol", "family")
 			tablet := c.signIn(carol, firefoxOnLinux, "192.0.2.40")
 			test.rule(c)
 			if got := c.authorize(tablet, notes); got.Allowed != test.before || got.Approved {

@@ -12,8 +12,9 @@ type AppAccess struct {
 	Username  string
 	Email     string // "" when not set
 	IsAdmin   bool
-	Approved  bool // false for those who signed themselves up, until an administrator approves them
-	Allowed   bool // by the rules, and not MustSetUpFactor
+	Approved  bool   // false for those who signed themselves up, until an administrator approves them
+	Groups    string // the user's, and "admins" for an administrator, sorted and separated by commas
+	Allowed   bool   // by the rules, and not MustSetUpFactor
 
 	MustSetUpFactor bool // as in Session
 
@@ -27,9 +28,10 @@ type AppAccess struct {
 }
 
 // authorizeSession reads an AppAccess by the hash of its token. It applies the rule for the host, or else the wildcard rule that matches
-// the host, or else the default. An unapproved user needs a rule that names them.
+// the host, or else the default. An unapproved user needs a rule that names them or one of their groups.
 const authorizeSession = `
-	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, ` + hasSecondFactor + `, s.shared, s.last_active_at, s.expires_at,
+	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, ` + hasSecondFactor + `, ` + groupsOfUser + `,
+	       s.shared, s.last_active_at, s.expires_at,
 	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
 	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0),
@@ -40,7 +42,9 @@ const authorizeSession = `
 
 const ruleAllows = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
-	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id) THEN 1 ELSE 0 END`
+	          OR EXISTS (SELECT 1 FROM app_rule_users g WHERE g.host = r.host AND g.user_id = u.id)
+	          OR EXISTS (SELECT 1 FROM app_rule_groups g JOIN user_groups m ON m.name = g.name
+	                     WHERE g.host = r.host AND m.user_id = u.id) THEN 1 ELSE 0 END`
 
 // Authorize returns whose live session a token names, and whether that user may reach the host, which is in CanonicalHost's form. If
 // there is no such session, it returns ErrNotFound. Every auth check calls it. The result is
@@ -66,9 +70,11 @@ func siblings(host string) string {
 func (s *Store) scanAppAccess(row scanner) (access AppAccess, err error) {
 	var lastActiveAt, expiresAt, lastUsedAt int64
 	var hasFactor bool
-	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &hasFactor, &access.shared,
-		&lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
+	var groups string
+	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &hasFactor, &groups,
+		&access.shared, &lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
 		&access.IP, &access.Network, &access.UserAgent, &access.Browser)
+	access.Groups = allGroups(groups, access.IsAdmin)
 	access.MustSetUpFactor = !hasFactor && s.options.RequireSecondFactor.includes(access.IsAdmin)
 	access.Allowed = access.Allowed && !access.MustSetUpFactor
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)

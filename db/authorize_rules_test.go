@@ -8,11 +8,27 @@ import (
 
 // This file tests which users the rules allow to reach a host.
 
+// allow opens a host to administrators, to the users or, if neither is given, to everyone.
 func (h *house) allow(host string, admins bool, usernames ...string) db.AppRule {
 	h.t.Helper()
-	rule, err := h.AllowApp(h.ctx(), host, admins, usernames...)
+	return h.allowMore(ruleOf(host, admins, usernames...))
+}
+
+func ruleOf(host string, admins bool, usernames ...string) db.AppRule {
+	return db.AppRule{Host: host, Everyone: !admins && len(usernames) == 0, Admins: admins, Users: usernames}
+}
+
+// allowGroups opens a host to the groups.
+func (h *house) allowGroups(host string, groups ...string) db.AppRule {
+	h.t.Helper()
+	return h.allowMore(db.AppRule{Host: host, Groups: groups})
+}
+
+func (h *house) allowMore(more db.AppRule) db.AppRule {
+	h.t.Helper()
+	rule, err := h.AllowApp(h.ctx(), db.CommandLine, more)
 	if err != nil {
-		h.t.Fatalf("allow %s: %v", host, err)
+		h.t.Fatalf("allow %s: %v", more.Host, err)
 	}
 	return rule
 }
@@ -75,6 +91,47 @@ func TestAllowedByRule(t *testing.T) {
 					c.allow(r.host, r.admins, r.users...)
 				}
 				c.wantAllowed(test.host, test.alice, test.bob)
+			}
+		})
+	}
+}
+
+// alice is in the groups staff and everybody, bob in family and everybody.
+func TestAllowedByGroup(t *testing.T) {
+	t.Parallel()
+	const siblings = "*.example.com"
+	for name, test := range map[string]struct {
+		rules      []db.AppRule
+		alice, bob bool // Allowed, with either default
+	}{
+		"a group":         {[]db.AppRule{{Host: notes, Groups: []string{"family"}}}, false, true},
+		"a group of both": {[]db.AppRule{{Host: notes, Groups: []string{"everybody"}}}, true, true},
+		"two groups":      {[]db.AppRule{{Host: notes, Groups: []string{"family", "staff"}}}, true, true},
+		"one after the other": {
+			[]db.AppRule{{Host: notes, Groups: []string{"family"}}, {Host: notes, Groups: []string{"staff"}}}, true, true},
+		"a group without members":    {[]db.AppRule{{Host: notes, Groups: []string{"nobody"}}}, false, false},
+		"the beginning of a group":   {[]db.AppRule{{Host: notes, Groups: []string{"fam"}}}, false, false},
+		"the name of a user":         {[]db.AppRule{{Host: notes, Groups: []string{"bob"}}}, false, false},
+		"a user named like a group":  {[]db.AppRule{{Host: notes, Users: []string{"staff"}}}, false, false},
+		"administrators and a group": {[]db.AppRule{{Host: notes, Admins: true, Groups: []string{"family"}}}, true, true},
+		"a user and a group":         {[]db.AppRule{{Host: notes, Users: []string{"alice"}, Groups: []string{"family"}}}, true, true},
+		"everyone, and a group":      {[]db.AppRule{{Host: notes, Everyone: true, Groups: []string{"family"}}}, true, true},
+		"siblings":                   {[]db.AppRule{{Host: siblings, Groups: []string{"family"}}}, false, true},
+		"siblings, and the host for another group": {
+			[]db.AppRule{{Host: siblings, Groups: []string{"family"}}, {Host: notes, Groups: []string{"staff"}}}, true, false},
+		"siblings, and the host for administrators": {
+			[]db.AppRule{{Host: siblings, Groups: []string{"family"}}, {Host: notes, Admins: true}}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, by := range []func(*db.Options){func(*db.Options) {}, denyApps} {
+				c := openCast(t, by)
+				c.addUser("staff", newPassword)
+				c.setGroups("alice", "staff", "everybody")
+				c.setGroups("bob", "family", "everybody")
+				for _, rule := range test.rules {
+					c.allowMore(rule)
+				}
+				c.wantAllowed(notes, test.alice, test.bob)
 			}
 		})
 	}
@@ -154,7 +211,7 @@ func TestARuleAppliesToTheNextAuthCheck(t *testing.T) {
 	}
 	allow := func(host string, admins bool, usernames ...string) {
 		t.Helper()
-		must(other.AllowApp(c.ctx(), host, admins, usernames...))
+		must(other.AllowApp(c.ctx(), db.CommandLine, ruleOf(host, admins, usernames...)))
 	}
 	want(notes, true, true)
 	allow("*.example.com", true)
@@ -163,9 +220,9 @@ func TestARuleAppliesToTheNextAuthCheck(t *testing.T) {
 	want(notes, false, true)
 	allow(notes, true)
 	want(notes, true, true)
-	must(other.RemoveAppRule(c.ctx(), notes))
+	must(other.RemoveAppRule(c.ctx(), db.CommandLine, notes))
 	want(notes, true, false)
-	must(other.RemoveAppRule(c.ctx(), "*.example.com"))
+	must(other.RemoveAppRule(c.ctx(), db.CommandLine, "*.example.com"))
 	want(notes, true, true)
 
 	// A change of the administrator role applies at once.

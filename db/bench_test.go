@@ -81,7 +81,7 @@ func BenchmarkAuthorize(b *testing.B) {
 			}
 		}
 		b.Run(fmt.Sprintf("sessions=%d", n), authorize)
-		if _, err := h.AllowApp(h.ctx(), "*.example.com", false); err != nil {
+		if _, err := h.AllowApp(h.ctx(), db.CommandLine, ruleOf("*.example.com", false)); err != nil {
 			b.Fatal(err)
 		}
 		h.exec(`INSERT INTO session_apps (session_id, host, last_used_at) SELECT id, 'notes.example.com', $1 FROM sessions`,

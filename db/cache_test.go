@@ -266,8 +266,11 @@ func (h *house) changeSession(s *subject, other *other, i int) {
 func (h *house) changeRule(s *subject, other *other, i int) {
 	switch i / 4 % 3 {
 	case 0:
-		s.change(h, "false", func() { _, err := h.AllowApp(h.ctx(), s.host, true); h.must(err) })
-		s.change(h, "true", func() { _, err := h.AllowApp(h.ctx(), s.host, false, s.user.Username); h.must(err) })
+		s.change(h, "false", func() { _, err := h.AllowApp(h.ctx(), db.CommandLine, ruleOf(s.host, true)); h.must(err) })
+		s.change(h, "true", func() {
+			_, err := h.AllowApp(h.ctx(), db.CommandLine, ruleOf(s.host, false, s.user.Username))
+			h.must(err)
+		})
 		h.removeRule(s)
 	case 1:
 		s.change(h, "false", func() { other.do("admins", s.host) })
@@ -280,7 +283,7 @@ func (h *house) changeRule(s *subject, other *other, i int) {
 
 // removeRule leaves the host without a rule, so that the next change begins where this one did.
 func (h *house) removeRule(s *subject) {
-	s.change(h, "true", func() { _, err := h.RemoveAppRule(h.ctx(), s.host); h.must(err) })
+	s.change(h, "true", func() { _, err := h.RemoveAppRule(h.ctx(), db.CommandLine, s.host); h.must(err) })
 }
 
 func (h *house) must(err error) {
@@ -372,7 +375,7 @@ func TestHelperOtherProcess(t *testing.T) {
 		case "passwd":
 			err = store.SetPassword(context.Background(), db.CommandLine, argument, newPassword)
 		case "admins":
-			_, err = store.AllowApp(context.Background(), argument, true)
+			_, err = store.AllowApp(context.Background(), db.CommandLine, ruleOf(argument, true))
 		case "commit":
 			for err == nil {
 				fmt.Println("done")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Invitation struct {
 	userID            int64
 	email             string
 	isAdmin           bool
+	groups            []string
 	resetSecondFactor bool
 	invitedBy         Actor
 }
@@ -25,7 +27,7 @@ type Invitation struct {
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
 // user choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
 func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token string, invitation Invitation, err error) {
-	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	newUser = newUser.canonical()
 	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return "", invitation, invalid
 	}
@@ -50,8 +52,8 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 			return err
 		case disabled:
 			return ErrDisabled
-		case newUser.Email != "" || newUser.IsAdmin || newUser.Reuse:
-			return Invalid{"username": "This account already exists: --admin, --email and --reuse are for new ones."}
+		case newUser.Email != "" || newUser.IsAdmin || newUser.Reuse || len(newUser.Groups) > 0:
+			return Invalid{"username": "This account already exists: --admin, --email, --groups and --reuse are for new ones."}
 		default:
 			invitation.New = false
 			if err := tx.record(event{userID: invitation.userID, kind: Invited, by: by.actor()}); err != nil {
@@ -59,13 +61,13 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 			}
 		}
 		_, err = tx.Exec(`
-			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, reset_second_factor, invited_by, expires_at)
-			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7, $8)
+			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, group_names, reset_second_factor, invited_by, expires_at)
+			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7, $8, $9)
 			ON CONFLICT (username) DO UPDATE
-			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, reset_second_factor = $6, invited_by = $7,
-			    expires_at = $8`,
-			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, newUser.ResetSecondFactor, by.actor(),
-			tx.now+InvitationLasts.Milliseconds())
+			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, group_names = $6,
+			    reset_second_factor = $7, invited_by = $8, expires_at = $9`,
+			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
+			newUser.ResetSecondFactor, by.actor(), tx.now+InvitationLasts.Milliseconds())
 		return err
 	})
 	return token, invitation, err
@@ -82,13 +84,14 @@ func (s *Store) Invitation(ctx context.Context, token string, client Client) (in
 }
 
 const invitationByToken = `
-	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.reset_second_factor, i.invited_by
+	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.group_names, i.reset_second_factor, i.invited_by
 	FROM invitations i
 	WHERE i.token_hash = $1 AND i.expires_at > $2`
 
 func scanInvitation(row scanner) (i Invitation, err error) {
-	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &i.resetSecondFactor, &i.invitedBy)
-	i.New = i.userID == 0
+	var groups string
+	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &groups, &i.resetSecondFactor, &i.invitedBy)
+	i.New, i.groups = i.userID == 0, readNames(groups)
 	return i, err
 }
 
@@ -146,7 +149,8 @@ func (s *Store) useInvitation(tx *tx, linkHash []byte, passwordHash string, clie
 		return s.setPassword(tx, i.Username, passwordHash, event{kind: PasswordChanged, by: ByDevice(client.DeviceName)})
 	}
 	// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
-	user, err = s.insertUser(tx, NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Reuse: true}, passwordHash)
+	newUser := NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Groups: i.groups, Reuse: true}
+	user, err = s.insertUser(tx, newUser, passwordHash)
 	if err != nil {
 		return user, err
 	}

@@ -43,6 +43,7 @@ var landed = map[string]string{
 	"00017_chosen_passwords.sql":   "88927b100b72661aaceed13a1c5ba523611de290fb51fc11f08db8d3cf0ecf3c",
 	"00018_revoked_tokens.sql":     "83a39710fb854b09b86ce92a5f848384177895050c816a499f8b596bb076433d",
 	"00019_waiting.sql":            "e3d155b7123522f43aecf334c9a8d145aa3a51568f2190254ad166d5fb763880",
+	"00020_groups.sql":             "d84a223193e233432bc787b8ed0940d9f9c36b53596a41988c49a8e5d2e99ba7",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

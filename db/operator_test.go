@@ -28,6 +28,9 @@ var adminVerbs = []struct {
 		yes, email := true, "bob@example.com"
 		return c.ChangeUser(c.ctx(), by, "bob", db.UserChange{IsAdmin: &yes, Email: &email})
 	}, []string{db.MadeAdmin, db.EmailChanged}},
+	{"set the groups", func(c *cast, by db.Operator) error {
+		return c.ChangeUser(c.ctx(), by, "bob", db.UserChange{Groups: &[]string{"family"}})
+	}, []string{db.GroupsChanged}},
 	{"reset the second factor", func(c *cast, by db.Operator) error {
 		return c.ChangeUser(c.ctx(), by, "bob", db.UserChange{ResetSecondFactor: true})
 	}, []string{db.PasskeyRemoved}},
@@ -119,6 +122,27 @@ func TestOnlyALiveAdministratorChangesOthers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOnlyALiveAdministratorChangesRules(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	rule := c.allow(notes, true)
+	for name, test := range map[string]struct {
+		by   db.Session
+		want error
+	}{"no administrator": {c.desk.Session, db.ErrNotAdmin}, "ended": {db.Session{ID: "X", UserID: c.alice.ID}, db.ErrSessionEnded}} {
+		if _, err := c.AllowApp(c.ctx(), db.Administrator(test.by), ruleOf(notes, false)); !errors.Is(err, test.want) {
+			t.Errorf("%s: allow: %v, want %v", name, err, test.want)
+		}
+		if _, err := c.RemoveAppRule(c.ctx(), db.Administrator(test.by), notes); !errors.Is(err, test.want) {
+			t.Errorf("%s: remove: %v, want %v", name, err, test.want)
+		}
+	}
+	c.wantRules(rule)
+	if _, err := c.RemoveAppRule(c.ctx(), db.Administrator(c.laptop.Session), notes); err != nil {
+		t.Error(err)
 	}
 }
 

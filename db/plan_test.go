@@ -127,7 +127,10 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	for name, want := range map[string][]string{
 		"resumeSession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)"},
 		"authorizeSession": {"SEARCH s USING INDEX sqlite_autoindex_sessions_2 (token_hash=?)", "SEARCH r USING PRIMARY KEY (host=?)",
-			"SEARCH g USING PRIMARY KEY (host=? AND user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=? AND host=?)"},
+			"SEARCH g USING PRIMARY KEY (host=? AND user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=? AND host=?)",
+			"SEARCH g USING PRIMARY KEY (user_id=?)", "SEARCH g USING PRIMARY KEY (host=?)",
+			"SEARCH m USING COVERING INDEX user_groups_by_name (name=? AND user_id=?)"},
+		"EmptyGroups":         {"SEARCH user_groups USING COVERING INDEX user_groups_by_name (name=?)"},
 		"sessionsOfUser":      {"SEARCH s USING INDEX sessions_by_user (user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=?)"},
 		"Sessions":            {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
 		"sessionByID":         {"SEARCH s USING INDEX sqlite_autoindex_sessions_1 (id=?)"},

@@ -72,7 +72,7 @@ func TestAllowAppAdds(t *testing.T) {
 			untouched := c.allow("other.example.com", true)
 			for i, step := range steps {
 				step.want.Host = notes
-				got, err := c.AllowApp(c.ctx(), notes, step.admins, step.users...)
+				got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, step.admins, step.users...))
 				if err != nil || !reflect.DeepEqual(got, step.want) {
 					t.Errorf("step %d: %+v, %v; want %+v", i+1, got, err, step.want)
 				}
@@ -106,7 +106,7 @@ func TestAllowAppWithAnUnknownUserChangesNothing(t *testing.T) {
 		c.exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`)
 		allow := func() {
 			t.Helper()
-			got, err := c.AllowApp(c.ctx(), notes, test.admins, test.users...)
+			got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, test.admins, test.users...))
 			var unknown db.UnknownUsers
 			if !errors.As(err, &unknown) || !slices.Equal(unknown, test.unknown) || !reflect.DeepEqual(got, db.AppRule{}) {
 				t.Errorf("%q: %+v, %v", test.users, got, err)
@@ -150,7 +150,7 @@ func TestRulesAreStoredByCanonicalHost(t *testing.T) {
 		}
 		c.wantRules(db.AppRule{Host: test.host, Admins: true})
 		other := c.allow("other.example.com", false)
-		if _, err := c.RemoveAppRule(c.ctx(), test.text); err != nil {
+		if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, test.text); err != nil {
 			t.Errorf("remove %q: %v", test.text, err)
 		}
 		c.wantRules(other)
@@ -173,10 +173,11 @@ func TestOnlyHostsHaveRules(t *testing.T) {
 		"\u212Aiosk.example.com", "müller.example", "notes\x00.example.com", "not\u200bes.example.com", "'; DROP TABLE app_rules; --",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 127) + "com", "*." + strings.Repeat("a", 64) + ".example",
 	} {
-		if got, err := c.AllowApp(c.ctx(), text, false); !errors.Is(err, db.ErrNotAHost) || !reflect.DeepEqual(got, db.AppRule{}) {
+		got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(text, false))
+		if !errors.Is(err, db.ErrNotAHost) || !reflect.DeepEqual(got, db.AppRule{}) {
 			t.Errorf("allow %q: %+v, %v", text, got, err)
 		}
-		if _, err := c.RemoveAppRule(c.ctx(), text); !errors.Is(err, db.ErrNotAHost) {
+		if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, text); !errors.Is(err, db.ErrNotAHost) {
 			t.Errorf("remove %q: %v", text, err)
 		}
 	}
@@ -202,17 +203,17 @@ func TestRemoveAppRule(t *testing.T) {
 	c := openCast(t)
 	siblings := c.allow("*.example.com", false)
 	c.allow(notes, true, "bob")
-	if _, err := c.RemoveAppRule(c.ctx(), "photos.example.com"); !errors.Is(err, db.ErrNotFound) {
+	if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, "photos.example.com"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a host that the wildcard covers has no rule of its own: %v", err)
 	}
-	if next, err := c.RemoveAppRule(c.ctx(), notes); err != nil || !reflect.DeepEqual(next, siblings) {
+	if next, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); err != nil || !reflect.DeepEqual(next, siblings) {
 		t.Errorf("after it decides %+v, %v; want %+v", next, err, siblings)
 	}
 	c.wantRules(siblings)
 	if n := c.number(`SELECT COUNT(*) FROM app_rule_users`); n != 0 {
 		t.Errorf("%d names are left of it", n)
 	}
-	if _, err := c.RemoveAppRule(c.ctx(), notes); !errors.Is(err, db.ErrNotFound) {
+	if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("again: %v", err)
 	}
 	// A new rule is empty: the users of the old one are not in it.
@@ -228,7 +229,7 @@ func TestARuleIsWrittenAsAWhole(t *testing.T) {
 	c := openCast(t)
 	c.exec(`CREATE TRIGGER refuse BEFORE INSERT ON app_rule_users WHEN NEW.user_id = ` +
 		c.text(`SELECT id FROM users WHERE username = 'bob'`) + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`)
-	if _, err := c.AllowApp(c.ctx(), notes, true, "alice", "bob"); err == nil {
+	if _, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, true, "alice", "bob")); err == nil {
 		t.Error("no error")
 	}
 	c.wantRules()
@@ -241,7 +242,7 @@ func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
 	c := openCast(t)
 	c.exec(`CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
 	c.exec(`CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
-	if got, err := c.AllowApp(c.ctx(), notes, true); err == nil || !reflect.DeepEqual(got, db.AppRule{}) {
+	if got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, true)); err == nil || !reflect.DeepEqual(got, db.AppRule{}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	c.wantRules()
@@ -252,10 +253,10 @@ func TestRulesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 	c := openCast(t)
 	rule := c.allow(notes, true)
 	release := c.lock()
-	if got, err := c.AllowApp(c.ctx(), notes, false); !errors.Is(err, db.ErrUnavailable) || got.Host != "" {
+	if got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, false)); !errors.Is(err, db.ErrUnavailable) || got.Host != "" {
 		t.Errorf("allow: %+v, %v, want ErrUnavailable", got, err)
 	}
-	if _, err := c.RemoveAppRule(c.ctx(), notes); !errors.Is(err, db.ErrUnavailable) {
+	if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); !errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("remove: %v, want ErrUnavailable", err)
 	}
 	c.wantRules(rule)

@@ -20,7 +20,7 @@ var ErrWrongPassword = errors.New("username or password is incorrect")
 // ErrDisabled says that the account is disabled. Only Invite returns it.
 var ErrDisabled = errors.New("the account is disabled")
 
-// Invalid says what is wrong with the input, by field: username, email or password.
+// Invalid says what is wrong with the input, by field: username, email, groups or password.
 type Invalid map[string]string
 
 func (i Invalid) Error() string {
@@ -38,7 +38,8 @@ type User struct {
 	Email     string // "" when not set
 	IsAdmin   bool
 	Disabled  bool
-	Approved  bool // false for those who signed themselves up, until an administrator approves them
+	Approved  bool     // false for those who signed themselves up, until an administrator approves them
+	Groups    []string // sorted
 	CreatedAt time.Time
 	Sessions  int // how many are live; set only by Users
 
@@ -53,6 +54,7 @@ type NewUser struct {
 	Username string // trimmed and lower-cased before use
 	Email    string // trimmed and lower-cased before use; "" for none
 	Password string
+	Groups   []string
 	IsAdmin  bool   // the very first account is always an administrator, unless SignUp is set
 	First    bool   // return ErrNotFound unless the store is fresh (see IsFresh)
 	SignUp   bool   // a sign-up: the account waits for approval, and some names are reserved
@@ -60,6 +62,12 @@ type NewUser struct {
 	Reuse    bool   // allow the name of a deleted account
 
 	ResetSecondFactor bool // for Invite: whoever accepts the invitation to an existing account needs no second factor
+}
+
+// canonical returns the description with its names as they are stored.
+func (n NewUser) canonical() NewUser {
+	n.Username, n.Email, n.Groups = canonical(n.Username), canonical(n.Email), canonicalGroups(n.Groups)
+	return n
 }
 
 const usernameMax = 32 // characters
@@ -92,7 +100,7 @@ func (s *Store) HasAdministrator() (bool, error) {
 // CreateUser creates an account. It returns Invalid with everything that is wrong, or Throttled if too many accounts were created from
 // the IP address of a sign-up.
 func (s *Store) CreateUser(ctx context.Context, newUser NewUser) (user User, err error) {
-	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	newUser = newUser.canonical()
 	invalid := checkNames(newUser)
 	if newUser.SignUp { // first, because hashing a password is expensive
 		if err := s.checkSignUps(ctx, s.reader, newUser.IP); err != nil {
@@ -119,7 +127,7 @@ func (s *Store) CreateUser(ctx context.Context, newUser NewUser) (user User, err
 
 // CheckNewUser returns Invalid if CreateUser would refuse the names. Call it before asking for a password.
 func (s *Store) CheckNewUser(ctx context.Context, newUser NewUser) error {
-	newUser.Username, newUser.Email = canonical(newUser.Username), canonical(newUser.Email)
+	newUser = newUser.canonical()
 	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return invalid
 	}
@@ -149,7 +157,7 @@ func (s *Store) insertUser(tx *tx, newUser NewUser, hash string) (User, error) {
 	}
 	user := User{
 		Username: newUser.Username, Email: newUser.Email, IsAdmin: newUser.IsAdmin || !others && !newUser.SignUp, Approved: !newUser.SignUp,
-		CreatedAt: time.UnixMilli(tx.now), passwordHash: hash,
+		Groups: newUser.Groups, CreatedAt: time.UnixMilli(tx.now), passwordHash: hash,
 	}
 	result, err := tx.Exec(`
 		INSERT INTO users (username, email, password_hash, is_admin, approved, created_at)
@@ -161,10 +169,13 @@ func (s *Store) insertUser(tx *tx, newUser NewUser, hash string) (User, error) {
 	if user.ID, err = result.LastInsertId(); err != nil {
 		return User{}, err
 	}
+	if err := tx.addGroups(user.ID, user.Groups); err != nil {
+		return User{}, err
+	}
 	return user, s.forgetAttempts(tx, user)
 }
 
-// checkNames returns what is wrong with the username and the e-mail address.
+// checkNames returns what is wrong with the username, the e-mail address and the groups.
 func checkNames(newUser NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(newUser.Username) {
@@ -175,6 +186,9 @@ func checkNames(newUser NewUser) Invalid {
 	}
 	if reason := checkEmail(newUser.Email); reason != "" {
 		invalid["email"] = reason
+	}
+	if reason := checkUserGroups(newUser.Groups); reason != "" {
+		invalid["groups"] = reason
 	}
 	return invalid
 }
@@ -213,13 +227,14 @@ func uniqueViolation(err error) error {
 
 // userColumns is what scanUser reads from users u. The last column is the number of live sessions, or 0.
 const userColumns = `u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin, u.disabled, u.approved, u.created_at,
-	       ` + hasSecondFactor + `, `
+	       ` + hasSecondFactor + `, ` + groupsOfUser + `, `
 
 func scanUser(row scanner) (user User, err error) {
 	var createdAt int64
+	var groups string
 	err = row.Scan(&user.ID, &user.Username, &user.Email, &user.passwordHash, &user.IsAdmin, &user.Disabled, &user.Approved, &createdAt,
-		&user.SecondFactor, &user.Sessions)
-	user.CreatedAt = time.UnixMilli(createdAt)
+		&user.SecondFactor, &groups, &user.Sessions)
+	user.CreatedAt, user.Groups = time.UnixMilli(createdAt), readNames(groups)
 	return user, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -182,7 +183,7 @@ func TestAuthenticateAcceptsUsernameAndEmail(t *testing.T) {
 	}
 	h.addUser("bob", bobPassword)
 	for _, name := range []string{"ada", " ADA ", "ada@example.com", "Ada@Example.com\t"} {
-		if user, err := h.Authenticate(h.ctx(), name, alicePassword, db.Client{}); err != nil || user != ada {
+		if user, err := h.Authenticate(h.ctx(), name, alicePassword, db.Client{}); err != nil || !reflect.DeepEqual(user, ada) {
 			t.Errorf("%q: %+v, %v", name, user, err)
 		}
 	}

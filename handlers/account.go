@@ -22,6 +22,7 @@ type accountPage struct {
 
 	SecondFactor bool // the user has one
 	Email        string
+	Groups       []string
 	Mail         bool // the server sends mail, so the user can change the address
 }
 
@@ -61,7 +62,7 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	p.SecondFactor, p.Email, p.Mail = factors.Any(), account.Email, h.Mail
+	p.SecondFactor, p.Email, p.Groups, p.Mail = factors.Any(), account.Email, account.Groups, h.Mail
 	for _, d := range devices {
 		p.Devices = append(p.Devices, deviceRow{
 			ID: d.ID, Name: d.Name, DetectedName: d.DetectedName, SignedIn: d.SignedIn,

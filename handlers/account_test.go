@@ -20,6 +20,9 @@ func TestAccountPage(t *testing.T) {
 	got.Has(t, "<title>Your account – Porchlight</title>", "You're signed in as <strong>alice</strong>.",
 		`autocomplete="current-password"`, `autocomplete="new-password"`,
 		`name="end_others" type="checkbox" value="1" aria-describedby="end_others-hint" checked`)
+	got.Lacks(t, "Your groups")
+	setGroups(c.House, "alice", "staff", "accounts")
+	c.Alice.Page("/account").Has(t, "Your groups: <strong>accounts</strong>, <strong>staff</strong>.")
 }
 
 func TestChangePassword(t *testing.T) {

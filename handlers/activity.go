@@ -168,6 +168,8 @@ func sentence(a db.Activity, current db.Session) string {
 		return "The account became an administrator" + by
 	case db.UnmadeAdmin:
 		return "The account is no longer an administrator" + by
+	case db.GroupsChanged:
+		return "The account's groups were changed" + by
 	case db.EmailChanged:
 		if a.DeviceName != "" {
 			return "Confirmed another e-mail address on " + at

@@ -56,6 +56,7 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 	page.Lacks(t, "Something else happened")
 	page.Has(t, "14 failed sign-ins from 203.0.113.9", "Signed out Tablet, 203.0.113.9, from curl",
 		"The session of Tablet was used with curl, from 203.0.113.9", "A wrong password was given 14 times on Tablet",
+		"The account&#39;s groups were changed, from curl",
 		"Signed in on Firefox on Linux (this device), 127.0.0.1", `aria-current="page">Activity</a>`)
 
 	c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", "command")

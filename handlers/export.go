@@ -11,11 +11,12 @@ import (
 
 // exportedAccount and exportedSession hold everything that is stored about a user except secrets: no hash and no token.
 type exportedAccount struct {
-	Username  string `json:"username"`
-	Email     string `json:"email"`
-	IsAdmin   bool   `json:"isAdmin"`
-	Approved  bool   `json:"approved"`
-	CreatedAt string `json:"createdAt"`
+	Username  string   `json:"username"`
+	Email     string   `json:"email"`
+	IsAdmin   bool     `json:"isAdmin"`
+	Approved  bool     `json:"approved"`
+	Groups    []string `json:"groups"`
+	CreatedAt string   `json:"createdAt"`
 }
 
 type exportedSession struct {
@@ -174,7 +175,10 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 		return err
 	}
 	head := exportHead{
-		Account:  exportedAccount{account.Username, account.Email, account.IsAdmin, account.Approved, RFC3339(account.CreatedAt)},
+		Account: exportedAccount{
+			account.Username, account.Email, account.IsAdmin, account.Approved, append([]string{}, account.Groups...),
+			RFC3339(account.CreatedAt),
+		},
 		Sessions: kept,
 		Devices:  []exportedDevice{},
 		Networks: []exportedNetwork{},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +61,7 @@ func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 func TestExport(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
+	setGroups(c.House, "alice", "staff", "accounts")
 	got := wantStatus(c.House, c.Alice.API("GET", "/me/export", ""), http.StatusOK)
 	if kind := got.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
 		t.Errorf("Content-Type %q", kind)
@@ -70,7 +72,7 @@ func TestExport(t *testing.T) {
 	}
 	e := readExport(t, got)
 	if e.Account["username"] != "alice" || e.Account["isAdmin"] != true || e.Account["email"] != "" ||
-		e.Account["createdAt"] != "2026-11-18T10:02:00Z" {
+		e.Account["createdAt"] != "2026-11-18T10:02:00Z" || !reflect.DeepEqual(e.Account["groups"], []any{"accounts", "staff"}) {
 		t.Errorf("account %v", e.Account)
 	}
 	ids := []string{}
@@ -93,7 +95,7 @@ func TestExport(t *testing.T) {
 	for _, a := range e.Activity {
 		kinds = append(kinds, a.Kind)
 	}
-	if !slices.Equal(kinds, []string{"exported", "signed_in", "signed_in"}) {
+	if !slices.Equal(kinds, []string{"exported", "groups_changed", "signed_in", "signed_in"}) {
 		t.Errorf("activity %q", kinds)
 	}
 	wantRows(c.House, []string{"alice Firefox on Linux " + c.Alice.ID + " 127.0.0.1"},

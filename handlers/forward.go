@@ -170,11 +170,7 @@ var identityHeaders = [][]byte{
 
 // writeIdentity sets every identity header, even to nothing, so that the proxy overwrites one that the client forged.
 func writeIdentity(c *fiber.Ctx, access *db.AppAccess) {
-	groups := ""
-	if access.IsAdmin {
-		groups = "admins"
-	}
-	for i, value := range [...]string{access.Username, access.Username, access.Email, groups, access.SessionID} {
+	for i, value := range [...]string{access.Username, access.Username, access.Email, access.Groups, access.SessionID} {
 		c.Response().Header.SetCanonical(identityHeaders[i], []byte(value))
 	}
 }

@@ -55,6 +55,32 @@ func TestForwardPasses(t *testing.T) {
 	}
 }
 
+// An app gets all groups of the user in one header, whatever the client sent in one of that name.
+func TestForwardTellsGroups(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t, behindProxy)
+	setGroups(c.House, "alice", "staff", "accounts")
+	setGroups(c.House, "bob", "family")
+	for _, e := range endpoints {
+		for user, test := range map[string]struct {
+			client *handlerstest.Client
+			want   string
+		}{"alice": {c.Alice, "accounts,admins,staff"}, "bob": {c.Bob, "family"}} {
+			for _, forged := range [][]string{nil, {"Remote-Groups", "admins"}, {"remote-groups", "admins", "Remote-Groups", "root"}} {
+				got := e.ask(test.client, toNotes, forged...)
+				passes(t, got, user)
+				if groups := identity(got)[3]; groups != test.want {
+					t.Errorf("%s: %s is in %q, want %q", e.path, user, groups, test.want)
+				}
+			}
+		}
+	}
+	setGroups(c.House, "bob")
+	if groups := identity(forward.ask(c.Bob, toNotes))[3]; groups != "" {
+		t.Errorf("the next request says %q", groups)
+	}
+}
+
 // A proxy may send the auth check with any method. Only the method in the header counts.
 func TestForwardAcceptsAnyMethod(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight/db"
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
@@ -110,7 +111,20 @@ func noTrace(h *handlerstest.House) func(testing.TB) {
 // allow opens a host to these users only, or to administrators only if none is named.
 func allow(h *handlerstest.House, host string, users ...string) {
 	h.T.Helper()
-	if _, err := h.Store.AllowApp(context.Background(), host, len(users) == 0, users...); err != nil {
+	allowMore(h, db.AppRule{Host: host, Admins: len(users) == 0, Users: users})
+}
+
+func allowMore(h *handlerstest.House, more db.AppRule) {
+	h.T.Helper()
+	if _, err := h.Store.AllowApp(context.Background(), db.CommandLine, more); err != nil {
+		h.T.Fatal(err)
+	}
+}
+
+// setGroups replaces the groups of a user.
+func setGroups(h *handlerstest.House, username string, groups ...string) {
+	h.T.Helper()
+	if err := h.Store.ChangeUser(context.Background(), db.CommandLine, username, db.UserChange{Groups: &groups}); err != nil {
 		h.T.Fatal(err)
 	}
 }

@@ -85,6 +85,9 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	}
 	allow(c.House, "wiki.example.com", "carol")
 	passes(t, forward.ask(carol, toNotes.of("wiki.example.com")), "carol")
+	setGroups(c.House, "carol", "family")
+	allowMore(c.House, db.AppRule{Host: "photos.example.com", Groups: []string{"family"}})
+	passes(t, forward.ask(carol, toNotes.of("photos.example.com")), "carol")
 	allow(c.House, "wiki.example.com", "bob")
 	if err := c.Store.ChangeUser(context.Background(), db.CommandLine, "carol", db.UserChange{Approve: true}); err != nil {
 		t.Fatal(err)

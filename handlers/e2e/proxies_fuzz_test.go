@@ -64,10 +64,10 @@ func FuzzHosts(f *testing.F) {
 			continue
 		}
 		s := openSite(f, p)
-		if _, err := s.Store.AllowApp(f.Context(), "notes.example.com", false, "alice"); err != nil {
+		if _, err := s.Store.AllowApp(f.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Users: []string{"alice"}}); err != nil {
 			f.Fatal(err)
 		}
-		if _, err := s.Store.AllowApp(f.Context(), "*.example.com", false, "bob"); err != nil {
+		if _, err := s.Store.AllowApp(f.Context(), db.CommandLine, db.AppRule{Host: "*.example.com", Users: []string{"bob"}}); err != nil {
 			f.Fatal(err)
 		}
 		sites = append(sites,

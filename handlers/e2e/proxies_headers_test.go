@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -77,10 +78,10 @@ func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
 
 // Headers in which a client describes its own request, as a proxy would, have no effect.
 func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
-	if _, err := s.Store.AllowApp(t.Context(), "photos.example.com", false); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "photos.example.com", Everyone: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Store.AllowApp(t.Context(), "notes.example.com", true); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Admins: true}); err != nil {
 		t.Fatal(err)
 	}
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -236,7 +237,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 }
 
 func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
-	if _, err := s.Store.AllowApp(t.Context(), "notes.example.com", false, "alice"); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Users: []string{"alice"}}); err != nil {
 		t.Fatal(err)
 	}
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
@@ -247,7 +248,7 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 	s.reaches(t, s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux).Page(notesSite+"/"))
 	s.visit(handlerstest.ChromeOnMac).Page(notesSite+"/").Is(t, 302)
-	if _, err := s.Store.AllowApp(t.Context(), "notes.example.com", false, "bob"); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Users: []string{"bob"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.reaches(t, bob.Page(notesSite+"/"))
