@@ -1,17 +1,21 @@
 package e2e
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
 // opensAppsBehindAProxy signs in once, opens two apps, loses both to another browser, and comes back to the page it wanted.
 func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
-	s := openPlainSite(t)
+	s := openPlainSite(t, "caddy", func(*db.Options) {})
 	notes, photos := strings.Replace(s.URL, "auth.", "notes.", 1), strings.Replace(s.URL, "auth.", "photos.", 1)
 	browser := func(userAgent string) *tab {
 		b := c.newTab(t, s.House, userAgent)
@@ -60,4 +64,62 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	library.click(`document.querySelector('main button.primary')`, 1)
 	library.at("/books/7")
 	library.same(`location.href`, notes+deep)
+}
+
+// forgetsTheApps revokes the session of a browser in which an app has set a cookie of its own, which no script can read.
+func forgetsTheApps(t *testing.T, c *chromiumProcess) {
+	for _, proxyName := range []string{"caddy", "nginx"} {
+		for _, clears := range []bool{true, false} {
+			name := proxyName + ", off"
+			changeStore := func(*db.Options) {}
+			if clears {
+				name, changeStore = proxyName+", on", handlerstest.KeepsRevoked
+			}
+			t.Run(name, func(t *testing.T) {
+				s := openPlainSite(t, proxyName, changeStore)
+				notes := strings.Replace(s.URL, "auth.", "notes.", 1)
+				library := c.newTab(t, s.House, handlerstest.FirefoxOnLinux)
+				library.apps = ".porch.localhost:"
+				library.signIn("alice", handlerstest.AlicePassword)
+				library.run(chromedp.Navigate(notes + "/remember"))
+				own := []string{"own-session"}
+				if got := library.cookies(notes); !slices.Equal(got, []string{"own-session", "porchlight"}) {
+					t.Fatalf("signed in, the browser has the cookies %q", got)
+				}
+				if _, err := s.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
+					t.Fatal(err)
+				}
+				s.notes.take()
+				library.run(chromedp.Navigate(notes + "/"))
+				library.at("/login")
+				s.untouched(t)
+				if clears {
+					own = nil
+				}
+				if got := library.cookies(notes); !slices.Equal(got, own) {
+					t.Errorf("signed out, the browser has the cookies %q, want %q", got, own)
+				}
+				library.fill("username", "alice", "password", handlerstest.AlicePassword)
+				library.click(`document.querySelector('main button.primary')`, 1)
+				library.at("/")
+				if seen := s.notes.take(); len(seen) == 0 || (seen[0].header.Get("Cookie") == "") != clears {
+					t.Errorf("signed in again, the app saw %v", seen)
+				}
+			})
+		}
+	}
+}
+
+// cookies returns the names of the cookies that the browser would send to an address.
+func (b *tab) cookies(address string) (names []string) {
+	b.t.Helper()
+	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
+		found, err := network.GetCookies().WithURLs([]string{address}).Do(ctx)
+		for _, cookie := range found {
+			names = append(names, cookie.Name)
+		}
+		return err
+	}))
+	slices.Sort(names)
+	return names
 }

@@ -66,6 +66,7 @@ func TestBrowser(t *testing.T) {
 		{"times stay true", keepsTimesTrue},
 		{"an authenticator app", usesAnAuthenticatorApp},
 		{"apps behind a proxy", opensAppsBehindAProxy},
+		{"cookies of the apps", forgetsTheApps},
 		{"mail: a forgotten password", findsTheWayBack},
 		{"mail: this wasn't me", throwsOutAThief},
 		{"mail: layout", showsMailPagesOnEveryScreen},

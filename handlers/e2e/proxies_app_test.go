@@ -61,6 +61,9 @@ func (a *demoApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		return
 	}
+	if r.URL.Path == "/remember" {
+		w.Header().Set("Set-Cookie", "own-session=1; Path=/; HttpOnly")
+	}
 	w.Header().Set("Content-Type", "text/html")
 	fmt.Fprintf(w, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1>for %[2]s at %[3]s", r.Host, r.Header.Get("Remote-User"), r.RequestURI)
 }

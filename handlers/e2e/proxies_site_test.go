@@ -17,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"porchlight/db"
 	"porchlight/db/dbtest"
+	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -30,15 +32,29 @@ type site struct {
 	address       string // of the proxy, for TLS
 	folder        string // for the files of the proxy
 	proxy         *process
+	publicPath    bool   // everybody may reach /public/ of the app notes
+	serverName    string // nginx's variable, with the port if that is not the one of the scheme
 }
 
-func openSite(t testing.TB, p proxy) *site {
+// newSite returns a site without a proxy.
+func newSite(t testing.TB, changeStore func(*db.Options), change func(*handlers.Options)) *site {
 	t.Helper()
-	p.find(t)
-	h := handlerstest.OpenHouse(t, handlerstest.GuardsExample)
+	h := handlerstest.OpenHouseWith(t, changeStore, change)
 	h.AddUser("alice", handlerstest.AlicePassword)
 	h.AddUser("bob", handlerstest.BobPassword)
-	s := &site{House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir()}
+	return &site{
+		House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir(), serverName: "$server_name",
+	}
+}
+
+// openSite starts a site. change may change it before the proxy starts.
+func openSite(t testing.TB, p proxy, change ...func(*site)) *site {
+	t.Helper()
+	p.find(t)
+	s := newSite(t, func(*db.Options) {}, handlerstest.GuardsExample)
+	for _, c := range change {
+		c(s)
+	}
 	s.proxy = p.start(t, s)
 	early := s.visit(handlerstest.FirefoxOnLinux)
 	for address, want := range map[string]int{ownSite + "/healthz": 200, notesSite + "/": 302} {

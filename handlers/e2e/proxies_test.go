@@ -9,16 +9,13 @@ import (
 	"fmt"
 	mathbig "math/big"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"porchlight/handlers"
-	"porchlight/handlers/handlerstest"
 )
 
 // This file runs the real proxies. Each uses the sample from deploy/, with only its ports and the path of its certificate
@@ -81,14 +78,36 @@ func sample(t testing.TB, name string, replace ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := string(text)
+	return replaceAll(t, "deploy/"+name, string(text), replace...)
+}
+
+// replaceAll replaces texts in a file, each of which must be in it.
+func replaceAll(t testing.TB, name, text string, replace ...string) string {
+	t.Helper()
 	for i := 0; i < len(replace); i += 2 {
-		if !strings.Contains(changed, replace[i]) {
-			t.Fatalf("deploy/%s has no %s any more", name, replace[i])
+		if !strings.Contains(text, replace[i]) {
+			t.Fatalf("%s has no %s any more", name, replace[i])
 		}
-		changed = strings.ReplaceAll(changed, replace[i], replace[i+1])
+		text = strings.ReplaceAll(text, replace[i], replace[i+1])
 	}
-	return changed
+	return text
+}
+
+// commented is a line of a sample that people may uncomment. Comments in English have one space after the #.
+var commented = regexp.MustCompile(`(?m)^( *)#(\S|\t|  )`)
+
+// sample returns a file from deploy/. If the site has a public path, what the file says about that is not commented out.
+func (s *site) sample(name string) string {
+	s.T.Helper()
+	text := sample(s.T, name)
+	if !s.publicPath {
+		return text
+	}
+	before, after, found := strings.Cut(text, "verybody may reach")
+	if !found {
+		s.T.Fatalf("deploy/%s has no path that everybody may reach any more", name)
+	}
+	return before + "verybody may reach" + commented.ReplaceAllString(after, "$1$2")
 }
 
 func (s *site) write(name, text string) (path string) {
@@ -105,6 +124,11 @@ func (s *site) upstreams() []string {
 	return []string{"127.0.0.1:3000", s.At, "127.0.0.1:8080", s.notes.address}
 }
 
+// second returns the part of a sample that describes an app, for the second app.
+func (s *site) second(app string) string {
+	return strings.NewReplacer("notes.example.com", "photos.example.com", "127.0.0.1:8080", s.photos.address).Replace(app)
+}
+
 func startCaddy(t testing.TB, s *site) *process {
 	_, port, _ := net.SplitHostPort(s.address)
 	_, plain, _ := net.SplitHostPort(freeAddress(t))
@@ -115,46 +139,33 @@ func startCaddy(t testing.TB, s *site) *process {
 // runCaddy runs the sample with further global options and texts that are replaced.
 func (s *site) runCaddy(t testing.TB, options string, replace ...string) *process {
 	options = "{\n\tlog {\n\t\tlevel ERROR\n\t}\n\tadmin off\n\tdefault_bind 127.0.0.1\n\t" + options
-	replace = append(replace, "{\n\t# By default", options+"\t# By default", "127.0.0.1:8081", s.photos.address)
-	file := s.write("Caddyfile", sample(t, "Caddyfile", append(replace, s.upstreams()...)...))
+	const app = "\nnotes.example.com {"
+	text := s.sample("Caddyfile")
+	first, last := strings.Index(text, app), strings.LastIndex(text, app)
+	if s.publicPath { // the last one is another form of the first
+		text = text[:first] + text[last:]
+		last = first
+	}
+	text += s.second(text[last:]) // the sample has one app
+	replace = append(replace, append(s.upstreams(), "{\n\t# By default", options+"\t# By default")...)
+	file := s.write("Caddyfile", replaceAll(t, "deploy/Caddyfile", text, replace...))
 	return startProcess(t, []string{"XDG_DATA_HOME=" + s.folder, "XDG_CONFIG_HOME=" + s.folder, "HOME=" + s.folder},
 		"caddy", "run", "--adapter", "caddyfile", "--config", file)
 }
 
-// openPlainSite is a server without TLS, whose names every browser finds on this machine: auth.porch.localhost and two apps.
-func openPlainSite(t testing.TB) *site {
-	t.Helper()
-	proxy{name: "caddy", mustBe: true}.find(t)
-	address := freeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	h := handlerstest.OpenHouse(t, func(o *handlers.Options) {
-		handlerstest.GuardsExample(o)
-		o.URL = &url.URL{Scheme: "http", Host: "auth.porch.localhost:" + port}
-		o.CookieDomain = "porch.localhost"
-	})
-	h.AddUser("alice", handlerstest.AlicePassword)
-	s := &site{House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: address, folder: t.TempDir()}
-	s.proxy = s.runCaddy(t, "",
-		"auth.example.com {", "http://auth.porch.localhost:"+port+" {",
-		"notes.example.com {", "http://notes.porch.localhost:"+port+" {",
-		"photos.example.com {", "http://photos.porch.localhost:"+port+" {")
-	s.proxy.await(t, func() error {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err
-	})
-	h.URL = "http://auth.porch.localhost:" + port // the address of its pages
-	return s
-}
-
 func startNginx(t testing.TB, s *site) *process {
 	certificate, key := s.certificate()
-	text := sample(t, "nginx.conf", append(s.upstreams(), "listen 443 ssl", "listen "+s.address+" ssl http2",
-		"/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)...)
-	second := strings.NewReplacer("notes.example.com", "photos.example.com", s.notes.address, s.photos.address) // the sample has one app
-	servers := s.write("porchlight.conf", text+second.Replace(text[strings.LastIndex(text, "\nserver {"):]))
+	return s.runNginx(t, "listen 443 ssl", "listen "+s.address+" ssl http2",
+		"/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key)
+}
+
+// runNginx runs the sample with further texts replaced.
+func (s *site) runNginx(t testing.TB, replace ...string) *process {
+	app := s.write("nginx-app.conf", sample(t, "nginx-app.conf", "127.0.0.1:3000", s.At, "$server_name", s.serverName))
+	text := s.sample("nginx.conf")
+	text += s.second(text[strings.LastIndex(text, "\nserver {"):]) // the sample has one app
+	replace = append(replace, append(s.upstreams(), "include /etc/nginx/porchlight-app.conf", "include "+app, "$server_name", s.serverName)...)
+	servers := s.write("porchlight.conf", replaceAll(t, "deploy/nginx.conf", text, replace...))
 	temp := ""
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temp += fmt.Sprintf("\t%s_temp_path %s;\n", kind, filepath.Join(s.folder, kind))
@@ -179,13 +190,13 @@ func startHAProxy(t testing.TB, s *site) *process {
 	}
 	second := "    use_backend photos if { req.fhdr(host),host_only -m str -i photos.example.com }\n\n" + // the sample has one app
 		"backend photos\n    server photos " + s.photos.address + "\n"
-	text := sample(t, "haproxy.cfg", append(s.upstreams(), "\nbackend porchlight\n", second+"\nbackend porchlight\n",
+	text := replaceAll(t, "deploy/haproxy.cfg", s.sample("haproxy.cfg"), append(s.upstreams(), "\nbackend porchlight\n", second+"\nbackend porchlight\n",
 		"bind :::443 v4v6 ssl crt /etc/haproxy/certs/", "bind "+s.address+" ssl crt "+s.write("haproxy.pem", pem))...)
 	return startProcess(t, nil, "haproxy", "-db", "-f", s.write("haproxy.cfg", text))
 }
 
 func startTraefik(t testing.TB, s *site) *process {
-	dynamic := s.write("dynamic.yml", sample(t, "traefik.yml", s.upstreams()...))
+	dynamic := s.write("dynamic.yml", replaceAll(t, "deploy/traefik.yml", s.sample("traefik.yml"), s.upstreams()...))
 	return startProcess(t, []string{"HOME=" + s.folder}, "traefik",
 		"--entrypoints.websecure.address="+s.address, "--entrypoints.websecure.http.tls=true", "--providers.file.filename="+dynamic,
 		"--global.checknewversion=false", "--global.sendanonymoususage=false")
