@@ -85,7 +85,7 @@ func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user 
 	if err := tx.record(changed); err != nil {
 		return user, err
 	}
-	if err := errors.Join(s.forgetAttempts(tx, user), tx.voidPending(user.ID)); err != nil {
+	if err := errors.Join(s.forgetWrongPasswords(tx, user), s.forgetWrongCodes(tx, user.ID), tx.voidPending(user.ID)); err != nil {
 		return user, err
 	}
 	_, err = tx.endSessions(Revoked, changed.by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)
@@ -163,7 +163,7 @@ func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, ch
 			}
 		}
 		if change.ResetSecondFactor {
-			if err := tx.resetSecondFactor(by.actor(), user.ID); err != nil {
+			if err := s.resetSecondFactor(tx, by.actor(), user.ID); err != nil {
 				return err
 			}
 		}
@@ -276,5 +276,5 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, user.Username); err != nil {
 		return 0, err
 	}
-	return deleted, errors.Join(s.forgetAttempts(tx, user), s.retireUsername(tx, user.Username))
+	return deleted, errors.Join(s.forgetWrongPasswords(tx, user), s.forgetWrongCodes(tx, user.ID), s.retireUsername(tx, user.Username))
 }

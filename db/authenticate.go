@@ -45,7 +45,7 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 		}
 		return s.checkPassword(ctx, &user, password)
 	}, func(tx *tx) error {
-		return s.recordLockout(tx, canonical(name), user.ID, device, client.IP)
+		return tx.recordLockout(s.accountKey(canonical(name), user.ID), user.ID, device, client.IP)
 	})
 	if errors.Is(err, ErrWrongPassword) {
 		// In memory for now, because a write would make known names slower than unknown ones. There can be any number of failures,

@@ -68,7 +68,35 @@ func (s *Store) sessionCounters(sessionID string) []counter {
 // deviceCounters returns the only counter of a browser that the user has signed in from before. So nobody can keep the owner out by
 // guessing, not even after maxConsecutiveFailures.
 func (s *Store) deviceCounters(id string) []counter {
-	return []counter{{key: s.attemptKey("device", id), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true}}
+	return []counter{{key: s.deviceKey(id), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true}}
+}
+
+func (s *Store) deviceKey(id string) attemptKey { return s.attemptKey("device", id) }
+
+// codeCounters returns the counters of a wrong code. They are not those of a wrong password, because the two are reset by different things:
+//
+//   - A finished sign-in resets both kinds of consecutive failures. With a second factor, that takes the right code.
+//   - `user passwd`, and a new password by a link, reset all counters of passwords and codes. With a second factor, the link counts only
+//     after the right code.
+//   - Removing the second factor as an administrator resets those of codes.
+//   - Another name or address of the account resets those of passwords only.
+//
+// So neither the right password nor the mailbox gives more guesses at codes, and an account that is locked after too many wrong passwords
+// still accepts the code after a link.
+func (s *Store) codeCounters(userID int64, device, ip string) []counter {
+	codes := counter{key: s.wrongCodesKey(userID, device), limit: attemptsPerAccount, window: attemptsWindow, consecutive: true}
+	if device != "" {
+		return []counter{codes}
+	}
+	return append(s.addressCounters(ip), codes)
+}
+
+// wrongCodesKey names the counter of a user's wrong codes in a known browser or, if device is "", in all that are not known.
+func (s *Store) wrongCodesKey(userID int64, device string) attemptKey {
+	if device != "" {
+		return s.attemptKey("codes from device", device)
+	}
+	return s.attemptKey("codes", strconv.FormatInt(userID, 10))
 }
 
 // addressCounters returns the counters of an IP address.

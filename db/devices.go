@@ -49,8 +49,7 @@ func (s *Store) recogniseDevice(tx *tx, session *Session, brought string) (token
 	case err != nil:
 		return "", err
 	}
-	key := s.deviceCounters(d.ID)[0].key
-	if _, err := tx.Exec(`DELETE FROM consecutive_failures WHERE key = $1`, key[:]); err != nil {
+	if err := tx.forget([]attemptKey{s.deviceKey(d.ID), s.wrongCodesKey(0, d.ID)}, false); err != nil {
 		return "", err
 	}
 	session.CustomName, session.NamedBy = d.CustomName, d.NamedBy

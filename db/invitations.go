@@ -141,7 +141,7 @@ func (s *Store) useInvitation(tx *tx, linkHash []byte, passwordHash string, clie
 		return user, err
 	}
 	if i.resetSecondFactor {
-		if err := tx.resetSecondFactor(i.invitedBy, i.userID); err != nil {
+		if err := s.resetSecondFactor(tx, i.invitedBy, i.userID); err != nil {
 			return user, err
 		}
 	}

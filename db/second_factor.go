@@ -99,7 +99,7 @@ func (s *Store) factorRemoved(tx *tx, by Session, kind string) error {
 }
 
 // resetSecondFactor removes every factor of a user, even if one is required: the user is then led to set up another.
-func (tx *tx) resetSecondFactor(by Actor, userID int64) error {
+func (s *Store) resetSecondFactor(tx *tx, by Actor, userID int64) error {
 	totp, err := tx.changeRows(`DELETE FROM totp WHERE user_id = $1 AND on_at > 0`, userID)
 	if err != nil {
 		return err
@@ -127,5 +127,5 @@ func (tx *tx) resetSecondFactor(by Actor, userID int64) error {
 			return err
 		}
 	}
-	return tx.voidSecondSteps(userID)
+	return errors.Join(s.forgetWrongCodes(tx, userID), tx.voidSecondSteps(userID))
 }

@@ -29,7 +29,6 @@ type SecondStep struct {
 	NewPassword bool // it was chosen with a link, and counts once the second factor was given
 
 	user      User
-	name      string // that was typed
 	method    string // how the sign-in began: ByPassword, ByReset or ByInvitation
 	chosen    chosenPassword
 	deviceID  string // "" for a browser that is not known
@@ -39,8 +38,8 @@ type SecondStep struct {
 }
 
 // BeginSecondStep begins the second step for a user for whom SignIn, ResetPassword or AcceptInvitation returned ErrSecondFactor. Put the
-// token into a cookie of the browser that sent the password; it is valid for SecondStepLasts. Only Client, Name, Method and Shared of
-// newSession count. BeginSecondStep returns ErrWrongPassword as SignIn does.
+// token into a cookie of the browser that sent the password; it is valid for SecondStepLasts. Only Client, Method and Shared of newSession
+// count. BeginSecondStep returns ErrWrongPassword as SignIn does.
 func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSession) (token string, err error) {
 	device, err := s.deviceOf(user.ID, newSession.Device)
 	if err != nil {
@@ -52,26 +51,26 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 	}
 	token = newToken()
 	err = s.write(ctx, func(tx *tx) error {
-		err := tx.changeOne(`
-			INSERT INTO second_steps (token_hash, user_id, name, device_id, method, new_password_hash, link_hash, shared, expires_at)
-			SELECT $1, id, $2, $3, $4, $5, $6, $7, $8
-			FROM users
-			WHERE id = $9 AND disabled = 0 AND password_hash = $10`,
-			hashToken(token), canonical(cmp.Or(newSession.Name, user.Username)), device, method, chosen.hash, chosen.linkHash,
-			newSession.Shared, tx.now+SecondStepLasts.Milliseconds(), user.ID, user.passwordHash)
-		if errors.Is(err, ErrNotFound) {
-			return ErrWrongPassword
-		}
-		if err != nil {
-			return err
-		}
 		// Counted for each browser, so that somebody who knows the password cannot push out the owner's.
-		_, err = tx.Exec(`
+		_, err := tx.Exec(`
 			DELETE FROM second_steps
 			WHERE token_hash IN (SELECT token_hash FROM second_steps
 			                     WHERE user_id = $1 AND device_id = $2
 			                     ORDER BY expires_at DESC
-			                     LIMIT -1 OFFSET $3)`, user.ID, device, secondStepsKept)
+			                     LIMIT -1 OFFSET $3)`, user.ID, device, secondStepsKept-1)
+		if err != nil {
+			return err
+		}
+		err = tx.changeOne(`
+			INSERT INTO second_steps (token_hash, user_id, device_id, method, new_password_hash, link_hash, shared, expires_at)
+			SELECT $1, id, $2, $3, $4, $5, $6, $7
+			FROM users
+			WHERE id = $8 AND disabled = 0 AND password_hash = $9`,
+			hashToken(token), device, method, chosen.hash, chosen.linkHash, newSession.Shared, tx.now+SecondStepLasts.Milliseconds(),
+			user.ID, user.passwordHash)
+		if errors.Is(err, ErrNotFound) {
+			return ErrWrongPassword
+		}
 		return err
 	})
 	if err != nil {
@@ -82,14 +81,14 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 
 const secondStepByToken = `
 	SELECT u.id, u.username, COALESCE(u.email, ''), u.password_hash, u.is_admin,
-	       n.name, n.device_id, n.method, n.new_password_hash, n.link_hash, n.shared, n.attempts, n.done, n.expires_at,
+	       n.device_id, n.method, n.new_password_hash, n.link_hash, n.shared, n.attempts, n.done, n.expires_at,
 	       EXISTS (SELECT 1 FROM totp f WHERE f.user_id = u.id AND f.on_at > 0), EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = u.id)
 	FROM second_steps n JOIN users u ON u.id = n.user_id
 	WHERE n.token_hash = $1 AND u.disabled = 0`
 
 func scanSecondStep(row scanner) (step SecondStep, err error) {
 	err = row.Scan(&step.user.ID, &step.user.Username, &step.user.Email, &step.user.passwordHash, &step.user.IsAdmin,
-		&step.name, &step.deviceID, &step.method, &step.chosen.hash, &step.chosen.linkHash,
+		&step.deviceID, &step.method, &step.chosen.hash, &step.chosen.linkHash,
 		&step.Shared, &step.attempts, &step.done, &step.expiresAt, &step.TOTP, &step.Passkeys)
 	step.UserID, step.Username, step.NewPassword = step.user.ID, step.user.Username, step.method != ByPassword
 	return step, err
@@ -113,31 +112,70 @@ func (s *Store) SecondStep(token string) (SecondStep, error) {
 //
 // A password that was chosen with a link is set in the same transaction.
 //
-// It returns ErrWrongCode for a wrong code, Throttled after too many, and ErrNotFound if there is no such step or its link is no longer
+// It returns ErrWrongCode for a wrong code (with ErrNotFound for the last one), Throttled after too many, and ErrNotFound if there is no such step or its link is no longer
 // valid: the sign-in begins again with the password or the link.
 func (s *Store) FinishSecondStep(ctx context.Context, token, code string, newSession NewSession) (
 	sessionToken string, session Session, err error,
 ) {
 	step, err := queryOne(s.reader, scanSecondStep, secondStepByToken, hashToken(token))
 	if err == nil {
-		err = s.checkThrottle(ctx, s.reader, s.codeCounters(step, newSession.IP)) // before the User-Agent is parsed
+		err = s.checkWrongCodes(ctx, s.reader, step, newSession.IP) // before the User-Agent is parsed
 	}
 	if err != nil {
 		return "", Session{}, err
 	}
 	return s.finishSecondStep(ctx, token, newSession, func(tx *tx, step SecondStep, client Client) (method string, err error) {
-		if err := s.checkThrottle(ctx, tx, s.codeCounters(step, client.IP)); err != nil {
+		if err := s.checkWrongCodes(ctx, tx, step, client.IP); err != nil {
 			return "", err
 		}
 		return s.useCode(tx, step.UserID, code, client)
 	})
 }
 
-// codeCounters returns the counters of a wrong code. They are those of a wrong password, so that somebody who knows the password gets no
-// more guesses at codes. A right password resets none of them; SignIn does. The hidden one may refuse a code openly, because the client
-// already knows the account.
-func (s *Store) codeCounters(step SecondStep, ip string) []counter {
-	return s.signInCounters(step.name, step.UserID, step.deviceID, ip)
+// checkWrongCodes returns Throttled after too many wrong codes. It may refuse a code openly, because the client already knows the account.
+func (s *Store) checkWrongCodes(ctx context.Context, from querier, step SecondStep, ip string) error {
+	err := s.checkThrottle(ctx, from, s.codeCounters(step.UserID, step.deviceID, ip))
+	if throttled, ok := errors.AsType[Throttled](err); ok {
+		throttled.Codes = true
+		return throttled
+	}
+	return err
+}
+
+// SignInWithCode signs a user for whom SignIn returned ErrSecondFactor in with a code, for programs that send the password and the code in
+// one request. It leaves no second step behind. It returns ErrWrongCode, Throttled, or ErrWrongPassword as SignIn does.
+func (s *Store) SignInWithCode(ctx context.Context, user User, code string, newSession NewSession) (
+	token string, session Session, err error,
+) {
+	step := SecondStep{UserID: user.ID}
+	if step.deviceID, err = s.deviceOf(user.ID, newSession.Device); err != nil {
+		return "", Session{}, err
+	}
+	if err := s.checkWrongCodes(ctx, s.reader, step, newSession.IP); err != nil { // before the User-Agent is parsed
+		return "", Session{}, err
+	}
+	token, newSession.Client = newToken(), newSession.described(true)
+	var refused error // after the commit
+	err = s.write(ctx, func(tx *tx) error {
+		err := s.checkWrongCodes(ctx, tx, step, newSession.IP)
+		if err != nil {
+			return err
+		}
+		newSession.Method, err = s.useCode(tx, user.ID, code, newSession.Client)
+		if errors.Is(err, ErrWrongCode) {
+			refused = err
+			return s.countWrongCode(tx, step, newSession.Client)
+		}
+		if err != nil {
+			return err
+		}
+		session, err = s.beginSession(tx, user, newSession, token)
+		return err
+	})
+	if err = cmp.Or(err, refused); err != nil {
+		return "", Session{}, err
+	}
+	return token, session, nil
 }
 
 // useCode accepts a code of the authenticator app, or a recovery code, once. It returns ErrWrongCode for any other.
@@ -177,11 +215,10 @@ func (s *Store) finishSecondStep(ctx context.Context, token string, newSession N
 		newSession.Shared = step.Shared
 		newSession.Remember = newSession.Remember && !step.Shared
 		if errors.Is(err, ErrWrongCode) || errors.Is(err, ErrPasskeyRefused) {
-			refused = err
-			if step.attempts+1 == secondStepAttempts {
-				refused = ErrNotFound
+			if refused = err; step.attempts+1 == secondStepAttempts {
+				refused = errors.Join(ErrNotFound, err)
 			}
-			return s.countWrongCode(tx, step, token, newSession.Client)
+			return errors.Join(s.countWrongCode(tx, step, newSession.Client), tx.countAttempt(step, token))
 		}
 		if err != nil {
 			return err
@@ -203,18 +240,19 @@ func (s *Store) finishSecondStep(ctx context.Context, token string, newSession N
 	return sessionToken, session, nil
 }
 
-// countWrongCode counts a wrong code and records the failed sign-in. The last attempt deletes the step.
-func (s *Store) countWrongCode(tx *tx, step SecondStep, token string, client Client) error {
-	if err := tx.count(s.codeCounters(step, client.IP)); err != nil {
+// countWrongCode counts a wrong code and records the failed sign-in.
+func (s *Store) countWrongCode(tx *tx, step SecondStep, client Client) error {
+	if err := tx.count(s.codeCounters(step.UserID, step.deviceID, client.IP)); err != nil {
 		return err
 	}
-	if err := s.recordLockout(tx, step.name, step.UserID, step.deviceID, client.IP); err != nil {
+	if err := tx.recordLockout(s.wrongCodesKey(step.UserID, ""), step.UserID, step.deviceID, client.IP); err != nil {
 		return err
 	}
-	err := tx.recordRepeat(event{userID: step.UserID, kind: SignInFailed, ip: client.IP, deviceName: client.DeviceName})
-	if err != nil {
-		return err
-	}
+	return tx.recordRepeat(event{userID: step.UserID, kind: SignInFailed, ip: client.IP, deviceName: client.DeviceName})
+}
+
+// countAttempt counts a wrong code for the step. The last attempt deletes the step.
+func (tx *tx) countAttempt(step SecondStep, token string) error {
 	if step.attempts+1 == secondStepAttempts {
 		return tx.deleteSecondStep(token)
 	}

@@ -18,7 +18,6 @@ import (
 func (h *house) beginStep(name, password string, change ...func(*db.NewSession)) (token string) {
 	h.t.Helper()
 	new := onCurl
-	new.Name = name
 	for _, c := range change {
 		c(&new)
 	}

@@ -11,14 +11,14 @@ import (
 
 // This file tests how many codes somebody may guess who knows the password.
 
-// Whoever knows the password gets no more guesses at codes than at passwords: repeating the password resets nothing.
+// Whoever knows the password gets as many guesses at codes as at passwords: repeating the password resets nothing.
 func TestGuessingCodesIsThrottled(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	secret, codes := c.addTOTP(c.laptop)
 	guess := func(name string, attempt int) error {
 		from := onCurl
-		from.Name, from.IP = name, fmt.Sprintf("203.0.113.%d", attempt) // the account must stop it, not the address
+		from.IP = fmt.Sprintf("203.0.113.%d", attempt) // the account must stop it, not the address
 		user, err := c.Authenticate(c.ctx(), name, alicePassword, from.Client)
 		if err != nil {
 			return err
@@ -65,31 +65,88 @@ func TestGuessingCodesIsThrottled(t *testing.T) {
 	if err := guess("alice", 1); !errors.As(err, &throttled) || !throttled.Locked {
 		t.Errorf("after 100 failures in a row: %v", err)
 	}
-	fromKnown := func(n *db.NewSession) { n.Device = known.DeviceToken }
-	c.finish(c.beginStep("alice", alicePassword, fromKnown), c.code(secret), fromKnown)
+	fromKnown := func(n *db.NewSession) { n.Device, n.Remember = known.DeviceToken, true }
+	step, wrong := c.beginStep("alice", alicePassword, fromKnown), onCurl
+	fromKnown(&wrong)
+	if _, _, err := c.FinishSecondStep(c.ctx(), step, c.wrongCode(secret), wrong); !errors.Is(err, db.ErrWrongCode) {
+		t.Errorf("in a known browser: %v", err)
+	}
+	c.finish(step, c.code(secret), fromKnown)
+	if n := c.number(`SELECT COUNT(*) FROM consecutive_failures`); n != 0 {
+		t.Errorf("signing in left %d counters of failures in a row", n)
+	}
 	if err := guess("alice", 1); !errors.Is(err, db.ErrWrongCode) {
 		t.Errorf("signing in did not reset the failures in a row: %v", err)
 	}
 }
 
-// The username and the e-mail address share the guesses. The name that was not typed does not say why.
-func TestGuessingCodesByBothNames(t *testing.T) {
+// Codes have a counter of their own, which neither the right password nor a link resets. They share it by either name of the account.
+func TestWrongCodesAreCountedApart(t *testing.T) {
 	t.Parallel()
-	c := openCast(t)
-	c.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
-	secret, _ := c.addTOTP(c.laptop)
-	for range 2 {
-		step := c.beginStep("Alice@example.com", alicePassword)
+	c := openMailCast(t)
+	secret, codes := c.addTOTP(c.laptop)
+	for _, name := range []string{"alice", aliceEmail} {
+		step := c.beginStep(name, alicePassword)
 		for range 5 {
 			c.FinishSecondStep(c.ctx(), step, c.wrongCode(secret), onCurl)
 		}
 	}
-	if _, err := c.Authenticate(c.ctx(), "alice@example.com", alicePassword, onCurl.Client); !errors.As(err, new(db.Throttled)) {
-		t.Errorf("by the name that was typed: %v", err)
+	refused := func(what string, refused bool) {
+		t.Helper()
+		user, err := c.Authenticate(c.ctx(), "alice", alicePassword, onCurl.Client)
+		c.must(err)
+		_, _, err = c.SignInWithCode(c.ctx(), user, c.wrongCode(secret), onCurl)
+		throttled, ok := errors.AsType[db.Throttled](err)
+		if ok != refused || ok && (!throttled.Codes || throttled.Locked) || !ok && !errors.Is(err, db.ErrWrongCode) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, onCurl.Client); !errors.Is(err, db.ErrWrongPassword) {
-		t.Errorf("by the other name: %v", err)
+	refused("after ten wrong codes", true)
+	if _, err := c.ResetPassword(c.ctx(), c.resetLink(), newPassword, somewhere); !errors.Is(err, db.ErrSecondFactor) {
+		t.Fatal(err)
 	}
+	refused("after a link", true)
+	_, err := c.ConfirmEmail(c.ctx(), c.emailLink("new@example.com"), somewhere)
+	c.must(err)
+	refused("with another address", true)
+	c.must(c.SetPassword(c.ctx(), db.CommandLine, "alice", alicePassword))
+	refused("after `user passwd`", false)
+	if n := c.number(`SELECT COUNT(*) FROM second_steps`); n != 0 {
+		t.Errorf("%d second steps are left", n)
+	}
+
+	// After a hundred in a row, waiting does not help.
+	c.exec(`UPDATE consecutive_failures SET failures = 99`)
+	refused("the hundredth", false)
+	user, err := c.Authenticate(c.ctx(), "alice", alicePassword, onCurl.Client)
+	c.must(err)
+	_, _, err = c.SignInWithCode(c.ctx(), user, codes[0], onCurl)
+	if throttled, ok := errors.AsType[db.Throttled](err); !ok || !throttled.Locked || !throttled.Codes {
+		t.Errorf("after a hundred: %v", err)
+	}
+	c.must(c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{ResetSecondFactor: true}))
+	if n := c.number(`SELECT COUNT(*) FROM consecutive_failures`); n != 0 {
+		t.Error("the second factor was reset, but not the counter of wrong codes")
+	}
+}
+
+// A link still lets an account in that was locked after a hundred wrong passwords, and asks for the code.
+func TestLinkUnlocksAnAccountWithSecondFactor(t *testing.T) {
+	t.Parallel()
+	eachLink(t, func(t *testing.T, c *chosen) {
+		for range 100 {
+			c.clock.Advance(20 * time.Second)
+			c.Authenticate(c.ctx(), "alice", bobPassword, clientOf(fmt.Sprintf("203.0.113.%d", c.clock.Now().Unix()%200), "curl"))
+			c.exec(`DELETE FROM attempts`)
+		}
+		if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, somewhere); !errors.As(err, new(db.Throttled)) {
+			t.Fatalf("not locked: %v", err)
+		}
+		c.finish(c.begin(newPassword), c.code(c.secret))
+		if err := c.passwordAlone("alice", newPassword); !errors.Is(err, db.ErrSecondFactor) {
+			t.Error(err)
+		}
+	})
 }
 
 // An attempt that is refused costs no attempt, no write, and no parse of the User-Agent.

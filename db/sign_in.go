@@ -12,7 +12,6 @@ import (
 // NewSession describes a session to begin.
 type NewSession struct {
 	Client
-	Name     string // the username or e-mail address that was typed, for BeginSecondStep; "" means the username
 	Method   string // ByPassword, ByInvitation, ByReset, BySetup or BySignUp; the other verbs set it themselves
 	Shared   bool
 	Remember bool     // as one of the user's devices

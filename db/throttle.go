@@ -17,7 +17,7 @@ const (
 	attemptsPerSession      = 10
 	attemptsPerAddress      = 30
 	attemptsPerSite         = 300                 // an IPv6 /48: one customer may have all of its 65,536 networks
-	maxConsecutiveFailures  = 100                 // then only an invitation or `user passwd` unlocks the account
+	maxConsecutiveFailures  = 100                 // then only a new password by a link or `user passwd` unlocks the account
 	consecutiveFailuresKept = 30 * 24 * time.Hour // after the last one; a counter that has reached the maximum is kept forever
 	attemptsWaiting         = hashingWaiting      // attempts that may wait for others to be checked
 )
@@ -26,6 +26,7 @@ const (
 type Throttled struct {
 	RetryAfter time.Duration
 	Locked     bool // after maxConsecutiveFailures; waiting does not help
+	Codes      bool // they were codes of a second factor, not passwords
 }
 
 func (t Throttled) Error() string {
@@ -238,8 +239,7 @@ func (tx *tx) count(counters []counter) error {
 
 // recordLockout records that the attempt that was just counted has locked an account, or does nothing. Call it for a name that no account
 // has, too, because it must take as long.
-func (s *Store) recordLockout(tx *tx, name string, userID int64, device, ip string) error {
-	key := s.accountKey(name, userID)
+func (tx *tx) recordLockout(key attemptKey, userID int64, device, ip string) error {
 	var failures int
 	err := tx.QueryRow(`SELECT COALESCE(MAX(failures), 0) FROM consecutive_failures WHERE key = $1`, key[:]).Scan(&failures)
 	if err != nil || failures != maxConsecutiveFailures || userID == 0 || device != "" {
@@ -248,29 +248,44 @@ func (s *Store) recordLockout(tx *tx, name string, userID int64, device, ip stri
 	return tx.record(event{userID: userID, kind: AccountLocked, ip: ip})
 }
 
-// forgetConsecutiveFailures resets the consecutive failures of an account, by any of its names.
+// forgetConsecutiveFailures resets the consecutive failures of an account, by any of its names and with codes. See codeCounters for what
+// resets which counter.
 func (s *Store) forgetConsecutiveFailures(tx *tx, user User) error {
-	return s.forgetCounters(tx, user, `DELETE FROM consecutive_failures WHERE key = $1`)
+	return tx.forget(append(s.passwordKeys(user), s.wrongCodesKey(user.ID, "")), false)
 }
 
-// forgetAttempts resets all counters of an account: when it is created or gets another name, or an administrator restores access.
-func (s *Store) forgetAttempts(tx *tx, user User) error {
-	if err := s.forgetCounters(tx, user, `DELETE FROM attempts WHERE key = $1`); err != nil {
-		return err
-	}
-	return s.forgetConsecutiveFailures(tx, user)
+// forgetWrongPasswords resets the counters of wrong passwords of an account.
+func (s *Store) forgetWrongPasswords(tx *tx, user User) error {
+	return tx.forget(s.passwordKeys(user), true)
 }
 
-func (s *Store) forgetCounters(tx *tx, user User, statement string) error {
+// forgetWrongCodes resets the counters of wrong codes of a user.
+func (s *Store) forgetWrongCodes(tx *tx, userID int64) error {
+	return tx.forget([]attemptKey{s.wrongCodesKey(userID, "")}, true)
+}
+
+// passwordKeys returns the counters of wrong passwords of an account. This includes what was counted before the name had an account,
+// because it would count again once the name has none.
+func (s *Store) passwordKeys(user User) (keys []attemptKey) {
 	for _, name := range []string{user.Username, user.Email} {
-		if name == "" {
+		if name != "" {
+			keys = append(keys, s.attemptKey("name", name), s.accountKey(name, 0), s.accountKey(name, user.ID))
+		}
+	}
+	return keys
+}
+
+// forget resets consecutive failures or, if all is set, the failures of the last 15 minutes too.
+func (tx *tx) forget(keys []attemptKey, all bool) error {
+	for _, key := range keys {
+		if _, err := tx.Exec(`DELETE FROM consecutive_failures WHERE key = $1`, key[:]); err != nil {
+			return err
+		}
+		if !all {
 			continue
 		}
-		// This includes what was counted before the name had an account, because it would count again once the name has none.
-		for _, key := range []attemptKey{s.attemptKey("name", name), s.accountKey(name, 0), s.accountKey(name, user.ID)} {
-			if _, err := tx.Exec(statement, key[:]); err != nil {
-				return err
-			}
+		if _, err := tx.Exec(`DELETE FROM attempts WHERE key = $1`, key[:]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -172,7 +172,7 @@ func (s *Store) insertUser(tx *tx, newUser NewUser, hash string) (User, error) {
 	if err := tx.addGroups(user.ID, user.Groups); err != nil {
 		return User{}, err
 	}
-	return user, s.forgetAttempts(tx, user)
+	return user, s.forgetWrongPasswords(tx, user)
 }
 
 // checkNames returns what is wrong with the username, the e-mail address and the groups.

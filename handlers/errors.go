@@ -78,6 +78,9 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 
 // tooManyAttempts returns the message for a throttled request, such as "Too many attempts. Try again in 4 minutes."
 func (h *handler) tooManyAttempts(throttled db.Throttled) string {
+	if throttled.Locked && throttled.Codes {
+		return "Too many wrong codes in a row. Use a device that you have signed in on before, or ask whoever runs this server."
+	}
 	if throttled.Locked && h.Mail {
 		return "Too many wrong passwords in a row. Ask for a link by mail under \"Forgot your password?\"."
 	}

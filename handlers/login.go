@@ -138,7 +138,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	}
 	client := h.client(c)
 	user, err := h.Store.Authenticate(c.UserContext(), *given.Username, *given.Password, client)
-	newSession := db.NewSession{Name: *given.Username, Method: db.ByPassword, Shared: given.Shared, Form: given.form}
+	newSession := db.NewSession{Method: db.ByPassword, Shared: given.Shared, Form: given.form}
 	if err == nil {
 		err = h.startSession(c, user, newSession)
 	}

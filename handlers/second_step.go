@@ -161,31 +161,41 @@ func (h *handler) tellOfRecoveryCode(c *fiber.Ctx, session db.Session) error {
 
 // finishSecondStep signs the client in with a code. It returns db.ErrWrongCode, or db.ErrNotFound if the sign-in must begin again.
 func (h *handler) finishSecondStep(c *fiber.Ctx, stepToken, code, form string) (db.Session, error) {
+	step, err := h.Store.SecondStep(stepToken) // for the log; a form that is sent again finds none
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return db.Session{}, err
+	}
 	token, session, err := h.Store.FinishSecondStep(c.UserContext(), stepToken, code, h.sessionFor(c, db.NewSession{Form: form}))
 	if errors.Is(err, db.ErrWrongCode) {
-		ip := h.client(c).IP
-		h.logLimited(slog.LevelWarn, "wrong code", networkOf(ip), "ip", ip)
+		h.logWrongCode(c, step.Username)
 	}
 	if err == nil {
+		if step.NewPassword {
+			h.Log.Info("new password by a link", "user", session.Username, "ip", session.IP)
+		}
 		h.signedIn(c, token, session)
 	}
 	return session, err
+}
+
+func (h *handler) logWrongCode(c *fiber.Ctx, username string) {
+	ip := h.client(c).IP
+	h.logLimited(slog.LevelWarn, "wrong code", networkOf(ip), "user", username, "ip", ip)
 }
 
 // signInWithCode is both steps in one request, for scripts. They get no cookie in between.
 func (h *handler) signInWithCode(c *fiber.Ctx, user db.User, newSession db.NewSession, code string) error {
 	message := "A code is needed."
 	if code != "" {
-		stepToken, err := h.Store.BeginSecondStep(c.UserContext(), user, h.sessionFor(c, newSession))
+		token, session, err := h.Store.SignInWithCode(c.UserContext(), user, code, h.sessionFor(c, newSession))
 		if err == nil {
-			_, err = h.finishSecondStep(c, stepToken, code, "")
-		}
-		if err == nil {
+			h.signedIn(c, token, session)
 			return c.JSON(fiber.Map{"username": user.Username})
 		}
-		if !errors.Is(err, db.ErrWrongCode) && !errors.Is(err, db.ErrNotFound) { // not found if many other sign-ins began in between
+		if !errors.Is(err, db.ErrWrongCode) {
 			return err
 		}
+		h.logWrongCode(c, user.Username)
 		message = wrongCode
 	}
 	return c.Status(fiber.StatusUnauthorized).JSON(fiber.Map{"error": message, "secondFactor": true})

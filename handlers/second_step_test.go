@@ -119,6 +119,9 @@ func TestSecondStepEnds(t *testing.T) {
 		guessing.Form("/login/code", "code", "000000").Is(t, 422)
 	}
 	guessing.Form("/login/code", "code", "000000").Is(t, 303, "/login?done=again")
+	if log := h.Log.String(); !strings.Contains(log, `"wrong code" user=alice ip=127.0.0.1`) {
+		t.Errorf("the log does not name the user:\n%s", log)
+	}
 	guessing.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/login?done=again")
 	if got := h.Rows(`SELECT method FROM sessions WHERE method LIKE '%code'`); len(got) != 0 {
 		t.Errorf("sessions: %q", got)
@@ -188,13 +191,27 @@ func TestCodeInTheAPI(t *testing.T) {
 	got = login(`,"code":"000000"`)
 	got.Is(t, 401)
 	got.Has(t, `{"error":"That code isn't right.","secondFactor":true}`)
+	if n := h.Only(`SELECT COUNT(*) FROM second_steps`); n != "0" {
+		t.Errorf("%s second steps are left, although no cookie names them", n)
+	}
 	login(`,"code":"`+handlerstest.TOTP(t, secret, h.Clock.Now())+`"`).Is(t, 200)
 	script.API("GET", "/me/sessions/current", "").Has(t, `"method":"password+code"`)
 	script.API("POST", "/login", `{"username":"alice","password":"wrong","code":"000000"}`).
 		Has(t, `{"error":"That username or password isn't right."}`)
 }
 
-// Each request begins a step of its own, and the newest steps push out the others. A script must not read "Not found".
+func TestTooManyWrongCodesInARow(t *testing.T) {
+	t.Parallel()
+	h, _, _ := openWithTOTP(t)
+	browser := passFirstStep(h)
+	browser.Form("/login/code", "code", "000000").Is(t, 422)
+	h.Exec(`UPDATE consecutive_failures SET failures = 100`)
+	got := browser.Form("/login/code", "code", "000000")
+	got.Is(t, 429)
+	got.Has(t, "Too many wrong codes in a row", "Use a device that you have signed in on before, or ask whoever runs this server.")
+}
+
+// Of many requests with one code, one signs in.
 func TestOneCodeInManyRequests(t *testing.T) {
 	t.Parallel()
 	h, secret, _ := openWithTOTP(t)

@@ -18,8 +18,9 @@ var wordsByKind = map[string]words{
 	db.BrowserChanged: {"A device of yours uses another browser now",
 		"A session of the account %s is used with another browser or system than it signed in with. Its cookie may have been stolen."},
 	db.AccountLocked: {"Your account is locked",
-		"Somebody gave 100 wrong passwords in a row for the account %s. Devices that you have signed in on before still work. " +
-			"On any other, choose “Forgot your password?” on the sign-in page."},
+		"Somebody failed to sign in to the account %s 100 times in a row, with wrong passwords or wrong codes. Devices that you have signed " +
+			"in on before still work. On any other, choose “Forgot your password?” on the sign-in page. If your code is refused there, too, ask " +
+			"whoever runs the server."},
 	db.PasswordChanged: {"Your password was changed", "The password of the account %s was changed."},
 	db.PasswordReset: {"Your password was reset",
 		"A new password was chosen for the account %s through a mailed link. All devices were signed out."},
