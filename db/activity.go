@@ -41,6 +41,7 @@ const (
 	PasskeyRefused    = "passkey_refused" // its counter went back
 	RecoveryCodesMade = "recovery_codes_made"
 	RecoveryCodeUsed  = "recovery_code_used"
+	KeyMade           = "key_made"
 
 	PasswordReset  = "password_reset"  // with a mailed link
 	AccountLocked  = "account_locked"  // after maxConsecutiveFailures
@@ -73,6 +74,7 @@ type event struct {
 	by         Actor
 	count      int // 0 means 1
 
+	maker       string // the id of the session that did it, if sessionID names a key: an alert is about its device
 	silent      bool   // nobody is alerted
 	formerEmail string // the address that was replaced, which is told too
 }

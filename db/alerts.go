@@ -32,6 +32,7 @@ var OptionalAlerts = []string{SignedIn, BrowserChanged, AccountLocked}
 var importantAlerts = []string{
 	PasswordChanged, PasswordReset, EmailChanged,
 	TOTPOn, TOTPOff, PasskeyAdded, PasskeyRemoved, PasskeyRefused, RecoveryCodesMade, RecoveryCodeUsed,
+	KeyMade,
 }
 
 // AlertKinds returns every kind of activity that users are told about.
@@ -68,7 +69,8 @@ func (tx *tx) alert(e event) error {
 		UserID: e.userID, Kind: e.kind, At: time.UnixMilli(cmp.Or(e.at, tx.now)), IP: e.ip, DeviceName: e.deviceName, SessionID: e.sessionID,
 		By: e.by, Count: max(e.count, 1), about: aboutOf(e),
 	}
-	err = tx.QueryRow(`SELECT device_id FROM sessions WHERE id = $1 AND device_id IS NOT NULL`, e.sessionID).Scan(&m.deviceID)
+	err = tx.QueryRow(`
+		SELECT device_id FROM sessions WHERE id = $1 AND device_id IS NOT NULL`, cmp.Or(e.maker, e.sessionID)).Scan(&m.deviceID)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
@@ -161,5 +163,5 @@ func aboutOf(e event) string {
 	if e.kind == SignedIn {
 		return e.deviceName
 	}
-	return cmp.Or(e.sessionID, e.deviceName)
+	return cmp.Or(e.maker, e.sessionID, e.deviceName)
 }

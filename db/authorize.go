@@ -38,7 +38,7 @@ const authorizeSession = `
 	       COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
 	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name)
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.token_hash = $4 AND u.disabled = 0`
+	WHERE s.token_hash = $4 AND s.kind = $5 AND s.host IN ('', $1) AND u.disabled = 0`
 
 const ruleAllows = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
@@ -46,12 +46,28 @@ const ruleAllows = `
 	          OR EXISTS (SELECT 1 FROM app_rule_groups g JOIN user_groups m ON m.name = g.name
 	                     WHERE g.host = r.host AND m.user_id = u.id) THEN 1 ELSE 0 END`
 
-// Authorize returns whose live session a token names, and whether that user may reach the host, which is in CanonicalHost's form. If
-// there is no such session, it returns ErrNotFound. Every auth check calls it. The result is
-// shared with other requests, so the caller must not change it.
+// Authorize returns whose live session the token in a cookie names, and whether that user may reach the host, which is in CanonicalHost's
+// form. If there is no such session, it returns ErrNotFound. Every auth check without an app key calls it. The result is shared with other
+// requests, so the caller must not change it.
 func (s *Store) Authorize(token, host string) (*AppAccess, error) {
+	if IsKey(token) {
+		return nil, ErrNotFound
+	}
+	return s.authorize(Browser, token, host)
+}
+
+// AuthorizeKey is like Authorize, but for an app key. It also returns ErrNotFound if the key is for another host.
+func (s *Store) AuthorizeKey(key, host string) (*AppAccess, error) {
+	if !IsKey(key) {
+		return nil, ErrNotFound
+	}
+	return s.authorize(AppKey, key, host)
+}
+
+// authorize caches the result by token and host, without the kind: a token tells its kind by its prefix.
+func (s *Store) authorize(kind SessionKind, token, host string) (*AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
-		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash)
+		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash, kind)
 		access.host = host
 		return access, err
 	})

@@ -9,12 +9,14 @@ import (
 // limit. They get the times that they would have if they were written now. (If the clock is behind now, this changes rows that were
 // right: people are signed out early, never late.)
 
-// fixFutureSessions corrects at most limit sessions, on shared computers or on others; -1 means all. A session that was created and
+// fixFutureSessions corrects at most limit sessions of browsers, on shared computers or on others; -1 means all. A session that was created and
 // used in the past ends at the latest after now plus the shorter of its limits, so the index on expires_at finds the others.
 func (s *Store) fixFutureSessions(tx *tx, shared bool, limit int) (int, error) {
 	idle, lifetime := s.options.Limits.of(shared)
 	statement := `UPDATE sessions` + notInFuture + `
-		WHERE id IN (SELECT id FROM sessions WHERE shared = 0 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
+		WHERE id IN (SELECT id FROM sessions
+		             WHERE kind = 'browser' AND shared = 0 AND expires_at > $1 + MIN($2, $3)
+		             ORDER BY expires_at LIMIT $4)`
 	if shared { // a statement of its own, because with "shared = $5" SQLite could not use the partial index
 		statement = `UPDATE sessions` + notInFuture + `
 		WHERE id IN (SELECT id FROM sessions WHERE shared = 1 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
@@ -26,6 +28,16 @@ const notInFuture = `
 		SET created_at = MIN(created_at, $1), last_active_at = MIN(last_active_at, $1),
 		    confirmed_at = CASE WHEN confirmed_at > $1 THEN 0 ELSE confirmed_at END,
 		    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)`
+
+// fixFutureKeys corrects app keys. They have no limits, but the time that the user chose.
+func (tx *tx) fixFutureKeys() error {
+	_, err := tx.Exec(`
+		UPDATE sessions
+		SET created_at = $1, last_active_at = MIN(last_active_at, $1),
+		    expires_at = CASE expires_at WHEN $2 THEN $2 ELSE expires_at - (created_at - $1) END
+		WHERE kind = 'app_key' AND created_at > $1`, tx.now, neverExpires.UnixMilli())
+	return err
+}
 
 // fixFutureActivity corrects at most limit rows of activity; -1 means all.
 func (s *Store) fixFutureActivity(tx *tx, limit int) (int, error) {
@@ -90,5 +102,6 @@ func (s *Store) fixFuture(tx *tx) error {
 	_, err := s.fixFutureSessions(tx, false, -1)
 	_, sharedErr := s.fixFutureSessions(tx, true, -1)
 	_, activityErr := s.fixFutureActivity(tx, -1)
-	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx), tx.fixFutureFactors(), tx.fixFutureMail())
+	return errors.Join(err, sharedErr, activityErr, s.fixFutureInvitations(tx), tx.fixFutureKeys(), tx.fixFutureFactors(),
+		tx.fixFutureMail())
 }

@@ -195,7 +195,7 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 	return nil
 }
 
-// writeTouches writes when sessions were last active, and where from. It never inserts, and has the expiry in its condition, so it cannot
+// writeTouches writes when sessions were last active, and where from. Use does not change when an app key expires. It never inserts, and has the expiry in its condition, so it cannot
 // bring back a session that has ended in the meantime.
 func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	limits := s.options.Limits
@@ -203,7 +203,9 @@ func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 		UPDATE sessions
 		SET last_active_at = $1,
 		    created_at = MIN(created_at, $1), -- if the clock was ahead at sign-in, the lifetime must not be longer
-		    expires_at = CASE shared WHEN 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3) ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
+		    expires_at = CASE WHEN kind = 'app_key' THEN expires_at
+		                      WHEN shared = 1 THEN MIN($1 + $2, MIN(created_at, $1) + $3)
+		                      ELSE MIN($1 + $4, MIN(created_at, $1) + $5) END
 		WHERE id = $6 AND expires_at > $7`)
 	if err != nil {
 		return err
@@ -230,7 +232,7 @@ func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 }
 
 // move writes where and with which browser a session is used now. The first time that this is not the browser of the sign-in, it
-// records an event.
+// records an event. An app key has none, and any number of clients may use it.
 func (tx *tx) move(id string, from Client) error {
 	network := networkOf(from.IP)
 	if err := tx.useNetwork(id, network, tx.now); err != nil {
@@ -240,7 +242,7 @@ func (tx *tx) move(id string, from Client) error {
 	err := tx.QueryRow(`
 		SELECT user_id, COALESCE(NULLIF(custom_name, ''), detected_name)
 		FROM sessions
-		WHERE id = $1 AND expires_at > $2 AND detected_name <> $3 AND other_browser = ''`, id, tx.now, from.DeviceName).
+		WHERE id = $1 AND kind = 'browser' AND expires_at > $2 AND detected_name <> $3 AND other_browser = ''`, id, tx.now, from.DeviceName).
 		Scan(&changed.userID, &changed.deviceName)
 	if err == nil {
 		err = tx.record(changed)
@@ -251,7 +253,7 @@ func (tx *tx) move(id string, from Client) error {
 	_, err = tx.Exec(`
 		UPDATE sessions
 		SET last_ip = $1, network = $2, last_user_agent = $3, last_browser = $4,
-		    other_browser = CASE detected_name WHEN $4 THEN other_browser ELSE $4 END
+		    other_browser = CASE WHEN kind = 'app_key' OR detected_name = $4 THEN other_browser ELSE $4 END
 		WHERE id = $5 AND expires_at > $6`, from.IP, network, from.UserAgent, from.DeviceName, id, tx.now)
 	return err
 }

@@ -162,7 +162,11 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 			"SEARCH session_apps USING PRIMARY KEY (session_id=? AND host=?)", "SEARCH session_apps USING PRIMARY KEY (session_id=?)"},
 		"WasRevoked":    {"SEARCH revoked_tokens USING PRIMARY KEY (token_hash=?)"},
 		"deleteRefused": {"sqlite_autoindex_sessions_2 (token_hash=?)"},
-		"sweepSessions": {"sessions_by_expiry (expires_at<?)"},
+		"sweepSessions": {"sessions_by_expiry (expires_at<?)", "keys_by_expiry (expires_at<?)"},
+		"RevokeAll":     {"sessions_by_expiry (expires_at>?)", "keys_by_expiry (expires_at>?)"},
+		"fixFutureKeys": {"keys_by_creation (created_at>?)"},
+		"keyOfForm":     {"sessions_by_form (form_hash=?)"},
+		"insertKey":     {"sessions_by_user (user_id=?)"},
 		"Sweep": {"activity_by_age (happened_at<?)", "attempts_by_age (failed_at<?)",
 			"consecutive_failures_by_age (last_failed_at<?)", "invitations_by_expiry (expires_at<?)",
 			"second_steps_by_expiry (expires_at<?)", "used_challenges_by_age (used_at<?)",
@@ -192,7 +196,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 	}
 	// These read every row: once at the start, on the command line, or for an administrator.
 	mayScan := map[string]bool{
-		"ApplyLimits": true, "clearSessions": true, "RevokeAll": true, "AllSessions": true, "OnlyAddress": true,
+		"ApplyLimits": true, "clearSessions": true, "AllSessions": true, "OnlyAddress": true, "Backup": true,
 	}
 	// The apps of one session, about fifty, and the devices of one user, at most 200.
 	maySort := map[string]bool{"writeApps": true, "Devices": true}

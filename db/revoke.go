@@ -18,12 +18,15 @@ type Ended struct {
 func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+`
 		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip),
-		          token_hash, created_at, shared`, args...)
+		          kind, token_hash, created_at, shared`, args...)
 	var tokens []endedToken
 	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
+		var sessionKind SessionKind
 		var token endedToken
-		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP, &token.hash, &token.createdAt, &token.shared)
-		tokens = append(tokens, token)
+		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP, &sessionKind, &token.hash, &token.createdAt, &token.shared)
+		if sessionKind == Browser { // an app key is in no cookie
+			tokens = append(tokens, token)
+		}
 		return e, err
 	})
 	if err != nil {
@@ -141,11 +144,20 @@ func (s *Store) RevokeUser(ctx context.Context, by Operator, username string) (c
 }
 
 // RevokeAll ends every session of every user in batches, and returns how many it ended. The session of an administrator who does so stays.
+// There is a statement for each kind, because each kind has a partial index.
 func (s *Store) RevokeAll(ctx context.Context, by Operator) (count int, err error) {
-	return s.revokeInBatches(ctx, by, `
+	for _, statement := range []string{`
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at > $1 AND id <> $2 ORDER BY expires_at LIMIT $3)`,
-		s.now(), by.sessionID(), batchSize)
+		WHERE id IN (SELECT id FROM sessions WHERE kind = 'browser' AND expires_at > $1 AND id <> $2 ORDER BY expires_at LIMIT $3)`, `
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE kind = 'app_key' AND expires_at > $1 AND id <> $2 ORDER BY expires_at LIMIT $3)`,
+	} {
+		ended, err := s.revokeInBatches(ctx, by, statement, s.now(), by.sessionID(), batchSize)
+		if count += ended; err != nil {
+			return count, err
+		}
+	}
+	return count, nil
 }
 
 // revokeInBatches runs a DELETE of live sessions in batches. If one fails, count is how many sessions the previous ones ended.

@@ -35,14 +35,26 @@ func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	return l.IdleTimeout, l.MaxLifetime
 }
 
-// Session is one browser, or other client, that is signed in as one user. It includes what a request needs to know about the user.
+// SessionKind says what a session is.
+type SessionKind string
+
+// The kinds of sessions.
+const (
+	Browser SessionKind = "browser" // or another client that has signed in
+	AppKey  SessionKind = "app_key" // see MakeKey
+)
+
+// Session is one browser, or other client, that is signed in as one user, or an app key. It includes what a request needs to know about the
+// user.
 type Session struct {
 	ID           string // public, and not derived from the token
+	Kind         SessionKind
+	Host         string // the only one that an app key opens, in CanonicalHost's form; "" for a browser
 	UserID       int64
 	Username     string
 	IsAdmin      bool   // the user is an administrator
 	DeviceName   string // CustomName, or else DetectedName
-	DetectedName string // the browser at sign-in, such as "Firefox on Linux"
+	DetectedName string // the browser at sign-in, such as "Firefox on Linux"; of an app key "App key for notes.example.com"
 	DeviceKind   string // desktop, phone, tablet, terminal or unknown
 	CustomName   string // the name that the user gave, or ""
 	NamedBy      string // the device that gave CustomName; "" if this one did
@@ -63,7 +75,7 @@ type Session struct {
 
 	CreatedAt    time.Time
 	LastActiveAt time.Time
-	ExpiresAt    time.Time // when it ends without further use
+	ExpiresAt    time.Time // when it ends without further use, see NeverExpires
 	EndsAt       time.Time // when it ends even if it is used
 	DeviceToken  string    // to be sent as the device cookie; "" for none; set only by SignIn
 	Apps         []AppUse  // most recently used first; only in sessions that Sessions, AllSessions and Session return
@@ -81,7 +93,7 @@ func hashToken(token string) []byte {
 }
 
 // sessionColumns is what scanSession reads from sessions s and users u, followed by listColumns or the same number of empty values.
-const sessionColumns = `s.id, s.user_id, u.username, u.is_admin,
+const sessionColumns = `s.id, s.kind, s.host, s.user_id, u.username, u.is_admin,
 	       s.detected_name, s.device_kind, s.custom_name, s.named_by, s.method, s.shared,
 	       ` + hasSecondFactor + `, s.confirmed_at,
 	       s.ip, COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
@@ -95,10 +107,10 @@ const listColumns = `
 const resumeSession = `
 	SELECT ` + sessionColumns + `0, 0, ''
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.token_hash = $1 AND u.disabled = 0`
+	WHERE s.token_hash = $1 AND s.kind = 'browser' AND u.disabled = 0`
 
-// Resume returns the live session that a token names, or ErrNotFound. Every request to a page or to the API calls it.
-// The session is shared with other requests, so the caller must not change it.
+// Resume returns the live session that a token names, or ErrNotFound. Every request to a page or to the API calls it, so it does not find
+// app keys. The session is shared with other requests, so the caller must not change it.
 func (s *Store) Resume(token string) (*Session, error) {
 	return sessionByToken(s, &s.sessions, token, "", func(hash []byte) (Session, error) {
 		return queryOne(s.reader, s.scanSession, resumeSession, hash)
@@ -148,7 +160,7 @@ const newFor = 3 * 24 * time.Hour
 func (s *Store) scanSession(row scanner) (session Session, err error) {
 	var confirmedAt, createdAt, lastActiveAt, expiresAt, firstSeenAt, networkSince int64
 	var apps string
-	err = row.Scan(&session.ID, &session.UserID, &session.Username, &session.IsAdmin,
+	err = row.Scan(&session.ID, &session.Kind, &session.Host, &session.UserID, &session.Username, &session.IsAdmin,
 		&session.DetectedName, &session.DeviceKind, &session.CustomName, &session.NamedBy, &session.Method, &session.Shared,
 		&session.SecondFactor, &confirmedAt,
 		&session.SignInIP, &session.IP, &session.Network, &session.UserAgent, &session.Browser, &session.OtherBrowser,
@@ -161,6 +173,9 @@ func (s *Store) scanSession(row scanner) (session Session, err error) {
 	_, lifetime := s.options.Limits.of(session.Shared)
 	session.CreatedAt, session.LastActiveAt = time.UnixMilli(createdAt), time.UnixMilli(lastActiveAt)
 	session.ExpiresAt, session.EndsAt = time.UnixMilli(expiresAt), session.CreatedAt.Add(lifetime)
+	if session.Kind == AppKey {
+		session.EndsAt = session.ExpiresAt
+	}
 	newSince := s.now() - newFor.Milliseconds()
 	session.IsNew, session.NewNetwork = firstSeenAt > newSince, networkSince > newSince
 	session.Apps = parseAppUses(apps)
@@ -206,12 +221,12 @@ func (s *Store) AllSessions(username string) ([]Session, error) {
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
 }
 
-// OnlyAddress returns the IP address from which every session was begun that has not expired. It returns "" if there are several, or no
-// session.
+// OnlyAddress returns the IP address from which every browser's session was begun that has not expired. It returns "" if there are
+// several, or no session.
 func (s *Store) OnlyAddress() (string, error) {
 	return queryValue[string](s.reader, `
 		SELECT CASE COUNT(*) WHEN 1 THEN MIN(ip) ELSE '' END
-		FROM (SELECT DISTINCT ip FROM sessions WHERE expires_at > $1 LIMIT 2)`, s.now())
+		FROM (SELECT DISTINCT ip FROM sessions WHERE kind = 'browser' AND expires_at > $1 LIMIT 2)`, s.now())
 }
 
 const sessionByID = `

@@ -48,7 +48,8 @@ func TestSignInReturnsWhatIsStored(t *testing.T) {
 	})
 	now := h.clock.Now().Local()
 	want := db.Session{
-		ID: d.ID, UserID: alice.ID, Username: "alice", IsAdmin: true, DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux,
+		ID: d.ID, Kind: db.Browser, UserID: alice.ID, Username: "alice", IsAdmin: true,
+		DeviceName: firefoxOnLinux, DetectedName: firefoxOnLinux,
 		DeviceKind: "tablet", Method: "invite", Shared: true,
 		LastUse:     db.LastUse{IP: "192.0.2.10", Network: "192.0.2.0/24", UserAgent: "Mozilla/5.0", Browser: firefoxOnLinux},
 		SignInIP:    "192.0.2.10",

@@ -78,7 +78,7 @@ func (s *Store) beginSession(tx *tx, user User, newSession NewSession, token str
 	if _, err := tx.endSessions(Evicted, ByDevice(newSession.DeviceName), `
 		DELETE FROM sessions
 		WHERE id IN (SELECT id FROM sessions
-		             WHERE user_id = $1 AND id <> $2 AND expires_at > $3
+		             WHERE user_id = $1 AND id <> $2 AND kind = 'browser' AND expires_at > $3
 		             ORDER BY last_active_at DESC
 		             LIMIT -1 OFFSET $4)`, user.ID, session.ID, tx.now, s.options.MaxSessions-1); err != nil {
 		return session, err
@@ -120,7 +120,7 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 	idle, lifetime := s.options.Limits.of(newSession.Shared)
 	now := time.UnixMilli(tx.now)
 	session := Session{
-		ID: rand.Text(), UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
+		ID: rand.Text(), Kind: Browser, UserID: user.ID, Username: user.Username, IsAdmin: user.IsAdmin,
 		DeviceName: newSession.DeviceName, DetectedName: newSession.DeviceName, DeviceKind: newSession.DeviceKind,
 		LastUse: LastUse{
 			IP: newSession.IP, Network: networkOf(newSession.IP), UserAgent: newSession.UserAgent, Browser: newSession.DeviceName,
@@ -150,7 +150,8 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 const sessionByForm = `
 	SELECT ` + sessionColumns + `0, 0, ''
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.created_at > $3 AND s.expires_at > $4 AND u.disabled = 0 AND u.password_hash = $5`
+	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.kind = 'browser' AND s.created_at > $3 AND s.expires_at > $4
+	      AND u.disabled = 0 AND u.password_hash = $5`
 
 // signInAgain gives the session that a form has just begun a new token: the browser may not have got the first one. It returns
 // ErrNotFound if the form has begun none.
@@ -174,5 +175,5 @@ func (s *Store) BegunBy(form string) (username string, err error) {
 	return queryValue[string](s.reader, `
 		SELECT u.username
 		FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.form_hash = $1 AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
+		WHERE s.form_hash = $1 AND s.kind = 'browser' AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
 }

@@ -15,7 +15,9 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, true, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureActivity(tx, batchSize) },
 		func(tx *tx) (int, error) { return 0, s.fixFutureInvitations(tx) },
-		func(tx *tx) (int, error) { return 0, errors.Join(tx.fixFutureFactors(), tx.fixFutureMail()) },
+		func(tx *tx) (int, error) {
+			return 0, errors.Join(tx.fixFutureKeys(), tx.fixFutureFactors(), tx.fixFutureMail())
+		},
 		s.sweepSessions,
 		func(tx *tx) (int, error) {
 			return tx.changeRows(`
@@ -95,14 +97,24 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 	return nil
 }
 
-func (s *Store) sweepSessions(tx *tx) (int, error) {
-	swept, err := tx.endSessions(Expired, "", `
+// sweepSessions has a statement for each kind, because each kind has a partial index.
+func (s *Store) sweepSessions(tx *tx) (count int, err error) {
+	for _, statement := range []string{`
 		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
-	return len(swept), err
+		WHERE id IN (SELECT id FROM sessions WHERE kind = 'browser' AND expires_at <= $1 ORDER BY expires_at LIMIT $2)`, `
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE kind = 'app_key' AND expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
+	} {
+		swept, err := tx.endSessions(Expired, "", statement, tx.now, batchSize-count)
+		if err != nil {
+			return count, err
+		}
+		count += len(swept)
+	}
+	return count, nil
 }
 
-// ApplyLimits shortens sessions that began under longer limits, so that stricter settings apply when the server starts. Longer limits
+// ApplyLimits shortens sessions of browsers that began under longer limits, so that stricter settings apply when the server starts. Longer limits
 // apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that were
 // written while the clock was ahead, because it takes seconds to go through a million sessions.
 func (s *Store) ApplyLimits(ctx context.Context) error {
@@ -123,7 +135,8 @@ func (s *Store) ApplyLimits(ctx context.Context) error {
 		_, err = tx.Exec(`
 			UPDATE sessions
 			SET expires_at = MIN(expires_at, CASE shared WHEN 0 THEN MIN(last_active_at + $1, created_at + $2)
-			                                 ELSE MIN(last_active_at + $3, created_at + $4) END)`,
+			                                 ELSE MIN(last_active_at + $3, created_at + $4) END)
+			WHERE kind = 'browser'`,
 			idle, lifetime, sharedIdle, sharedLifetime)
 		if err != nil {
 			return err

@@ -33,9 +33,11 @@ var wordsByKind = map[string]words{
 		"A passkey of the account %s was refused, because its counter went back: it may have been copied."},
 	db.RecoveryCodesMade: {"New recovery codes were made", "New recovery codes were made for the account %s. The ones before no longer work."},
 	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
-	db.TestAlert:         {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
-	db.EmailLink:         {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
-	db.PasswordLink:      {"Choose a new password", "Somebody asked for a new password for the account %s."},
+	db.KeyMade: {"A new app key",
+		"An app key was made for the account %s. Whoever has it can use one app as you, without signing in."},
+	db.TestAlert:    {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
+	db.EmailLink:    {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
+	db.PasswordLink: {"Choose a new password", "Somebody asked for a new password for the account %s."},
 }
 
 const afterLink = "The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."
@@ -102,13 +104,21 @@ func factsOf(m db.Message) (facts []Fact) {
 		by = ""
 	}
 	for _, fact := range []Fact{
-		{"Device", m.DeviceName}, {"IP address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
+		{nameOf(m.Kind), m.DeviceName}, {"IP address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
 	} {
 		if fact.Value = plain(fact.Value); fact.Value != "" {
 			facts = append(facts, fact)
 		}
 	}
 	return facts
+}
+
+// nameOf says what the DeviceName of a message is the name of.
+func nameOf(kind string) string {
+	if kind == db.KeyMade {
+		return "App key"
+	}
+	return "Device"
 }
 
 // plain returns a name on one line, without marks that change the direction of the text after it.
