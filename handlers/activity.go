@@ -194,6 +194,8 @@ func sentence(a db.Activity, current db.Session) string {
 		return "A passkey was removed" + by
 	case db.PasskeyRefused:
 		return "A passkey was refused on " + at + times + ": its counter went back, so somebody may have copied it"
+	case db.KeyMade:
+		return "Made the app key " + at + by
 	case db.PasswordReset:
 		return "Chose a new password with a mailed link, on " + at
 	case db.AccountLocked:

@@ -67,7 +67,8 @@ func (h *handler) answerAuthCheck(
 	}
 	request, unclear := read(c)
 	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
-	access, err := h.findAppAccess(c, request.host)
+	key := readKey(c)
+	access, err := h.findAppAccess(c, key, request.host)
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)
 	}
@@ -81,6 +82,8 @@ func (h *handler) answerAuthCheck(
 		return h.rejectAuthCheck(c, "Porchlight guards only its own host, because --cookie-domain is not set.")
 	case !h.guards(request.host): // not logged: a client can make up hosts
 		return problem{fiber.StatusForbidden, "Porchlight does not guard this host: it is not under --cookie-domain " + h.CookieDomain + "."}
+	case signedOut && key.sent:
+		return rejectKey(c, request.host)
 	case signedOut && h.isOwnSignIn(request):
 		return h.rejectAuthCheck(c, "Porchlight's own pages cannot be guarded: nobody could sign in. Let the proxy check only the apps.")
 	case signedOut:
@@ -91,15 +94,16 @@ func (h *handler) answerAuthCheck(
 			return signIn(request, h.signInFor(request))
 		}
 		return answerSignedOut(c)
-	case access.MustSetUpFactor && navigates(c, request):
+	case access.MustSetUpFactor && !key.sent && navigates(c, request):
 		return signIn(request, h.origin+securityPath)
 	case access.MustSetUpFactor:
 		return problem{fiber.StatusForbidden, needsFactor}
 	case !access.Allowed:
 		return h.deny(c, access, request)
 	}
-	h.Store.UseApp(access, h.clientLike(c, access.LastUse), isActivity(c, request))
+	h.Store.UseApp(access, h.clientLike(c, access.LastUse), key.sent || isActivity(c, request))
 	writeIdentity(c, access)
+	returnAuthorization(c, key)
 	return nil
 }
 
@@ -116,8 +120,11 @@ func (h *handler) isOwnSignIn(request appRequest) bool {
 	return path == signInPath && request.site() == h.origin
 }
 
-// findAppAccess is findSession for an app.
-func (h *handler) findAppAccess(c *fiber.Ctx, host string) (*db.AppAccess, error) {
+// findAppAccess is findSession for an app. An app key decides alone.
+func (h *handler) findAppAccess(c *fiber.Ctx, key sentKey, host string) (*db.AppAccess, error) {
+	if key.sent {
+		return h.findKeyAccess(key, host)
+	}
 	tokens, tooMany := h.tokens(c)
 	if tooMany || len(tokens) == 0 { // nothing to look up, but the client must not be sent to sign in while the database does not answer
 		return nil, cmp.Or(h.Store.Reachable(), db.ErrNotFound)

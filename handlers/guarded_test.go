@@ -143,7 +143,7 @@ func stops(t testing.TB, a handlerstest.Answer, status int, location string) {
 	t.Helper()
 	a.Is(t, status, location)
 	for name := range a.Header {
-		if strings.HasPrefix(name, "Remote-") || name == "Cookie" {
+		if strings.HasPrefix(name, "Remote-") || name == "Cookie" || name == "Authorization" {
 			t.Errorf("%d with %s: %q", a.Status, name, a.Header[name])
 		}
 	}
