@@ -128,7 +128,7 @@ func (h *handler) setAlerts(c *fiber.Ctx, body formBody) error {
 	return c.Redirect(alertsPath+"?done=alerts", fiber.StatusSeeOther)
 }
 
-func (h *handler) sendTestAlert(c *fiber.Ctx) error {
+func (h *handler) sendTestAlert(c *fiber.Ctx, _ formBody) error {
 	done := "alert-test"
 	err := h.Store.SendTestAlert(c.UserContext(), currentSession(c))
 	if errors.Is(err, db.ErrNotFound) {

@@ -49,6 +49,7 @@ type handler struct {
 	logLimiter        logLimiter
 	streams           streams
 	forms             formLocks
+	answers           formAnswers
 	logsRequests      bool
 	passkeys          *webauthn.WebAuthn // nil if browsers refuse passkeys at the public address
 	devices           func() deviceNamer
@@ -96,10 +97,10 @@ func New(options Options) *fiber.App {
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
 	publicRoute(app, "/setup", h.showSetUp, withForm(h.setUp))
 	publicRoute(app, invitePath, h.showInvite, withForm(h.acceptInvite))
-	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(withForm(h.requestReset)))
+	publicRoute(app, forgotPath, h.ifMail(h.showForgot), h.ifMail(h.once(h.requestReset)))
 	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
-	publicRoute(app, notMePath, h.showNotMe, withForm(h.useNotMe))
-	publicRoute(app, emailConfirmPath, h.showConfirmEmail, withForm(h.confirmEmail))
+	publicRoute(app, notMePath, h.showNotMe, h.once(h.useNotMe))
+	publicRoute(app, emailConfirmPath, h.showConfirmEmail, h.once(h.confirmEmail))
 	publicRoute(app, "/.well-known/change-password", leadToPassword)
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
@@ -129,15 +130,15 @@ func New(options Options) *fiber.App {
 	app.Get(emailPath, h.ifMail(h.showEmail))
 	app.Get(alertsPath, h.showAlerts)
 	app.Post(alertsPath, withForm(h.setAlerts))
-	app.Post(alertsPath+"/test", h.sendTestAlert)
+	app.Post(alertsPath+"/test", h.once(h.sendTestAlert))
 	app.Post("/account/passkeys/:id/name", withForm(h.namePasskey))
 
 	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
 	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
-	app.Post("/account/totp", h.requireConfirmed, withForm(h.enableTOTP))
+	app.Post("/account/totp", h.requireConfirmed, h.once(h.enableTOTP))
 	app.Post("/account/totp/remove", h.requireConfirmed, withForm(h.removeTOTP))
-	app.Post(emailPath, h.ifMail(h.requireConfirmed), withForm(h.requestEmailChange))
-	app.Post("/account/recovery-codes", h.requireConfirmed, withForm(h.makeRecoveryCodes))
+	app.Post(emailPath, h.ifMail(h.requireConfirmed), h.once(h.requestEmailChange))
+	app.Post("/account/recovery-codes", h.requireConfirmed, h.once(h.makeRecoveryCodes))
 	app.Post(passkeysPath+beginning, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
 	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)
 	app.Post("/account/passkeys/:id/remove", h.requireConfirmed, withForm(h.removePasskey))

@@ -1,17 +1,21 @@
 package handlers
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"porchlight/db"
 )
 
-// This file makes a form that an impatient person sends twice do its work once. Each form that signs somebody in has a random id. The
-// browser shows the answer to the last press, so that must not be "This username is taken".
+// This file makes a form that an impatient person sends twice do its work once. Each such form has a random id. The browser shows the
+// answer to the last press, so that must not be "This username is taken" or "This link is not valid".
 
 // formID returns the id of a form, or "" if it has none.
 func formID(body formBody) string {
@@ -19,6 +23,87 @@ func formID(body formBody) string {
 		return id
 	}
 	return ""
+}
+
+// once makes a form that is sent again within a few seconds get the first answer again, for answers that set no cookie. The other form must
+// be the same in every field and come from the same session.
+func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
+	return withForm(func(c *fiber.Ctx, body formBody) error {
+		if formID(body) == "" {
+			return handle(c, body)
+		}
+		id := c.Path() + "\x00" + string(c.Body())
+		if session, ok := c.Locals(sessionKey).(*db.Session); ok {
+			id = session.ID + id
+		}
+		key := sha256.Sum256([]byte(id))
+		defer h.forms.lock(string(key[:]))()
+		if first, ok := h.answers.of(key); ok {
+			return first.send(c)
+		}
+		if err := handle(c, body); err != nil {
+			return err
+		}
+		h.answers.keep(key, c.Response())
+		return nil
+	})
+}
+
+const (
+	answerLasts   = 10 * time.Second
+	answersKept   = 1000
+	answerMaxSize = 64 << 10
+)
+
+// formAnswers keeps what forms were answered. Some answers hold a secret, such as recovery codes, so they are kept in memory only, and
+// not for long.
+type formAnswers struct {
+	mu    sync.Mutex
+	byKey map[[sha256.Size]byte]formAnswer
+}
+
+type formAnswer struct {
+	status                int
+	location, contentType string
+	body                  []byte
+}
+
+func (f *formAnswers) of(key [sha256.Size]byte) (formAnswer, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	answer, ok := f.byKey[key]
+	return answer, ok
+}
+
+// keep keeps a successful answer for answerLasts.
+func (f *formAnswers) keep(key [sha256.Size]byte, r *fasthttp.Response) {
+	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.byKey) >= answersKept {
+		return
+	}
+	if f.byKey == nil {
+		f.byKey = map[[sha256.Size]byte]formAnswer{}
+	}
+	f.byKey[key] = formAnswer{
+		r.StatusCode(), string(r.Header.Peek(fiber.HeaderLocation)), string(r.Header.ContentType()), bytes.Clone(r.Body()),
+	}
+	time.AfterFunc(answerLasts, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.byKey, key)
+	})
+}
+
+func (a formAnswer) send(c *fiber.Ctx) error {
+	if a.location != "" {
+		return c.Redirect(a.location, a.status)
+	}
+	c.Set(fiber.HeaderContentType, a.contentType)
+	return c.Status(a.status).Send(a.body)
 }
 
 // formLocks makes requests with the same form wait for each other.

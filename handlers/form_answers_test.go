@@ -1,0 +1,41 @@
+package handlers
+
+import (
+	"crypto/sha256"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Answers may hold secrets, so they leave the memory by themselves, and there are never many.
+func TestFormAnswersAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var answers formAnswers
+		var page fasthttp.Response
+		page.SetBodyString("abcd-efgh-ijkl-mnop")
+		for i := range 2 * answersKept {
+			answers.keep(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), &page)
+		}
+		page.SetBodyString("another")
+		first, known := answers.of(sha256.Sum256([]byte{0, 0}))
+		if len(answers.byKey) != answersKept || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
+			t.Errorf("%d answers; the first is %q", len(answers.byKey), first.body)
+		}
+		time.Sleep(answerLasts - 1)
+		if len(answers.byKey) != answersKept {
+			t.Error("they were forgotten early")
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if len(answers.byKey) != 0 {
+			t.Errorf("%d answers are left", len(answers.byKey))
+		}
+		page.SetStatusCode(fasthttp.StatusUnprocessableEntity)
+		if answers.keep(sha256.Sum256(nil), &page); len(answers.byKey) != 0 {
+			t.Error("a refusal is kept, so the form cannot be sent again")
+		}
+	})
+}
