@@ -38,6 +38,8 @@ func TestProxies(t *testing.T) {
 				{"cookies", keepsTheTokenFromApps},
 				{"two Cookie headers", readsEveryCookieHeader},
 				{"revoked on the device page", isOutOnceRevoked},
+				{"app keys", takesAppKeys},
+				{"the app's own Authorization", keepsTheAppsAuthorization},
 				{"events", passesEvents},
 				{"a body", passesABody},
 				{"a script", tellsAScript},
