@@ -57,6 +57,22 @@ func TestProxies(t *testing.T) {
 					test.run(t, s, p.sayings)
 				})
 			}
+			for _, test := range []struct {
+				name string
+				run  func(*testing.T, *site, sayings)
+			}{
+				{"a public path", opensAPublicPath},
+				{"only the public path", keepsToThePublicPath},
+				{"upgrade on the public path", refusesHTTP2OnThePublicPath},
+				{"several requests", checksEachRequest},
+				{"hidden requests", smugglesNothing},
+				{"two hosts in HTTP/2", readsOneHostInHTTP2},
+			} {
+				t.Run(test.name, func(t *testing.T) {
+					s := openSite(t, p, withPublicPath)
+					test.run(t, s, p.sayings)
+				})
+			}
 		})
 	}
 }

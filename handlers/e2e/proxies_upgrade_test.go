@@ -86,7 +86,10 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, protocol := range []string{"websocket", "h2c", "websocket, h2c"} {
-		s.connectHTTP2(t, protocol, token)
+		s.sendFields(t, [][2]string{
+			{":method", "CONNECT"}, {":protocol", protocol}, {":scheme", "https"}, {":path", "/live"}, {":authority", "notes.example.com"},
+			{"cookie", ours + token}, {"sec-websocket-version", "13"},
+		})
 		seen := s.notes.take()
 		if say.socketOverHTTP2 && protocol == "websocket" && (len(seen) != 1 || seen[0].header.Get("Upgrade") != "websocket") {
 			t.Errorf("the app was asked for no WebSocket: %v", seen)
@@ -99,8 +102,8 @@ func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
 	}
 }
 
-// connectHTTP2 asks notes.example.com for another protocol over HTTP/2, and waits until the proxy has answered or hung up.
-func (s *site) connectHTTP2(t *testing.T, protocol, token string) {
+// sendFields sends the header fields of a request over HTTP/2, valid or not, and waits until the proxy has answered or hung up.
+func (s *site) sendFields(t *testing.T, fields [][2]string) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, ServerName: "notes.example.com", NextProtos: []string{"h2"}})
 	if err != nil {
@@ -112,10 +115,9 @@ func (s *site) connectHTTP2(t *testing.T, protocol, token string) {
 	}
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{
-		{":method", "CONNECT"}, {":protocol", protocol}, {":scheme", "https"}, {":path", "/live"}, {":authority", "notes.example.com"},
-		{"cookie", ours + token}, {"sec-websocket-version", "13"},
-	} {
+	end := true
+	for _, field := range fields {
+		end = end && field[1] != "CONNECT"
 		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +129,7 @@ func (s *site) connectHTTP2(t *testing.T, protocol, token string) {
 	if err := framer.WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end}); err != nil {
 		t.Fatal(err)
 	}
 	for {
