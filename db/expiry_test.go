@@ -37,6 +37,11 @@ var seesAlive = map[string]func(*cast) bool{
 		sessions, err := c.AllSessions("")
 		return err == nil && slices.ContainsFunc(sessions, c.isPhone)
 	},
+	"FindSessions": func(c *cast) bool { return slices.Contains(c.found(db.SessionFilter{}), c.phone.ID) },
+	"RevokeSessions": func(c *cast) bool {
+		count, err := c.RevokeSessions(c.ctx(), db.CommandLine, []string{c.phone.ID})
+		return err == nil && count == 1
+	},
 	"Users": func(c *cast) bool {
 		users, err := c.Users()
 		return err == nil && users[0].Sessions == 2

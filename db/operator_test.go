@@ -45,6 +45,10 @@ var adminVerbs = []struct {
 		_, err := c.RevokeSession(c.ctx(), by, c.bob.ID, c.desk.ID)
 		return err
 	}, []string{db.Revoked}},
+	{"end several sessions", func(c *cast, by db.Operator) error {
+		_, err := c.RevokeSessions(c.ctx(), by, []string{c.desk.ID})
+		return err
+	}, []string{db.Revoked}},
 	{"end every session of bob", func(c *cast, by db.Operator) error {
 		_, err := c.RevokeUser(c.ctx(), by, "bob")
 		return err

@@ -1,0 +1,90 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"math"
+	"time"
+)
+
+// This file owns the list of everybody's sessions, for administrators.
+
+// SessionFilter selects live sessions. A zero field selects all.
+type SessionFilter struct {
+	Username  string        // whose; in any form that CreateUser accepts
+	Host      string        // of an app that the session was used for, in CanonicalHost's form
+	IP        string        // from which the session was begun or last used
+	UnusedFor time.Duration // at least
+	Before    int64         // the Position before which a page begins
+}
+
+// FoundSession is a session in the list of everybody's.
+type FoundSession struct {
+	Session
+	Position int64 // for SessionFilter.Before
+}
+
+// The rows are read in the order of the table, so that a page needs no index of its own and sorts nothing. The plus keeps SQLite from
+// reading them by expiry.
+const findSessions = `
+	SELECT s.rowid, ` + sessionColumns + listColumns + `
+	FROM sessions s CROSS JOIN users u ON u.id = s.user_id
+	WHERE s.rowid < $1 AND ` + isFound + `
+	ORDER BY s.rowid DESC
+	LIMIT $6 + 0`
+
+const findSessionsOfUser = `
+	SELECT s.rowid, ` + sessionColumns + listColumns + `
+	FROM users u CROSS JOIN sessions s ON s.user_id = u.id
+	WHERE s.rowid < $1 AND ` + isFound + ` AND u.username = $6
+	ORDER BY s.rowid DESC
+	LIMIT $7 + 0`
+
+const isFound = `+s.expires_at > $2 AND u.disabled = 0 AND s.last_active_at <= $3
+	      AND ($4 = '' OR s.ip = $4 OR s.last_ip = $4)
+	      AND ($5 = '' OR EXISTS (SELECT 1 FROM session_apps a WHERE a.session_id = s.id AND a.host = $5))`
+
+// FindSessions returns the live sessions that the filter selects, at most limit of them, those that began last first. An unknown username
+// selects none.
+func (s *Store) FindSessions(filter SessionFilter, limit int) ([]FoundSession, error) {
+	now, before, usedUntil := s.now(), cmp.Or(filter.Before, math.MaxInt64), int64(math.MaxInt64)
+	if filter.UnusedFor > 0 {
+		usedUntil = now - filter.UnusedFor.Milliseconds()
+	}
+	statement, args := findSessions, []any{before, now, usedUntil, filter.IP, filter.Host}
+	if filter.Username != "" {
+		statement, args = findSessionsOfUser, append(args, canonical(filter.Username))
+	}
+	return queryAll(s.reader, func(row scanner) (found FoundSession, err error) {
+		found.Session, err = s.scanSession(positioned{row, &found.Position})
+		return found, err
+	}, statement, append(args, limit)...)
+}
+
+// positioned is a row that begins with a position.
+type positioned struct {
+	scanner
+	position *int64
+}
+
+func (p positioned) Scan(columns ...any) error {
+	return p.scanner.Scan(append([]any{p.position}, columns...)...)
+}
+
+// RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. Ids that name none
+// are ignored.
+func (s *Store) RevokeSessions(ctx context.Context, by Operator, ids []string) (count int, err error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return 0, err
+	}
+	err = s.writeBy(ctx, urgent, by, func(tx *tx) error {
+		ended, err := tx.endSessions(Revoked, by.actor(), `
+			DELETE FROM sessions
+			WHERE id IN (SELECT value FROM json_each($1)) AND expires_at > $2 AND id <> $3`, string(list), tx.now, by.sessionID())
+		count = len(ended)
+		return err
+	})
+	return count, err
+}
