@@ -183,16 +183,20 @@ func (s *Store) LastActivity(userID int64) (int64, error) {
 
 // UserActivity is something that happened to the account of the user.
 type UserActivity struct {
+	UserID   int64
 	Username string
 	Activity
 }
+
+// activityColumns is what scanUserActivity reads from activity a, after the username.
+const activityColumns = `a.user_id, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count`
 
 // AllActivity returns what happened since then to one user, or with "" to every user: at most limit rows, those that follow the one with
 // the id after, oldest first. It returns ErrNotFound for an unknown user.
 func (s *Store) AllActivity(username string, since time.Time, after int64, limit int) ([]UserActivity, error) {
 	if username == "" {
 		return queryAll(s.reader, scanUserActivity, `
-			SELECT u.username, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count
+			SELECT u.username, `+activityColumns+`
 			FROM activity a CROSS JOIN users u ON u.id = a.user_id
 			WHERE a.id > $1 AND a.happened_at >= $2
 			ORDER BY a.id
@@ -203,7 +207,7 @@ func (s *Store) AllActivity(username string, since time.Time, after int64, limit
 		return nil, err
 	}
 	return queryAll(s.reader, scanUserActivity, `
-		SELECT u.username, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count
+		SELECT u.username, `+activityColumns+`
 		FROM users u CROSS JOIN activity a ON a.user_id = u.id
 		WHERE u.id = $1 AND a.id > $2 AND a.happened_at >= $3
 		ORDER BY a.id
@@ -212,7 +216,7 @@ func (s *Store) AllActivity(username string, since time.Time, after int64, limit
 
 func scanUserActivity(row scanner) (a UserActivity, err error) {
 	var happenedAt int64
-	err = row.Scan(&a.Username, &a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
+	err = row.Scan(&a.Username, &a.UserID, &a.ID, &a.Kind, &happenedAt, &a.IP, &a.DeviceName, &a.SessionID, &a.By, &a.Count)
 	a.At = time.UnixMilli(happenedAt)
 	return a, err
 }

@@ -33,6 +33,9 @@ type activityEntry struct {
 	ID       int64
 	Sentence string
 	At       moment
+
+	UserID   int64 // this and the next are set only in the activity of everybody
+	Username string
 }
 
 func (e activityEntry) key() (key activityEntry, cacheable bool) { return e, true }
@@ -40,9 +43,13 @@ func (e activityEntry) key() (key activityEntry, cacheable bool) { return e, tru
 // newEntries returns entries as the session current sees them.
 func newEntries(rows []db.Activity, current db.Session) (entries []activityEntry) {
 	for _, a := range rows {
-		entries = append(entries, activityEntry{a.ID, sentence(a, current), newMoment(a.At)})
+		entries = append(entries, newEntry(a, current))
 	}
 	return entries
+}
+
+func newEntry(a db.Activity, current db.Session) activityEntry {
+	return activityEntry{ID: a.ID, Sentence: sentence(a, current), At: newMoment(a.At)}
 }
 
 func (h *handler) showActivity(c *fiber.Ctx) error {

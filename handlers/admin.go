@@ -1,13 +1,17 @@
 package handlers
 
-import "github.com/gofiber/fiber/v2"
+import (
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
 
 // This file owns what all pages for administrators share.
 
 // adminPage is the data that every page for administrators has, for admin/_nav.
 type adminPage struct {
 	page
-	AdminSection string // of the navigation among these pages: people or proxy
+	AdminSection string // of the navigation among these pages: people, sessions, activity or proxy
 }
 
 func (h *handler) adminPageFor(c *fiber.Ctx, section, title string) adminPage {
@@ -24,6 +28,27 @@ func requireAdmin(c *fiber.Ctx) error {
 		return errNotAdmin
 	}
 	return c.Next()
+}
+
+// filterMax is how many bytes are accepted in a field of a filter: as many as an e-mail address has.
+const filterMax = 254
+
+// queryText returns the text of a field of a filter.
+func queryText(c *fiber.Ctx, name string) (string, error) {
+	text := strings.TrimSpace(strings.ToValidUTF8(c.Query(name), "\ufffd"))
+	if len(text) > filterMax {
+		return "", problem{fiber.StatusUnprocessableEntity, "That filter is too long."}
+	}
+	return text, nil
+}
+
+// canonicalIP returns an IP address as it is stored, or the text itself if it is none.
+func canonicalIP(text string) string {
+	address, err := parseAddress(text)
+	if err != nil {
+		return text
+	}
+	return address.String()
 }
 
 // requireConfirmedChange is requireConfirmed for what may change something.

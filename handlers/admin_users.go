@@ -13,8 +13,7 @@ import (
 const (
 	usersPath   = "/admin/users"
 	usersShown  = 50
-	waitingMost = 99  // how many of those who wait for approval are counted
-	filterMax   = 254 // bytes, as long as an e-mail address
+	waitingMost = 99 // how many of those who wait for approval are counted
 )
 
 type usersPage struct {
@@ -39,14 +38,15 @@ func newPersonRow(user db.User, current db.Session) personRow {
 }
 
 func (h *handler) showUsers(c *fiber.Ctx) error {
+	filter, err := queryText(c, "q")
+	if err != nil {
+		return err
+	}
 	p := usersPage{
 		adminPage: h.adminPageFor(c, "people", "People"),
-		Filter:    strings.TrimSpace(strings.ToValidUTF8(c.Query("q"), "\ufffd")),
+		Filter:    filter,
 		Waiting:   c.Query("waiting") == "1",
 		After:     strings.ToValidUTF8(c.Query("after"), "\ufffd"),
-	}
-	if len(p.Filter) > filterMax {
-		return problem{fiber.StatusUnprocessableEntity, "That filter is too long."}
 	}
 	users, more, err := h.Store.People(db.PeopleFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
 	if err != nil {

@@ -70,6 +70,14 @@ func (b formBody) get(name string) string {
 	return strings.ToValidUTF8(string(b.args.Peek(name)), "\ufffd")
 }
 
+// getAll returns every value of a field that may be repeated.
+func (b formBody) getAll(name string) (values []string) {
+	for _, value := range b.args.PeekMulti(name) {
+		values = append(values, strings.ToValidUTF8(string(value), "\ufffd"))
+	}
+	return values
+}
+
 // secret returns a value exactly as it was typed. An invalid password must be refused, not repaired.
 func (b formBody) secret(name string) string { return string(b.args.Peek(name)) }
 

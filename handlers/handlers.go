@@ -146,6 +146,9 @@ func New(options Options) *fiber.App {
 	// Administrators. They end sessions without step-up, because panic must be quick. Every other change needs it: its route stands below
 	// the Use.
 	admin.Get("/users", h.showUsers)
+	admin.Get("/sessions", h.showAdminSessions)
+	admin.Post("/sessions/revoke", withForm(h.revokeTicked)) // above the step-up, because ending sessions must be quick
+	admin.Get("/activity", h.showAdminActivity)
 	admin.Get("/proxy", h.showProxy)
 	admin.Use(h.requireConfirmedChange)
 

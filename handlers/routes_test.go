@@ -66,6 +66,10 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
 	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
 	{method: "GET", path: "/admin/users", status: 200},
+	{method: "GET", path: "/admin/sessions", status: 200},
+	{method: "POST", path: "/admin/sessions/revoke", body: []string{"id", "nobody"}, status: 200},
+	{method: "POST", path: "/admin/sessions/revoke", body: []string{"id", "nobody", "confirm", "1"}, status: 303},
+	{method: "GET", path: "/admin/activity", status: 200},
 	{method: "GET", path: "/activity", status: 200},
 	{method: "GET", path: "/me/activity", status: 200},
 	{method: "GET", path: "/me/export", status: 200},

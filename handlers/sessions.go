@@ -33,6 +33,9 @@ var flashMessages = map[string]notice{
 	"named":    {Message: "The name was changed."},
 	"password": {Message: "Your password was changed."},
 
+	"ticked":      {Message: "Signed out the devices that you ticked."},
+	"none-ticked": {Message: "First tick the devices that you want to sign out."},
+
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 
