@@ -25,9 +25,9 @@ var (
 	htmxFixed = regexp.MustCompile(`^"(/sessions/revoke-others|/sessions/[A-Z2-7]{26}(/name)?|/sessions/list|/sessions/events(\?after=\d+)?|` +
 		`never|none|replaced|changed from:#events|#sessions|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
 	known = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|` +
-		`content|crossorigin|cx|cy|d|data-(ago|busy|confirm|day|exact|now|second|used)|datetime|defer|` +
-		`dir|fill|for|height|hidden|href|id|lang|lowercase|method|` +
-		`name|placeholder|r|readonly|rel|required|role|rx|ry|spellcheck|src|tabindex|title|type|value|viewBox|width|x|y|/)$`)
+		`content|crossorigin|cx|cy|d|data-(ago|busy|confirm|date|day|exact|now|second|used)|datetime|defer|` +
+		`dir|fill|for|height|hidden|href|id|inputmode|lang|lowercase|method|` +
+		`name|placeholder|r|readonly|rel|required|role|rx|ry|selected|spellcheck|src|tabindex|title|type|value|viewBox|width|x|y|/)$`)
 )
 
 func TestHostileTextStaysText(t *testing.T) {
@@ -61,6 +61,8 @@ func TestHostileTextStaysText(t *testing.T) {
 		"list":           c.Alice.HTMX("GET", "/sessions/list"),
 		"confirm":        c.Alice.Form("/sessions/" + named.ID + "/revoke"),
 		"their own page": named.Page("/sessions"),
+		"admin sessions": c.Alice.Page("/admin/sessions"),
+		"admin activity": c.Alice.Page("/admin/activity"),
 		"revoked":        c.Alice.HTMX("DELETE", "/sessions/"+named.ID),
 		"hostile signed": c.Alice.HTMX("DELETE", "/sessions/"+hostile.ID),
 		"sign-in page": c.NewClient(handlerstest.FirefoxOnLinux).Form("/login", "username", hostileName, "password", "x", "next",
