@@ -89,7 +89,12 @@ func (tx *tx) boundOutbox(userID int64) error {
 
 // NextDue returns when the next message of a way is due. It returns ErrNotFound if none waits.
 func (s *Store) NextDue(way Way) (time.Time, error) {
-	next, err := queryValue[int64](s.reader, `SELECT COALESCE(MIN(next_at), 0) FROM outbox WHERE way = $1`, way)
+	// One MIN for both kinds would go through every message of the way.
+	next, err := queryValue[int64](s.reader, `
+		SELECT COALESCE(MIN(next_at), 0)
+		FROM (SELECT MIN(next_at) AS next_at FROM outbox WHERE way = $1 AND is_link = 0
+		      UNION ALL
+		      SELECT MIN(next_at) FROM outbox WHERE way = $1 AND is_link = 1)`, way)
 	if err == nil && next == 0 {
 		err = ErrNotFound
 	}

@@ -147,7 +147,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"addToWaiting":        {"outbox_by_user (user_id=? AND is_link=?)"},
 		"alertDueAt":          {"SEARCH recent_alerts USING PRIMARY KEY (user_id=? AND kind=? AND about=?)"},
 		"boundOutbox":         {"outbox_by_user (user_id=? AND is_link=?)", "outbox_by_id (is_link=?)"},
-		"NextDue":             {"SEARCH outbox USING COVERING INDEX outbox_by_way (way=?)"},
+		"NextDue":             {"SEARCH outbox USING COVERING INDEX outbox_by_way (way=? AND is_link=?)"},
 		"ClaimMessages":       {"outbox_by_user (user_id=?)", "SEARCH o USING INDEX outbox_by_way (way=?)"},
 		"WaitingMessages":     {"outbox_by_user (user_id=?)"},
 		"restoreEmail":        {"outbox_by_user (user_id=? AND is_link=?)"},
