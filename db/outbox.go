@@ -102,7 +102,7 @@ func (s *Store) NextDue(way Way) (time.Time, error) {
 }
 
 // ClaimMessages returns at most limit messages of a way that are due, links first. No other sender gets them for a minute. Report each
-// with Delivered or Failed within that time; otherwise it is sent again.
+// with Delivered, Failed or Refused within that time; otherwise it is sent again.
 func (s *Store) ClaimMessages(ctx context.Context, way Way, limit int) (messages []Message, err error) {
 	if next, err := s.NextDue(way); errors.Is(err, ErrNotFound) || err == nil && next.After(s.Now()) {
 		return nil, nil // without a write
@@ -185,19 +185,32 @@ func (s *Store) Failed(ctx context.Context, m Message, problem string) (givenUp 
 			return err
 		}
 		if retry == 0 {
-			deleted, err := tx.changeRows(`DELETE FROM outbox WHERE id = $1 AND attempts = $2`, m.ID, m.Attempts)
-			if err != nil {
+			if givenUp, err = tx.giveUp(m); err != nil {
 				return err
-			}
-			if givenUp = deleted > 0; givenUp {
-				if err := tx.recordRepeat(event{userID: m.UserID, kind: DeliveryFailed, by: Actor(m.Way)}); err != nil {
-					return err
-				}
 			}
 		}
 		return tx.noteDelivery(m, cmp.Or(problem, "unknown"))
 	})
 	return givenUp, err
+}
+
+// Refused reports that another attempt would not help, and why. It gives up at once: it deletes the message and records that.
+func (s *Store) Refused(ctx context.Context, m Message, problem string) error {
+	return s.write(ctx, func(tx *tx) error {
+		if _, err := tx.giveUp(m); err != nil {
+			return err
+		}
+		return tx.noteDelivery(m, cmp.Or(oneLine(problem), "unknown"))
+	})
+}
+
+// giveUp deletes a message and records that, unless another sender has claimed it since then.
+func (tx *tx) giveUp(m Message) (givenUp bool, err error) {
+	deleted, err := tx.changeRows(`DELETE FROM outbox WHERE id = $1 AND attempts = $2`, m.ID, m.Attempts)
+	if err != nil || deleted == 0 {
+		return false, err
+	}
+	return true, tx.recordRepeat(event{userID: m.UserID, kind: DeliveryFailed, by: Actor(m.Way)})
 }
 
 // retryPause returns how long to wait after so many attempts: 1, 2, 4 … minutes.

@@ -88,6 +88,28 @@ func TestClaimEndsAfterAMinute(t *testing.T) {
 	c.wantWaiting("delivered", "ntfy alice_phone signed_in 1", "webhook signed_in 1")
 }
 
+// A refused message is given up at once, unless another sender has it in the meantime.
+func TestRefusedMessage(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.signIn(c.alice, "curl", "192.0.2.1")
+	late := c.onlyMail()
+	c.clock.Advance(time.Hour)
+	m := c.onlyMail()
+	c.must(c.Refused(c.ctx(), late, "550 no such user"))
+	if n := c.number(`SELECT COUNT(*) FROM outbox WHERE way = 'mail'`); n != 1 {
+		t.Error("a late report gave up on the message of another sender")
+	}
+	c.must(c.Refused(c.ctx(), m, "550 no\r\nsuch user"))
+	if n := c.number(`SELECT COUNT(*) FROM outbox WHERE way = 'mail'`); n != 0 {
+		t.Error("it is still there")
+	}
+	c.wantLatest(c.alice, happening{Kind: db.DeliveryFailed, By: "mail", Count: 1})
+	if got := c.text(`SELECT error FROM deliveries WHERE way = 'mail'`); got != "550 no  such user" {
+		t.Errorf("the last result is %q", got)
+	}
+}
+
 // Pauses grow to an hour. After a day, the sender gives up.
 func TestFailedMessages(t *testing.T) {
 	t.Parallel()

@@ -157,6 +157,7 @@ func TestMailRefused(t *testing.T) {
 		words  string
 	}{
 		{"unknown address", m("smtp", "smtp", "", refuse(550, [3]int{5, 1, 1}, "no such user here")), "550 5.1.1 no such user here"},
+		{"unwanted contents", raw("smtp+insecure", refuseContents), "554 5.7.1 looks like spam"},
 		{"try later", m("smtp", "smtp", "", refuse(451, [3]int{4, 7, 1}, "greylisted")), "451 4.7.1 greylisted"},
 		{"no STARTTLS", m("smtp+insecure", "smtp", "", nothing), "offers no STARTTLS"},
 		{"untrusted certificate", m("smtp", "smtp", "", distrust), "SSL_CERT_FILE"},
@@ -189,6 +190,26 @@ func TestMailRefused(t *testing.T) {
 		}
 		if strings.ContainsAny(err.Error(), "\r\n\x1b") || strings.Contains(err.Error(), "s3cret!") {
 			t.Errorf("%s: %q", test.what, err)
+		}
+		final := test.what == "unknown address" || test.what == "unwanted contents"
+		if errors.As(err, new(refusal)) != final {
+			t.Errorf("%s: refused for good: %t", test.what, !final)
+		}
+	}
+}
+
+// refuseContents is a mail server that reads a message and refuses it.
+func refuseContents(connection net.Conn) {
+	fmt.Fprint(connection, "220 mail.example.com\r\n")
+	for lines := bufio.NewScanner(connection); lines.Scan(); {
+		switch {
+		case strings.HasPrefix(lines.Text(), "DATA"):
+			fmt.Fprint(connection, "354 go on\r\n")
+			for lines.Scan() && lines.Text() != "." {
+			}
+			fmt.Fprint(connection, "554 5.7.1 looks like spam\r\n")
+		default:
+			fmt.Fprint(connection, "250 mail.example.com\r\n")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"sync"
@@ -132,6 +133,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// refusal is an error that another attempt would not change.
+type refusal struct{ error }
+
 // deliver sends a message and reports what came of it.
 func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 	limited, cancel := context.WithTimeout(ctx, sendTimeout)
@@ -140,13 +144,18 @@ func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 	if failure != nil && ctx.Err() != nil {
 		return // cut off by the stop; it is sent again after the next start
 	}
-	s.logResult(w, m, failure)
 	ctx = context.WithoutCancel(ctx)
 	var givenUp bool
 	var err error
-	if failure == nil {
+	switch {
+	case failure == nil:
+		s.logResult(w, m, nil)
 		err = s.Store.Delivered(ctx, m)
-	} else {
+	case errors.As(failure, new(refusal)):
+		s.Log.Error("a message was refused for good", "way", w.name, "kind", m.Kind, "user", m.Username, "error", failure)
+		err = s.Store.Refused(ctx, m, failure.Error())
+	default:
+		s.logResult(w, m, failure)
 		givenUp, err = s.Store.Failed(ctx, m, failure.Error())
 	}
 	if err != nil {

@@ -87,19 +87,40 @@ func TestRetry(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, mailOnly)
 	host := notifytest.NewMailHost(t, "smtp")
-	host.Refuse(notifytest.Refusal(451, [3]int{4, 7, 1}, "greylisted"), notifytest.Refusal(550, [3]int{5, 1, 1}, "unknown"))
+	host.Refuse(notifytest.Refusal(451, [3]int{4, 7, 1}, "greylisted"), notifytest.Refusal(452, [3]int{4, 2, 2}, "mailbox full"))
 	h.run(Options{Mail: mailer(t, "smtp", "", host.Address, host.Roots)})
 	h.signIn("Chrome on Windows")
 	h.eventually("the first failure", func() bool { return strings.Contains(h.delivery(db.Mail), ": 451 4.7.1 greylisted") })
 	h.advance(time.Minute)
-	h.eventually("the second failure", func() bool { return strings.Contains(h.delivery(db.Mail), ": 550 5.1.1 unknown") })
+	h.eventually("the second failure", func() bool { return strings.Contains(h.delivery(db.Mail), ": 452 4.2.2 mailbox full") })
 	h.advance(2 * time.Minute)
 	<-host.Arrived
 	h.eventually("it is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
-	for _, line := range []string{"greylisted", "unknown", "messages get through again"} {
+	for _, line := range []string{"greylisted", "mailbox full", "messages get through again"} {
 		if n := strings.Count(h.log.String(), line); n != 1 {
 			t.Errorf("%d times %q in the log: %s", n, line, h.log.String())
 		}
+	}
+}
+
+// A mail that the server will never take is not sent again, and says nothing about the server.
+func TestRefusedForGood(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, mailOnly)
+	host := notifytest.NewMailHost(t, "smtp")
+	host.Refuse(notifytest.Refusal(550, [3]int{5, 1, 1}, "no such user here"))
+	h.run(Options{Mail: mailer(t, "smtp", "", host.Address, host.Roots)})
+	h.signIn("Chrome on Windows")
+	h.eventually("it is given up", func() bool { return h.outbox() == "" && strings.Contains(h.delivery(db.Mail), "no such user here") })
+	if got := dbtest.Rows(t, h.path, `SELECT done_by FROM activity WHERE kind = 'delivery_failed'`); len(got) != 1 || got[0] != "mail" {
+		t.Errorf("activity: %q", got)
+	}
+	h.signIn("Safari on iPhone")
+	<-host.Arrived
+	h.eventually("the next one is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
+	if log := h.log.String(); strings.Count(log, "a message was refused for good") != 1 || strings.Contains(log, "retried") ||
+		strings.Contains(log, "again") {
+		t.Errorf("the log is %s", log)
 	}
 }
 
