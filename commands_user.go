@@ -29,7 +29,7 @@ type userAddCommand struct {
 }
 
 func (a *userAddCommand) Run(e *environment) error {
-	return e.withNewStore(func(store *db.Store) error {
+	err := e.withNewStore(func(store *db.Store) error {
 		newUser := db.NewUser{Username: a.Name, Email: a.Email, Groups: db.SplitGroups(a.Groups), IsAdmin: a.Admin, Reuse: a.Reuse}
 		err := store.CheckNewUser(e.ctx, newUser)
 		if err == nil {
@@ -49,6 +49,15 @@ func (a *userAddCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stdout, "Created %s%s.\n", user.Username, role)
 		return nil
 	})
+	return orReuse(err)
+}
+
+// orReuse adds to the error about the name of a deleted account what to do.
+func orReuse(err error) error {
+	if invalid, ok := errors.AsType[db.Invalid](err); ok && invalid["username"] == db.UsernameDeleted {
+		return fmt.Errorf("%w To use it anyway, add --reuse.", err)
+	}
+	return err
 }
 
 type userSetCommand struct {
@@ -131,7 +140,7 @@ type userInviteCommand struct {
 }
 
 func (i *userInviteCommand) Run(e *environment) error {
-	return e.withNewStore(func(store *db.Store) error {
+	err := e.withNewStore(func(store *db.Store) error {
 		token, invitation, err := store.Invite(e.ctx, db.CommandLine, db.NewUser{
 			Username: i.Name, Email: i.Email, Groups: db.SplitGroups(i.Groups), IsAdmin: i.Admin, Reuse: i.Reuse,
 			ResetSecondFactor: i.ResetSecondFactor,
@@ -152,6 +161,7 @@ func (i *userInviteCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stdout, "%s for %s, good once and for %d hours: %s\n", what, invitation.Username, hours, link)
 		return nil
 	})
+	return orReuse(err)
 }
 
 type userPasswdCommand struct {

@@ -50,6 +50,8 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 			}
 		case err != nil:
 			return err
+		case newUser.MustBeNew:
+			return Invalid{"username": usernameTaken}
 		case disabled:
 			return ErrDisabled
 		case newUser.Email != "" || newUser.IsAdmin || newUser.Reuse || len(newUser.Groups) > 0:

@@ -59,9 +59,10 @@ func isMadeOfReserved(text string) bool {
 const (
 	usernameTaken    = "This username is taken."
 	usernameReserved = "This username is reserved. Choose another one."
-	usernameDeleted  = "This username belonged to an account that was deleted, and the apps may still hold that person's data. " +
-		"To use it anyway, add --reuse."
 )
+
+// UsernameDeleted is why a username is refused unless NewUser.Reuse is set.
+const UsernameDeleted = "This username belonged to an account that was deleted, and the apps may still hold that person's data."
 
 // deletedKey returns what is stored of the username of a deleted account. Without the key file, nobody can find out the name.
 func (s *Store) deletedKey(username string) []byte {
@@ -81,7 +82,7 @@ func (s *Store) checkAvailable(tx *tx, newUser NewUser) error {
 	case newUser.SignUp:
 		return Invalid{"username": usernameTaken}
 	}
-	return Invalid{"username": usernameDeleted}
+	return Invalid{"username": UsernameDeleted}
 }
 
 // retireUsername keeps the username of a deleted account from being used again.

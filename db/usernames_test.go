@@ -10,7 +10,7 @@ import (
 
 // This file tests which usernames a new account may have.
 
-const deletedHint = "add --reuse"
+const deletedHint = "belonged to an account that was deleted"
 
 func TestReservedUsernames(t *testing.T) {
 	t.Parallel()

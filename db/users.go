@@ -61,6 +61,8 @@ type NewUser struct {
 	IP       string // of the browser that signs up
 	Reuse    bool   // allow the name of a deleted account
 
+	MustBeNew bool // for Invite: return Invalid if the account exists
+
 	ResetSecondFactor bool // for Invite: whoever accepts the invitation to an existing account needs no second factor
 }
 

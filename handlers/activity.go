@@ -150,7 +150,7 @@ func sentence(a db.Activity, current db.Session) string {
 	case db.Renamed:
 		return "Changed the name of a device to " + at + by + times
 	case db.Exported:
-		return "Downloaded your data on " + at + times
+		return "Downloaded all data on " + at + times
 	case db.PasswordChanged:
 		if a.DeviceName == "" {
 			return "Changed the password" + by
@@ -208,7 +208,7 @@ func sentence(a db.Activity, current db.Session) string {
 	case db.AccountLocked:
 		return "The account was locked after too many failed sign-ins, the last from " + a.IP
 	case db.DeliveryFailed:
-		return fmt.Sprintf("A message to you could not be delivered by %s%s", isolate(string(a.By)), times)
+		return fmt.Sprintf("A message could not be delivered by %s%s", isolate(string(a.By)), times)
 	case db.RecoveryCodesMade:
 		return "Made new recovery codes on " + at
 	case db.RecoveryCodeUsed:

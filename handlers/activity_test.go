@@ -63,7 +63,7 @@ func TestEveryKindOfActivityHasASentence(t *testing.T) {
 	c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID).Is(t, 200)
 	c.Alice.API("GET", "/me/export", "").Is(t, 200)
 	page = c.Alice.Page("/activity")
-	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34;<", "Downloaded your data on command (this device), 127.0.0.1<")
+	page.Has(t, "Signed out Safari on iPhone, 127.0.0.1, from &#34;command&#34;<", "Downloaded all data on command (this device), 127.0.0.1<")
 
 	for _, by := range []string{"admin ada", `"admin bo"`} { // the second is a device of that name
 		c.Exec(insertActivity, "revoked", by, 1, "alice")

@@ -24,6 +24,7 @@ type usersPage struct {
 	People  []personRow
 	After   string // the username after which this page begins; "" on the first page
 	Next    string // the username after which the next page begins, or ""
+	Invite  inviteForm
 }
 
 // personRow is an account in the list of people.
@@ -38,23 +39,33 @@ func newPersonRow(user db.User, current db.Session) personRow {
 }
 
 func (h *handler) showUsers(c *fiber.Ctx) error {
-	filter, err := queryText(c, "q")
+	p, err := h.newUsersPage(c)
 	if err != nil {
 		return err
+	}
+	p.notice = flashMessages[c.Query("done")]
+	return c.Render("admin/users", p)
+}
+
+func (h *handler) newUsersPage(c *fiber.Ctx) (usersPage, error) {
+	filter, err := queryText(c, "q")
+	if err != nil {
+		return usersPage{}, err
 	}
 	p := usersPage{
 		adminPage: h.adminPageFor(c, "people", "People"),
 		Filter:    filter,
 		Waiting:   c.Query("waiting") == "1",
 		After:     strings.ToValidUTF8(c.Query("after"), "\ufffd"),
+		Invite:    newInviteForm(),
 	}
 	users, more, err := h.Store.People(db.PeopleFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
 	if err != nil {
-		return err
+		return p, err
 	}
 	if !p.Waiting {
 		if p.Others, err = h.Store.WaitingForApproval(waitingMost); err != nil {
-			return err
+			return p, err
 		}
 	}
 	for _, user := range users {
@@ -63,6 +74,5 @@ func (h *handler) showUsers(c *fiber.Ctx) error {
 	if more {
 		p.Next = users[len(users)-1].Username
 	}
-	p.notice = flashMessages[c.Query("done")]
-	return c.Render("admin/users", p)
+	return p, nil
 }

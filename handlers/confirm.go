@@ -50,6 +50,7 @@ type confirmIdentityPage struct {
 	Form     form
 	Password field
 	Passkeys bool        // the user has one, and browsers accept passkeys at the public address
+	Back     string      // where "Cancel" leads
 	Next     string      // the page to go on to, if no form was sent
 	To       string      // the path that the form was sent to, or ""
 	Kept     []formField // what the form holds
@@ -83,8 +84,12 @@ func (h *handler) newConfirmPage(c *fiber.Ctx, to, next string, body formBody) (
 		To:       to,
 		Next:     next,
 		Kept:     body.fields(),
+		Back:     accountPath,
 	}
 	p.Section = "account"
+	if strings.HasPrefix(cmp.Or(to, next), "/admin/") {
+		p.Section, p.Back = "admin", usersPath
+	}
 	return p, err
 }
 

@@ -12,7 +12,8 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the event stream. It tells an open page when the user's list of sessions changes, and when the page's own session ends.
+// This file owns the event stream. It tells an open page when the list of sessions that it shows changes, and when the page's own session
+// ends.
 
 // heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
 const heartbeatEvery = 15 * time.Second
@@ -24,24 +25,34 @@ const (
 	replacedEvent = "event: replaced\ndata:\n\n"
 )
 
-// streamEvents sends server-sent events until the session ends, the client is gone, or the server stops: "changed" when the user's list of
-// sessions may have changed, "ended" when this session has ended, and "replaced" when the user has opened too many streams since. An open
-// stream does not count as activity.
+// eventsPath is where pages find the stream, unless they show somebody else's list.
+const eventsPath = "/sessions/events"
+
+func (h *handler) streamEvents(c *fiber.Ctx) error { return h.stream(c, currentSession(c).UserID) }
+
+// stream sends server-sent events until the session ends, the client is gone, or the server stops: "changed" when the list of sessions of
+// the user listOf may have changed, "ended" when this session has ended, and "replaced" when its user has opened too many streams since. An
+// open stream does not count as activity.
 //
 // A page that shows the list passes the id of the newest activity that it shows as after. If there is a newer one, the first event is
 // "changed". A client that connects again, with a Last-Event-ID, always gets "changed" first: what it missed may have left no activity.
-func (h *handler) streamEvents(c *fiber.Ctx) error {
+func (h *handler) stream(c *fiber.Ctx, listOf int64) error {
 	c.Set(fiber.HeaderContentType, "text/event-stream")
 	if c.Method() == fiber.MethodHead {
 		return nil
 	}
 	session := currentSession(c)
 	stream := &eventStream{
-		h: h, userID: session.UserID, sessionID: session.ID, conn: c.Context().Conn(),
+		h: h, listOf: listOf, userID: session.UserID, sessionID: session.ID, conn: c.Context().Conn(),
 		first: heartbeat, timer: time.NewTimer(heartbeatEvery), replaced: make(chan struct{}),
 	}
-	stream.changed, stream.unsubscribe = h.Store.Subscribe(session.UserID)
-	known, err := h.Store.LastActivity(session.UserID)
+	stream.changed, stream.unsubscribe = h.Store.Subscribe(listOf)
+	if listOf != session.UserID {
+		own, unsubscribeOwn := h.Store.Subscribe(session.UserID)
+		unsubscribe := stream.unsubscribe
+		stream.ownChanged, stream.unsubscribe = own, func() { unsubscribe(); unsubscribeOwn() }
+	}
+	known, err := h.Store.LastActivity(listOf)
 	if err != nil {
 		stream.Close()
 		return err
@@ -59,15 +70,17 @@ func (h *handler) streamEvents(c *fiber.Ctx) error {
 // a pipe and two buffers, which take half as much memory again.
 type eventStream struct {
 	h           *handler
-	userID      int64
+	listOf      int64 // the user whose list the page shows
+	userID      int64 // the user who looks at it; if it is another one, an administrator
 	sessionID   string
 	conn        net.Conn
 	changed     <-chan struct{}
+	ownChanged  <-chan struct{} // of userID; nil if it is the same user
 	unsubscribe func()
 	replaced    chan struct{} // closed when a newer stream takes the place of this one
 	first       string        // the event to begin with; "" after it
 	timer       *time.Timer
-	expiry      time.Time // when the next of the user's sessions expires; zero before it is known
+	expiry      time.Time // when the next of the sessions expires; zero before it is known
 	last        bool      // no event follows
 }
 
@@ -100,17 +113,17 @@ func (s *eventStream) next() (event string, err error) {
 		return "", err
 	}
 	session, err := s.h.Store.Session(s.userID, s.sessionID)
-	if errors.Is(err, db.ErrNotFound) {
+	if errors.Is(err, db.ErrNotFound) || err == nil && s.listOf != s.userID && !session.IsAdmin {
 		s.last = true
 		return endedEvent, nil
 	}
 	if err == nil && (event == changedEvent || s.expiry.IsZero()) {
-		s.expiry, err = s.h.Store.NextExpiry(s.userID)
+		s.expiry, err = s.h.Store.NextExpiry(s.listOf)
 	}
 	if err != nil {
 		return "", io.EOF // the browser connects again, more and more rarely, and gets 503 until the database answers
 	}
-	if s.expiry.IsZero() {
+	if s.expiry.IsZero() || s.listOf != s.userID && session.ExpiresAt.Before(s.expiry) {
 		s.expiry = session.ExpiresAt
 	}
 	s.timer.Reset(min(heartbeatEvery, max(s.expiry.Sub(s.h.Store.Now()), time.Millisecond)))
@@ -129,6 +142,8 @@ func (s *eventStream) await() (event string, err error) {
 		return replacedEvent, nil
 	case <-s.changed:
 		return changedEvent, nil
+	case <-s.ownChanged:
+		return heartbeat, nil // next looks whether the session has ended
 	case <-s.timer.C:
 	}
 	if s.h.Store.Now().Before(s.expiry) {

@@ -106,8 +106,10 @@ func New(options Options) *fiber.App {
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession, h.requireFactor)
 	admin := app.Group("/admin", requireAdmin)
-	app.Get("/sessions/list", h.listSessions) // above noteActivity, because pages request this and the next by themselves
-	app.Get("/sessions/events", h.streamEvents)
+	app.Get("/sessions/list", h.listSessions) // above noteActivity, because pages request these four by themselves
+	app.Get(eventsPath, h.streamEvents)
+	admin.Get("/users/:id/sessions", h.listPersonSessions)
+	admin.Get("/users/:id/events", h.streamPersonEvents)
 	app.Use(h.noteActivity)
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(sessionsPath, fiber.StatusSeeOther) })
 	app.Get(sessionsPath, h.showSessions)
@@ -146,11 +148,25 @@ func New(options Options) *fiber.App {
 	// Administrators. They end sessions without step-up, because panic must be quick. Every other change needs it: its route stands below
 	// the Use.
 	admin.Get("/users", h.showUsers)
+	admin.Get("/users/:id", h.showUser)
+	admin.Post("/users/:id/revoke", withForm(h.revokePersonSessions))
+	admin.Delete("/users/:id/sessions/:session", h.revokePersonSession)
+	admin.Post("/users/:id/sessions/:session/revoke", withForm(h.revokePersonSessionByForm))
 	admin.Get("/sessions", h.showAdminSessions)
 	admin.Post("/sessions/revoke", withForm(h.revokeTicked)) // above the step-up, because ending sessions must be quick
 	admin.Get("/activity", h.showAdminActivity)
 	admin.Get("/proxy", h.showProxy)
 	admin.Use(h.requireConfirmedChange)
+	admin.Post("/users/invite", withForm(h.inviteNewUser))
+	admin.Post("/users/:id/invite", withForm(h.inviteUser))
+	admin.Post("/users/:id/approve", h.approveUser)
+	admin.Post("/users/:id/disable", withForm(h.disableUser))
+	admin.Post("/users/:id/enable", h.enableUser)
+	admin.Post("/users/:id/make-admin", h.makeAdmin)
+	admin.Post("/users/:id/unmake-admin", withForm(h.unmakeAdmin))
+	admin.Post("/users/:id/email", withForm(h.setUserEmail))
+	admin.Post("/users/:id/reset-second-factor", withForm(h.resetUserFactor))
+	admin.Post("/users/:id/delete", withForm(h.deleteUser))
 
 	// JSON.
 	api := app.Group(apiPath, requireJSON)

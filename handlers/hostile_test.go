@@ -23,6 +23,7 @@ var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)
 	htmxFixed = regexp.MustCompile(`^"(/sessions/revoke-others|/sessions/[A-Z2-7]{26}(/name)?|/sessions/list|/sessions/events(\?after=\d+)?|` +
+		`/admin/users/\d+/(revoke|sessions(/[A-Z2-7]{26})?|events(\?after=\d+)?)|` +
 		`never|none|replaced|changed from:#events|#sessions|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
 	known = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|` +
 		`content|crossorigin|cx|cy|d|data-(ago|busy|confirm|date|day|exact|now|second|used)|datetime|defer|` +
@@ -56,7 +57,18 @@ func TestHostileTextStaysText(t *testing.T) {
 			t.Errorf("a device is called %q", row)
 		}
 	}
+	c.Exec(`UPDATE users SET email = ? WHERE username = 'alice'`, hostileName)
+	c.Exec(`INSERT INTO users (username, email, password_hash, created_at) VALUES (?, '<img src=w>', '', 0)`, hostileName)
+	evil := c.Only(`SELECT id FROM users WHERE username = ?`, hostileName)
 	for name, got := range map[string]handlerstest.Answer{
+		"people":         c.Alice.Page("/admin/users?q=" + url.QueryEscape(hostileName) + "&after=" + url.QueryEscape("!"+hostileName)),
+		"everybody":      c.Alice.Page("/admin/users"),
+		"person":         c.Alice.Page("/admin/users/1"),
+		"evil person":    c.Alice.Page("/admin/users/" + evil),
+		"ask":            c.Alice.Form("/admin/users/" + evil + "/delete"),
+		"ask to end":     c.Alice.Form("/admin/users/1/sessions/" + named.ID + "/revoke"),
+		"address":        c.Alice.Form("/admin/users/1/email", "email", hostileName),
+		"invitation":     c.Alice.Form("/admin/users/invite", "username", hostileName, "email", hostileName),
 		"page":           c.Alice.Page("/sessions"),
 		"list":           c.Alice.HTMX("GET", "/sessions/list"),
 		"confirm":        c.Alice.Form("/sessions/" + named.ID + "/revoke"),
@@ -74,7 +86,7 @@ func TestHostileTextStaysText(t *testing.T) {
 				t.Error("status", got.Status)
 			}
 			got.Lacks(t, "<img", "<script>")
-			if name == "page" || name == "list" {
+			if name == "page" || name == "list" || name == "person" {
 				got.Has(t, "&lt;img src=x onerror=alert(1)&gt;", "&lt;img onerror=alert(1)&gt;", "&lt;img src=z&gt;")
 			}
 			if !strings.Contains(got.Body, "\ufffd") == strings.Contains(strings.ToValidUTF8(got.Body, "\ufffd"), "\ufffd") {
@@ -93,7 +105,7 @@ func TestHostileTextStaysText(t *testing.T) {
 					}
 				}
 			}
-			if found == 0 && (name == "page" || name == "list" || name == "revoked") {
+			if found == 0 && (name == "page" || name == "list" || name == "revoked" || name == "person") {
 				t.Error("no htmx attribute was found, so this test checks nothing")
 			}
 		})

@@ -26,7 +26,8 @@ type page struct {
 	IsAdmin bool   // an administrator is signed in
 	Section string // of the navigation: devices, activity, account or admin
 
-	LastActivity int64 // the newest id when the page was read, if the page shows the list of devices
+	Events       string // where the page finds its event stream
+	LastActivity int64  // the newest id when the page was read, if the page shows a list of devices
 }
 
 // notice is what the status region of a page says.
@@ -51,7 +52,7 @@ func (p *page) setError() { p.IsError = true }
 
 // pageFor returns the page data for the person who is signed in, if there is one.
 func (h *handler) pageFor(c *fiber.Ctx, title string) page {
-	p := page{Title: title}
+	p := page{Title: title, Events: eventsPath}
 	if session, ok := c.Locals(sessionKey).(*db.Session); ok {
 		p.User, p.IsAdmin = session.Username, session.IsAdmin
 	}

@@ -16,7 +16,7 @@ import (
 // This file tests what must hold for every route: it needs a session, accepts only the caller's ids, and refuses other methods and
 // other sites.
 
-// route is one that needs a session. {id} in its path stands for another session of the caller.
+// route is one that needs a session. {id} in its path or its body stands for another session of the caller.
 type route struct {
 	method string
 	path   string
@@ -64,12 +64,6 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/confirm/passkey", json: "{}", status: 404},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it"}, status: 200},
 	{method: "POST", path: "/account/delete", body: []string{"password", "not it", "confirm", "1"}, status: 422},
-	{method: "GET", path: "/admin/proxy", status: 200}, // alice was first, so she is the administrator
-	{method: "GET", path: "/admin/users", status: 200},
-	{method: "GET", path: "/admin/sessions", status: 200},
-	{method: "POST", path: "/admin/sessions/revoke", body: []string{"id", "nobody"}, status: 200},
-	{method: "POST", path: "/admin/sessions/revoke", body: []string{"id", "nobody", "confirm", "1"}, status: 303},
-	{method: "GET", path: "/admin/activity", status: 200},
 	{method: "GET", path: "/activity", status: 200},
 	{method: "GET", path: "/me/activity", status: 200},
 	{method: "GET", path: "/me/export", status: 200},
@@ -110,7 +104,8 @@ func (r route) send(c *handlerstest.Client, id string, headers ...string) handle
 			headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
 		}
 	}
-	return c.Do(r.method, r.at(id), handlerstest.Encode(r.body)+r.json, headers...)
+	body := strings.ReplaceAll(handlerstest.Encode(r.body), url.QueryEscape("{id}"), url.QueryEscape(id))
+	return c.Do(r.method, r.at(id), body+r.json, headers...)
 }
 
 // New routes must be added to the table, so that every test in this file covers them.
@@ -120,11 +115,14 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 	for _, r := range signedInRoutes {
 		known = append(known, r.method+" "+strings.NewReplacer("{id}", ":id", "AAAAAAAAAAAAAAAAAAAAAAAAAA", ":id").Replace(r.path))
 	}
+	for _, r := range adminRoutesFor(":id") {
+		known = append(known, r.method+" "+strings.ReplaceAll(r.path, "{id}", ":session"))
+	}
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	refusing := []string{"/public/*", "/favicon.ico", "/healthz", "/login", "/login/code", "/login/passkey/begin", "/login/passkey",
 		"/logout", "/signup", "/setup", "/invite", "/forgot", "/reset", "/not-me", "/account/email/confirm",
 		"/.well-known/change-password"} // accept every method, to answer 405
-	refusing = append(refusing, "/sessions/events") // never ends; events_test.go tests it
+	refusing = append(refusing, "/sessions/events", "/admin/users/:id/events") // never end; events_test.go tests them
 	refusing = append(refusing, "/auth/forward", "/auth/nginx",
 		"/auth/*") // forward_test.go tests them with every method
 	for _, r := range app.GetRoutes(true) {
@@ -183,7 +181,7 @@ func TestEveryRouteNeedsASession(t *testing.T) {
 	anybody := c.NewClient(handlerstest.FirefoxOnLinux)
 	check := c.Unchanged()
 	for name, cookie := range strangers {
-		for _, r := range slices.Concat(signedInRoutes, refusedToo) {
+		for _, r := range slices.Concat(signedInRoutes, adminRoutesFor("2"), refusedToo) {
 			t.Run(name+" "+r.String(), func(t *testing.T) {
 				path := r.at(c.Alice.ID) + "?page=2&x=%26"
 				r.path = path

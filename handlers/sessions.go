@@ -43,6 +43,8 @@ var flashMessages = map[string]notice{
 	"email-link": {Message: "A link is on its way to the new address. Open it within an hour. Until then, nothing changes."},
 	"email":      {Message: "Your e-mail address is confirmed."},
 
+	"deleted": {Message: "Deleted the account, with its sessions and its activity."},
+
 	"alerts":        {Message: "Your alerts were changed."},
 	"alert-test":    {Message: "A test alert is on its way. Reload this page to see what became of it."},
 	"alert-nowhere": {Message: "There is nowhere to send an alert to. Add an address or a topic first."},

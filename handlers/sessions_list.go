@@ -89,6 +89,7 @@ type sessionRow struct {
 // rowFacts is the part of sessionRow that can be a part of a map's key.
 type rowFacts struct {
 	ID           string
+	Path         string // of the list, below which the forms of the row are
 	DeviceName   string
 	CustomName   string
 	NameError    string // what is wrong with the name that was typed; CustomName is then that name
@@ -115,6 +116,9 @@ type rowFacts struct {
 	Ends         moment // even if it is used
 }
 
+// Yours reports whether the row is in the list of the person who looks at it. An administrator cannot rename the devices of others.
+func (r rowFacts) Yours() bool { return r.Path == sessionsPath }
+
 // rowKey is everything that a row shows.
 type rowKey struct {
 	rowFacts
@@ -137,7 +141,7 @@ const activeNow = 3 * time.Minute
 func (h *handler) newRow(session, own db.Session) sessionRow {
 	current := session.ID == own.ID
 	row := sessionRow{rowFacts: rowFacts{
-		ID: session.ID, DeviceName: session.DeviceName, CustomName: session.CustomName, NamedBy: session.NamedBy,
+		ID: session.ID, Path: sessionsPath, DeviceName: session.DeviceName, CustomName: session.CustomName, NamedBy: session.NamedBy,
 		Kind: session.DeviceKind, DetectedName: session.DetectedName, Browser: session.Browser, OtherBrowser: session.OtherBrowser,
 		SignInIP: session.SignInIP, IP: session.IP, UserAgent: session.UserAgent, Method: session.Method,
 		SameNetwork: !current && session.Network != "" && session.Network == own.Network, NewNetwork: !current && session.NewNetwork,

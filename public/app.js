@@ -311,3 +311,13 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.hidden = false;
   button.addEventListener('click', () => print());
 }
+
+// A secret that is shown once can be copied.
+for (const button of document.querySelectorAll('[data-copy]')) {
+  if (!navigator.clipboard) continue; // needs https
+  button.hidden = false;
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+    button.textContent = 'Copied';
+  });
+}

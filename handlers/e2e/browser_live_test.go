@@ -104,7 +104,7 @@ func followsTheOthers(t *testing.T, c *chromiumProcess) {
 	for range 2 {
 		third.API("GET", "/me/export", "").Is(t, 200)
 	}
-	a.untilText(newestEntry, "Downloaded your data on Backup script, 127.0.0.1, 2 times") // one entry, which was there before
+	a.untilText(newestEntry, "Downloaded all data on Backup script, 127.0.0.1, 2 times") // one entry, which was there before
 	a.holds(`window.samePage === true`)
 
 	// A command in another process.

@@ -39,5 +39,5 @@ func groupsByDaysOfTheReader(t *testing.T, c *chromiumProcess) {
 	b.run(emulation.SetScriptExecutionDisabled(true))
 	b.visit("/activity")
 	b.same(days, "19 Nov 2026 (UTC): 19T01:00; 18 Nov 2026 (UTC): 18T23:00,18T15:01,18T14:59,18T10:03")
-	b.same(`document.querySelector('main li').textContent`, "Downloaded your data on Tablet 19 Nov 2026, 01:00 UTC")
+	b.same(`document.querySelector('main li').textContent`, "Downloaded all data on Tablet 19 Nov 2026, 01:00 UTC")
 }

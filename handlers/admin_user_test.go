@@ -1,0 +1,216 @@
+package handlers_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"porchlight/db"
+	"porchlight/handlers/handlerstest"
+)
+
+// This file tests the page of one person, and invitations by administrators.
+
+func TestPageOfAPerson(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	c.Exec(`UPDATE users SET approved = 0, email = 'bob@example.com' WHERE username = 'bob'`)
+	page := c.Alice.Page("/admin/users/2")
+	page.Is(t, 200)
+	page.Has(t, "<h1>bob</h1>", "Devices (1)", `id="device-`+c.Bob.ID, `hx-delete="/admin/users/2/sessions/`+c.Bob.ID+`"`,
+		`hx-sse:connect="/admin/users/2/events?after=`, `hx-get="/admin/users/2/sessions"`, `value="bob@example.com"`,
+		"Signed in on Chrome on macOS", "No second factor.", ">Approve</button>", `<a href="/admin/users" aria-current="page">People</a>`)
+	page.Lacks(t, "(this device)", "your")
+
+	got := c.Alice.HTMX("DELETE", "/admin/users/2/sessions/"+c.Bob.ID)
+	got.Is(t, 200)
+	got.Has(t, "Signed out Chrome on macOS, 127.0.0.1.", "bob isn't signed in anywhere.")
+	got.Lacks(t, "Not yours?", "<h1")
+	c.Bob.Page("/sessions").Is(t, 303)
+	bob := c.SignIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
+	bob.Page("/activity").Has(t, "Signed out Chrome on macOS, 127.0.0.1, by the administrator alice")
+	for done, want := range map[string]string{
+		"approved": "Approved bob.", "made-admin": "bob is an administrator now.", "%3Cb%3E": "", "password": "",
+	} {
+		page := c.Alice.Page("/admin/users/2?done=" + done)
+		_, status, _ := strings.Cut(page.Body, `id="status" class="room" role="status">`)
+		if status, _, _ = strings.Cut(status, "</div>"); status != strings.TrimSuffix("<p>"+want+"</p>", "<p></p>") {
+			t.Errorf("done=%s: %q", done, status)
+		}
+	}
+}
+
+// An administrator sees at once what happens to the devices of somebody else, and leaves when their own session or role ends.
+func TestEventsOfAnotherPerson(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	c.AddUser("carol", "pebble sonnet harbour walnut")
+	first, second := c.Alice.Stream("/admin/users/2/events"), c.AlicePhone.Stream("/admin/users/2/events")
+	first.Wants(":")
+	second.Wants(":")
+	c.SignIn("carol", "pebble sonnet harbour walnut", handlerstest.ChromeOnMac)
+	bob := c.SignIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
+	first.Wants("changed") // the first: nothing of carol's reached it
+	second.Wants("changed")
+	bob.Form("/sessions/"+c.Bob.ID+"/revoke", "confirm", "1").Is(t, 303)
+	first.Wants("changed")
+	second.Wants("changed")
+
+	// What happens to alice makes the stream look for her session, at once and not at the next heartbeat.
+	looked := 0
+	for i := range 20 {
+		c.Alice.Form("/sessions/"+c.Alice.ID+"/name", "name", fmt.Sprint("Desk ", i)).Is(t, 303)
+		bob.Form("/sessions/"+bob.ID+"/name", "name", fmt.Sprint("Desk ", i)).Is(t, 303)
+		for first.Next() == ":" {
+			looked++
+		}
+	}
+	if looked == 0 {
+		t.Error("nothing of alice's reached her own stream")
+	}
+	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke", "confirm", "1").Is(t, 303)
+	for event := second.Next(); event != "ended"; event = second.Next() {
+		if event == "end" {
+			t.Fatal("the stream ended without a word")
+		}
+	}
+	yes, no := true, false
+	for name, isAdmin := range map[string]*bool{"bob": &yes, "alice": &no} {
+		if err := c.Store.ChangeUser(t.Context(), db.CommandLine, name, db.UserChange{IsAdmin: isAdmin, Force: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for event := first.Next(); event != "ended"; event = first.Next() {
+		if event == "end" {
+			t.Fatal("the stream ended without a word")
+		}
+	}
+	got := c.Bob.Do("GET", "/admin/users/1/events", "")
+	got.Is(t, 303)
+	c.Alice.Page("/admin/users/2/events").Is(t, 403)
+}
+
+func TestLastAdministratorStaysOnPages(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	check := c.Unchanged()
+	for _, change := range []string{"disable", "unmake-admin", "delete"} {
+		got := c.Alice.Form("/admin/users/1/"+change, "confirm", "1")
+		got.Is(t, 422)
+		got.Has(t, "alice is the last administrator who can sign in. First make somebody else an administrator.", "<title>Error: alice")
+	}
+	check(t)
+	c.Alice.Form("/admin/users/2/make-admin").Is(t, 303, "/admin/users/2?done=made-admin")
+	c.Alice.Form("/admin/users/1/unmake-admin", "confirm", "1").Is(t, 303, "/account")
+	c.Alice.Page("/admin/users").Is(t, 403)
+	c.Bob.Form("/admin/users/1/delete", "confirm", "1").Is(t, 303, "/admin/users?done=deleted")
+	c.Bob.Page("/admin/users?done=deleted").Has(t, "Deleted the account, with its sessions and its activity.")
+	c.Alice.Page("/sessions").Is(t, 303)
+}
+
+func TestAdministratorSetsAnAddress(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	c.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
+	for email, reason := range map[string]string{
+		"alice@example.com": "This e-mail address is taken.", "<img src=x>": "This is not an e-mail address.",
+	} {
+		got := c.Alice.Form("/admin/users/2/email", "email", email)
+		got.Is(t, 422)
+		got.Has(t, reason, `aria-invalid="true"`)
+		got.Lacks(t, "<img")
+	}
+	c.Alice.Form("/admin/users/2/email", "email", " Bob@Example.com ").Is(t, 303, "/admin/users/2?done=changed")
+	c.SameRows(t, []string{"bob@example.com"}, `SELECT email FROM users WHERE username = 'bob'`)
+	c.Alice.Form("/admin/users/2/email", "email", "").Is(t, 303)
+	c.SameRows(t, []string{""}, `SELECT COALESCE(email, '') FROM users WHERE username = 'bob'`)
+}
+
+var invitationLink = regexp.MustCompile(`<input id="link" value="([^"]*)/invite\?token=([A-Z2-7]+)" readonly`)
+
+// linkOn returns the token of the link on the page.
+func linkOn(t *testing.T, c *handlerstest.Cast, page handlerstest.Answer) string {
+	t.Helper()
+	page.Is(t, 200)
+	found := invitationLink.FindStringSubmatch(page.Body)
+	if found == nil || found[1] != c.URL {
+		t.Fatalf("no link: %q\n%s", found, page.Body)
+	}
+	if page.Header.Get("Cache-Control") != "no-store" {
+		t.Error("the page with the link may be stored")
+	}
+	if strings.Contains(c.Log.String(), found[2]) {
+		t.Error("the token is in the log")
+	}
+	return found[2]
+}
+
+func TestAdministratorInvitesSomebody(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	got := c.Alice.Form("/admin/users/invite", "username", " Dave ", "email", "dave@example.com", "admin", "1")
+	got.Has(t, "A link for dave", "within 72 hours")
+	token := linkOn(t, c, got)
+	dave := c.NewClient(handlerstest.FirefoxOnLinux)
+	dave.Page("/invite?token="+token).Has(t, "Your username is <strong>dave</strong>")
+	dave.Form("/invite", "token", token, "password", "pebble sonnet harbour walnut").Is(t, 303)
+	dave.Page("/activity").Has(t, "A link to choose a password was created, by the administrator alice")
+	dave.Page("/admin/users").Is(t, 200)
+	c.SameRows(t, []string{"dave dave@example.com 1"}, `SELECT username, email, is_admin FROM users WHERE username = 'dave'`)
+
+	check := c.Unchanged()
+	for _, test := range []struct {
+		body   []string
+		reason string
+	}{
+		{[]string{"username", "bob"}, "This username is taken."},
+		{[]string{"username", "<img>"}, "A username has 1 to 32 letters"},
+		{[]string{"username", "erin", "email", "dave@example.com"}, "This e-mail address is taken."},
+		{[]string{"username", "erin", "email", "\"<img>"}, "This is not an e-mail address."},
+	} {
+		got := c.Alice.Form("/admin/users/invite", test.body...)
+		got.Is(t, 422)
+		got.Has(t, test.reason, `id="invite-heading"`)
+		got.Lacks(t, "<img", `id="reuse"`)
+	}
+	check(t)
+	c.SameRows(t, []string{}, `SELECT username FROM invitations`)
+}
+
+func TestInvitationForADeletedNameAsksFirst(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	c.Alice.Form("/admin/users/2/delete", "confirm", "1").Is(t, 303)
+	got := c.Alice.Form("/admin/users/invite", "username", "bob")
+	got.Is(t, 422)
+	got.Has(t, "belonged to an account that was deleted", `id="reuse"`)
+	got.Lacks(t, "--reuse")
+	linkOn(t, c, c.Alice.Form("/admin/users/invite", "username", "bob", "reuse", "1"))
+}
+
+func TestLinkForANewPassword(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	token := linkOn(t, c, c.Alice.Form("/admin/users/2/invite"))
+	bob := c.NewClient(handlerstest.FirefoxOnLinux)
+	bob.Form("/invite", "token", token, "password", "pebble sonnet harbour walnut").Is(t, 303)
+	c.Bob.Page("/sessions").Is(t, 303)
+	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
+	got := c.Alice.Form("/admin/users/2/invite")
+	got.Is(t, 422)
+	got.Has(t, "bob is disabled. Enable the account first")
+}
+
+// Step-up keeps what was typed, and goes on with it.
+func TestAdministratorConfirmsFirst(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	c.Exec(`UPDATE sessions SET confirmed_at = 0 WHERE id = ?`, c.Alice.ID)
+	asked := c.Alice.Form("/admin/users/2/email", "email", "bob@example.com")
+	asked.Is(t, 403)
+	asked.Has(t, `name="email" value="bob@example.com"`, "because it decides who can sign in.", `<a href="/admin/users">Cancel`)
+	c.Alice.Form("/confirm", "confirm_to", "/admin/users/2/email", "email", "bob@example.com",
+		"confirm_password", handlerstest.AlicePassword).Is(t, 307, "/admin/users/2/email")
+	c.Alice.Form("/admin/users/2/email", "email", "bob@example.com").Is(t, 303)
+}
