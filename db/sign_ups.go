@@ -9,17 +9,22 @@ import (
 
 const (
 	signUpsPerAddress = 10
+	signUpsPerSite    = 100 // an IPv6 site (/48) has 65,536 networks (/64)
 	signUpsWindow     = time.Hour
 )
 
-func (s *Store) signUpCounter(ip string) counter {
-	network, _ := networks(ip)
-	return counter{key: s.attemptKey("sign-up", network), limit: signUpsPerAddress, window: signUpsWindow}
+func (s *Store) signUpCounters(ip string) []counter {
+	network, site := networks(ip)
+	counters := []counter{{key: s.attemptKey("sign-up", network), limit: signUpsPerAddress, window: signUpsWindow}}
+	if site != "" {
+		counters = append(counters, counter{key: s.attemptKey("sign-up", site), limit: signUpsPerSite, window: signUpsWindow})
+	}
+	return counters
 }
 
 // checkSignUps returns Throttled once the address has created as many accounts as it may.
 func (s *Store) checkSignUps(ctx context.Context, from querier, ip string) error {
-	return s.checkThrottle(ctx, from, []counter{s.signUpCounter(ip)})
+	return s.checkThrottle(ctx, from, s.signUpCounters(ip))
 }
 
 // recordSignUp counts an account in the transaction that creates it, so of twenty at once, ten succeed.
@@ -27,5 +32,5 @@ func (s *Store) recordSignUp(ctx context.Context, tx *tx, ip string) error {
 	if err := s.checkSignUps(ctx, tx, ip); err != nil {
 		return err
 	}
-	return tx.count([]counter{s.signUpCounter(ip)})
+	return tx.count(s.signUpCounters(ip))
 }

@@ -67,6 +67,23 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 	}
 }
 
+// Somebody with an IPv6 site has 65,536 networks.
+func TestASiteCreatesAHundredAccountsAnHour(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	for i := range 100 {
+		if err := h.signUp(fmt.Sprintf("user%d", i), fmt.Sprintf("2001:db8:1:%x::1", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.signUp("carol", "2001:db8:1:ffff::1"); !errors.As(err, new(db.Throttled)) {
+		t.Errorf("another network of the site: %v", err)
+	}
+	if err := h.signUp("carol", "2001:db8:2::1"); err != nil {
+		t.Errorf("another site: %v", err)
+	}
+}
+
 func TestOfTwentySignUpsAtOnceTenSucceed(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
