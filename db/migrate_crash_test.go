@@ -46,6 +46,7 @@ var landed = map[string]string{
 	"00020_groups.sql":             "d84a223193e233432bc787b8ed0940d9f9c36b53596a41988c49a8e5d2e99ba7",
 	"00021_second_step_name.sql":   "4bfc03979b782072302440c03149d133880b53b1b60278b91a617b15b8ba4d51",
 	"00022_keys.sql":               "a2b0437e8885edcb1ceae4104ff0aadc6f02090280c1be83f6252966a4394f56",
+	"00023_waiting.sql":            "afd009d85cbe60655a6a1341128c6c670f0277816e0a505664218dbe28bad022",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

@@ -5,7 +5,7 @@ package db
 // PeopleFilter says which accounts People returns.
 type PeopleFilter struct {
 	Text    string // a part of the username or of the e-mail address; "" for any
-	Waiting bool   // only those that wait for approval
+	Waiting bool   // only those that wait for approval, and are not disabled
 	After   string // only usernames after this one
 }
 
@@ -25,7 +25,7 @@ const (
 	peopleWaiting = `
 	SELECT ` + userColumns + countSessions + `
 	FROM users u
-	WHERE u.approved = 0 AND u.username > $2 AND ` + matchesText + `
+	WHERE u.approved = 0 AND u.disabled = 0 AND u.username > $2 AND ` + matchesText + `
 	ORDER BY u.username
 	LIMIT $4 + 0`
 )
@@ -47,7 +47,7 @@ func (s *Store) People(filter PeopleFilter, limit int) (users []User, more bool,
 func (s *Store) WaitingForApproval(most int) (int, error) {
 	return queryValue[int](s.reader, `
 		SELECT COUNT(*)
-		FROM (SELECT 1 FROM users WHERE approved = 0 LIMIT $1 + 0)`, most)
+		FROM (SELECT 1 FROM users WHERE approved = 0 AND disabled = 0 LIMIT $1 + 0)`, most)
 }
 
 // User returns an account by its id, or ErrNotFound.

@@ -80,6 +80,13 @@ func TestPeople(t *testing.T) {
 	if n, err := c.WaitingForApproval(5); err != nil || n != 1 {
 		t.Errorf("%d wait, %v", n, err)
 	}
+	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
+	if users, _, err := c.People(db.PeopleFilter{Waiting: true}, 2); err != nil || len(users) != 0 {
+		t.Errorf("disabled, and still waiting: %+v, %v", users, err)
+	}
+	if n, err := c.WaitingForApproval(5); err != nil || n != 0 {
+		t.Errorf("disabled, and %d wait, %v", n, err)
+	}
 	if user, err := c.User(c.alice.ID); err != nil || user.Username != "alice" || user.Sessions != 2 {
 		t.Errorf("%+v, %v", user, err)
 	}

@@ -19,6 +19,7 @@ type accountPage struct {
 	Delete     field
 	Confirming bool // the page is account/delete
 	Devices    []deviceRow
+	Waiting    int // as in sessionsPage
 
 	SecondFactor bool // the user has one
 	Email        string
@@ -60,6 +61,9 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	}
 	account, err := h.Store.Account(currentSession(c))
 	if err != nil {
+		return err
+	}
+	if p.Waiting, err = h.waitingForApproval(c); err != nil {
 		return err
 	}
 	p.SecondFactor, p.Email, p.Groups, p.Mail = factors.Any(), account.Email, account.Groups, h.Mail

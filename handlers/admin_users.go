@@ -11,9 +11,8 @@ import (
 // This file owns the list of people.
 
 const (
-	usersPath   = "/admin/users"
-	usersShown  = 50
-	waitingMost = 99 // how many of those who wait for approval are counted
+	usersPath  = "/admin/users"
+	usersShown = 50
 )
 
 type usersPage struct {
@@ -64,7 +63,7 @@ func (h *handler) newUsersPage(c *fiber.Ctx) (usersPage, error) {
 		return p, err
 	}
 	if !p.Waiting {
-		if p.Others, err = h.Store.WaitingForApproval(waitingMost); err != nil {
+		if p.Others, err = h.waitingForApproval(c); err != nil {
 			return p, err
 		}
 	}

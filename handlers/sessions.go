@@ -22,7 +22,8 @@ func (h *handler) readOwnSession(c *fiber.Ctx) (db.Session, error) {
 
 type sessionsPage struct {
 	page
-	List sessionList
+	List    sessionList
+	Waiting int // how many people wait for an administrator to approve them
 }
 
 // flashMessages holds the messages that a page shows after a redirect, by the code in the query. A page never shows text from its URL.
@@ -66,6 +67,9 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 	}
 	h.Store.NoteLooked(list.newOnes())
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
+	if p.Waiting, err = h.waitingForApproval(c); err != nil {
+		return err
+	}
 	p.Section, p.notice, p.LastActivity = "devices", flashMessages[c.Query("done")], list.lastActivity()
 	return c.Render("sessions/index", p)
 }

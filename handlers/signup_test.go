@@ -73,6 +73,11 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	carol.Form("/signup", "username", "carol", "password", newPassword).Is(t, 303, "/sessions")
 	carol.Page("/sessions").Is(t, 200)
 	carol.Page("/account").Is(t, 200)
+	const waits = `1 person waits for approval. <a href="/admin/users?waiting=1">`
+	for _, path := range []string{"/sessions", "/account"} {
+		c.Alice.Page(path).Has(t, waits)
+		c.Bob.Page(path).Lacks(t, "approval")
+	}
 	for _, e := range endpoints {
 		for name, headers := range map[string][]string{"navigating": navigating, "fetching": fetching} {
 			got := e.ask(carol, toNotes, headers...)
@@ -95,6 +100,8 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	for _, e := range endpoints {
 		passes(t, e.ask(carol, toNotes), "carol")
 	}
+	c.Alice.Page("/sessions").Lacks(t, "approval")
+	c.Alice.Page("/account").Lacks(t, "approval")
 	allow(c.House, "secret.example.com", "alice")
 	got := forward.ask(carol, toNotes.of("secret.example.com"), navigating...)
 	stops(t, got, 403, "")
