@@ -25,8 +25,8 @@ const (
 // Ways says which ways the server can use.
 type Ways struct{ Mail, Ntfy, Webhook bool }
 
-// OptionalAlerts are the kinds of activity whose alerts a user can switch off.
-var OptionalAlerts = []string{SignedIn, BrowserChanged, AccountLocked}
+// OptionalAlerts are the kinds of alerts that a user can switch off. Only administrators get UserWaiting.
+var OptionalAlerts = []string{SignedIn, BrowserChanged, AccountLocked, UserWaiting}
 
 // importantAlerts are the kinds that a user is always told about. Somebody who has taken over a session must not be able to hide them.
 var importantAlerts = []string{
@@ -35,7 +35,7 @@ var importantAlerts = []string{
 	KeyMade,
 }
 
-// AlertKinds returns every kind of activity that users are told about.
+// AlertKinds returns every kind of alert.
 func AlertKinds() []string { return slices.Concat(OptionalAlerts, importantAlerts) }
 
 // quietFor is how long after an alert others of the same kind about the same session or device wait. They become one message.
@@ -93,6 +93,25 @@ func (tx *tx) alert(e event) error {
 		}
 	}
 	return tx.boundOutbox(e.userID)
+}
+
+// alertAdministrators tells every administrator that somebody who signed up waits for approval. All who wait are summed up, so even
+// thousands of sign-ups are at most one message an hour for each administrator and way.
+func (tx *tx) alertAdministrators(username, ip string) error {
+	rows, err := tx.Query(`SELECT id FROM users WHERE is_admin = 1 AND disabled = 0`)
+	ids, err := scanAll(rows, err, func(row scanner) (id int64, err error) {
+		err = row.Scan(&id)
+		return id, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := tx.alert(event{userID: id, kind: UserWaiting, ip: ip, by: ByDevice(username)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recipients returns whom to tell about an event: nobody, if the user does not want to know.

@@ -14,6 +14,7 @@ import (
 
 // The kinds of messages that are no activity.
 const (
+	UserWaiting  = "user_waiting" // somebody signed up, and waits for approval; By is the last username
 	TestAlert    = "test"
 	EmailLink    = "email_link" // confirms the address that it is sent to
 	PasswordLink = "reset_link" // lets the user choose a new password
@@ -41,7 +42,7 @@ type Message struct {
 	UserID   int64
 	Username string
 	Recipient
-	Kind string // of activity, or TestAlert, EmailLink or PasswordLink
+	Kind string // of activity, or UserWaiting, TestAlert, EmailLink or PasswordLink
 
 	// What happened, as in Activity.
 	At         time.Time
@@ -52,7 +53,7 @@ type Message struct {
 	Count      int
 
 	// Token is for the link in a mail: to confirm the address, to choose a new password, or else for "This wasn't me". It is "" for the
-	// other ways, and for TestAlert.
+	// other ways, and for TestAlert and UserWaiting.
 	Token    string
 	Attempts int // including this one
 
@@ -150,7 +151,7 @@ func (tx *tx) claim(m *Message) error {
 		return err
 	}
 	switch m.Kind {
-	case TestAlert:
+	case TestAlert, UserWaiting:
 	case EmailLink:
 		m.Token, err = tx.addLink(m.UserID, linkEmail, linkData{Email: m.Address}, m.ID)
 	case PasswordLink:

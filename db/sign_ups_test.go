@@ -84,6 +84,74 @@ func TestASiteCreatesAHundredAccountsAnHour(t *testing.T) {
 	}
 }
 
+func TestAdministratorsLearnWhoWaits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		before func(c *cast)
+		want   []string
+	}{
+		"alice": {func(*cast) {}, everyWayTo(db.UserWaiting, 1)},
+		"both": {func(c *cast) { c.exec(`UPDATE users SET is_admin = 1`) },
+			append(everyWayTo(db.UserWaiting, 1), "webhook user_waiting 1")},
+		"none who can sign in": {func(c *cast) { c.exec(`UPDATE users SET disabled = 1 WHERE is_admin = 1`) }, nil},
+		"switched off": {func(c *cast) {
+			settings := db.AlertSettings{Mail: true, Topic: aliceTopic, Off: []string{db.UserWaiting}}
+			if err := c.SetAlertSettings(c.ctx(), c.laptop.Session, settings); err != nil {
+				c.t.Fatal(err)
+			}
+		}, []string{"webhook user_waiting 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := openMailCast(t)
+			test.before(c)
+			c.addUser("dan", newPassword) // by command, so nobody waits
+			if err := c.signUp("dan", "192.0.2.7"); err == nil {
+				t.Error("signed up with a taken name")
+			}
+			c.wantWaiting("before")
+			if err := c.signUp("carol", "192.0.2.7"); err != nil {
+				t.Fatal(err)
+			}
+			c.wantWaiting("after", test.want...)
+		})
+	}
+}
+
+// Somebody who has many addresses fills neither the outbox nor a mailbox.
+func TestManySignUpsAreOneAlert(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	signUp := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if err := c.signUp(fmt.Sprintf("user%d", i), fmt.Sprintf("10.0.%d.1", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signUp(0, 1)
+	first := c.onlyMail()
+	if first.Count != 1 || first.By != "user0" || first.IP != "10.0.0.1" || first.Username != "alice" || first.Token != "" {
+		t.Errorf("%+v", first)
+	}
+	signUp(1, 200) // the first is being sent
+	if n := c.number(`SELECT COUNT(*) FROM outbox`); n != 4 {
+		t.Errorf("%d messages wait, want 2 mails, 1 for ntfy and 1 for the webhook", n)
+	}
+	if err := c.Delivered(c.ctx(), first); err != nil {
+		t.Fatal(err)
+	}
+	c.clock.Advance(time.Hour - time.Millisecond)
+	if due := c.claim(db.Mail); len(due) > 0 {
+		t.Errorf("within the hour: %+v", due)
+	}
+	c.clock.Advance(time.Millisecond)
+	if sum := c.onlyMail(); sum.Count != 199 || sum.By != "user199" {
+		t.Errorf("the sum: %+v", sum)
+	}
+}
+
 func TestOfTwentySignUpsAtOnceTenSucceed(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)

@@ -122,7 +122,10 @@ func (s *Store) CreateUser(ctx context.Context, newUser NewUser) (user User, err
 		if user, err = s.insertUser(tx, newUser, hash); err != nil || !newUser.SignUp {
 			return err
 		}
-		return s.recordSignUp(ctx, tx, newUser.IP)
+		if err := s.recordSignUp(ctx, tx, newUser.IP); err != nil {
+			return err
+		}
+		return tx.alertAdministrators(user.Username, newUser.IP)
 	})
 	return user, err
 }

@@ -63,7 +63,7 @@ func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
 		Topic: field{Kind: "topic", Name: "topic", Value: settings.Topic},
 	}
 	p.Section = "account"
-	for _, kind := range db.OptionalAlerts {
+	for _, kind := range optionalAlerts(current) {
 		p.Optional = append(p.Optional, optionalAlert{kind, !slices.Contains(settings.Off, kind)})
 	}
 	for _, d := range deliveries {
@@ -89,7 +89,16 @@ func (h *handler) showAlerts(c *fiber.Ctx) error {
 	return c.Render("account/alerts", p)
 }
 
-// setAlerts stores the settings. A way that the server does not offer is not on the page, so its setting stays.
+// optionalAlerts returns the kinds that the user can switch off.
+func optionalAlerts(current db.Session) []string {
+	if current.IsAdmin {
+		return db.OptionalAlerts
+	}
+	return slices.DeleteFunc(slices.Clone(db.OptionalAlerts), func(kind string) bool { return kind == db.UserWaiting })
+}
+
+// setAlerts stores the settings. What is not on the page stays as it is: a way that the server does not offer, or an alert that only
+// administrators get.
 func (h *handler) setAlerts(c *fiber.Ctx, body formBody) error {
 	current := currentSession(c)
 	settings, err := h.Store.AlertSettings(current.UserID)
@@ -102,8 +111,9 @@ func (h *handler) setAlerts(c *fiber.Ctx, body formBody) error {
 	if h.Ntfy {
 		settings.Topic = body.get("topic")
 	}
-	settings.Off = nil
-	for _, kind := range db.OptionalAlerts {
+	optional := optionalAlerts(current)
+	settings.Off = slices.DeleteFunc(settings.Off, func(kind string) bool { return slices.Contains(optional, kind) })
+	for _, kind := range optional {
 		if !body.has(kind) {
 			settings.Off = append(settings.Off, kind)
 		}

@@ -22,7 +22,10 @@ func TestChooseAlerts(t *testing.T) {
 		`name="browser_changed" type="checkbox" value="1" checked`,
 		`name="account_locked" type="checkbox" value="1" checked`)
 	page.Lacks(t, "This server sends no alerts.", "password_changed")
-	c.Bob.Page("/account/alerts").Has(t, "You have no address yet.", `href="/account/email"`)
+	page.Has(t, `name="user_waiting" type="checkbox" value="1" checked`)
+	bobs := c.Bob.Page("/account/alerts")
+	bobs.Has(t, "You have no address yet.", `href="/account/email"`)
+	bobs.Lacks(t, "user_waiting") // which only administrators get
 
 	wrong := c.Alice.Form("/account/alerts", "topic", "https://evil.example/<b>", "browser_changed", "1", "password_changed", "1")
 	wrong.Is(t, 422)
@@ -32,7 +35,7 @@ func TestChooseAlerts(t *testing.T) {
 	c.SameRows(t, nil, `SELECT * FROM alert_settings`)
 
 	c.Alice.Form("/account/alerts", "topic", "my_topic", "browser_changed", "1").Is(t, 303, "/account/alerts?done=alerts")
-	c.SameRows(t, []string{"0 my_topic signed_in account_locked"}, `SELECT mail, ntfy_topic, off FROM alert_settings`)
+	c.SameRows(t, []string{"0 my_topic signed_in account_locked user_waiting"}, `SELECT mail, ntfy_topic, off FROM alert_settings`)
 	page = c.Alice.Page("/account/alerts?done=alerts")
 	page.Has(t, "Your alerts were changed.", `value="my_topic"`, `name="browser_changed" type="checkbox" value="1" checked`)
 	page.Lacks(t, `name="signed_in" type="checkbox" value="1" checked`, `aria-describedby="mail-hint" checked`)
@@ -47,9 +50,21 @@ func TestAlertsThatTheServerDoesNotOffer(t *testing.T) {
 	page.Has(t, "This server sends no alerts.")
 	page.Lacks(t, `name="mail"`, `name="topic"`)
 	c.Alice.Form("/account/alerts", "topic", "other").Is(t, 303)
-	c.SameRows(t, []string{"1 kept signed_in browser_changed account_locked"}, `SELECT mail, ntfy_topic, off FROM alert_settings`)
+	c.SameRows(t, []string{"1 kept signed_in browser_changed account_locked user_waiting"}, `SELECT mail, ntfy_topic, off FROM alert_settings`)
 	c.Alice.Form("/account/alerts/test").Is(t, 303, "/account/alerts?done=alert-nowhere")
 	c.Alice.Page("/account/alerts?done=alert-nowhere").Has(t, "There is nowhere to send an alert to.")
+}
+
+// Somebody who becomes an administrator is told who waits, whatever they have saved before. Somebody who was one keeps the setting.
+func TestOnlyAdministratorsChooseAlertsAboutWhoWaits(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCastWithMail(t)
+	const off = `SELECT off FROM alert_settings`
+	c.Bob.Form("/account/alerts", "topic", "bobs").Is(t, 303)
+	c.SameRows(t, []string{"signed_in browser_changed account_locked"}, off)
+	c.Exec(`UPDATE alert_settings SET off = 'user_waiting'`)
+	c.Bob.Form("/account/alerts", "topic", "bobs", "signed_in", "1", "user_waiting", "1").Is(t, 303)
+	c.SameRows(t, []string{"browser_changed account_locked user_waiting"}, off)
 }
 
 func TestTestAlertAndItsResult(t *testing.T) {

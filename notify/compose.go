@@ -35,10 +35,15 @@ var wordsByKind = map[string]words{
 	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
 	db.KeyMade: {"A new app key",
 		"An app key was made for the account %s. Whoever has it can use one app as you, without signing in."},
+	db.UserWaiting: {"Somebody waits for approval",
+		"Somebody signed up, and reaches no app until an administrator, such as %s, approves the account."},
 	db.TestAlert:    {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
 	db.EmailLink:    {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
 	db.PasswordLink: {"Choose a new password", "Somebody asked for a new password for the account %s."},
 }
+
+// waitingPath is the page of those who wait for approval.
+const waitingPath = "/admin/users?waiting=1"
 
 const afterLink = "The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."
 
@@ -60,6 +65,9 @@ func (s *Sender) compose(m db.Message) Message {
 	}
 	switch m.Kind {
 	case db.TestAlert:
+	case db.UserWaiting:
+		message.Facts = factsOf(m)
+		message.Action = &Link{"Have a look", s.URL.String() + waitingPath}
 	case db.EmailLink:
 		message.Action = s.link("Confirm this address", "/account/email/confirm", m.Token)
 		message.After = afterLink
@@ -94,8 +102,10 @@ func (s *Sender) link(label, path, token string) *Link {
 }
 
 func factsOf(m db.Message) (facts []Fact) {
-	by := string(m.By)
+	by, label := string(m.By), "Done by"
 	switch {
+	case m.Kind == db.UserWaiting:
+		label = "Username"
 	case m.By == db.ByCommand:
 		by = "a command on the server"
 	case m.By.Administrator() != "":
@@ -104,7 +114,7 @@ func factsOf(m db.Message) (facts []Fact) {
 		by = ""
 	}
 	for _, fact := range []Fact{
-		{nameOf(m.Kind), m.DeviceName}, {"IP address", m.IP}, {"Done by", by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
+		{nameOf(m.Kind), m.DeviceName}, {"IP address", m.IP}, {label, by}, {"Time", m.At.UTC().Format("2 January 2006, 15:04 UTC")},
 	} {
 		if fact.Value = plain(fact.Value); fact.Value != "" {
 			facts = append(facts, fact)

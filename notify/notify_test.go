@@ -224,6 +224,15 @@ func TestAlertByNtfy(t *testing.T) {
 	if strings.Contains(got.body, "token") || got.header.Get(signatureHeader) != "" {
 		t.Errorf("the body is %s, the header %v", got.body, got.header)
 	}
+
+	_, err := h.Store.CreateUser(t.Context(), db.NewUser{Username: "carol", Password: "pebble sonnet harbour walnut", SignUp: true})
+	must(t, err)
+	got = <-ntfy.arrived
+	must(t, json.Unmarshal([]byte(got.body), &message))
+	if message.Title != "Somebody waits for approval" || message.Priority != 3 ||
+		message.Click != "https://auth.example.com/admin/users?waiting=1" || !strings.Contains(message.Message, "\nUsername: carol\n") {
+		t.Errorf("%+v", message)
+	}
 }
 
 // What a web server may answer. No redirect is followed, and nothing long or strange gets into the log.
@@ -331,7 +340,7 @@ func TestEveryKind(t *testing.T) {
 	subjects := map[string]bool{}
 	for kind := range wordsByKind {
 		m := db.Message{Kind: kind, Username: "ada", Token: "abc", Count: 1, DeviceName: "Fire\u202efox\r\n", By: db.ByCommand}
-		if kind == db.TestAlert {
+		if kind == db.TestAlert || kind == db.UserWaiting {
 			m.Token = ""
 		}
 		message := s.compose(m)
@@ -401,5 +410,29 @@ The link is good for an hour, and works once. If it wasn't you, ignore this mail
 -- ` + "\nPorchlight, https://auth.example.com\n"
 	if err != nil || text != link {
 		t.Errorf("%v: the text is\n%s", err, text)
+	}
+}
+
+// Whoever waits is named, and the link leads to where an administrator can approve the account.
+func TestTextAboutWhoWaits(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, db.Ways{})
+	s := New(Options{Store: h.Store, URL: &url.URL{Scheme: "https", Host: "auth.example.com"}})
+	text, _, err := s.compose(db.Message{
+		Kind: db.UserWaiting, Username: "ada", Count: 3, At: h.clock.Now(), IP: "192.0.2.7", By: "carol",
+	}).render()
+	const want = `Somebody signed up, and reaches no app until an administrator, such as ada, approves the account.
+
+It happened 3 times; this was the last.
+
+IP address: 192.0.2.7
+Username: carol
+Time: 18 November 2026, 10:02 UTC
+
+Have a look:
+https://auth.example.com/admin/users?waiting=1
+`
+	if err != nil || !strings.HasPrefix(text, want) {
+		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -131,8 +131,11 @@ func (s *Sender) sendNtfy(ctx context.Context, m db.Message) error {
 	const normal, high = 3, 4
 	message := s.compose(m)
 	n := ntfyMessage{m.Address, message.Subject, message.summary(), []string{"warning"}, high, s.URL.String() + "/sessions"}
-	if m.Kind == db.TestAlert {
+	switch m.Kind {
+	case db.TestAlert:
 		n.Tags, n.Priority = []string{"bell"}, normal
+	case db.UserWaiting:
+		n.Tags, n.Priority, n.Click = []string{"wave"}, normal, s.URL.String()+waitingPath
 	}
 	return s.poster.post(ctx, s.Ntfy, n, "", time.Time{})
 }
