@@ -31,7 +31,7 @@ const layoutFaults = `(() => {
 		if (parseFloat(style.fontSize) < smallest && hasText) faults.push('text of ' + style.fontSize + ': ' + name(e));
 		if (e.matches('a[href], button, input:not([type=hidden]), summary, select, textarea')) {
 			const box = e.type === 'checkbox' ? e.labels[0].getBoundingClientRect() : r;
-			const inText = e.tagName === 'A' && style.display === 'inline' && e.closest('p');
+			const inText = e.tagName === 'A' && style.display === 'inline' && e.closest('p, .entries');
 			if (!inText && box.height < 44) faults.push(box.height + ' high: ' + name(e));
 			if (!inText && box.width < 44) faults.push(box.width + ' wide: ' + name(e));
 		}
@@ -129,6 +129,19 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	check("code with an error", b)
 }
 
+func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
+	h := handlerstest.OpenHouse(t)
+	seed(h, h.AddUser("alice", handlerstest.AlicePassword), manyDevices(5)...)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	b.signIn("alice", handlerstest.AlicePassword)
+	for _, path := range []string{
+		"/admin/users", "/admin/sessions", "/admin/sessions?person=nobody", "/admin/activity", "/admin/activity?person=nobody", "/admin/proxy",
+	} {
+		b.visit(path)
+		b.checkLayout(path)
+	}
+}
+
 // checkLayout fails the test if the page does not fit a screen: narrow or wide, light or dark, or with forced colours.
 func (b *tab) checkLayout(what string) {
 	b.t.Helper()
@@ -158,6 +171,11 @@ func (b *tab) checkLayout(what string) {
 			where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
 			for _, fault := range faults {
 				tell(fault, where)
+			}
+			if width > 1000 && media.forced == "none" {
+				for _, fault := range b.axeFaults() {
+					tell(fault, where)
+				}
 			}
 			for range 12 {
 				b.press(kb.Tab)

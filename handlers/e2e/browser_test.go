@@ -53,7 +53,10 @@ func TestBrowser(t *testing.T) {
 		{"a hidden page catches up", catchesUp},
 		{"a page makes room", makesRoom},
 		{"a stolen cookie", seesAnotherBrowser},
+		{"axe-core", hasAxe},
 		{"layout", fitsEveryScreen},
+		{"layout for administrators", showsAdminPagesOnEveryScreen},
+		{"everybody's sessions", endsTickedSessions},
 		{"the list is morphed", morphsTheList},
 		{"rows come and go", movesRows},
 		{"half a second", asksForHalfASecond},
@@ -88,7 +91,7 @@ func TestBrowser(t *testing.T) {
 }
 
 // patience is how long a test in the browser may take before it fails.
-const patience = 45 * time.Second
+const patience = 90 * time.Second
 
 type chromiumProcess struct{ ctx context.Context }
 
