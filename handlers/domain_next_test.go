@@ -216,7 +216,8 @@ func TestNextWithABackslashInItsQuery(t *testing.T) {
 	c.Alice.Page(at.RequestURI()).Is(t, 303, question.address())
 }
 
-// Set-up, sign-up and invitation redirect to the devices and ignore next.
+// Set-up, sign-up and invitation redirect to the devices and ignore next. Signing out takes it from the form, and gives it to the sign-in
+// page.
 func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, settings[1].apply, func(o *handlers.Options) { o.Signup = true; o.SetupToken = "the-token-of-this-start" })
@@ -226,7 +227,7 @@ func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 	h.NewClient(handlerstest.FirefoxOnLinux).Form("/signup?next=http://notes.example.com/",
 		"username", "bob", "password", handlerstest.BobPassword, "next", "http://notes.example.com/").Is(t, 303, "/sessions")
 	alice := h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
-	alice.Form("/logout", "next", "http://notes.example.com/").Is(t, 303, "/login")
+	alice.Form("/logout?next=http://notes.example.com/").Is(t, 303, "/login")
 	h.NewClient(handlerstest.FirefoxOnLinux).Form("/login?next=http://notes.example.com/",
 		"username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
 	h.NewClient("curl/8.5.0").API("POST", "/login",

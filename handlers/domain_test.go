@@ -155,7 +155,6 @@ func TestPolicyOfTheSignInPage(t *testing.T) {
 				"JSON":         stranger.Do("GET", "/me/sessions", "", cookie...),
 				"signed in":    stranger.Page("/login", cookie...),
 				"cross-origin": stranger.Do("POST", "/login", "", "Sec-Fetch-Site", "cross-site"),
-				"denied":       stranger.Do("GET", "/auth/forward", ""),
 			} {
 				if action := formAction(t, got); action != "'self'" {
 					t.Errorf("%s: %d, form-action %s", what, got.Status, action)

@@ -110,7 +110,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	switch {
 	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // 431, for which the path is unknown
 		misconfigured := status == fiber.StatusForbidden || status == fiber.StatusNotFound
-		return c.Render("forward/refused", refusalPage{Problem: message, Misconfigured: misconfigured})
+		return h.showRefusal(c, refusalPage{Problem: message, Misconfigured: misconfigured})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
 	case isHTMX(c):

@@ -162,12 +162,17 @@ func (h *handler) signInFor(request appRequest) string {
 		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "",
 			"host", request.host)
 	}
+	return h.origin + signInPath + "?next=" + returnTo(request)
+}
+
+// returnTo returns the address of the request or, if it is too long, of the front page of the app, as the value of next.
+func returnTo(request appRequest) string {
 	address := request.site() + request.path
 	next := url.QueryEscape(address)
 	if len(address) > nextMax || len(next) > nextEscapedMax {
 		next = url.QueryEscape(request.site() + "/")
 	}
-	return h.origin + signInPath + "?next=" + next
+	return next
 }
 
 // identityHeaders tell an app who is signed in. The names are in canonical form.
@@ -207,24 +212,4 @@ func isOurCookie(pair []byte) bool {
 		}
 	}
 	return bytes.EqualFold(name, []byte("porchlight")) || startsWith(name, "porchlight-")
-}
-
-// refusalPage is shown under an app's address, where our style sheet is not available. With a Host it tells a user that they may not use
-// the app; with a Problem it says what is wrong.
-type refusalPage struct {
-	Problem       string
-	Misconfigured bool // the server or its proxy is not set up correctly
-	User          string
-	Approved      bool
-	Host          string
-	SignOut       string // the address of the sign-out page
-}
-
-// deny answers 403 to a user who is signed in but whom the rules do not allow to reach the host.
-func (h *handler) deny(c *fiber.Ctx, access *db.AppAccess, request appRequest) error {
-	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+request.host,
-		"user", access.Username, "session", access.SessionID, "host", request.host, "ip", h.client(c).IP)
-	return c.Status(fiber.StatusForbidden).Render("forward/refused", refusalPage{
-		User: access.Username, Approved: access.Approved, Host: request.host, SignOut: h.origin + signOutPath,
-	})
 }

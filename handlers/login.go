@@ -170,8 +170,24 @@ func (h *handler) refuseSignIn(c *fiber.Ctx, given credentials) error {
 	return refuse(c, "login/index", &p)
 }
 
+type signOutPage struct {
+	page
+	Username string // who is signed in, or ""
+	Next     string // where to go after signing in again, or ""
+	App      string // the host that Next leads to, or "" if that is this server
+}
+
 func (h *handler) showSignOut(c *fiber.Ctx) error {
-	return c.Render("logout/index", h.pageFor(c, "Sign out"))
+	next := h.safeNext(c.Query("next"))
+	p := signOutPage{page: page{Title: "Sign out"}, Next: next, App: appOf(next)}
+	session, _, err := h.findSession(c)
+	switch {
+	case err == nil:
+		p.Username = session.Username
+	case !errors.Is(err, db.ErrNotFound):
+		return err
+	}
+	return c.Render("logout/index", p)
 }
 
 const headerClearSiteData = "Clear-Site-Data"
@@ -203,7 +219,13 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"message": "Logged out"})
 	}
-	return c.Redirect(signInPath, fiber.StatusSeeOther)
+	signIn := signInPath
+	if body, err := readForm(c); err == nil {
+		if next := h.safeNext(body.get("next")); next != "" {
+			signIn += "?next=" + url.QueryEscape(next)
+		}
+	}
+	return c.Redirect(signIn, fiber.StatusSeeOther)
 }
 
 func (h *handler) endSession(c *fiber.Ctx, session db.Session) error {

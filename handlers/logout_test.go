@@ -1,7 +1,11 @@
 package handlers_test
 
 import (
+	"html"
+	"net/url"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"porchlight/handlers/handlerstest"
@@ -22,6 +26,33 @@ func TestSignOutPage(t *testing.T) {
 		}
 	}
 	check(t)
+}
+
+// A person who may not open an app signs out, signs in as somebody else, and is back at the app.
+func TestSignOutAndBack(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t, behindProxy)
+	allow(c.House, notes) // only administrators
+	at := toNotes.at("/books/7?page=2&q=a%26b")
+	refused := forward.ask(c.Bob, at, navigating...)
+	link := html.UnescapeString(regexp.MustCompile(`href="([^"]*)"`).FindStringSubmatch(refused.Body)[1])
+	page := c.Bob.Page(strings.TrimPrefix(link, publicURL))
+	page.Is(t, 200)
+	page.Has(t, "You're signed in as <strong>bob</strong>.", "go on to <strong>notes.example.com</strong>.")
+	next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.Body)[1])
+	if next != at.address() {
+		t.Errorf("next is %q", next)
+	}
+	c.Bob.Form("/logout", "next", next).Is(t, 303, "/login?next="+url.QueryEscape(next))
+	c.Bob.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next).Is(t, 303, next)
+	passes(t, forward.ask(c.Bob, at, navigating...), "alice")
+
+	for _, evil := range []string{"http://evil.test/", "//evil.test", "https://notes.example.com/", "http://notes.example.com@evil.test/", "x"} {
+		page := c.Alice.Page("/logout?next=" + url.QueryEscape(evil))
+		page.Is(t, 200)
+		page.Lacks(t, "evil", `name="next"`)
+		c.AlicePhone.Form("/logout", "next", evil).Is(t, 303, "/login")
+	}
 }
 
 func TestSignOut(t *testing.T) {

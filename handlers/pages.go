@@ -3,6 +3,7 @@ package handlers
 import (
 	"crypto/rand"
 	"errors"
+	"html/template"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -70,6 +71,7 @@ func (h *handler) newViews() *html.Engine {
 	rows := &fragmentCache[sessionRow, rowKey]{key: sessionRow.key}
 	entries := &fragmentCache[activityEntry, activityEntry]{key: activityEntry.key}
 	engine.AddFunc("asset", h.assetURL)
+	engine.AddFunc("refusalStyle", func() template.CSS { return template.CSS(h.assets()[refusalStyle].body) })
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("formID", rand.Text)

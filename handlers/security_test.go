@@ -1,6 +1,8 @@
 package handlers_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +20,15 @@ import (
 
 // This file tests what every response must contain, and what none may contain.
 
-// checkSecurityHeaders checks the headers that every response must have, including errors.
+// inlineStyle returns the style that a page has in itself.
+func inlineStyle(body string) (style string, found bool) {
+	_, style, found = strings.Cut(body, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	return style, found
+}
+
+// checkSecurityHeaders checks the headers that every response must have, including errors. A page under an app's address has a style in
+// itself, which its policy must allow by its hash, and allows nothing else.
 func checkSecurityHeaders(t testing.TB, got handlerstest.Answer) {
 	t.Helper()
 	missing := []string{}
@@ -40,6 +50,16 @@ func checkSecurityHeaders(t testing.TB, got handlerstest.Answer) {
 	want := map[string]string{
 		"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'", "img-src": "'self'",
 		"form-action": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'",
+	}
+	if style, inline := inlineStyle(got.Body); inline || got.Body == "" && strings.HasPrefix(csp["style-src"], "'sha256-") {
+		hash := sha256.Sum256([]byte(style))
+		allowed := "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
+		if got.Body == "" { // to a HEAD request
+			allowed = csp["style-src"]
+		}
+		want = map[string]string{
+			"default-src": "'none'", "style-src": allowed, "form-action": "'none'", "base-uri": "'none'", "frame-ancestors": "'none'",
+		}
 	}
 	if fmt.Sprint(csp) != fmt.Sprint(want) {
 		missing = append(missing, "Content-Security-Policy: "+got.Header.Get("Content-Security-Policy"))

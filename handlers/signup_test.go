@@ -84,7 +84,7 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 			stops(t, got, 403, "")
 			if name == "navigating" {
 				got.Has(t, "Your account is waiting for approval", "once an administrator has approved your account", "<strong>carol</strong>",
-					`href="`+publicURL+`/logout"`)
+					`href="`+publicURL+`/logout?next=http%3A%2F%2Fnotes.example.com%2F"`)
 			}
 		}
 	}

@@ -5,5 +5,5 @@ import "embed"
 
 // FS holds the files as they are served below /public/.
 //
-//go:embed app.css app.js events.js passkeys.js icon.svg favicon.ico vendor
+//go:embed app.css refused.css app.js events.js passkeys.js icon.svg favicon.ico vendor
 var FS embed.FS

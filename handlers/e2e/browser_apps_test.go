@@ -66,6 +66,47 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	library.same(`location.href`, notes+deep)
 }
 
+// isRefusedUnderTheApp opens an app that bob may not open, signs out there, and comes back as alice. The pages under the app's address fit
+// every screen, and their style is not blocked.
+func isRefusedUnderTheApp(t *testing.T, c *chromiumProcess) {
+	for _, proxyName := range []string{"caddy", "nginx"} {
+		t.Run(proxyName, func(t *testing.T) {
+			s := openPlainSite(t, proxyName, func(*db.Options) {})
+			_, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.porch.localhost", Users: []string{"alice"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			deep := strings.Replace(s.URL, "auth.", "notes.", 1) + "/books/7?page=2&q=a%26b"
+			b := c.newTab(t, s.House, handlerstest.FirefoxOnLinux)
+			b.apps = ".porch.localhost:"
+			b.provokes("status of 403")
+			b.provokes("status of 50") // 503, or what nginx makes of it
+			b.signIn("bob", handlerstest.BobPassword)
+			b.run(chromedp.Navigate(deep))
+			b.same(`document.querySelector('h1').textContent`, "This app is not open to you")
+			b.same(`getComputedStyle(document.querySelector('a')).minHeight`, "44px")
+			b.checkLayout("not allowed")
+			b.click(`document.querySelector('main a')`, 1)
+			b.at("/logout")
+			b.checkLayout("sign-out with an app")
+			b.click(`document.querySelector('main button.primary')`, 1)
+			b.at("/login")
+			b.fill("username", "alice", "password", handlerstest.AlicePassword)
+			b.click(`document.querySelector('main button.primary')`, 1)
+			b.at("/books/7")
+			b.same(`location.href`, deep)
+			if proxyName == "nginx" {
+				return // shows its own page when Porchlight does not answer
+			}
+			s.Exec(`ALTER TABLE sessions RENAME TO gone`)
+			b.run(chromedp.Navigate(deep))
+			b.same(`document.querySelector('h1').textContent`, "You can't get in right now")
+			b.checkLayout("not responding")
+			s.Exec(`ALTER TABLE gone RENAME TO sessions`)
+		})
+	}
+}
+
 // forgetsTheApps revokes the session of a browser in which an app has set a cookie of its own, which no script can read.
 func forgetsTheApps(t *testing.T, c *chromiumProcess) {
 	for _, proxyName := range []string{"caddy", "nginx"} {

@@ -69,6 +69,7 @@ func TestBrowser(t *testing.T) {
 		{"times stay true", keepsTimesTrue},
 		{"an authenticator app", usesAnAuthenticatorApp},
 		{"apps behind a proxy", opensAppsBehindAProxy},
+		{"an app that is not open", isRefusedUnderTheApp},
 		{"cookies of the apps", forgetsTheApps},
 		{"mail: a forgotten password", findsTheWayBack},
 		{"mail: this wasn't me", throwsOutAThief},
