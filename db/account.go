@@ -205,7 +205,11 @@ func (s *Store) DeleteUser(ctx context.Context, by Operator, username string, fo
 // ErrLastAdmin says that no administrator who can sign in would be left.
 var ErrLastAdmin = errors.New("this is the last administrator who can sign in")
 
-// checkNotLastAdmin returns ErrLastAdmin for the only administrator who is not disabled.
+// checkNotLastAdmin returns ErrLastAdmin for the only administrator who can sign in: who is not disabled. Nothing else counts. Every
+// account has a password. Somebody who must set up a second factor does so while signing in. After too many failures, a known device or a
+// mailed link still lets the user in, and if locked accounts did not count, a stranger could decide who may be demoted.
+//
+// It runs in the transaction of the change, so of two administrators who remove each other at once, one stays.
 func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 	if force {
 		return nil

@@ -90,6 +90,53 @@ func TestSettingAdminApproves(t *testing.T) {
 	}
 }
 
+// Whatever two administrators do to each other or to themselves at once, in two processes, one of them stays.
+func TestOfTwoAdministratorsOneStays(t *testing.T) {
+	t.Parallel()
+	no := false
+	type removal func(s *db.Store, c *cast, d device, password string) error
+	removals := map[string]removal{
+		"demote": func(s *db.Store, c *cast, d device, _ string) error {
+			return s.ChangeUser(c.ctx(), db.CommandLine, d.Username, db.UserChange{IsAdmin: &no})
+		},
+		"disable": func(s *db.Store, c *cast, d device, _ string) error {
+			return s.DisableUser(c.ctx(), db.CommandLine, d.Username, false)
+		},
+		"delete": func(s *db.Store, c *cast, d device, _ string) error {
+			return s.DeleteUser(c.ctx(), db.CommandLine, d.Username, false)
+		},
+		"delete the own account": func(s *db.Store, c *cast, d device, password string) error {
+			return s.DeleteAccount(c.ctx(), d.Session, clientOf("192.0.2.1", "curl"), password)
+		},
+	}
+	for one, removeAlice := range removals {
+		for two, removeBob := range removals {
+			t.Run(one+" and "+two, func(t *testing.T) {
+				c := openCast(t)
+				c.exec(`UPDATE users SET is_admin = 1`)
+				other := c.beside()
+				errs := make(chan error, 2)
+				go func() { errs <- removeAlice(c.Store, c, c.laptop, alicePassword) }()
+				go func() { errs <- removeBob(other, c, c.desk, bobPassword) }()
+				removed, refused := 0, 0
+				for range 2 {
+					switch err := <-errs; {
+					case err == nil:
+						removed++
+					case errors.Is(err, db.ErrLastAdmin):
+						refused++
+					default:
+						t.Error(err)
+					}
+				}
+				if n := c.number(`SELECT COUNT(*) FROM users WHERE is_admin = 1 AND disabled = 0`); n != 1 || removed != 1 || refused != 1 {
+					t.Errorf("%d administrators are left, %d removed, %d refused", n, removed, refused)
+				}
+			})
+		}
+	}
+}
+
 // Without an administrator, only somebody with a shell could repair the server.
 func TestLastAdministratorStays(t *testing.T) {
 	t.Parallel()
