@@ -35,6 +35,7 @@ type inviteForm struct {
 	Form     form
 	Username field
 	Email    field
+	Groups   field
 	IsAdmin  bool
 	Deleted  bool // the username belonged to an account that was deleted
 }
@@ -43,21 +44,23 @@ func newInviteForm() inviteForm {
 	return inviteForm{
 		Username: field{Kind: "their-username", Name: "username"},
 		Email:    field{Kind: "their-email", Name: "email"},
+		Groups:   field{Kind: "groups", Name: "groups"},
 	}
 }
 
 func (h *handler) inviteNewUser(c *fiber.Ctx, body formBody) error {
 	token, invitation, err := h.Store.Invite(c.UserContext(), db.Administrator(currentSession(c)), db.NewUser{
-		Username: body.get("username"), Email: body.get("email"), IsAdmin: body.has("admin"), Reuse: body.has("reuse"), MustBeNew: true,
+		Username: body.get("username"), Email: body.get("email"), Groups: db.SplitGroups(body.get("groups")),
+		IsAdmin: body.has("admin"), Reuse: body.has("reuse"), MustBeNew: true,
 	})
 	if invalid, ok := errors.AsType[db.Invalid](err); ok {
 		p, err := h.newUsersPage(c)
 		if err != nil {
 			return err
 		}
-		p.Invite.Username.Value, p.Invite.Email.Value = body.get("username"), body.get("email")
+		p.Invite.Username.Value, p.Invite.Email.Value, p.Invite.Groups.Value = body.get("username"), body.get("email"), body.get("groups")
 		p.Invite.IsAdmin, p.Invite.Deleted = body.has("admin"), invalid["username"] == db.UsernameDeleted
-		p.Invite.Form.mark(invalid, &p.Invite.Username, &p.Invite.Email)
+		p.Invite.Form.mark(invalid, &p.Invite.Username, &p.Invite.Email, &p.Invite.Groups)
 		return refuse(c, "admin/users", &p)
 	}
 	if err != nil {

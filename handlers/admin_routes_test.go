@@ -62,8 +62,10 @@ var adminRoutes = []adminRoute{
 	{stepUp: true, route: post("/admin/users/{user}/unmake-admin")},
 	{stepUp: true, route: post("/admin/users/{user}/unmake-admin", "confirm", "1"),
 		before: `UPDATE users SET is_admin = 1 WHERE id = ?`, effect: `NOT is_admin`, records: "unmade_admin"},
-	{stepUp: true, route: post("/admin/users/{user}/email", "email", "Carol@Example.com"),
+	{stepUp: true, route: post("/admin/users/{user}/account", "email", "Carol@Example.com"),
 		effect: `COALESCE(email, '') = 'carol@example.com'`, records: "email_changed"},
+	{stepUp: true, route: post("/admin/users/{user}/account", "groups", "Staff, family"),
+		effect: `(SELECT group_concat(name) FROM user_groups g WHERE g.user_id = u.id) IS 'family,staff'`, records: "groups_changed"},
 	{stepUp: true, route: post("/admin/users/{user}/reset-second-factor")},
 	{stepUp: true, route: post("/admin/users/{user}/reset-second-factor", "confirm", "1"), before: `
 		INSERT INTO passkeys (id, user_id, user_handle, credential_id, credential, sign_count, name, created_at, last_used_at)

@@ -20,6 +20,7 @@ type personPage struct {
 	Person   personRow
 	Factors  db.Factors
 	Email    field
+	Groups   field
 	Sessions personSessions
 	Recent   []activityEntry
 }
@@ -56,6 +57,7 @@ func (h *handler) newPersonPage(c *fiber.Ctx, person db.User) (personPage, error
 		adminPage: h.adminPageFor(c, "people", person.Username), Person: newPersonRow(person, currentSession(c)),
 		Email: field{Kind: "their-email", Name: "email", Value: person.Email},
 	}
+	p.Groups = field{Kind: "groups", Name: "groups", Value: p.Person.GroupList()}
 	recent, err := h.Store.Activity(person.ID, 0, personRecent) // before the devices: see sessionList.lastActivity
 	if err != nil {
 		return p, err
@@ -126,8 +128,8 @@ func (h *handler) refuseChange(c *fiber.Ctx, person db.User, invalid db.Invalid)
 		if err != nil {
 			return err
 		}
-		p.Email.Value = body.get("email")
-		p.Form.mark(invalid, &p.Email)
+		p.Email.Value, p.Groups.Value = body.get("email"), body.get("groups")
+		p.Form.mark(invalid, &p.Email, &p.Groups)
 	}
 	return refuse(c, "admin/user", &p)
 }
@@ -188,10 +190,18 @@ func (h *handler) unmakeAdmin(c *fiber.Ctx, body formBody) error {
 	})
 }
 
-func (h *handler) setUserEmail(c *fiber.Ctx, body formBody) error {
+// setUser sets the e-mail address and the groups, if the form has them.
+func (h *handler) setUser(c *fiber.Ctx, body formBody) error {
 	return h.changePerson(c, "changed", func(by db.Operator, username string) error {
-		email := body.get("email")
-		return h.Store.ChangeUser(c.UserContext(), by, username, db.UserChange{Email: &email})
+		change := db.UserChange{}
+		email, groups := body.get("email"), db.SplitGroups(body.get("groups"))
+		if body.sent("email") {
+			change.Email = &email
+		}
+		if body.sent("groups") {
+			change.Groups = &groups
+		}
+		return h.Store.ChangeUser(c.UserContext(), by, username, change)
 	})
 }
 

@@ -116,14 +116,25 @@ func TestAdministratorSetsAnAddress(t *testing.T) {
 	for email, reason := range map[string]string{
 		"alice@example.com": "This e-mail address is taken.", "<img src=x>": "This is not an e-mail address.",
 	} {
-		got := c.Alice.Form("/admin/users/2/email", "email", email)
+		got := c.Alice.Form("/admin/users/2/account", "email", email)
 		got.Is(t, 422)
 		got.Has(t, reason, `aria-invalid="true"`)
 		got.Lacks(t, "<img")
 	}
-	c.Alice.Form("/admin/users/2/email", "email", " Bob@Example.com ").Is(t, 303, "/admin/users/2?done=changed")
+	c.Alice.Form("/admin/users/2/account", "email", " Bob@Example.com ").Is(t, 303, "/admin/users/2?done=changed")
 	c.SameRows(t, []string{"bob@example.com"}, `SELECT email FROM users WHERE username = 'bob'`)
-	c.Alice.Form("/admin/users/2/email", "email", "").Is(t, 303)
+	c.Alice.Form("/admin/users/2/account", "email", "").Is(t, 303)
+	c.SameRows(t, []string{""}, `SELECT COALESCE(email, '') FROM users WHERE username = 'bob'`)
+
+	c.Alice.Form("/admin/users/2/account", "groups", "staff, family").Is(t, 303)
+	c.Alice.Page("/admin/users/2").Has(t, `value="family, staff"`)
+	c.Alice.Page("/admin/users").Has(t, "<span>In family, staff</span>")
+	check := c.Unchanged()
+	got := c.Alice.Form("/admin/users/2/account", "email", "bob@example.com", "groups", "staff, admins")
+	got.Is(t, 422)
+	got.Has(t, "The name admins is reserved", `value="staff, admins"`, `value="bob@example.com"`)
+	check(t)
+	c.SameRows(t, []string{"family", "staff"}, `SELECT name FROM user_groups ORDER BY name`)
 	c.SameRows(t, []string{""}, `SELECT COALESCE(email, '') FROM users WHERE username = 'bob'`)
 }
 
@@ -149,7 +160,7 @@ func linkOn(t *testing.T, c *handlerstest.Cast, page handlerstest.Answer) string
 func TestAdministratorInvitesSomebody(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	got := c.Alice.Form("/admin/users/invite", "username", " Dave ", "email", "dave@example.com", "admin", "1")
+	got := c.Alice.Form("/admin/users/invite", "username", " Dave ", "email", "dave@example.com", "admin", "1", "groups", "staff")
 	got.Has(t, "A link for dave", "within 72 hours")
 	token := linkOn(t, c, got)
 	dave := c.NewClient(handlerstest.FirefoxOnLinux)
@@ -157,7 +168,8 @@ func TestAdministratorInvitesSomebody(t *testing.T) {
 	dave.Form("/invite", "token", token, "password", "pebble sonnet harbour walnut").Is(t, 303)
 	dave.Page("/activity").Has(t, "A link to choose a password was created, by the administrator alice")
 	dave.Page("/admin/users").Is(t, 200)
-	c.SameRows(t, []string{"dave dave@example.com 1"}, `SELECT username, email, is_admin FROM users WHERE username = 'dave'`)
+	c.SameRows(t, []string{"dave dave@example.com 1 staff"}, `
+		SELECT u.username, u.email, u.is_admin, g.name FROM users u JOIN user_groups g ON g.user_id = u.id WHERE u.username = 'dave'`)
 
 	check := c.Unchanged()
 	for _, test := range []struct {
@@ -207,10 +219,10 @@ func TestAdministratorConfirmsFirst(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE sessions SET confirmed_at = 0 WHERE id = ?`, c.Alice.ID)
-	asked := c.Alice.Form("/admin/users/2/email", "email", "bob@example.com")
+	asked := c.Alice.Form("/admin/users/2/account", "email", "bob@example.com")
 	asked.Is(t, 403)
 	asked.Has(t, `name="email" value="bob@example.com"`, "because it decides who can sign in.", `<a href="/admin/users">Cancel`)
-	c.Alice.Form("/confirm", "confirm_to", "/admin/users/2/email", "email", "bob@example.com",
-		"confirm_password", handlerstest.AlicePassword).Is(t, 307, "/admin/users/2/email")
-	c.Alice.Form("/admin/users/2/email", "email", "bob@example.com").Is(t, 303)
+	c.Alice.Form("/confirm", "confirm_to", "/admin/users/2/account", "email", "bob@example.com",
+		"confirm_password", handlerstest.AlicePassword).Is(t, 307, "/admin/users/2/account")
+	c.Alice.Form("/admin/users/2/account", "email", "bob@example.com").Is(t, 303)
 }

@@ -33,6 +33,9 @@ type personRow struct {
 	You     bool
 }
 
+// GroupList returns the groups, separated by commas.
+func (r personRow) GroupList() string { return strings.Join(r.Groups, ", ") }
+
 func newPersonRow(user db.User, current db.Session) personRow {
 	return personRow{user, newMoment(user.CreatedAt), user.ID == current.UserID}
 }

@@ -83,6 +83,9 @@ func (b formBody) secret(name string) string { return string(b.args.Peek(name)) 
 
 func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
 
+// sent reports whether the form has the field, even if it is empty.
+func (b formBody) sent(name string) bool { return b.args.Has(name) }
+
 // nameMax is how many characters the name of a device may have at most.
 const nameMax = 60
 

@@ -164,7 +164,7 @@ func New(options Options) *fiber.App {
 	admin.Post("/users/:id/enable", h.enableUser)
 	admin.Post("/users/:id/make-admin", h.makeAdmin)
 	admin.Post("/users/:id/unmake-admin", withForm(h.unmakeAdmin))
-	admin.Post("/users/:id/email", withForm(h.setUserEmail))
+	admin.Post("/users/:id/account", withForm(h.setUser))
 	admin.Post("/users/:id/reset-second-factor", withForm(h.resetUserFactor))
 	admin.Post("/users/:id/delete", withForm(h.deleteUser))
 

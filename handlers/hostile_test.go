@@ -67,7 +67,7 @@ func TestHostileTextStaysText(t *testing.T) {
 		"evil person":    c.Alice.Page("/admin/users/" + evil),
 		"ask":            c.Alice.Form("/admin/users/" + evil + "/delete"),
 		"ask to end":     c.Alice.Form("/admin/users/1/sessions/" + named.ID + "/revoke"),
-		"address":        c.Alice.Form("/admin/users/1/email", "email", hostileName),
+		"address":        c.Alice.Form("/admin/users/1/account", "email", hostileName, "groups", hostileName),
 		"invitation":     c.Alice.Form("/admin/users/invite", "username", hostileName, "email", hostileName),
 		"page":           c.Alice.Page("/sessions"),
 		"list":           c.Alice.HTMX("GET", "/sessions/list"),
