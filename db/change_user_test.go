@@ -90,23 +90,23 @@ func TestSettingAdminApproves(t *testing.T) {
 	}
 }
 
-// Whatever two administrators do to each other or to themselves at once, in two processes, one of them stays.
+// Whatever two administrators do to each other or to themselves at once, one of them stays.
 func TestOfTwoAdministratorsOneStays(t *testing.T) {
 	t.Parallel()
 	no := false
-	type removal func(s *db.Store, c *cast, d device, password string) error
+	type removal func(c *cast, d device, password string) error
 	removals := map[string]removal{
-		"demote": func(s *db.Store, c *cast, d device, _ string) error {
-			return s.ChangeUser(c.ctx(), db.CommandLine, d.Username, db.UserChange{IsAdmin: &no})
+		"demote": func(c *cast, d device, _ string) error {
+			return c.ChangeUser(c.ctx(), db.CommandLine, d.Username, db.UserChange{IsAdmin: &no})
 		},
-		"disable": func(s *db.Store, c *cast, d device, _ string) error {
-			return s.DisableUser(c.ctx(), db.CommandLine, d.Username, false)
+		"disable": func(c *cast, d device, _ string) error {
+			return c.DisableUser(c.ctx(), db.CommandLine, d.Username, false)
 		},
-		"delete": func(s *db.Store, c *cast, d device, _ string) error {
-			return s.DeleteUser(c.ctx(), db.CommandLine, d.Username, false)
+		"delete": func(c *cast, d device, _ string) error {
+			return c.DeleteUser(c.ctx(), db.CommandLine, d.Username, false)
 		},
-		"delete the own account": func(s *db.Store, c *cast, d device, password string) error {
-			return s.DeleteAccount(c.ctx(), d.Session, clientOf("192.0.2.1", "curl"), password)
+		"delete the own account": func(c *cast, d device, password string) error {
+			return c.DeleteAccount(c.ctx(), d.Session, clientOf("192.0.2.1", "curl"), password)
 		},
 	}
 	for one, removeAlice := range removals {
@@ -114,10 +114,12 @@ func TestOfTwoAdministratorsOneStays(t *testing.T) {
 			t.Run(one+" and "+two, func(t *testing.T) {
 				c := openCast(t)
 				c.exec(`UPDATE users SET is_admin = 1`)
-				other := c.beside()
 				errs := make(chan error, 2)
-				go func() { errs <- removeAlice(c.Store, c, c.laptop, alicePassword) }()
-				go func() { errs <- removeBob(other, c, c.desk, bobPassword) }()
+				arrived, release := c.holdWriter()
+				go func() { errs <- removeAlice(c, c.laptop, alicePassword) }()
+				go func() { errs <- removeBob(c, c.desk, bobPassword) }()
+				arrived(2)
+				release()
 				removed, refused := 0, 0
 				for range 2 {
 					switch err := <-errs; {
