@@ -37,6 +37,7 @@ type commands struct {
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check that the server at --listen is healthy; for containers."`
 	Doctor      doctorCommand      `cmd:"" help:"Check the installation, and say what to do."`
+	Demo        demoCommand        `cmd:"" help:"Serve a throw-away database with three people, their devices, apps and activity, to look around."`
 	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
 }

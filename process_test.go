@@ -54,11 +54,15 @@ func startCommand(t testing.TB, command *exec.Cmd) *process {
 			p.lines <- scanner.Text()
 		}
 	}()
-	line := <-p.lines // "" if it ended before it listened
 	var ok bool
-	if p.listen, ok = strings.CutPrefix(line, "Listening on "); !ok {
+	for line := range p.lines {
+		if p.listen, ok = strings.CutPrefix(line, "Listening on "); ok {
+			break
+		}
+	}
+	if !ok {
 		p.terminate()
-		t.Fatalf("the first line is %q: %s", line, p.errors)
+		t.Fatalf("it does not listen: %s", p.errors)
 	}
 	p.url = "http://" + strings.Replace(p.listen, "[::]", "127.0.0.1", 1)
 	return p
