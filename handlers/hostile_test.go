@@ -33,7 +33,7 @@ var (
 
 func TestHostileTextStaysText(t *testing.T) {
 	t.Parallel()
-	c := handlerstest.OpenCast(t)
+	c := handlerstest.OpenCastWithMail(t)
 	// Invalid UTF-8 and 8 KB can be sent only as raw bytes.
 	send := func(agent string) {
 		t.Helper()
@@ -60,6 +60,13 @@ func TestHostileTextStaysText(t *testing.T) {
 	c.Exec(`UPDATE users SET email = ? WHERE username = 'alice'`, hostileName)
 	c.Exec(`INSERT INTO users (username, email, password_hash, created_at) VALUES (?, '<img src=w>', '', 0)`, hostileName)
 	evil := c.Only(`SELECT id FROM users WHERE username = ?`, hostileName)
+	c.Exec(`UPDATE outbox SET device_name = ? WHERE kind = 'signed_in'`, hostileName)
+	var alert string
+	for _, m := range c.Mails() {
+		if m.DeviceName == hostileName {
+			alert = m.Token
+		}
+	}
 	for name, got := range map[string]handlerstest.Answer{
 		"people":         c.Alice.Page("/admin/users?q=" + url.QueryEscape(hostileName) + "&after=" + url.QueryEscape("!"+hostileName)),
 		"everybody":      c.Alice.Page("/admin/users"),
@@ -69,6 +76,7 @@ func TestHostileTextStaysText(t *testing.T) {
 		"ask to end":     c.Alice.Form("/admin/users/1/sessions/" + named.ID + "/revoke"),
 		"address":        c.Alice.Form("/admin/users/1/account", "email", hostileName, "groups", hostileName),
 		"invitation":     c.Alice.Form("/admin/users/invite", "username", hostileName, "email", hostileName),
+		"alert":          c.Alice.Page("/not-me?token=" + alert),
 		"page":           c.Alice.Page("/sessions"),
 		"list":           c.Alice.HTMX("GET", "/sessions/list"),
 		"confirm":        c.Alice.Form("/sessions/" + named.ID + "/revoke"),
@@ -88,6 +96,9 @@ func TestHostileTextStaysText(t *testing.T) {
 			got.Lacks(t, "<img", "<script>")
 			if name == "page" || name == "list" || name == "person" {
 				got.Has(t, "&lt;img src=x onerror=alert(1)&gt;", "&lt;img onerror=alert(1)&gt;", "&lt;img src=z&gt;")
+			}
+			if name == "alert" {
+				got.Has(t, "Signed in on \u2068&lt;img onerror=alert(1)&gt;")
 			}
 			if !strings.Contains(got.Body, "\ufffd") == strings.Contains(strings.ToValidUTF8(got.Body, "\ufffd"), "\ufffd") {
 				t.Error("the page is not valid UTF-8")
