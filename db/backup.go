@@ -233,7 +233,7 @@ func clearSessions(ctx context.Context, options Options) (restored Restored, err
 		if restored.Invitations, err = tx.changeRows(`DELETE FROM invitations`); err != nil {
 			return err
 		}
-		for _, statement := range []string{`DELETE FROM second_steps`, `DELETE FROM links`, `DELETE FROM outbox`} {
+		for _, statement := range []string{`DELETE FROM second_steps`, `DELETE FROM links`, `DELETE FROM email_changes`, `DELETE FROM outbox`} {
 			if _, err := tx.Exec(statement); err != nil {
 				return err
 			}

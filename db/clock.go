@@ -86,8 +86,12 @@ func (tx *tx) fixFutureMail() error {
 			return err
 		}
 	}
+	_, err := tx.Exec(`UPDATE email_changes SET expires_at = $1 WHERE expires_at > $1`, tx.now+EmailLinkLasts.Milliseconds())
+	if err != nil {
+		return err
+	}
 	latest := tx.now + max(longestPause, quietFor).Milliseconds()
-	_, err := tx.Exec(`
+	_, err = tx.Exec(`
 		UPDATE outbox SET next_at = MIN(next_at, $1), give_up_at = $1 + $2
 		WHERE give_up_at > $1 + $2`, latest, retryFor.Milliseconds())
 	if err != nil {

@@ -55,13 +55,32 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 		if owner != 0 {
 			m.UserID = 0
 		}
+		if _, err := tx.Exec(`
+			INSERT INTO email_changes (user_id, email, expires_at) VALUES ($1, $2, $3)`,
+			by.UserID, email, tx.now+EmailLinkLasts.Milliseconds()); err != nil {
+			return err
+		}
 		return tx.enqueue(m, tx.now)
 	})
+}
+
+// UnconfirmedEmail returns the address that the user has entered and not confirmed yet, even if it belongs to somebody else. It returns
+// ErrNotFound if there is none.
+func (s *Store) UnconfirmedEmail(userID int64) (email string, err error) {
+	return queryValue[string](s.reader, `SELECT email FROM email_changes WHERE user_id = $1 AND expires_at > $2`, userID, s.now())
+}
+
+// CancelEmailChange voids the link that could confirm another address. It returns ErrSessionEnded.
+func (s *Store) CancelEmailChange(ctx context.Context, by Session) error {
+	return s.writeAs(ctx, by, func(tx *tx) error { return tx.voidEmailLinks(by.UserID) })
 }
 
 // voidEmailLinks voids the links that could still confirm an address of the user, sent or not.
 func (tx *tx) voidEmailLinks(userID int64) error {
 	if _, err := tx.Exec(`DELETE FROM links WHERE user_id = $1 AND kind = 'email'`, userID); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`DELETE FROM email_changes WHERE user_id = $1`, userID); err != nil {
 		return err
 	}
 	_, err := tx.Exec(`DELETE FROM outbox WHERE user_id = $1 AND is_link = 1 AND kind = 'email_link'`, userID)

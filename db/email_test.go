@@ -144,3 +144,62 @@ func TestBadEmails(t *testing.T) {
 		t.Errorf("without a session: %v", err)
 	}
 }
+
+// The page of the address shows what waits to be confirmed. It is the same for an address of somebody else.
+func TestUnconfirmedEmail(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		email string
+		end   func(*cast)
+	}{
+		"confirmed":           {"new@example.com", func(c *cast) { c.ConfirmEmail(c.ctx(), c.linkTo(db.EmailLink), somewhere) }},
+		"cancelled":           {"new@example.com", func(c *cast) { c.must(c.CancelEmailChange(c.ctx(), c.laptop.Session)) }},
+		"an hour":             {"new@example.com", func(c *cast) { c.clock.Advance(time.Hour) }},
+		"a device signed out": {"new@example.com", func(c *cast) { c.Revoke(c.ctx(), c.laptop.Session, c.phone.ID) }},
+		"of somebody else":    {"bob@example.com", func(c *cast) { c.clock.Advance(time.Hour) }},
+		"swept":               {"new@example.com", func(c *cast) { c.clock.Advance(time.Hour); c.must(c.Sweep(c.ctx(), time.Time{})) }},
+		"password by command": {"new@example.com", func(c *cast) { c.must(c.SetPassword(c.ctx(), db.CommandLine, "alice", newPassword)) }},
+		"clock a year too far": {"new@example.com", func(c *cast) {
+			c.clock.Advance(-366 * 24 * time.Hour)
+			c.must(c.Sweep(c.ctx(), time.Time{}))
+			c.clock.Advance(time.Hour)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := openMailCast(t)
+			c.exec(`UPDATE users SET email = 'bob@example.com' WHERE id = $1`, c.bob.ID)
+			c.must(c.RequestEmailChange(c.ctx(), c.laptop.Session, "other@example.com"))
+			c.must(c.RequestEmailChange(c.ctx(), c.laptop.Session, test.email)) // replaces it
+			if got, err := c.UnconfirmedEmail(c.alice.ID); got != test.email || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+			if _, err := c.UnconfirmedEmail(c.bob.ID); !errors.Is(err, db.ErrNotFound) {
+				t.Errorf("bob: %v", err)
+			}
+			test.end(c)
+			if got, err := c.UnconfirmedEmail(c.alice.ID); !errors.Is(err, db.ErrNotFound) {
+				t.Errorf("afterwards: %q, %v", got, err)
+			}
+			if n := c.number(`SELECT COUNT(*) FROM email_changes`); name == "swept" && n != 0 {
+				t.Error("it is still in the database")
+			}
+		})
+	}
+}
+
+func TestCancelledEmailChange(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	token := c.emailLink("new@example.com")
+	c.must(c.CancelEmailChange(c.ctx(), c.laptop.Session))
+	if _, err := c.ConfirmEmail(c.ctx(), token, somewhere); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("the link: %v", err)
+	}
+	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CancelEmailChange(c.ctx(), c.laptop.Session); !errors.Is(err, db.ErrSessionEnded) {
+		t.Errorf("without a session: %v", err)
+	}
+}

@@ -129,7 +129,10 @@ func (tx *tx) useLink(tokenHash []byte, kind linkKind) (used link, err error) {
 // voidLinks voids the links that could still change the user's password or address, sent or not. Those for "This wasn't me" stay: somebody
 // who takes over an account must not be able to void them.
 func (tx *tx) voidLinks(userID int64) error {
-	if _, err := tx.Exec(`DELETE FROM links WHERE user_id = $1 AND kind IN ('email', 'reset')`, userID); err != nil {
+	if err := tx.voidEmailLinks(userID); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`DELETE FROM links WHERE user_id = $1 AND kind = 'reset'`, userID); err != nil {
 		return err
 	}
 	_, err := tx.Exec(`DELETE FROM outbox WHERE user_id = $1 AND is_link = 1`, userID)

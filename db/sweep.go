@@ -74,6 +74,11 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				WHERE token_hash IN (SELECT token_hash FROM revoked_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
 				tx.now, batchSize)
 		},
+		func(tx *tx) (int, error) {
+			return tx.changeRows(`
+				DELETE FROM email_changes
+				WHERE user_id IN (SELECT user_id FROM email_changes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
+		},
 		func(tx *tx) (int, error) { // a sender gives up earlier, but a way that was switched off has none
 			return tx.changeRows(`
 				DELETE FROM outbox

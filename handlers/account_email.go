@@ -19,16 +19,21 @@ type emailPage struct {
 	page
 	Form    form
 	Current string // the address that counts now, or ""
+	New     string // the address that waits to be confirmed, or ""
 	Email   field
 }
 
 func (h *handler) newEmailPage(c *fiber.Ctx) (emailPage, error) {
-	account, err := h.Store.Account(currentSession(c))
-	p := emailPage{
-		page: h.pageFor(c, "Your e-mail address"), Current: account.Email,
-		Email: field{Kind: "new-email", Name: "email"},
-	}
+	p := emailPage{page: h.pageFor(c, "Your e-mail address"), Email: field{Kind: "new-email", Name: "email"}}
 	p.Section = "account"
+	account, err := h.Store.Account(currentSession(c))
+	if err != nil {
+		return p, err
+	}
+	p.Current = account.Email
+	if p.New, err = h.Store.UnconfirmedEmail(account.ID); errors.Is(err, db.ErrNotFound) {
+		err = nil
+	}
 	return p, err
 }
 
@@ -60,6 +65,13 @@ func (h *handler) requestEmailChange(c *fiber.Ctx, body formBody) error {
 	}
 	h.Log.Info("another e-mail address was entered", "user", current.Username, "session", current.ID)
 	return c.Redirect(emailPath+"?done=email-link", fiber.StatusSeeOther)
+}
+
+func (h *handler) cancelEmailChange(c *fiber.Ctx) error {
+	if err := h.Store.CancelEmailChange(c.UserContext(), currentSession(c)); err != nil {
+		return err
+	}
+	return c.Redirect(emailPath+"?done=email-cancelled", fiber.StatusSeeOther)
 }
 
 type confirmEmailPage struct {

@@ -22,6 +22,8 @@ func TestChangeTheEmailAddress(t *testing.T) {
 	wrong.Has(t, "This is not an e-mail address.", `value="&lt;b&gt;&#34;not an address"`, `aria-invalid="true"`, "<title>Error: ")
 	c.Alice.Form("/account/email", "email", "New@Example.com").Is(t, 303, "/account/email?done=email-link")
 	c.Alice.Page("/account/email?done=email-link").Has(t, "A link is on its way to the new address.", "<bdi>alice@example.com</bdi>")
+	c.Alice.Page("/account/email").Has(t, "A link was sent to <strong><bdi>new@example.com</bdi></strong>.",
+		`<input type="hidden" name="email" value="new@example.com">`)
 	token := c.MailedToken(db.EmailLink)
 
 	browser := c.NewClient(handlerstest.SafariOnIPhone)     // the link works signed out
@@ -36,6 +38,7 @@ func TestChangeTheEmailAddress(t *testing.T) {
 	c.SameRows(t, []string{"new@example.com"}, addressOfAlice)
 	browser.Form("/account/email/confirm", "token", token).Is(t, 404)
 	c.Alice.Page("/account").Has(t, "<bdi>new@example.com</bdi>")
+	c.Alice.Page("/account/email").Lacks(t, "Not confirmed yet")
 
 	// The link that goes to the old address restores it.
 	var former string
@@ -63,6 +66,7 @@ func TestEmailAddressOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)
 	c.Bob.Form("/account/email", "email", "alice@example.com").Is(t, 303, "/account/email?done=email-link")
+	c.Bob.Page("/account/email").Has(t, "A link was sent to <strong><bdi>alice@example.com</bdi></strong>.") // as for any other
 	for _, m := range c.Mails() {
 		if m.Kind == db.EmailLink {
 			t.Errorf("a mail to %s", m.Address)
@@ -94,4 +98,18 @@ func TestEmailAddressNeedsAFreshPassword(t *testing.T) {
 		c.Alice.Form("/account/email", "email", "new@example.com").Is(t, 303)
 	}
 	c.Alice.Form("/account/email", "email", "new@example.com").Is(t, 429)
+}
+
+func TestCancelTheChangeOfAddress(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCastWithMail(t)
+	c.Alice.Form("/account/email", "email", "new@example.com").Is(t, 303)
+	c.Alice.API("GET", "/me/export", "").Has(t, `"unconfirmedEmail":"new@example.com"`)
+	token := c.MailedToken(db.EmailLink)
+	c.Alice.Form("/account/email/cancel").Is(t, 303, "/account/email?done=email-cancelled")
+	page := c.Alice.Page("/account/email?done=email-cancelled")
+	page.Has(t, "The link no longer works. Your address stays as it is.", "<bdi>alice@example.com</bdi>")
+	page.Lacks(t, "new@example.com")
+	c.Alice.Form("/account/email/confirm", "token", token).Is(t, 404)
+	c.NewClient(handlerstest.SafariOnIPhone).Form("/account/email/cancel").Is(t, 303, "/login?next=%2Fsessions")
 }

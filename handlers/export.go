@@ -3,6 +3,7 @@ package handlers
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -13,6 +14,7 @@ import (
 type exportedAccount struct {
 	Username  string   `json:"username"`
 	Email     string   `json:"email"`
+	NewEmail  string   `json:"unconfirmedEmail"`
 	IsAdmin   bool     `json:"isAdmin"`
 	Approved  bool     `json:"approved"`
 	Groups    []string `json:"groups"`
@@ -174,9 +176,13 @@ func (h *handler) apiExport(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	unconfirmed, err := h.Store.UnconfirmedEmail(current.UserID)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return err
+	}
 	head := exportHead{
 		Account: exportedAccount{
-			account.Username, account.Email, account.IsAdmin, account.Approved, append([]string{}, account.Groups...),
+			account.Username, account.Email, unconfirmed, account.IsAdmin, account.Approved, append([]string{}, account.Groups...),
 			RFC3339(account.CreatedAt),
 		},
 		Sessions: kept,

@@ -29,6 +29,7 @@ type Options struct {
 	Signup         bool            // anyone can create an account
 	Mail           bool            // the server sends mail
 	Ntfy           bool            // users may name an ntfy topic
+	Webhook        bool            // every alert goes to a webhook
 	SetupToken     string          // needed to create the first account; "" if one exists
 	Done           <-chan struct{} // closed when the server stops, which ends the event streams; nil for never
 	Log            *slog.Logger
@@ -130,6 +131,7 @@ func New(options Options) *fiber.App {
 	app.Post(passkeyConfirmPath, h.requirePasskeys, h.confirmWithPasskey)
 	app.Get(securityPath, h.showSecurity)
 	app.Get(emailPath, h.ifMail(h.showEmail))
+	app.Post(emailPath+"/cancel", h.ifMail(h.cancelEmailChange))
 	app.Get(alertsPath, h.showAlerts)
 	app.Post(alertsPath, withForm(h.setAlerts))
 	app.Post(alertsPath+"/test", h.once(h.sendTestAlert))

@@ -51,6 +51,7 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/recovery-codes", body: []string{"confirm", "1"}, status: 303},
 	{method: "GET", path: "/account/email", status: 404}, // without mail; account_email_test.go tests these with it
 	{method: "POST", path: "/account/email", body: []string{"email", "alice@example.com"}, status: 404},
+	{method: "POST", path: "/account/email/cancel", status: 404},
 	{method: "GET", path: "/account/alerts", status: 200},
 	{method: "POST", path: "/account/alerts", body: []string{"signed_in", "1"}, status: 303},
 	{method: "POST", path: "/account/alerts/test", status: 303},
