@@ -164,6 +164,7 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 		Signup:         e.settings.Signup == "open",
 		Mail:           e.settings.mail != nil,
 		Ntfy:           e.settings.ntfy != nil,
+		Webhook:        e.settings.webhook != nil,
 		SetupToken:     setupToken,
 		Done:           e.ctx.Done(),
 		Log:            log,

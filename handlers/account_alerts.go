@@ -18,6 +18,7 @@ type alertsPage struct {
 	Form     form
 	Mail     bool   // the server sends mail
 	Ntfy     bool   // users may name a topic
+	Webhook  bool   // every alert goes to a webhook, and this is an administrator
 	Email    string // the user's address, or ""
 	Mailed   bool   // the user wants optional alerts by mail
 	Topic    field
@@ -34,10 +35,11 @@ type optionalAlert struct {
 
 // deliveryResult is the last result of a way.
 type deliveryResult struct {
-	Way   db.Way
-	At    moment
-	Ago   string
-	Error string // what the other server said, or ""
+	Way    db.Way
+	At     moment
+	Ago    string
+	Failed bool
+	Reason string // what the other server said; for administrators, because it may name hosts of the network behind the server
 }
 
 func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
@@ -59,7 +61,7 @@ func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
 		return p, err
 	}
 	p = alertsPage{
-		page: h.pageFor(c, "Alerts"), Mail: h.Mail, Ntfy: h.Ntfy, Email: account.Email, Mailed: settings.Mail,
+		page: h.pageFor(c, "Alerts"), Mail: h.Mail, Ntfy: h.Ntfy, Webhook: h.Webhook && current.IsAdmin, Email: account.Email, Mailed: settings.Mail,
 		Topic: field{Kind: "topic", Name: "topic", Value: settings.Topic},
 	}
 	p.Section = "account"
@@ -67,13 +69,18 @@ func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
 		p.Optional = append(p.Optional, optionalAlert{kind, !slices.Contains(settings.Off, kind)})
 	}
 	for _, d := range deliveries {
-		if d.Way != db.Webhook { // the webhook is the administrator's
-			at := newMoment(d.At)
-			p.Results = append(p.Results, deliveryResult{d.Way, at, at.ago(h.Store.Now()), d.Error})
+		if d.Way == db.Webhook && !p.Webhook {
+			continue
 		}
+		at := newMoment(d.At)
+		result := deliveryResult{Way: d.Way, At: at, Ago: at.ago(h.Store.Now()), Failed: d.Error != ""}
+		if current.IsAdmin {
+			result.Reason = d.Error
+		}
+		p.Results = append(p.Results, result)
 	}
 	for _, m := range waiting {
-		if m.Way != db.Webhook {
+		if m.Way != db.Webhook || p.Webhook {
 			p.Waiting++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -106,4 +107,31 @@ func TestTestAlertsAreThrottled(t *testing.T) {
 		c.Alice.Form("/account/alerts/test").Is(t, 303)
 	}
 	c.Alice.Form("/account/alerts/test").Is(t, 429)
+}
+
+// The webhook is the administrator's: its result is, and so are reasons, which may name hosts behind the server.
+func TestWebhookOnly(t *testing.T) {
+	t.Parallel()
+	hasWebhook := func(o *db.Options) { o.Serve, o.Ways = true, db.Ways{Webhook: true} }
+	c := handlerstest.OpenCastWith(t, hasWebhook, func(o *handlers.Options) { o.Webhook = true })
+	c.Exec(`DELETE FROM outbox`)
+	c.Alice.Page("/account/alerts").Has(t, "This server sends alerts to its webhook only.")
+	c.Alice.Form("/account/alerts/test").Is(t, 303, "/account/alerts?done=alert-test")
+	c.Alice.Page("/account/alerts").Has(t, "waits to be sent.")
+	requests, err := c.Store.ClaimMessages(context.Background(), db.Webhook, 10)
+	if err != nil || len(requests) != 1 || requests[0].Kind != db.TestAlert {
+		t.Fatalf("%+v %v", requests, err)
+	}
+	if _, err := c.Store.Failed(context.Background(), requests[0], "hooks.internal: 500"); err != nil {
+		t.Fatal(err)
+	}
+	c.Alice.Page("/account/alerts").Has(t, "Last webhook request: failed <time", "Reason: <bdi>hooks.internal: 500</bdi>")
+
+	c.Bob.Form("/account/alerts/test").Is(t, 303, "/account/alerts?done=alert-nowhere")
+	c.Exec(`
+		INSERT INTO deliveries (user_id, way, at, error)
+		SELECT id, way, 1, 'hooks.internal: 500' FROM users, (SELECT 'webhook' AS way UNION SELECT 'ntfy') WHERE username = 'bob'`)
+	page := c.Bob.Page("/account/alerts")
+	page.Has(t, "This server sends no alerts.", "Last ntfy message: failed <time")
+	page.Lacks(t, "webhook", "hooks.internal")
 }
