@@ -73,8 +73,8 @@ func TestReadmeCaddyfiles(t *testing.T) {
 			t.Errorf("%v: %s\n%s", err, said, snippet)
 		}
 	}
-	if count != 2 {
-		t.Errorf("the README has %d Caddyfiles, want 2", count)
+	if count != 3 {
+		t.Errorf("the README has %d Caddyfiles, want 3", count)
 	}
 	if strings.Contains(prose, "reverse_proxy") {
 		t.Error("the README has a reverse_proxy outside of a Caddyfile block, where it is not tried")

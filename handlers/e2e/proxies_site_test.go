@@ -32,8 +32,9 @@ type site struct {
 	address       string // of the proxy, for TLS
 	folder        string // for the files of the proxy
 	proxy         *process
-	publicPath    bool   // everybody may reach /public/ of the app notes
-	serverName    string // nginx's variable, with the port if that is not the one of the scheme
+	recipe        map[string][2]string // what an app needs in a sample, by its file: a text and what replaces it
+	publicPath    bool                 // everybody may reach /public/ of the app notes
+	serverName    string               // nginx's variable, with the port if that is not the one of the scheme
 }
 
 // newSite returns a site without a proxy.

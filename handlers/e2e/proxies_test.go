@@ -100,6 +100,9 @@ var commented = regexp.MustCompile(`(?m)^( *)#(\S|\t|  )`)
 func (s *site) sample(name string) string {
 	s.T.Helper()
 	text := sample(s.T, name)
+	if recipe, found := s.recipe[name]; found {
+		text = replaceAll(s.T, name, text, recipe[0], recipe[1])
+	}
 	if !s.publicPath {
 		return text
 	}
