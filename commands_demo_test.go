@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestSeedDemo(t *testing.T) {
 	}
 	if shown != "ada administers,ben,cleo waits," {
 		t.Errorf("people: %s", shown)
+	}
+	happened, err := store.AllActivity("", time.Time{}, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(happened, func(a, b db.UserActivity) int { return a.At.Compare(b.At) }) {
+		t.Error("the activity is not in the order of its times")
 	}
 	sessions, err := store.AllSessions("ada")
 	if err != nil {
