@@ -132,13 +132,31 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	seed(h, h.AddUser("alice", handlerstest.AlicePassword), manyDevices(5)...)
+	h.AddUser("a-username.of-the.greatest-lengt", handlerstest.BobPassword)
+	h.Exec(`UPDATE users SET approved = 0, email = 'somebody.with-a-very-long-address@mail.subdomain.example.com' WHERE id = 2`)
 	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	b.provokes("status of 422")
 	b.signIn("alice", handlerstest.AlicePassword)
 	for _, path := range []string{
 		"/admin/users", "/admin/sessions", "/admin/sessions?person=nobody", "/admin/activity", "/admin/activity?person=nobody", "/admin/proxy",
+		"/admin/users/1", "/admin/users/2", "/admin/users?q=nobody", "/admin/users?waiting=1",
 	} {
 		b.visit(path)
 		b.checkLayout(path)
+	}
+	b.visit("/admin/users")
+	b.fill("username", "?", "email", "?@", "groups", "admins")
+	b.eval(`(document.querySelector('[action="/admin/users/invite"]').noValidate = true, 1)`)
+	b.press(kb.Enter)
+	b.until(`document.querySelector('.errors') && document.readyState === 'complete'`)
+	b.checkLayout("an invitation with errors")
+	b.fill("username", "carol", "email", "", "groups", "")
+	b.press(kb.Enter)
+	b.until(`document.getElementById('link') && document.readyState === 'complete'`)
+	b.checkLayout("an invitation")
+	for _, change := range []string{"revoke", "disable", "unmake-admin", "reset-second-factor", "delete"} {
+		b.post("/admin/users/2/" + change)
+		b.checkLayout("the page that asks, for " + change)
 	}
 }
 

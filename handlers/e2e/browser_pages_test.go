@@ -358,12 +358,18 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 // openConfirm opens the confirm page, which is for people without JavaScript.
 func (b *tab) openConfirm(id string) {
 	b.t.Helper()
+	b.post("/sessions/" + id + "/revoke")
+}
+
+// post sends an empty form.
+func (b *tab) post(path string) {
+	b.t.Helper()
 	b.eval(`setTimeout(() => {
 		const f = document.createElement('form');
 		f.method = 'post';
-		f.action = '/sessions/` + id + `/revoke';
+		f.action = '` + path + `';
 		document.body.append(f);
 		f.submit();
 	})`)
-	b.at("/sessions/" + id + "/revoke")
+	b.at(path)
 }

@@ -56,6 +56,8 @@ func TestBrowser(t *testing.T) {
 		{"axe-core", hasAxe},
 		{"layout", fitsEveryScreen},
 		{"layout for administrators", showsAdminPagesOnEveryScreen},
+		{"an administrator ends the sessions of others", endsSessionsOfOthers},
+		{"an administrator without JavaScript", administersWithoutJavaScript},
 		{"everybody's sessions", endsTickedSessions},
 		{"the list is morphed", morphsTheList},
 		{"rows come and go", movesRows},
