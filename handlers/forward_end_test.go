@@ -190,8 +190,11 @@ func TestForwardClearsAppData(t *testing.T) {
 			clears(t, ask("Cookie", withCookie(append(unknown, revoked)...)), c == on)
 			clears(t, e.ask(asker, toNotes.of("evil.test"), "Cookie", withCookie(revoked)), false)
 		}
-		// Porchlight's own pages never do, and the sign-in page sets no cookie for a browser that has just deleted its own.
+		// The sign-in page does the same, because it clears our cookie, and then no app sees the token. Other pages do not. The sign-in page
+		// sets no cookie for a browser that has just deleted its own.
 		clears(t, asker.Page("/sessions", "Cookie", withCookie(revoked)), false)
+		clears(t, asker.Page("/login", "Cookie", withCookie(revoked)), c == on)
+		clears(t, asker.Page("/login", "Cookie", withCookie(unknown...)), false)
 		if got := asker.Page("/login?next=" + toNotes.address()); got.Header.Get("Set-Cookie") != "" {
 			t.Errorf("the sign-in page sets %q", got.Header.Get("Set-Cookie"))
 		}

@@ -67,6 +67,9 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	p.notice = flashMessages[c.Query("done")]
 	if c.Request().Header.Cookie(h.cookieName) != nil {
 		p.Message = "You've been signed out on this device."
+		if err := h.clearAppData(c); err != nil { // no app will see this cookie any more
+			return err
+		}
 		h.clearCookie(c)
 	}
 	return c.Render("login/index", p)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -109,45 +110,47 @@ func isRefusedUnderTheApp(t *testing.T, c *chromiumProcess) {
 
 // forgetsTheApps revokes the session of a browser in which an app has set a cookie of its own, which no script can read.
 func forgetsTheApps(t *testing.T, c *chromiumProcess) {
-	for _, proxyName := range []string{"caddy", "nginx"} {
-		for _, clears := range []bool{true, false} {
-			name := proxyName + ", off"
-			changeStore := func(*db.Options) {}
-			if clears {
-				name, changeStore = proxyName+", on", handlerstest.KeepsRevoked
+	for _, test := range []struct {
+		proxy  string
+		clears bool
+		next   string // the page that is opened after the revocation
+	}{
+		{"caddy", true, "notes."}, {"nginx", true, "notes."}, {"caddy", true, "auth."},
+		{"caddy", false, "notes."}, {"nginx", false, "notes."}, {"caddy", false, "auth."},
+	} {
+		t.Run(fmt.Sprint(test.proxy, " ", test.clears, " ", test.next), func(t *testing.T) {
+			own, changeStore := []string{"own-session"}, func(*db.Options) {}
+			if test.clears {
+				own, changeStore = nil, handlerstest.KeepsRevoked
 			}
-			t.Run(name, func(t *testing.T) {
-				s := openPlainSite(t, proxyName, changeStore)
-				notes := strings.Replace(s.URL, "auth.", "notes.", 1)
-				library := c.newTab(t, s.House, handlerstest.FirefoxOnLinux)
-				library.apps = ".porch.localhost:"
-				library.signIn("alice", handlerstest.AlicePassword)
-				library.run(chromedp.Navigate(notes + "/remember"))
-				own := []string{"own-session"}
-				if got := library.cookies(notes); !slices.Equal(got, []string{"own-session", "porchlight"}) {
-					t.Fatalf("signed in, the browser has the cookies %q", got)
-				}
-				if _, err := s.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
-					t.Fatal(err)
-				}
-				s.notes.take()
-				library.run(chromedp.Navigate(notes + "/"))
-				library.at("/login")
-				s.untouched(t)
-				if clears {
-					own = nil
-				}
-				if got := library.cookies(notes); !slices.Equal(got, own) {
-					t.Errorf("signed out, the browser has the cookies %q, want %q", got, own)
-				}
-				library.fill("username", "alice", "password", handlerstest.AlicePassword)
-				library.click(`document.querySelector('main button.primary')`, 1)
-				library.at("/")
-				if seen := s.notes.take(); len(seen) == 0 || (seen[0].header.Get("Cookie") == "") != clears {
-					t.Errorf("signed in again, the app saw %v", seen)
-				}
-			})
-		}
+			s := openPlainSite(t, test.proxy, changeStore)
+			notes := strings.Replace(s.URL, "auth.", "notes.", 1)
+			library := c.newTab(t, s.House, handlerstest.FirefoxOnLinux)
+			library.apps = ".porch.localhost:"
+			library.provokes("status of 401") // the app's icon, after the revocation
+			library.signIn("alice", handlerstest.AlicePassword)
+			library.run(chromedp.Navigate(notes + "/remember"))
+			if got := library.cookies(notes); !slices.Equal(got, []string{"own-session", "porchlight"}) {
+				t.Fatalf("signed in, the browser has the cookies %q", got)
+			}
+			if _, err := s.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
+				t.Fatal(err)
+			}
+			s.notes.take()
+			library.run(chromedp.Navigate(strings.Replace(s.URL, "auth.", test.next, 1)))
+			library.at("/login")
+			s.untouched(t)
+			if got := library.cookies(notes); !slices.Equal(got, own) {
+				t.Errorf("signed out, the browser has the cookies %q, want %q", got, own)
+			}
+			library.fill("username", "alice", "password", handlerstest.AlicePassword)
+			library.click(`document.querySelector('main button.primary')`, 1)
+			library.until(`!location.pathname.startsWith('/login')`)
+			library.run(chromedp.Navigate(notes + "/"))
+			if seen := s.notes.take(); len(seen) == 0 || (seen[0].header.Get("Cookie") == "") != test.clears {
+				t.Errorf("signed in again, the app saw %v", seen)
+			}
+		})
 	}
 }
 
