@@ -21,13 +21,14 @@ func (s *Store) RequestReset(ctx context.Context, name string, client Client) er
 	if err := s.checkThrottle(ctx, s.reader, byAddress); err != nil { // without a write
 		return err
 	}
-	user, err := s.findUser(name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	// One row in every case: findUser takes longer for a user that exists.
+	userID, err := queryValue[int64](s.reader, `SELECT COALESCE(MAX(id), 0) FROM users WHERE username = $1 OR email = $1`, canonical(name))
+	if err != nil {
 		return err
 	}
 	who := "name " + canonical(name)
-	if user.ID != 0 {
-		who = "user " + strconv.FormatInt(user.ID, 10)
+	if userID != 0 {
+		who = "user " + strconv.FormatInt(userID, 10)
 	}
 	byAccount := []counter{{key: s.attemptKey("reset link", who), limit: linksPerHour, window: linksWindow}}
 	refused := []counter{{key: s.attemptKey("refused reset link", who)}} // never full: these must not keep the owner from asking later
@@ -39,7 +40,7 @@ func (s *Store) RequestReset(ctx context.Context, name string, client Client) er
 		err := tx.QueryRow(`
 			SELECT COALESCE(MAX(id), 0), COALESCE(MAX(email), '')
 			FROM users
-			WHERE id = $1 AND disabled = 0 AND email IS NOT NULL`, user.ID).Scan(&m.UserID, &m.Address)
+			WHERE id = $1 AND disabled = 0 AND email IS NOT NULL`, userID).Scan(&m.UserID, &m.Address)
 		if err != nil {
 			return err
 		}
