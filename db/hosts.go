@@ -48,6 +48,9 @@ func isHostName(host string) bool {
 		}
 		last = label
 	}
+	if last[0] < '0' || last[0] > '9' { // no number; an error of ParseUint would cost every auth check two allocations
+		return true
+	}
 	if _, err := strconv.ParseUint(last, 0, 64); err == nil || strings.Trim(last, "0123456789") == "" {
 		address, err := netip.ParseAddr(host)
 		return err == nil && address.Is4()
