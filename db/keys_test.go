@@ -20,7 +20,6 @@ const (
 
 func lasting(d time.Duration) func(*db.NewKey) { return func(k *db.NewKey) { k.Lasts = d } }
 func named(name string) func(*db.NewKey)       { return func(k *db.NewKey) { k.Name = name } }
-func fromForm(form string) func(*db.NewKey)    { return func(k *db.NewKey) { k.Form = form } }
 func (c *cast) keysOf(user db.User) (ids []string) {
 	return c.texts(`SELECT id FROM sessions WHERE kind = 'app_key' AND user_id = $1 ORDER BY created_at`, user.ID)
 }
@@ -283,45 +282,6 @@ func TestAUserHasFiftyKeys(t *testing.T) {
 	}
 	if n := len(c.keysOf(c.alice)); n != 51 {
 		t.Errorf("%d rows, want 50 live keys and the one that has expired", n)
-	}
-}
-
-func TestAKeyFormThatIsSentTwiceMakesOneKey(t *testing.T) {
-	t.Parallel()
-	c := openCast(t)
-	const form = "FORMFORMFORMFORMFORMFORMFO"
-	first := c.makeKey(c.laptop, fromForm(form), named("Calendar"))
-	c.clock.Advance(time.Second)
-	second := c.makeKey(c.laptop, fromForm(form), named("Calendar"))
-	if first.ID != second.ID || first.token == second.token || c.opens(first, notes) || !c.opens(second, notes) {
-		t.Errorf("%s and %s", first.ID, second.ID)
-	}
-	if _, err := c.BegunBy(form); !errors.Is(err, db.ErrNotFound) {
-		t.Errorf("the form has begun a session, it says: %v", err)
-	}
-	if d := c.signIn(c.alice, "curl", "192.0.2.1", func(n *db.NewSession) { n.Form = form }); d.Kind != db.Browser || d.ID == first.ID {
-		t.Errorf("a sign-in with the same form: %+v", d.Session)
-	}
-	// A person who goes back and types something else wants another key.
-	others := []device{
-		c.makeKey(c.laptop, fromForm(form), named("Calendar"), func(k *db.NewKey) { k.Host = photos }),
-		c.makeKey(c.laptop, fromForm(form), named("Contacts")),
-		c.makeKey(c.laptop, fromForm(form), named("Calendar"), lasting(day)),
-		c.makeKey(c.desk, fromForm(form), named("Calendar")),
-		c.makeKey(c.laptop, named("Calendar")),
-	}
-	if n := c.number(`SELECT COUNT(*) FROM sessions WHERE kind = 'app_key'`); n != int64(len(others)+1) {
-		t.Errorf("%d keys, want %d", n, len(others)+1)
-	}
-	c.clock.Advance(time.Minute)
-	for range 2 {
-		_, _, err := c.MakeKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes, Name: "Calendar", Form: form})
-		if !errors.Is(err, db.ErrKeyShown) {
-			t.Errorf("a minute later: %v", err)
-		}
-	}
-	if !c.opens(second, notes) {
-		t.Error("a form that was sent again later has ended its key")
 	}
 }
 

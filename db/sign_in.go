@@ -150,8 +150,7 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 const sessionByForm = `
 	SELECT ` + sessionColumns + `0, 0, ''
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.kind = 'browser' AND s.created_at > $3 AND s.expires_at > $4
-	      AND u.disabled = 0 AND u.password_hash = $5`
+	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.created_at > $3 AND s.expires_at > $4 AND u.disabled = 0 AND u.password_hash = $5`
 
 // signInAgain gives the session that a form has just begun a new token: the browser may not have got the first one. It returns
 // ErrNotFound if the form has begun none.
@@ -175,5 +174,5 @@ func (s *Store) BegunBy(form string) (username string, err error) {
 	return queryValue[string](s.reader, `
 		SELECT u.username
 		FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.form_hash = $1 AND s.kind = 'browser' AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
+		WHERE s.form_hash = $1 AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
 }
