@@ -83,9 +83,12 @@ func (l *sessionListCommand) Run(e *environment) error {
 		if l.JSON {
 			return printJSON(e.stdout, rows)
 		}
-		return printTable(e.stdout, "ID\tUSERNAME\tDEVICE\tBROWSER\tIP\tLAST ACTIVE\tSIGNED IN\tEXPIRES", len(rows), func(i int) []any {
-			r := rows[i]
-			return []any{r.ID, r.Username, r.DeviceName, r.Browser, r.IP, r.LastActiveAt, r.CreatedAt, r.ExpiresAt}
+		return printTable(e.stdout, "ID\tUSERNAME\tKIND\tDEVICE\tBROWSER\tIP\tLAST ACTIVE\tSIGNED IN\tEXPIRES", len(rows), func(i int) []any {
+			r, expires := rows[i], "never"
+			if r.ExpiresAt != nil {
+				expires = *r.ExpiresAt
+			}
+			return []any{r.ID, r.Username, r.Kind, r.DeviceName, r.Browser, r.IP, r.LastActiveAt, r.CreatedAt, expires}
 		})
 	})
 }

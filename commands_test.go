@@ -214,6 +214,48 @@ func TestSessionList(t *testing.T) {
 	wantError(t, err, 1, "nobody")
 }
 
+// App keys are among the sessions, here and in user list.
+func TestSessionListShowsAppKeys(t *testing.T) {
+	f := newFixture(t, map[string]int{"ada": 1})
+	var key db.Session
+	f.withStore(func(store *db.Store) {
+		maker, err := store.Session(1, f.ids["ada"][0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, key, err = store.MakeKey(t.Context(), maker, db.NewKey{Name: "Calendar sync", Host: "notes.example.com"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, row := range readRows(t, mustRun(t, "", f.with("session", "list", "--json")...)) {
+		kind, expires := "browser", true
+		if row["id"] == key.ID {
+			kind, expires = "app_key", false
+		}
+		if row["kind"] != kind || (row["expiresAt"] != nil) != expires || (row["host"] == "notes.example.com") == expires {
+			t.Errorf("the row is %v", row)
+		}
+	}
+	table := mustRun(t, "", f.with("session", "list")...)
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, key.ID) && (!strings.Contains(line, "  app_key  Calendar sync  ") || !strings.HasSuffix(line, "  never\n")) {
+			t.Errorf("the line is %q", line)
+		}
+	}
+	if !strings.Contains(table, key.ID) || !strings.Contains(table, "  browser  Firefox on Linux  ") {
+		t.Errorf("the table is %q", table)
+	}
+	if users := readRows(t, mustRun(t, "", f.with("user", "list", "--json")...)); users[0]["sessions"] != 2.0 {
+		t.Errorf("the user is %v", users[0])
+	}
+	if out := mustRun(t, "", f.with("session", "revoke", key.ID)...); !strings.Contains(out, "Calendar sync") {
+		t.Errorf("printed %q", out)
+	}
+	if left := f.sessions(); !slices.Equal(left, f.ids["ada"]) {
+		t.Errorf("left are %q", left)
+	}
+}
+
 // wantLeft checks which sessions are left, and that the others are recorded as revoked by a command.
 func (f *fixture) wantLeft(left ...string) {
 	f.t.Helper()

@@ -32,7 +32,7 @@ type settings struct {
 	SharedMaxLifetime time.Duration `default:"${shared_max_lifetime}" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
 	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
-	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; another sign-in ends the one unused longest."`
+	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; another sign-in ends the one unused longest. App keys count apart."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
 
 	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`

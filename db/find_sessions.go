@@ -43,7 +43,7 @@ const findSessionsOfUser = `
 
 const isFound = `+s.expires_at > $2 AND u.disabled = 0 AND s.last_active_at <= $3
 	      AND ($4 = '' OR s.ip = $4 OR s.last_ip = $4)
-	      AND ($5 = '' OR EXISTS (SELECT 1 FROM session_apps a WHERE a.session_id = s.id AND a.host = $5))`
+	      AND ($5 = '' OR s.host = $5 OR EXISTS (SELECT 1 FROM session_apps a WHERE a.session_id = s.id AND a.host = $5))`
 
 // FindSessions returns the live sessions that the filter selects, at most limit of them, those that began last first. An unknown username
 // selects none.

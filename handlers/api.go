@@ -13,7 +13,8 @@ import (
 type SessionJSON struct {
 	ID           string       `json:"id"`
 	Username     string       `json:"username,omitempty"` // for commands, which list everybody's sessions
-	Kind         string       `json:"kind"`               // always "browser"
+	Kind         string       `json:"kind"`               // browser or app_key
+	Host         string       `json:"host,omitempty"`     // the only one that an app key opens
 	DeviceName   string       `json:"deviceName"`
 	Browser      string       `json:"browser"`        // with which it was last used
 	Changed      bool         `json:"browserChanged"` // whether it was used with another browser than at sign-in
@@ -24,7 +25,7 @@ type SessionJSON struct {
 	Shared       bool         `json:"shared"`
 	LastActiveAt string       `json:"lastActiveAt"`
 	CreatedAt    string       `json:"createdAt"`
-	ExpiresAt    string       `json:"expiresAt"`
+	ExpiresAt    *string      `json:"expiresAt"`           // null for an app key that never expires
 	IsCurrent    *bool        `json:"isCurrent,omitempty"` // for the API, which has a caller
 	Apps         []AppUseJSON `json:"apps"`                // most recently used first
 }
@@ -41,10 +42,14 @@ func NewSessionJSON(session db.Session) SessionJSON {
 	for _, use := range session.Apps {
 		apps = append(apps, AppUseJSON{use.Host, RFC3339(use.LastUsedAt)})
 	}
+	var expiresAt *string
+	if !session.NeverExpires() {
+		expiresAt = new(RFC3339(session.ExpiresAt))
+	}
 	return SessionJSON{
-		ID: session.ID, Kind: "browser", DeviceName: session.DeviceName, Browser: session.Browser, Changed: session.OtherBrowser != "",
+		ID: session.ID, Kind: string(session.Kind), Host: session.Host, DeviceName: session.DeviceName, Browser: session.Browser, Changed: session.OtherBrowser != "",
 		IP: session.IP, SignInIP: session.SignInIP, Method: session.Method, IsNew: session.IsNew, Shared: session.Shared,
-		LastActiveAt: RFC3339(session.LastActiveAt), CreatedAt: RFC3339(session.CreatedAt), ExpiresAt: RFC3339(session.ExpiresAt),
+		LastActiveAt: RFC3339(session.LastActiveAt), CreatedAt: RFC3339(session.CreatedAt), ExpiresAt: expiresAt,
 		Apps: apps,
 	}
 }

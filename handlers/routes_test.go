@@ -52,6 +52,8 @@ var signedInRoutes = []route{
 	{method: "GET", path: "/account/email", status: 404}, // without mail; account_email_test.go tests these with it
 	{method: "POST", path: "/account/email", body: []string{"email", "alice@example.com"}, status: 404},
 	{method: "POST", path: "/account/email/cancel", status: 404},
+	{method: "GET", path: "/account/keys", status: 200},
+	{method: "POST", path: "/account/keys", body: []string{"host", "notes.example.com"}, status: 422}, // account_keys_test.go tests it with apps
 	{method: "GET", path: "/account/alerts", status: 200},
 	{method: "POST", path: "/account/alerts", body: []string{"signed_in", "1"}, status: 303},
 	{method: "POST", path: "/account/alerts/test", status: 303},
@@ -294,7 +296,7 @@ func TestWrongMethod(t *testing.T) {
 	for path, allowed := range map[string]string{
 		"/": "GET, HEAD", "/sessions": "GET, HEAD", "/sessions/revoke-others": "DELETE, POST", // DELETE, because the path may be an id
 		"/sessions/{id}": "DELETE", "/sessions/{id}/revoke": "POST", "/sessions/{id}/name": "POST", "/sessions/{id}/not-me": "POST",
-		"/account": "GET, HEAD", "/account/password": "GET, HEAD, POST", "/admin/proxy": "GET, HEAD",
+		"/account": "GET, HEAD", "/account/password": "GET, HEAD, POST", "/account/keys": "GET, HEAD, POST", "/admin/proxy": "GET, HEAD",
 		"/me/sessions": "GET, HEAD", "/me/sessions/revoke-all": "DELETE, PATCH, POST", "/me/sessions/current": "DELETE, GET, HEAD, PATCH",
 		"/me/sessions/{id}": "DELETE, PATCH",
 		"/login":            "GET, HEAD, POST", "/logout": "GET, HEAD, POST", "/signup": "GET, HEAD, POST", "/setup": "GET, HEAD, POST",

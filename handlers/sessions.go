@@ -138,6 +138,7 @@ type confirmPage struct {
 	page
 	ID         string
 	DeviceName string
+	Host       string // of an app key
 	IP         string
 	LastActive moment
 	Count      int
@@ -176,7 +177,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	}
 	return c.Render("sessions/confirm", confirmPage{
 		page: h.pageFor(c, "Are you sure?"),
-		ID:   session.ID, DeviceName: session.DeviceName, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
+		ID:   session.ID, DeviceName: session.DeviceName, Host: session.Host, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 	})
 }
 
@@ -193,7 +194,7 @@ func (h *handler) notMe(c *fiber.Ctx, body formBody) error {
 		}
 		return c.Render("sessions/not_me", confirmPage{
 			page: h.pageFor(c, "Wasn't this you?"),
-			ID:   session.ID, DeviceName: session.DeviceName, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
+			ID:   session.ID, DeviceName: session.DeviceName, Host: session.Host, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 		})
 	}
 	if err := h.Store.NotMe(c.UserContext(), current, id); err != nil {

@@ -94,7 +94,10 @@ type rowFacts struct {
 	CustomName   string
 	NameError    string // what is wrong with the name that was typed; CustomName is then that name
 	NamedBy      string // the device that gave CustomName, if it was another one
-	Kind         string
+	Icon         string // desktop, phone, tablet, terminal, unknown or key
+	Host         string // the only one that an app key opens; "" is a browser
+	Unused       bool   // an app key that has not opened its app yet
+	Endless      bool   // an app key that never expires
 	DetectedName string // the browser at sign-in
 	Browser      string // as last used
 	OtherBrowser string // another than at sign-in that used the session, or ""
@@ -142,20 +145,26 @@ func (h *handler) newRow(session, own db.Session) sessionRow {
 	current := session.ID == own.ID
 	row := sessionRow{rowFacts: rowFacts{
 		ID: session.ID, Path: sessionsPath, DeviceName: session.DeviceName, CustomName: session.CustomName, NamedBy: session.NamedBy,
-		Kind: session.DeviceKind, DetectedName: session.DetectedName, Browser: session.Browser, OtherBrowser: session.OtherBrowser,
+		Icon: session.DeviceKind, Host: session.Host,
+		DetectedName: session.DetectedName, Browser: session.Browser, OtherBrowser: session.OtherBrowser,
 		SignInIP: session.SignInIP, IP: session.IP, UserAgent: session.UserAgent, Method: session.Method,
 		SameNetwork: !current && session.Network != "" && session.Network == own.Network, NewNetwork: !current && session.NewNetwork,
 		IsNew: !current && session.IsNew, Shared: session.Shared, Current: current,
 		LastActive: newMoment(session.LastActiveAt), SignedIn: newMoment(session.CreatedAt), Expires: newMoment(session.ExpiresAt),
 		Ends: newMoment(session.EndsAt),
 	}}
+	if session.Kind == db.AppKey {
+		row.Icon, row.Unused, row.Endless = "key", len(session.Apps) == 0, session.NeverExpires()
+		row.SameNetwork = row.SameNetwork && !row.Unused // until then, its address is that of the browser that made it
+	} else {
+		row.Apps = newUsedApps(session.Apps) // the row of a key names its only app
+	}
 	now := h.Store.Now()
 	if row.Active = current || now.Sub(session.LastActiveAt) < activeNow; row.Active {
 		row.Ago = "Active now"
 	} else {
 		row.Ago = row.LastActive.ago(now)
 	}
-	row.Apps = newUsedApps(session.Apps)
 	return row
 }
 

@@ -73,6 +73,7 @@ func TestBrowser(t *testing.T) {
 		{"apps behind a proxy", opensAppsBehindAProxy},
 		{"an app that is not open", isRefusedUnderTheApp},
 		{"cookies of the apps", forgetsTheApps},
+		{"app keys", makesAKey},
 		{"mail: a forgotten password", findsTheWayBack},
 		{"mail: this wasn't me", throwsOutAThief},
 		{"mail: layout", showsMailPagesOnEveryScreen},
