@@ -28,14 +28,14 @@ type FoundSession struct {
 // The rows are read in the order of the table, so that a page needs no index of its own and sorts nothing. The plus keeps SQLite from
 // reading them by expiry.
 const findSessions = `
-	SELECT s.rowid, ` + sessionColumns + listColumns + `
+	SELECT ` + sessionColumns + listColumns + `, s.rowid
 	FROM sessions s CROSS JOIN users u ON u.id = s.user_id
 	WHERE s.rowid < $1 AND ` + isFound + `
 	ORDER BY s.rowid DESC
 	LIMIT $6 + 0`
 
 const findSessionsOfUser = `
-	SELECT s.rowid, ` + sessionColumns + listColumns + `
+	SELECT ` + sessionColumns + listColumns + `, s.rowid
 	FROM users u CROSS JOIN sessions s ON s.user_id = u.id
 	WHERE s.rowid < $1 AND ` + isFound + ` AND u.username = $6
 	ORDER BY s.rowid DESC
@@ -57,19 +57,9 @@ func (s *Store) FindSessions(filter SessionFilter, limit int) ([]FoundSession, e
 		statement, args = findSessionsOfUser, append(args, canonical(filter.Username))
 	}
 	return queryAll(s.reader, func(row scanner) (found FoundSession, err error) {
-		found.Session, err = s.scanSession(positioned{row, &found.Position})
+		found.Session, err = s.scanSession(withColumn{row, &found.Position})
 		return found, err
 	}, statement, append(args, limit)...)
-}
-
-// positioned is a row that begins with a position.
-type positioned struct {
-	scanner
-	position *int64
-}
-
-func (p positioned) Scan(columns ...any) error {
-	return p.scanner.Scan(append([]any{p.position}, columns...)...)
 }
 
 // RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. Ids that name none
