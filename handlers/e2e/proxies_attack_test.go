@@ -57,31 +57,65 @@ func opensAPublicPath(t *testing.T, s *site, _ sayings) {
 	}
 }
 
+// hostileTargets are request targets that a proxy and an app may read differently.
+var hostileTargets = []string{
+	"/public/../admin", "/public/..%2fadmin", "/public/..%2Fadmin", "/public/%2e%2e/admin", "/public/%2E%2E%2Fadmin",
+	"/public/.%2e/admin", "/public//../admin", "/public/..//admin", "/public/x/../../admin", "/public/..;/admin", "/public/x;/../../admin",
+	"/public/..\\admin", "/public/..%5cadmin", "/public/%252e%252e/admin", "/public/..%252fadmin", "/public/..%00/admin",
+	"/public/%c0%ae%c0%ae/admin", "/public/\xc0\xae\xc0\xae/admin", "/public/..?/../admin", "/public/..#/admin", "/public/.../admin",
+	"/public/.htaccess", "/public/..", "/public/../", "/public", "/publicity", "/public%2fx", "/public%2f..%2fadmin", "/public;/x",
+	"/PUBLIC/x", "/Public/../admin", "/admin/..%2fpublic/x", "/admin/..;/public/x", "/admin/%2e%2e/public/x", "/admin/../public/x",
+	"//public/x", "/./public/x", "//public/../admin", "/admin//public/x", "/admin?/public/x", "/?x=/public/", "/admin#/public/x",
+	"/admin%3f/../public/x", "/%70ublic/x", "/%2570ublic/x", "/public/x%0d%0aRemote-User:%20alice", "/public/x\ty",
+	"https://notes.example.com/public/../admin", "https://notes.example.com/public/..%2fadmin", "http://notes.example.com//public/x",
+	"notes.example.com/public/x", "public/x", "*",
+}
+
 // Nobody gets past the public path to another one, however the app reads the path.
 func keepsToThePublicPath(t *testing.T, s *site, _ sayings) {
-	for _, target := range []string{
-		"/public/../admin", "/public/..%2fadmin", "/public/..%2Fadmin", "/public/%2e%2e/admin", "/public/%2E%2E%2Fadmin",
-		"/public/.%2e/admin", "/public//../admin", "/public/..//admin", "/public/x/../../admin", "/public/..;/admin", "/public/x;/../../admin",
-		"/public/..\\admin", "/public/..%5cadmin", "/public/%252e%252e/admin", "/public/..%252fadmin", "/public/..%00/admin",
-		"/public/%c0%ae%c0%ae/admin", "/public/\xc0\xae\xc0\xae/admin", "/public/..?/../admin", "/public/..#/admin", "/public/.../admin",
-		"/public/.htaccess", "/public/..", "/public/../", "/public", "/publicity", "/public%2fx", "/public%2f..%2fadmin", "/public;/x",
-		"/PUBLIC/x", "/Public/../admin", "/admin/..%2fpublic/x", "/admin/..;/public/x", "/admin/%2e%2e/public/x", "/admin/../public/x",
-		"//public/x", "/./public/x", "//public/../admin", "/admin//public/x", "/admin?/public/x", "/?x=/public/", "/admin#/public/x",
-		"/admin%3f/../public/x", "/%70ublic/x", "/%2570ublic/x", "/public/x%0d%0aRemote-User:%20alice", "/public/x\ty",
-		"https://notes.example.com/public/../admin", "https://notes.example.com/public/..%2fadmin", "http://notes.example.com//public/x",
-		"notes.example.com/public/x", "public/x", "*",
-	} {
+	for _, target := range hostileTargets {
 		for _, protocol := range []string{"HTTP/1.1\r\nHost: notes.example.com", "HTTP/1.0\r\nHost: notes.example.com", "HTTP/1.0"} {
-			s.ask(t, "GET "+target+" "+protocol+"\r\nConnection: close\r\n\r\n")
-			for _, seen := range s.notes.take() {
-				path, err := url.PathUnescape(seen.uri)
-				if err != nil || !exactPath.MatchString(path) {
-					t.Errorf("%q: the app saw %q", target, seen.uri)
-				}
-			}
-			s.untouched(t)
+			s.checkTarget(t, target, protocol)
 		}
 	}
+}
+
+// checkTarget requests a target without a session, and fails the test if the app sees another path than the public one.
+func (s *site) checkTarget(t *testing.T, target, protocol string) {
+	t.Helper()
+	s.ask(t, "GET "+target+" "+protocol+"\r\nConnection: close\r\n\r\n")
+	for _, seen := range s.notes.take() {
+		path, err := url.PathUnescape(seen.uri)
+		if err != nil || !exactPath.MatchString(path) {
+			t.Errorf("%q: the app saw %q", target, seen.uri)
+		}
+	}
+	s.untouched(t)
+}
+
+// FuzzPublicPath requests targets through every proxy on this machine.
+func FuzzPublicPath(f *testing.F) {
+	var sites []*site
+	for _, p := range proxies {
+		if !p.mustBe && p.missing() != "" {
+			continue
+		}
+		s := openSite(f, p, withPublicPath)
+		s.send("notes.example.com", "GET /public/ HTTP/1.1\r\nHost: notes.example.com\r\nConnection: close\r\n\r\n").Is(f, 200)
+		s.notes.take()
+		sites = append(sites, s)
+	}
+	for _, target := range hostileTargets {
+		f.Add(target)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		if strings.Contains(target, "\n") || len(target) > 4000 {
+			return // another line, or another request
+		}
+		for _, s := range sites {
+			s.checkTarget(t, target, "HTTP/1.1\r\nHost: notes.example.com")
+		}
+	})
 }
 
 // A connection that begins on the public path cannot become a tunnel.
@@ -234,6 +268,23 @@ func readsOneHostInHTTP2(t *testing.T, s *site, _ sayings) {
 				}
 			}
 			s.untouched(t)
+		}
+	}
+}
+
+// Nobody outside reaches the auth checks of Porchlight itself, with which a client could describe a request of its own.
+func hidesAuthChecks(t *testing.T, s *site, _ sayings) {
+	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
+	for _, path := range []string{
+		"/auth/forward", "/auth/nginx", "//auth/forward", "/./auth/forward", "/x/../auth/forward", "/%61uth/forward", "/auth%2fforward",
+		"/AUTH/forward", "/auth;/forward", "/auth//forward", "/login/..%2fauth/forward", "/public/../auth/nginx", "/auth/forward?x",
+		"/auth\\forward", "/auth/./nginx", "https://auth.example.com/auth/forward", "https://auth.example.com//auth/nginx",
+	} {
+		got := s.sendMany("GET "+path+" HTTP/1.1\r\nHost: auth.example.com\r\nCookie: "+ours+token+"\r\nX-Forwarded-Method: GET\r\n"+
+			"X-Forwarded-Proto: https\r\nX-Forwarded-Host: notes.example.com\r\nX-Forwarded-Uri: /\r\nX-Original-Method: GET\r\n"+
+			"X-Original-URL: https://notes.example.com/\r\nConnection: close\r\n\r\n", patience)
+		if strings.HasPrefix(got, "HTTP/1.1 200") || strings.Contains(strings.ToLower(got), "remote-") {
+			t.Errorf("%s: %.500s", path, got)
 		}
 	}
 }

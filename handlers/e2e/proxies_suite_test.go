@@ -67,6 +67,7 @@ func TestProxies(t *testing.T) {
 				{"several requests", checksEachRequest},
 				{"hidden requests", smugglesNothing},
 				{"two hosts in HTTP/2", readsOneHostInHTTP2},
+				{"auth checks", hidesAuthChecks},
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					s := openSite(t, p, withPublicPath)
