@@ -27,18 +27,42 @@ type Invitation struct {
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
 // user choose a new password. It returns Invalid for a name or an address that cannot be used, and ErrDisabled for a disabled account.
 func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token string, invitation Invitation, err error) {
+	token = newToken()
+	invitation, err = s.invite(ctx, by, newUser, hashToken(token), func(*tx, Invitation) error { return nil })
+	return token, invitation, err
+}
+
+// MailInvitation is Invite, but mails the link instead of returning its token: to the address of newUser, or of the account that exists.
+// If there is none, it returns Invalid (field "email").
+func (s *Store) MailInvitation(ctx context.Context, by Operator, newUser NewUser) (invitation Invitation, err error) {
+	nobodyKnows := hashToken(newToken())
+	return s.invite(ctx, by, newUser, nobodyKnows, func(tx *tx, invitation Invitation) error {
+		if invitation.email == "" {
+			return Invalid{"email": "Enter the address to send the link to."}
+		}
+		return tx.enqueue(Message{
+			UserID: invitation.userID, Recipient: Recipient{Way: Mail, Address: invitation.email}, Kind: InvitationLink,
+			At: time.UnixMilli(tx.now), By: by.actor(), Count: 1, invitation: invitation.Username,
+		}, tx.now)
+	})
+}
+
+// invite stores an invitation whose token has this hash, and calls send in the same transaction.
+func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenHash []byte, send func(*tx, Invitation) error) (
+	invitation Invitation, err error,
+) {
 	newUser = newUser.canonical()
 	if invalid := checkNames(newUser); len(invalid) > 0 {
-		return "", invitation, invalid
+		return invitation, invalid
 	}
-	token = newToken()
-	invitation = Invitation{Username: newUser.Username, New: true}
+	invitation = Invitation{Username: newUser.Username, New: true, email: newUser.Email}
 	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
 		var disabled, emailTaken bool
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, newUser.Email).Scan(&emailTaken); err != nil {
 			return err
 		}
-		err := tx.QueryRow(`SELECT id, disabled FROM users WHERE username = $1`, newUser.Username).Scan(&invitation.userID, &disabled)
+		err := tx.QueryRow(`SELECT id, disabled, COALESCE(email, '') FROM users WHERE username = $1`, newUser.Username).
+			Scan(&invitation.userID, &disabled, &invitation.email)
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
 			return Invalid{"email": "This e-mail address is taken."}
@@ -68,11 +92,51 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 			ON CONFLICT (username) DO UPDATE
 			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, group_names = $6,
 			    reset_second_factor = $7, invited_by = $8, expires_at = $9`,
-			newUser.Username, hashToken(token), invitation.userID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
+			newUser.Username, tokenHash, invitation.userID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
 			newUser.ResetSecondFactor, by.actor(), tx.now+InvitationLasts.Milliseconds())
-		return err
+		if err != nil {
+			return err
+		}
+		if err := tx.voidMailedInvitation(invitation); err != nil {
+			return err
+		}
+		return send(tx, invitation)
 	})
-	return token, invitation, err
+	return invitation, err
+}
+
+// voidMailedInvitation voids the mails of an earlier invitation with the same username, sent or not.
+func (tx *tx) voidMailedInvitation(invitation Invitation) error {
+	if _, err := tx.Exec(`DELETE FROM invitation_tokens WHERE username = $1`, invitation.Username); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`
+		DELETE FROM outbox
+		WHERE user_id IS NULLIF($1, 0) AND is_link = 1 AND invitation = $2`, invitation.userID, invitation.Username)
+	return err
+}
+
+// mailedTokensKept is how many mails of one invitation have a link that works: the newest.
+const mailedTokensKept = 3
+
+// addInvitationToken makes a token for a mail with an invitation, which is valid for InvitationLasts from now on.
+func (tx *tx) addInvitationToken(username string) (token string, err error) {
+	token = newToken()
+	if _, err := tx.Exec(`
+		INSERT INTO invitation_tokens (token_hash, username, created_at)
+		VALUES ($1, $2, $3)`, hashToken(token), username, tx.now); err != nil {
+		return "", err
+	}
+	if _, err := tx.Exec(`
+		DELETE FROM invitation_tokens
+		WHERE token_hash IN (SELECT token_hash FROM invitation_tokens
+		                     WHERE username = $1
+		                     ORDER BY created_at DESC
+		                     LIMIT -1 OFFSET $2)`, username, mailedTokensKept); err != nil {
+		return "", err
+	}
+	return token, tx.changeOne(`UPDATE invitations SET expires_at = $1 WHERE username = $2`,
+		tx.now+InvitationLasts.Milliseconds(), username)
 }
 
 // Invitation returns the valid invitation with this token. It returns ErrNotFound if the token was used or voided, has expired or is
@@ -88,7 +152,7 @@ func (s *Store) Invitation(ctx context.Context, token string, client Client) (in
 const invitationByToken = `
 	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.group_names, i.reset_second_factor, i.invited_by
 	FROM invitations i
-	WHERE i.token_hash = $1 AND i.expires_at > $2`
+	WHERE (i.token_hash = $1 OR i.username = (SELECT t.username FROM invitation_tokens t WHERE t.token_hash = $1)) AND i.expires_at > $2`
 
 func scanInvitation(row scanner) (i Invitation, err error) {
 	var groups string

@@ -18,6 +18,8 @@ const (
 	TestAlert    = "test"
 	EmailLink    = "email_link" // confirms the address that it is sent to
 	PasswordLink = "reset_link" // lets the user choose a new password
+
+	InvitationLink = "invitation" // of MailInvitation; for a new account it has no UserID
 )
 
 const (
@@ -57,20 +59,23 @@ type Message struct {
 	Token    string
 	Attempts int // including this one
 
-	about    string // see aboutOf
-	deviceID string // of the session; "" for none
+	about      string // see aboutOf
+	invitation string // the username of an invitation; "" for another message
+	deviceID   string // of the session; "" for none
 }
 
-func (m Message) isLink() bool { return m.Kind == EmailLink || m.Kind == PasswordLink }
+func (m Message) isLink() bool {
+	return m.Kind == EmailLink || m.Kind == PasswordLink || m.Kind == InvitationLink
+}
 
-// enqueue adds a message to the outbox. One without a user is for nobody: it is dropped instead of sent.
+// enqueue adds a message to the outbox. One without a user is for nobody: it is dropped instead of sent, unless it is an invitation.
 func (tx *tx) enqueue(m Message, dueAt int64) error {
 	_, err := tx.Exec(`
 		INSERT INTO outbox (user_id, way, address, former, kind, is_link, about,
-		                    happened_at, ip, device_name, session_id, device_id, done_by, count, next_at, give_up_at)
-		VALUES (NULLIF($1, 0), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		                    happened_at, ip, device_name, session_id, device_id, done_by, count, next_at, give_up_at, invitation)
+		VALUES (NULLIF($1, 0), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 		m.UserID, m.Way, m.Address, m.Former, m.Kind, m.isLink(), m.about,
-		m.At.UnixMilli(), m.IP, m.DeviceName, m.SessionID, m.deviceID, m.By, m.Count, dueAt, dueAt+retryFor.Milliseconds())
+		m.At.UnixMilli(), m.IP, m.DeviceName, m.SessionID, m.deviceID, m.By, m.Count, dueAt, dueAt+retryFor.Milliseconds(), m.invitation)
 	return err
 }
 
@@ -111,13 +116,16 @@ func (s *Store) ClaimMessages(ctx context.Context, way Way, limit int) (messages
 		return nil, err
 	}
 	err = s.write(ctx, func(tx *tx) error {
-		if _, err := tx.Exec(`DELETE FROM outbox WHERE user_id IS NULL`); err != nil {
+		if _, err := tx.Exec(`DELETE FROM outbox WHERE user_id IS NULL AND invitation = ''`); err != nil {
+			return err
+		}
+		if err := tx.dropVoidInvitations(way); err != nil {
 			return err
 		}
 		rows, err := tx.Query(`
-			SELECT o.id, o.user_id, u.username, o.way, o.address, o.former, o.kind,
+			SELECT o.id, COALESCE(o.user_id, 0), COALESCE(u.username, o.invitation), o.way, o.address, o.former, o.kind,
 			       o.happened_at, o.ip, o.device_name, o.session_id, o.device_id, o.done_by, o.count, o.attempts + 1
-			FROM outbox o JOIN users u ON u.id = o.user_id
+			FROM outbox o LEFT JOIN users u ON u.id = o.user_id
 			WHERE o.way = $1 AND o.next_at <= $2
 			ORDER BY o.is_link DESC, o.next_at
 			LIMIT $3`, way, tx.now, limit)
@@ -135,6 +143,15 @@ func (s *Store) ClaimMessages(ctx context.Context, way Way, limit int) (messages
 		return nil, err
 	}
 	return messages, nil
+}
+
+// dropVoidInvitations deletes the mails that are due of invitations that were used or voided.
+func (tx *tx) dropVoidInvitations(way Way) error {
+	_, err := tx.Exec(`
+		DELETE FROM outbox
+		WHERE way = $1 AND is_link = 1 AND next_at <= $2 AND invitation <> ''
+		  AND NOT EXISTS (SELECT 1 FROM invitations i WHERE i.username = outbox.invitation)`, way, tx.now)
+	return err
 }
 
 func scanMessage(row scanner) (m Message, err error) {
@@ -156,6 +173,8 @@ func (tx *tx) claim(m *Message) error {
 		m.Token, err = tx.addLink(m.UserID, linkEmail, linkData{Email: m.Address}, m.ID)
 	case PasswordLink:
 		m.Token, err = tx.addLink(m.UserID, linkReset, linkData{}, m.ID)
+	case InvitationLink:
+		m.Token, err = tx.addInvitationToken(m.Username)
 	default:
 		m.Token, err = tx.addLink(m.UserID, linkNotMe, notMeData(*m), m.ID)
 	}

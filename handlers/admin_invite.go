@@ -10,6 +10,28 @@ import (
 
 // This file owns the invitations that administrators make: for new people, and as the way back in for others.
 
+// invite makes an invitation, and shows its link or, if the form says so, mails it.
+func (h *handler) invite(c *fiber.Ctx, body formBody, newUser db.NewUser) error {
+	current := currentSession(c)
+	by, token := db.Administrator(current), ""
+	var invitation db.Invitation
+	var err error
+	mailed := h.Mail && body.has("mail")
+	if mailed {
+		invitation, err = h.Store.MailInvitation(c.UserContext(), by, newUser)
+	} else {
+		token, invitation, err = h.Store.Invite(c.UserContext(), by, newUser)
+	}
+	if err != nil {
+		return err
+	}
+	h.Log.Info("invited", "user", invitation.Username, "new", invitation.New, "mailed", mailed, "by", current.Username, "session", current.ID)
+	if mailed {
+		return c.Redirect(usersPath+"?done=invited", fiber.StatusSeeOther)
+	}
+	return h.showInvited(c, token, invitation)
+}
+
 // invitedPage shows the link of an invitation, once: only its hash is stored.
 type invitedPage struct {
 	adminPage
@@ -20,8 +42,6 @@ type invitedPage struct {
 }
 
 func (h *handler) showInvited(c *fiber.Ctx, token string, invitation db.Invitation) error {
-	current := currentSession(c)
-	h.Log.Info("invited", "user", invitation.Username, "new", invitation.New, "by", current.Username, "session", current.ID)
 	link := h.URL.JoinPath(invitePath)
 	link.RawQuery = "token=" + token
 	return c.Render("admin/invited", invitedPage{
@@ -37,11 +57,14 @@ type inviteForm struct {
 	Email    field
 	Groups   field
 	IsAdmin  bool
+	Mail     bool // the server sends mail
+	Mailed   bool // mail the link
 	Deleted  bool // the username belonged to an account that was deleted
 }
 
-func newInviteForm() inviteForm {
+func (h *handler) newInviteForm() inviteForm {
 	return inviteForm{
+		Mail:     h.Mail,
 		Username: field{Kind: "their-username", Name: "username"},
 		Email:    field{Kind: "their-email", Name: "email"},
 		Groups:   field{Kind: "groups", Name: "groups"},
@@ -49,7 +72,7 @@ func newInviteForm() inviteForm {
 }
 
 func (h *handler) inviteNewUser(c *fiber.Ctx, body formBody) error {
-	token, invitation, err := h.Store.Invite(c.UserContext(), db.Administrator(currentSession(c)), db.NewUser{
+	err := h.invite(c, body, db.NewUser{
 		Username: body.get("username"), Email: body.get("email"), Groups: db.SplitGroups(body.get("groups")),
 		IsAdmin: body.has("admin"), Reuse: body.has("reuse"), MustBeNew: true,
 	})
@@ -59,14 +82,12 @@ func (h *handler) inviteNewUser(c *fiber.Ctx, body formBody) error {
 			return err
 		}
 		p.Invite.Username.Value, p.Invite.Email.Value, p.Invite.Groups.Value = body.get("username"), body.get("email"), body.get("groups")
-		p.Invite.IsAdmin, p.Invite.Deleted = body.has("admin"), invalid["username"] == db.UsernameDeleted
+		p.Invite.IsAdmin, p.Invite.Mailed = body.has("admin"), body.has("mail")
+		p.Invite.Deleted = invalid["username"] == db.UsernameDeleted
 		p.Invite.Form.mark(invalid, &p.Invite.Username, &p.Invite.Email, &p.Invite.Groups)
 		return refuse(c, "admin/users", &p)
 	}
-	if err != nil {
-		return err
-	}
-	return h.showInvited(c, token, invitation)
+	return err
 }
 
 // inviteUser makes a link with which a person who has an account chooses a new password.
@@ -75,14 +96,12 @@ func (h *handler) inviteUser(c *fiber.Ctx, body formBody) error {
 	if err != nil {
 		return err
 	}
-	token, invitation, err := h.Store.Invite(c.UserContext(), db.Administrator(currentSession(c)), db.NewUser{
-		Username: person.Username, ResetSecondFactor: body.has("reset_second_factor"),
-	})
+	err = h.invite(c, body, db.NewUser{Username: person.Username})
 	if errors.Is(err, db.ErrDisabled) {
 		return problem{fiber.StatusUnprocessableEntity, person.Username + " is disabled. Enable the account first."}
 	}
-	if err != nil {
-		return err
+	if invalid, ok := errors.AsType[db.Invalid](err); ok {
+		return h.refuseChange(c, person, invalid)
 	}
-	return h.showInvited(c, token, invitation)
+	return err
 }

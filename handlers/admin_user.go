@@ -23,6 +23,7 @@ type personPage struct {
 	Groups   field
 	Sessions personSessions
 	Recent   []activityEntry
+	Mail     bool // the server sends mail, so a link can be mailed
 }
 
 // personMessages holds the messages of the page, like flashMessages. %s is the username.
@@ -57,6 +58,7 @@ func (h *handler) newPersonPage(c *fiber.Ctx, person db.User) (personPage, error
 		adminPage: h.adminPageFor(c, "people", person.Username), Person: newPersonRow(person, currentSession(c)),
 		Email: field{Kind: "their-email", Name: "email", Value: person.Email},
 	}
+	p.Mail = h.Mail && person.Email != ""
 	p.Groups = field{Kind: "groups", Name: "groups", Value: p.Person.GroupList()}
 	recent, err := h.Store.Activity(person.ID, 0, personRecent) // before the devices: see sessionList.lastActivity
 	if err != nil {
@@ -128,7 +130,12 @@ func (h *handler) refuseChange(c *fiber.Ctx, person db.User, invalid db.Invalid)
 		if err != nil {
 			return err
 		}
-		p.Email.Value, p.Groups.Value = body.get("email"), body.get("groups")
+		if body.sent("email") {
+			p.Email.Value = body.get("email")
+		}
+		if body.sent("groups") {
+			p.Groups.Value = body.get("groups")
+		}
 		p.Form.mark(invalid, &p.Email, &p.Groups)
 	}
 	return refuse(c, "admin/user", &p)

@@ -226,3 +226,31 @@ func TestAdministratorConfirmsFirst(t *testing.T) {
 		"confirm_password", handlerstest.AlicePassword).Is(t, 307, "/admin/users/2/account")
 	c.Alice.Form("/admin/users/2/account", "email", "bob@example.com").Is(t, 303)
 }
+
+func TestAdministratorMailsTheLink(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCastWithMail(t)
+	c.Alice.Page("/admin/users").Has(t, `name="mail"`)
+	c.Alice.Page("/admin/users/1").Has(t, `name="mail"`, "mails it to alice@example.com")
+	c.Alice.Page("/admin/users/2").Lacks(t, `name="mail"`) // bob has no address
+
+	got := c.Alice.Form("/admin/users/invite", "username", "dave", "mail", "1")
+	got.Is(t, 422)
+	got.Has(t, "Enter the address to send the link to.", `name="mail" type="checkbox" value="1" checked`)
+	c.Alice.Form("/admin/users/2/invite", "mail", "1").Is(t, 422)
+	if mails := c.Mails(); len(mails) > 0 {
+		t.Errorf("mailed %+v", mails)
+	}
+
+	c.Alice.Form("/admin/users/invite", "username", "dave", "email", "dave@example.com", "mail", "1").Is(t, 303, "/admin/users?done=invited")
+	dave := c.NewClient(handlerstest.FirefoxOnLinux)
+	dave.Form("/invite", "token", c.MailedToken(db.InvitationLink), "password", "pebble sonnet harbour walnut").Is(t, 303, "/sessions")
+	c.Alice.Form("/admin/users/1/invite", "mail", "1").Is(t, 303, "/admin/users?done=invited")
+	c.Alice.Page("/invite?token="+c.MailedToken(db.InvitationLink)).Has(t, "Choose a new password for <strong>alice</strong>")
+
+	without := handlerstest.OpenCast(t)
+	without.Exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`)
+	without.Alice.Page("/admin/users").Lacks(t, `name="mail"`)
+	without.Alice.Page("/admin/users/2").Lacks(t, `name="mail"`)
+	linkOn(t, without, without.Alice.Form("/admin/users/2/invite", "mail", "1"))
+}

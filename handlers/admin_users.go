@@ -59,7 +59,7 @@ func (h *handler) newUsersPage(c *fiber.Ctx) (usersPage, error) {
 		Filter:    filter,
 		Waiting:   c.Query("waiting") == "1",
 		After:     strings.ToValidUTF8(c.Query("after"), "\ufffd"),
-		Invite:    newInviteForm(),
+		Invite:    h.newInviteForm(),
 	}
 	users, more, err := h.Store.People(db.PeopleFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
 	if err != nil {

@@ -45,6 +45,7 @@ var flashMessages = map[string]notice{
 	"email-cancelled": {Message: "The link no longer works. Your address stays as it is."},
 	"email":           {Message: "Your e-mail address is confirmed."},
 
+	"invited": {Message: "The link is on its way by mail."},
 	"deleted": {Message: "Deleted the account, with its sessions and its activity."},
 
 	"alerts":        {Message: "Your alerts were changed."},

@@ -37,9 +37,10 @@ var wordsByKind = map[string]words{
 		"An app key was made for the account %s. Whoever has it can use one app as you, without signing in."},
 	db.UserWaiting: {"Somebody waits for approval",
 		"Somebody signed up, and reaches no app until an administrator, such as %s, approves the account."},
-	db.TestAlert:    {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
-	db.EmailLink:    {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
-	db.PasswordLink: {"Choose a new password", "Somebody asked for a new password for the account %s."},
+	db.TestAlert:      {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
+	db.EmailLink:      {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
+	db.InvitationLink: {"You are invited", "You are invited to create an account. Your username is %s."},
+	db.PasswordLink:   {"Choose a new password", "Somebody asked for a new password for the account %s."},
 }
 
 // waitingPath is the page of those who wait for approval.
@@ -71,6 +72,8 @@ func (s *Sender) compose(m db.Message) Message {
 	case db.EmailLink:
 		message.Action = s.link("Confirm this address", "/account/email/confirm", m.Token)
 		message.After = afterLink
+	case db.InvitationLink:
+		message.invite(s, m)
 	case db.PasswordLink:
 		message.Action = s.link("Choose a new password", "/reset", m.Token)
 		message.After = afterLink
@@ -79,6 +82,22 @@ func (s *Sender) compose(m db.Message) Message {
 		message.addNotMe(s, m)
 	}
 	return message
+}
+
+// invite completes an invitation: for a new account or, if there is a user, for a new password.
+func (message *Message) invite(s *Sender, m db.Message) {
+	label := "Choose a password"
+	if m.UserID != 0 {
+		label = "Choose a new password"
+		message.Subject = label
+		message.Text[0] = fmt.Sprintf("You can choose a new password for the account %s.", m.Username)
+	}
+	if name := m.By.Administrator(); name != "" {
+		message.Text = append(message.Text, "The administrator "+name+" sent you this link.")
+	}
+	message.Action = s.link(label, "/invite", m.Token)
+	message.After = fmt.Sprintf("The link is good for %d hours, and works once. If you did not expect it, ignore this mail: nothing changes.",
+		int(db.InvitationLasts.Hours()))
 }
 
 func (message *Message) addNotMe(s *Sender, m db.Message) {

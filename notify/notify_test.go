@@ -332,6 +332,28 @@ func TestMessagesNameWhoDidIt(t *testing.T) {
 	}
 }
 
+// An invitation without a user makes an account. Otherwise it is the way back in.
+func TestInvitationByMail(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, db.Ways{})
+	s := New(Options{Store: h.Store, URL: &url.URL{Scheme: "https", Host: "auth.example.com"}})
+	for userID, want := range map[int64][]string{
+		0: {"You are invited", "Your username is ada.", "Choose a password:"},
+		7: {"Choose a new password", "You can choose a new password for the account ada.", "Choose a new password:"},
+	} {
+		message := s.compose(db.Message{UserID: userID, Kind: db.InvitationLink, Username: "ada", Token: "abc", By: "admin bo", Count: 1})
+		text, _, err := message.render()
+		if err != nil || message.Subject != want[0] {
+			t.Errorf("%q, %v", message.Subject, err)
+		}
+		for _, part := range append(want[1:], "The administrator bo sent you this link.", "https://auth.example.com/invite?token=abc", "72 hours") {
+			if !strings.Contains(text, part) {
+				t.Errorf("the mail for user %d lacks %q:\n%s", userID, part, text)
+			}
+		}
+	}
+}
+
 // Every kind has its words, and its mail has a link exactly if there is a token.
 func TestEveryKind(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,134 @@
+package db_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"porchlight/db"
+)
+
+// This file tests invitations that are mailed.
+
+func (c *cast) mailInvitation(newUser db.NewUser) {
+	c.t.Helper()
+	if _, err := c.MailInvitation(c.ctx(), db.Administrator(c.laptop.Session), newUser); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cast) acceptInvitation(token string) error {
+	_, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl"))
+	return err
+}
+
+// An invitation for a new account has no user whom the mail could be for.
+func TestMailedInvitationMakesAnAccount(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.mailInvitation(db.NewUser{Username: "Carol", Email: "Carol@Example.com"})
+	c.clock.Advance(time.Hour) // the time counts from when the mail is sent
+	m := c.onlyMail()
+	if m.Kind != db.InvitationLink || m.Address != "carol@example.com" || m.Username != "carol" || m.UserID != 0 || m.By != "admin alice" {
+		t.Errorf("%+v", m)
+	}
+	if err := c.Delivered(c.ctx(), m); err != nil {
+		t.Fatal(err)
+	}
+	c.clock.Advance(db.InvitationLasts - time.Second)
+	if err := c.acceptInvitation(m.Token); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.acceptInvitation(m.Token); !errors.Is(err, db.ErrNotFound) {
+		t.Error("used twice:", err)
+	}
+	if email := c.text(`SELECT email FROM users WHERE username = 'carol'`); email != "carol@example.com" {
+		t.Errorf("the address is %q", email)
+	}
+}
+
+func TestMailedInvitationForAnExistingAccount(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.mailInvitation(db.NewUser{Username: "alice"})
+	m := c.onlyMail()
+	if m.Address != aliceEmail || m.UserID != c.alice.ID {
+		t.Errorf("%+v", m)
+	}
+	if err := c.acceptInvitation(m.Token); err != nil {
+		t.Fatal(err)
+	}
+	c.over(c.laptop, c.phone)
+	for _, newUser := range []db.NewUser{{Username: "bob"}, {Username: "dave"}} { // who have no address
+		_, err := c.MailInvitation(c.ctx(), db.CommandLine, newUser)
+		if invalid, ok := errors.AsType[db.Invalid](err); !ok || invalid["email"] == "" {
+			t.Errorf("%s: %v", newUser.Username, err)
+		}
+	}
+	if n := c.number(`SELECT COUNT(*) FROM invitations`); n != 0 {
+		t.Errorf("%d invitations are stored", n)
+	}
+}
+
+// An attempt that seemed to fail may have arrived, so its link works too. The oldest go.
+func TestMailedInvitationIsSentAgain(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.mailInvitation(db.NewUser{Username: "carol", Email: "carol@example.com"})
+	var tokens []string
+	for range 4 {
+		m := c.onlyMail()
+		tokens = append(tokens, m.Token)
+		if _, err := c.Failed(c.ctx(), m, "no answer"); err != nil {
+			t.Fatal(err)
+		}
+		c.clock.Advance(2 * time.Hour)
+	}
+	for i, token := range tokens {
+		_, err := c.Invitation(c.ctx(), token, clientOf("192.0.2.1", "curl"))
+		if want := i > 0; (err == nil) != want {
+			t.Errorf("token %d: %v", i, err)
+		}
+	}
+	last := c.onlyMail()
+	if err := c.Refused(c.ctx(), last, "no such mailbox"); err != nil {
+		t.Fatal(err)
+	}
+	c.wantWaiting("after it was given up")
+	if err := c.acceptInvitation(tokens[3]); err != nil {
+		t.Error(err)
+	}
+}
+
+// A newer invitation, or one that was used, voids the mail: what was sent, and what waits.
+func TestVoidedInvitationIsNotMailed(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	for name, void := range map[string]func(){
+		"shown instead": func() {
+			if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "carol"}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"mailed elsewhere": func() { c.mailInvitation(db.NewUser{Username: "carol", Email: "new@example.com"}) },
+		"expired":          func() { c.exec(`DELETE FROM invitations`) },
+	} {
+		c.emptyOutbox()
+		c.mailInvitation(db.NewUser{Username: "carol", Email: "old@example.com"})
+		sent := c.onlyMail()
+		c.mailInvitation(db.NewUser{Username: "alice"}) // of somebody else, which stays
+		void()
+		c.clock.Advance(time.Hour)
+		for _, m := range c.claim(db.Mail) {
+			if m.Address == "old@example.com" {
+				t.Errorf("%s: mailed all the same", name)
+			}
+		}
+		if _, err := c.Invitation(c.ctx(), sent.Token, clientOf("192.0.2.1", "curl")); !errors.Is(err, db.ErrNotFound) {
+			t.Errorf("%s: the link works: %v", name, err)
+		}
+		if n := c.number(`SELECT COUNT(*) FROM outbox WHERE address = 'old@example.com'`); n != 0 {
+			t.Errorf("%s: the message still waits", name)
+		}
+	}
+}
