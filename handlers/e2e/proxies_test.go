@@ -41,7 +41,7 @@ type sayings struct {
 
 var proxies = []proxy{
 	{name: "caddy", mustBe: true, start: startCaddy, sayings: sayings{redirect: 303, down: 502}},
-	{name: "nginx", mustBe: true, start: startNginx, sayings: sayings{redirect: 302, down: 500}},
+	{name: "nginx", mustBe: true, start: startNginx, sayings: sayings{redirect: 302, down: 502}},
 	{name: "haproxy", files: haproxyScripts, start: startHAProxy, sayings: sayings{redirect: 303, down: 500, socketOverHTTP2: true}},
 	{name: "traefik", start: startTraefik, sayings: sayings{redirect: 303, down: 500, tidies: true}},
 }
