@@ -354,6 +354,15 @@ func TestInvitationByMail(t *testing.T) {
 	}
 }
 
+// The name in the alert of an app key is not that of a device.
+func TestFactsOfAnAppKey(t *testing.T) {
+	t.Parallel()
+	facts := factsOf(db.Message{Kind: db.KeyMade, DeviceName: "Calendar", By: "Tablet"})
+	if len(facts) != 3 || facts[0] != (Fact{"App key", "Calendar"}) || facts[1] != (Fact{"Done by", "Tablet"}) {
+		t.Errorf("%+v", facts)
+	}
+}
+
 // Every kind has its words, and its mail has a link exactly if there is a token.
 func TestEveryKind(t *testing.T) {
 	t.Parallel()
