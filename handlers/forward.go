@@ -66,8 +66,8 @@ func (h *handler) answerAuthCheck(
 		return h.rejectAuthCheck(c, "Only a reverse proxy that is named in --trusted-proxies may send auth checks.")
 	}
 	request, unclear := read(c)
-	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
 	key := readKey(c)
+	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
 	access, err := h.findAppAccess(c, key, request.host)
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)

@@ -221,8 +221,10 @@ func TestForwardDatabaseGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCast(t, behindProxy)
 			allow(c.House, "photos.example.com")
+			key, _ := c.MakeKey(c.Alice.Token(), notes)
 			for _, e := range endpoints { // so that the answers are cached
 				passes(t, e.ask(c.Alice, toNotes), "alice")
+				passes(t, e.ask(c.Bob, toNotes, "Authorization", bearer(key)), "alice")
 			}
 			if name == "closed" {
 				if err := c.Store.Close(); err != nil {
@@ -235,7 +237,8 @@ func TestForwardDatabaseGone(t *testing.T) {
 			for _, e := range endpoints {
 				for _, who := range []*handlerstest.Client{c.Alice, c.Bob, c.NewClient(handlerstest.FirefoxOnLinux)} {
 					for _, headers := range [][]string{navigating, fetching, {"Cookie", withCookie("garbage", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")},
-						{"Cookie", withCookie(inventedTokens(17)...)}} {
+						{"Cookie", withCookie(inventedTokens(17)...)},
+						{"Authorization", bearer(key)}, {"Authorization", bearer("plk_")}, {"Authorization", "Token " + key}} {
 						checkShut(t, e.ask(who, toNotes, headers...))
 						checkShut(t, e.ask(who, toNotes.of("photos.example.com"), headers...)) // would not be allowed
 						checkShut(t, e.ask(who, toNotes.of("evil.test"), headers...))          // would not be guarded
