@@ -254,3 +254,26 @@ func TestAdministratorMailsTheLink(t *testing.T) {
 	without.Alice.Page("/admin/users/2").Lacks(t, `name="mail"`)
 	linkOn(t, without, without.Alice.Form("/admin/users/2/invite", "mail", "1"))
 }
+
+// A form that an impatient press sends twice does its work once, and both answers are the same.
+func TestAdminFormsSentTwice(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	for _, path := range []string{"/admin/users/invite", "/admin/users/2/invite"} {
+		form := []string{"form", strings.Repeat("A", db.TokenLength), "username", "dave"}
+		first, second := c.Alice.Form(path, form...), c.Alice.Form(path, form...)
+		if linkOn(t, c, first) != linkOn(t, c, second) {
+			t.Errorf("%s: the second link made the first one void", path)
+		}
+	}
+	form := []string{"form", strings.Repeat("B", db.TokenLength), "confirm", "1"}
+	c.Alice.Form("/admin/users/2/delete", form...).Is(t, 303, "/admin/users?done=deleted")
+	c.Alice.Form("/admin/users/2/delete", form...).Is(t, 303, "/admin/users?done=deleted")
+	c.Alice.Form("/admin/users/2/delete", "confirm", "1").Is(t, 404)
+	for path, count := range map[string]int{"/admin/users": 1, "/admin/users/1": 2} {
+		if n := strings.Count(c.Alice.Page(path).Body, `name="form"`); n != count {
+			t.Errorf("%s: %d forms have an id, want %d", path, n, count)
+		}
+	}
+	c.Alice.Form("/admin/users/1/delete").Has(t, `name="form"`)
+}

@@ -161,8 +161,8 @@ func New(options Options) *fiber.App {
 	admin.Get("/activity", h.showAdminActivity)
 	admin.Get("/proxy", h.showProxy)
 	admin.Use(h.requireConfirmedChange)
-	admin.Post("/users/invite", withForm(h.inviteNewUser))
-	admin.Post("/users/:id/invite", withForm(h.inviteUser))
+	admin.Post("/users/invite", h.once(h.inviteNewUser))
+	admin.Post("/users/:id/invite", h.once(h.inviteUser))
 	admin.Post("/users/:id/approve", h.approveUser)
 	admin.Post("/users/:id/disable", withForm(h.disableUser))
 	admin.Post("/users/:id/enable", h.enableUser)
@@ -170,7 +170,7 @@ func New(options Options) *fiber.App {
 	admin.Post("/users/:id/unmake-admin", withForm(h.unmakeAdmin))
 	admin.Post("/users/:id/account", withForm(h.setUser))
 	admin.Post("/users/:id/reset-second-factor", withForm(h.resetUserFactor))
-	admin.Post("/users/:id/delete", withForm(h.deleteUser))
+	admin.Post("/users/:id/delete", h.once(h.deleteUser))
 
 	// JSON.
 	api := app.Group(apiPath, requireJSON)
