@@ -312,6 +312,10 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.addEventListener('click', () => print());
 }
 
+// A reload of a page that shows a secret once must not send the form again that made it, because that would make another one.
+const onward = document.querySelector('[data-onward]');
+if (onward) history.replaceState(history.state, '', onward.href);
+
 // A secret that is shown once can be copied.
 for (const button of document.querySelectorAll('[data-copy]')) {
   if (!navigator.clipboard) continue; // needs https

@@ -45,7 +45,8 @@ func makesAKey(t *testing.T, c *chromiumProcess) {
 		t.Fatal(err)
 	}
 
-	b.visit("/account/keys")
+	b.reload()
+	b.untilText(`document.querySelector('h1').textContent`, "App keys")
 	b.until(`document.querySelector('.known strong').textContent === 'Calendar sync'`)
 	b.fill("host", "elsewhere.example.org")
 	b.press(kb.Enter)
