@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"porchlight/db"
+	"porchlight/handlers"
 )
 
 type appCommand struct {
@@ -48,7 +49,7 @@ func (a *appAllowCommand) Run(e *environment) error {
 			return err
 		}
 		fmt.Fprintf(e.stdout, "%s is open to %s.\n", rule.Host, rule.OpenTo())
-		empty, err := store.EmptyGroups(rule.Groups)
+		empty, err := store.EmptyGroups(rule)
 		for _, name := range empty {
 			fmt.Fprintf(e.stdout, "Nobody is in the group %s yet.\n", name)
 		}
@@ -62,15 +63,9 @@ func (s *settings) checkGuarded(text string) error {
 	if !ok {
 		return notAHost(text)
 	}
-	const advice = "if the server runs with other settings, give them to this command too"
-	if s.CookieDomain == "" {
-		if own, _, _ := db.CanonicalHost(s.url.Host); host != own {
-			return fmt.Errorf("%s cannot be guarded: without --cookie-domain, only %s, the host of --url, is; %s", host, own, advice)
-		}
-		return nil
-	}
-	if !db.IsUnder(strings.TrimPrefix(host, "*."), s.CookieDomain) {
-		return fmt.Errorf("%s cannot be guarded: it is not under --cookie-domain %s; %s", host, s.CookieDomain, advice)
+	own, _, _ := db.CanonicalHost(s.url.Host)
+	if why := handlers.WhyUnguarded(host, own, s.CookieDomain); why != "" {
+		return fmt.Errorf("%s; if the server runs with other settings, give them to this command too", why)
 	}
 	return nil
 }

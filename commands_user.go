@@ -30,7 +30,7 @@ type userAddCommand struct {
 
 func (a *userAddCommand) Run(e *environment) error {
 	err := e.withNewStore(func(store *db.Store) error {
-		newUser := db.NewUser{Username: a.Name, Email: a.Email, Groups: db.SplitGroups(a.Groups), IsAdmin: a.Admin, Reuse: a.Reuse}
+		newUser := db.NewUser{Username: a.Name, Email: a.Email, Groups: db.SplitNames(a.Groups), IsAdmin: a.Admin, Reuse: a.Reuse}
 		err := store.CheckNewUser(e.ctx, newUser)
 		if err == nil {
 			newUser.Password, err = e.askPassword()
@@ -78,7 +78,7 @@ func (s *userSetCommand) Run(e *environment) error {
 	}
 	change := db.UserChange{Approve: s.Approve, IsAdmin: s.Admin, Email: s.Email, ResetSecondFactor: s.ResetSecondFactor, Force: s.Force}
 	if s.Groups != nil {
-		groups := db.SplitGroups(*s.Groups)
+		groups := db.SplitNames(*s.Groups)
 		change.Groups = &groups
 	}
 	return e.withUser(s.Name, "Changed %s.", func(store *db.Store) error {
@@ -142,7 +142,7 @@ type userInviteCommand struct {
 func (i *userInviteCommand) Run(e *environment) error {
 	err := e.withNewStore(func(store *db.Store) error {
 		token, invitation, err := store.Invite(e.ctx, db.CommandLine, db.NewUser{
-			Username: i.Name, Email: i.Email, Groups: db.SplitGroups(i.Groups), IsAdmin: i.Admin, Reuse: i.Reuse,
+			Username: i.Name, Email: i.Email, Groups: db.SplitNames(i.Groups), IsAdmin: i.Admin, Reuse: i.Reuse,
 			ResetSecondFactor: i.ResetSecondFactor,
 		})
 		if errors.Is(err, db.ErrDisabled) {

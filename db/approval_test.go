@@ -35,6 +35,9 @@ func TestUnapprovedUserReachesOnlyWhatNamesThem(t *testing.T) {
 			c.setGroups("carol", "family")
 			tablet := c.signIn(carol, firefoxOnLinux, "192.0.2.40")
 			test.rule(c)
+			if got, err := c.Reach("carol", notes); err != nil || got.Allowed != test.before || got.Approved {
+				t.Errorf("the answer before: %+v, %v", got, err)
+			}
 			if got := c.authorize(tablet, notes); got.Allowed != test.before || got.Approved {
 				t.Errorf("before: %+v, want allowed to be %t", got, test.before)
 			}

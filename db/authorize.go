@@ -32,13 +32,17 @@ type AppAccess struct {
 const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, ` + hasSecondFactor + `, ` + groupsOfUser + `,
 	       s.shared, s.last_active_at, s.expires_at,
-	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
-	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1),
+	       ` + allowedAtHost + `,
 	       COALESCE((SELECT a.last_used_at FROM session_apps a WHERE a.session_id = s.id AND a.host = $1), 0),
 	       COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
 	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name)
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $4 AND s.kind = $5 AND s.host IN ('', $1) AND u.disabled = 0`
+
+// allowedAtHost is a column that says whether users u may reach the host $1. $2 is the host of its wildcard rule, $3 the default.
+const allowedAtHost = `
+	       COALESCE((SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $1),
+	                (SELECT ` + ruleAllows + ` FROM app_rules r WHERE r.host = $2), $3 AND u.approved = 1)`
 
 const ruleAllows = `
 	CASE WHEN u.approved = 1 AND (r.everyone = 1 OR r.admins = 1 AND u.is_admin = 1)
@@ -90,12 +94,17 @@ func (s *Store) scanAppAccess(row scanner) (access AppAccess, err error) {
 	err = row.Scan(&access.SessionID, &access.Username, &access.Email, &access.IsAdmin, &access.Approved, &hasFactor, &groups,
 		&access.shared, &lastActiveAt, &expiresAt, &access.Allowed, &lastUsedAt,
 		&access.IP, &access.Network, &access.UserAgent, &access.Browser)
-	access.Groups = allGroups(groups, access.IsAdmin)
-	access.MustSetUpFactor = !hasFactor && s.options.RequireSecondFactor.includes(access.IsAdmin)
-	access.Allowed = access.Allowed && !access.MustSetUpFactor
+	s.decide(&access, groups, hasFactor)
 	access.lastActiveAt, access.expiresAt = time.UnixMilli(lastActiveAt), time.UnixMilli(expiresAt)
 	access.lastUsedAt = time.UnixMilli(lastUsedAt)
 	return access, err
+}
+
+// decide sets what depends on the settings and on what was read.
+func (s *Store) decide(access *AppAccess, groups string, hasFactor bool) {
+	access.Groups = allGroups(groups, access.IsAdmin)
+	access.MustSetUpFactor = !hasFactor && s.options.RequireSecondFactor.includes(access.IsAdmin)
+	access.Allowed = access.Allowed && !access.MustSetUpFactor
 }
 
 // UseApp notes that the session was allowed to reach the host just now, and where and with which browser it is used. If active, it also

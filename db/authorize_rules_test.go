@@ -33,7 +33,7 @@ func (h *house) allowMore(more db.AppRule) db.AppRule {
 	return rule
 }
 
-// wantAllowed checks which of the two may reach the host.
+// wantAllowed checks which of the two may reach the host, and that administrators get the same answer.
 func (c *cast) wantAllowed(host string, alice, bob bool) {
 	c.t.Helper()
 	for _, test := range []struct {
@@ -42,6 +42,9 @@ func (c *cast) wantAllowed(host string, alice, bob bool) {
 	}{{c.laptop, alice}, {c.desk, bob}} {
 		if got := c.authorize(test.device, host); got.Allowed != test.want {
 			c.t.Errorf("%s at %s: allowed is %t, want %t", test.Username, host, got.Allowed, test.want)
+		}
+		if reach, err := c.Reach(test.Username, host); err != nil || reach.Allowed != test.want {
+			c.t.Errorf("the answer about %s at %s: %+v, %v", test.Username, host, reach, err)
 		}
 	}
 }

@@ -14,10 +14,10 @@ const adminsGroup = "admins"
 // maxGroups is how many groups a user may be in. Apps get all of them in one header.
 const maxGroups = 50
 
-// SplitGroups returns the names in a list that is separated by commas.
-func SplitGroups(list string) (names []string) {
+// SplitNames returns the names in a list that is separated by commas.
+func SplitNames(list string) (names []string) {
 	for name := range strings.SplitSeq(list, ",") {
-		if strings.TrimSpace(name) != "" {
+		if name = strings.TrimSpace(name); name != "" {
 			names = append(names, name)
 		}
 	}
@@ -110,16 +110,11 @@ func (tx *tx) setGroups(by Operator, userID int64, names []string) error {
 	return tx.record(event{userID: userID, kind: GroupsChanged, by: by.actor()})
 }
 
-// EmptyGroups returns those of the groups that nobody is in.
-func (s *Store) EmptyGroups(groups []string) (empty []string, err error) {
-	for _, name := range groups {
-		hasMembers, err := queryValue[bool](s.reader, `SELECT EXISTS (SELECT 1 FROM user_groups WHERE name = $1)`, name)
-		if err != nil {
-			return nil, err
-		}
-		if !hasMembers {
-			empty = append(empty, name)
-		}
-	}
-	return empty, nil
+// EmptyGroups returns the groups of the rule that nobody is in.
+func (s *Store) EmptyGroups(rule AppRule) ([]string, error) {
+	return queryAll(s.reader, scanText, `
+		SELECT g.name
+		FROM app_rule_groups g
+		WHERE g.host = $1 AND NOT EXISTS (SELECT 1 FROM user_groups m WHERE m.name = g.name)
+		ORDER BY g.name`, rule.Host)
 }

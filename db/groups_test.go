@@ -139,7 +139,7 @@ func TestEmptyGroups(t *testing.T) {
 	if want := []string{"all", "family", "staff"}; !slices.Equal(rule.Groups, want) {
 		t.Errorf("the rule names %q, want %q", rule.Groups, want)
 	}
-	if got, err := c.EmptyGroups(rule.Groups); err != nil || !slices.Equal(got, []string{"all", "staff"}) {
+	if got, err := c.EmptyGroups(rule); err != nil || !slices.Equal(got, []string{"all", "staff"}) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); err != nil {

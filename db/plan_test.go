@@ -88,7 +88,7 @@ func statements(t *testing.T) map[string][]string {
 }
 
 var (
-	statementPattern = regexp.MustCompile(`(?s)^\s*(SELECT|UPDATE|DELETE|INSERT)\s`)
+	statementPattern = regexp.MustCompile(`(?s)^\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\s`)
 	placeholder      = regexp.MustCompile(`\$(\d+)`)
 )
 
@@ -130,7 +130,10 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 			"SEARCH g USING PRIMARY KEY (host=? AND user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=? AND host=?)",
 			"SEARCH g USING PRIMARY KEY (user_id=?)", "SEARCH g USING PRIMARY KEY (host=?)",
 			"SEARCH m USING COVERING INDEX user_groups_by_name (name=? AND user_id=?)"},
-		"EmptyGroups":         {"SEARCH user_groups USING COVERING INDEX user_groups_by_name (name=?)"},
+		"reachOfUser": {"SEARCH u USING INDEX sqlite_autoindex_users_1 (username=?)", "SEARCH r USING PRIMARY KEY (host=?)"},
+		"HostsWithoutRule": {"SEARCH session_apps USING COVERING INDEX session_apps_by_host",
+			"SEARCH a USING COVERING INDEX session_apps_by_host (host>?)"},
+		"EmptyGroups":         {"SEARCH m USING COVERING INDEX user_groups_by_name (name=?)"},
 		"sessionsOfUser":      {"SEARCH s USING INDEX sessions_by_user (user_id=?)", "SEARCH a USING PRIMARY KEY (session_id=?)"},
 		"Sessions":            {"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
 		"findSessions":        {"SEARCH s USING INTEGER PRIMARY KEY (rowid<?)", "SEARCH u USING INTEGER PRIMARY KEY (rowid=?)"},

@@ -97,6 +97,11 @@ func queryOne[T any](p *readPool, scan func(scanner) (T, error), query string, a
 	return all[0], nil
 }
 
+func scanText(row scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
 // queryValue returns the only column of the only row.
 func queryValue[T any](p *readPool, query string, args ...any) (T, error) {
 	return queryOne(p, func(row scanner) (value T, err error) {

@@ -73,7 +73,7 @@ func (h *handler) newInviteForm() inviteForm {
 
 func (h *handler) inviteNewUser(c *fiber.Ctx, body formBody) error {
 	err := h.invite(c, body, db.NewUser{
-		Username: body.get("username"), Email: body.get("email"), Groups: db.SplitGroups(body.get("groups")),
+		Username: body.get("username"), Email: body.get("email"), Groups: db.SplitNames(body.get("groups")),
 		IsAdmin: body.has("admin"), Reuse: body.has("reuse"), MustBeNew: true,
 	})
 	if invalid, ok := errors.AsType[db.Invalid](err); ok {

@@ -201,7 +201,7 @@ func (h *handler) unmakeAdmin(c *fiber.Ctx, body formBody) error {
 func (h *handler) setUser(c *fiber.Ctx, body formBody) error {
 	return h.changePerson(c, "changed", func(by db.Operator, username string) error {
 		change := db.UserChange{}
-		email, groups := body.get("email"), db.SplitGroups(body.get("groups"))
+		email, groups := body.get("email"), db.SplitNames(body.get("groups"))
 		if body.sent("email") {
 			change.Email = &email
 		}

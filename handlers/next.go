@@ -35,11 +35,28 @@ func (h *handler) safeNext(next string) string {
 }
 
 // guards reports whether browsers send the session cookie to a host, in db.CanonicalHost's form, so that Porchlight can guard it.
-func (h *handler) guards(host string) bool {
-	if h.CookieDomain == "" {
-		return host == h.ownHost
+func (h *handler) guards(host string) bool { return guards(host, h.ownHost, h.CookieDomain) }
+
+func guards(host, ownHost, cookieDomain string) bool {
+	if cookieDomain == "" {
+		return host == ownHost
 	}
-	return db.IsUnder(host, h.CookieDomain)
+	return db.IsUnder(host, cookieDomain)
+}
+
+// WhyUnguarded says why no rule for a host can apply, or returns "". The host is in db.RuleHost's form.
+func WhyUnguarded(host, ownHost, cookieDomain string) string {
+	app := host
+	if cookieDomain != "" {
+		app = strings.TrimPrefix(host, "*.")
+	}
+	switch {
+	case guards(app, ownHost, cookieDomain):
+		return ""
+	case cookieDomain == "":
+		return host + " cannot be guarded: without --cookie-domain, only " + ownHost + ", the host of --url, is"
+	}
+	return host + " cannot be guarded: it is not under --cookie-domain " + cookieDomain
 }
 
 // appOf returns the host and port of an address, or "" for a path of this site.

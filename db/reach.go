@@ -1,0 +1,60 @@
+package db
+
+// This file answers the questions of administrators about the rules: who may reach a host, and which hosts have none.
+
+// Reach is the answer to whether a user may reach a host.
+type Reach struct {
+	AppAccess
+	Disabled bool   // the user cannot sign in at all
+	Rule     string // the host of the rule that applies; "" if there is none, so that Options.DenyApps applies
+}
+
+const reachOfUser = `
+	SELECT u.username, u.is_admin, u.approved, u.disabled, ` + hasSecondFactor + `, ` + groupsOfUser + `, ` + allowedAtHost + `,
+	       COALESCE((SELECT r.host FROM app_rules r WHERE r.host = $1), (SELECT r.host FROM app_rules r WHERE r.host = $2), '')
+	FROM users u
+	WHERE u.username = $4`
+
+// Reach reports whether a user may reach a host, which is in CanonicalHost's form, as an auth check would. It returns ErrNotFound for an
+// unknown name.
+func (s *Store) Reach(username, host string) (Reach, error) {
+	return queryOne(s.reader, func(row scanner) (reach Reach, err error) {
+		var hasFactor bool
+		var groups string
+		err = row.Scan(&reach.Username, &reach.IsAdmin, &reach.Approved, &reach.Disabled, &hasFactor, &groups, &reach.Allowed, &reach.Rule)
+		s.decide(&reach.AppAccess, groups, hasFactor)
+		return reach, err
+	}, reachOfUser, host, siblings(host), !s.options.DenyApps, canonical(username))
+}
+
+// usedHostsMost is how many of the hosts that sessions were used for are looked at.
+const usedHostsMost = 500
+
+// HostsWithoutRule returns hosts that live sessions were used for and to which no rule applies, sorted. It looks at usedHostsMost hosts.
+func (s *Store) HostsWithoutRule() (hosts []string, err error) {
+	rules, err := s.AppRules()
+	if err != nil {
+		return nil, err
+	}
+	ruled := map[string]bool{}
+	for _, rule := range rules {
+		ruled[rule.Host] = true
+	}
+	// Each step looks for the next host in the index, which is faster than DISTINCT when a million sessions use one host.
+	used, err := queryAll(s.reader, scanText, `
+		WITH RECURSIVE used (host) AS (
+			SELECT MIN(host) FROM session_apps
+			UNION ALL
+			SELECT (SELECT MIN(a.host) FROM session_apps a WHERE a.host > used.host) FROM used WHERE used.host IS NOT NULL
+		)
+		SELECT host FROM used WHERE host IS NOT NULL LIMIT $1`, usedHostsMost)
+	for _, host := range used {
+		if !ruled[host] && !ruled[siblings(host)] {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts, err
+}
+
+// DefaultRule returns a rule that allows what Options.DenyApps does where no rule applies. It has no host.
+func (s *Store) DefaultRule() AppRule { return AppRule{Everyone: !s.options.DenyApps} }
