@@ -11,7 +11,7 @@ import (
 // adminPage is the data that every page for administrators has, for admin/_nav.
 type adminPage struct {
 	page
-	AdminSection string // of the navigation among these pages: people, sessions, activity or proxy
+	AdminSection string // of the navigation among these pages: people, sessions, apps, activity or proxy
 }
 
 func (h *handler) adminPageFor(c *fiber.Ctx, section, title string) adminPage {

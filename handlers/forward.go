@@ -72,6 +72,9 @@ func (h *handler) answerAuthCheck(
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)
 	}
+	if err == nil && unclear == "" {
+		h.noteRefusal(access, request.host)
+	}
 	signedOut := errors.Is(err, db.ErrNotFound)
 	switch {
 	case err != nil && !signedOut:

@@ -49,6 +49,7 @@ type handler struct {
 	warnedOfProxy     atomic.Bool // see warnOfProxy
 	logLimiter        logLimiter
 	streams           streams
+	refusals          refusals
 	forms             formLocks
 	answers           formAnswers
 	logsRequests      bool
@@ -158,6 +159,7 @@ func New(options Options) *fiber.App {
 	admin.Post("/users/:id/sessions/:session/revoke", withForm(h.revokePersonSessionByForm))
 	admin.Get("/sessions", h.showAdminSessions)
 	admin.Post("/sessions/revoke", withForm(h.revokeTicked)) // above the step-up, because ending sessions must be quick
+	admin.Get("/apps", h.showApps)
 	admin.Get("/activity", h.showAdminActivity)
 	admin.Get("/proxy", h.showProxy)
 	admin.Use(h.requireConfirmedChange)
@@ -171,6 +173,8 @@ func New(options Options) *fiber.App {
 	admin.Post("/users/:id/account", withForm(h.setUser))
 	admin.Post("/users/:id/reset-second-factor", withForm(h.resetUserFactor))
 	admin.Post("/users/:id/delete", h.once(h.deleteUser))
+	admin.Post("/apps", withForm(h.allowApp))
+	admin.Post("/apps/remove", withForm(h.removeApp))
 
 	// JSON.
 	api := app.Group(apiPath, requireJSON)

@@ -59,6 +59,9 @@ var flashMessages = map[string]notice{
 	"totp-removed":    {Message: "The authenticator app was removed."},
 	"passkey":         {Message: "The passkey was added."},
 	"passkey-named":   {Message: "The name was changed."},
+	"rule-saved":      {Message: "The rule was saved."},
+	"rule-removed":    {Message: "The rule was removed."},
+	"rule-gone":       {Message: "That rule was already removed. The list is up to date."},
 	"passkey-removed": {Message: "The passkey was removed."},
 }
 

@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -130,14 +132,27 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 }
 
 func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
-	h := handlerstest.OpenHouse(t)
+	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} })
 	seed(h, h.AddUser("alice", handlerstest.AlicePassword), manyDevices(5)...)
-	h.AddUser("a-username.of-the.greatest-lengt", handlerstest.BobPassword)
+	const longest = "a-username.of-the.greatest-lengt"
+	h.AddUser(longest, handlerstest.BobPassword)
 	h.Exec(`UPDATE users SET approved = 0, email = 'somebody.with-a-very-long-address@mail.subdomain.example.com' WHERE id = 2`)
+	for _, rule := range []db.AppRule{
+		{Host: "127.0.0.1", Admins: true, Groups: []string{"family", strings.Repeat("x", 32)}},
+		{Host: "*.the-longest-name-of-a-domain-that-somebody-may-have.example.com", Everyone: true},
+	} {
+		if _, err := h.Store.AllowApp(t.Context(), db.CommandLine, rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := h.SignIn(longest, handlerstest.BobPassword, handlerstest.ChromeOnMac).Do("GET", "/auth/forward", "",
+		"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "127.0.0.1", "X-Forwarded-Uri", "/")
+	refused.Is(t, 403)
 	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
 	b.provokes("status of 422")
 	b.signIn("alice", handlerstest.AlicePassword)
 	for _, path := range []string{
+		"/admin/apps", "/admin/apps?app=127.0.0.1&person=" + longest, "/admin/apps?person=bob&app=-",
 		"/admin/users", "/admin/sessions", "/admin/sessions?person=nobody", "/admin/activity", "/admin/activity?person=nobody", "/admin/proxy",
 		"/admin/users/1", "/admin/users/2", "/admin/users?q=nobody", "/admin/users?waiting=1",
 	} {
