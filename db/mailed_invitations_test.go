@@ -95,6 +95,7 @@ func TestMailedInvitationIsSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wantWaiting("after it was given up")
+	c.wantLatest(c.alice, happening{Kind: db.DeliveryFailed, By: "mail", Count: 1})
 	if err := c.acceptInvitation(tokens[3]); err != nil {
 		t.Error(err)
 	}

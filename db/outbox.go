@@ -230,7 +230,15 @@ func (tx *tx) giveUp(m Message) (givenUp bool, err error) {
 	if err != nil || deleted == 0 {
 		return false, err
 	}
-	return true, tx.recordRepeat(event{userID: m.UserID, kind: DeliveryFailed, by: Actor(m.Way)})
+	failed := event{userID: m.UserID, kind: DeliveryFailed, by: Actor(m.Way)}
+	if m.UserID == 0 { // an invitation for a new account: the administrator who made it learns that it failed
+		err := tx.QueryRow(`
+			SELECT COALESCE((SELECT id FROM users WHERE username = $1), 0)`, m.By.Administrator()).Scan(&failed.userID)
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, tx.recordRepeat(failed)
 }
 
 // retryPause returns how long to wait after so many attempts: 1, 2, 4 … minutes.
