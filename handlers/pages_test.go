@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -11,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"porchlight/db"
 	"porchlight/public"
 	"porchlight/views"
 )
@@ -58,6 +63,19 @@ func TestARowIsTheSameEverywhere(t *testing.T) {
 	}
 	if alone.Len() == 0 || !strings.Contains(list.String(), alone.String()) {
 		t.Errorf("alone it is\n%s\nin the list\n%s", alone.String(), list.String())
+	}
+}
+
+// The store checks the role again in the transaction. Whoever loses it in between is told the same as others.
+func TestALostRoleIsForbidden(t *testing.T) {
+	t.Parallel()
+	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
+	app := fiber.New()
+	c := app.AcquireCtx(new(fasthttp.RequestCtx))
+	defer app.ReleaseCtx(c)
+	status, message := h.describe(c, fmt.Errorf("disable: %w", db.ErrNotAdmin))
+	if status != 403 || message != "Only an administrator can see this." {
+		t.Errorf("%d %q", status, message)
 	}
 }
 
