@@ -32,6 +32,7 @@ func post(path string, body ...string) route {
 }
 
 var adminRoutes = []adminRoute{
+	{route: route{method: "GET", path: "/admin", status: 303}},
 	{route: route{method: "GET", path: "/admin/users", status: 200}},
 	{route: route{method: "GET", path: "/admin/users/{user}", status: 200}},
 	{route: route{method: "GET", path: "/admin/users/{user}/sessions", status: 200}},

@@ -152,6 +152,7 @@ func New(options Options) *fiber.App {
 
 	// Administrators. They end sessions without step-up, because panic must be quick. Every other change needs it: its route stands below
 	// the Use.
+	admin.Get("", func(c *fiber.Ctx) error { return c.Redirect(usersPath, fiber.StatusSeeOther) })
 	admin.Get("/users", h.showUsers)
 	admin.Get("/users/:id", h.showUser)
 	admin.Post("/users/:id/revoke", withForm(h.revokePersonSessions))
