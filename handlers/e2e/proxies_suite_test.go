@@ -117,11 +117,12 @@ func signsInAndBack(t *testing.T, s *site, _ sayings) {
 
 func tellsWho(t *testing.T, s *site, _ sayings) {
 	s.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
+	s.setGroups(t, "alice", "staff", "accounts")
 	for _, visitor := range []struct {
 		*handlerstest.Client
 		user, email, groups string
 	}{
-		{s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), "alice", "alice@example.com", "admins"},
+		{s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux), "alice", "alice@example.com", "accounts,admins,staff"},
 		{s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac), "bob", "", ""},
 	} {
 		seen := s.reaches(t, visitor.Page(notesSite+"/"))
@@ -133,6 +134,13 @@ func tellsWho(t *testing.T, s *site, _ sayings) {
 				t.Errorf("%s: the app saw %s %q, want %q", visitor.user, name, got, want)
 			}
 		}
+	}
+}
+
+func (s *site) setGroups(t *testing.T, username string, groups ...string) {
+	t.Helper()
+	if err := s.Store.ChangeUser(t.Context(), db.CommandLine, username, db.UserChange{Groups: &groups}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -271,10 +279,14 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 	s.reaches(t, s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux).Page(notesSite+"/"))
 	s.visit(handlerstest.ChromeOnMac).Page(notesSite+"/").Is(t, 302)
-	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Users: []string{"bob"}}); err != nil {
+	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Groups: []string{"family"}}); err != nil {
 		t.Fatal(err)
 	}
-	s.reaches(t, bob.Page(notesSite+"/"))
+	bob.Page(notesSite+"/").Is(t, 403)
+	s.setGroups(t, "bob", "family")
+	if got := s.reaches(t, bob.Page(notesSite+"/")).header.Get("Remote-Groups"); got != "family" {
+		t.Errorf("the app saw the groups %q", got)
+	}
 }
 
 // A client cannot set its address with X-Forwarded-For.
