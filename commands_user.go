@@ -55,7 +55,7 @@ func (a *userAddCommand) Run(e *environment) error {
 // orReuse adds to the error about the name of a deleted account what to do.
 func orReuse(err error) error {
 	if invalid, ok := errors.AsType[db.Invalid](err); ok && invalid["username"] == db.UsernameDeleted {
-		return fmt.Errorf("%w To use it anyway, add --reuse.", err)
+		return fmt.Errorf("%w %s", err, "To use it anyway, add --reuse.")
 	}
 	return err
 }

@@ -14,9 +14,6 @@ import (
 // keyPrefix begins every key, so that nobody mistakes one for another secret. Tokens of browsers consist of capital letters and digits.
 const keyPrefix = "plk_"
 
-// keyLength is how many characters every key has.
-const keyLength = len(keyPrefix) + TokenLength
-
 // KeysMax is how many live keys a user may have.
 const KeysMax = 50
 
