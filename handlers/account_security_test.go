@@ -138,15 +138,17 @@ func TestRequiredSecondFactor(t *testing.T) {
 	alice.HTMX("GET", "/sessions/list").Is(t, 403)
 	alice.API("GET", "/me/sessions", "").Has(t, `{"error":"Set up a second factor first."}`)
 	alice.Page("/account/security").Has(t, "This server asks for a second factor.")
-	check := func() handlerstest.Answer {
-		return alice.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", "navigate",
+	check := func(mode string) handlerstest.Answer {
+		return alice.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", mode,
 			"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "notes.example.com", "X-Forwarded-Uri", "/")
 	}
-	check().Is(t, 302, "http://auth.example.com/account/security")
+	check("navigate").Is(t, 302, "http://auth.example.com/account/security")
+	check("cors").Is(t, 403)
+	check("cors").Has(t, "<h1>You can't get in right now</h1>", "Set up a second factor first.")
 
 	h.AddTOTP(alice)
 	alice.Page("/sessions").Is(t, 200)
-	check().Is(t, 200)
+	check("navigate").Is(t, 200)
 	removed := alice.Form("/account/totp/remove", "confirm", "1")
 	removed.Is(t, 422)
 	removed.Has(t, "this is your last one")

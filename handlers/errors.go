@@ -109,7 +109,7 @@ func (h *handler) answerError(c *fiber.Ctx, err error) error {
 	c.Status(status)
 	switch {
 	case strings.HasPrefix(c.Path(), "/auth/"), status == fiber.StatusRequestHeaderFieldsTooLarge: // 431, for which the path is unknown
-		misconfigured := status == fiber.StatusForbidden || status == fiber.StatusNotFound
+		misconfigured := (status == fiber.StatusForbidden || status == fiber.StatusNotFound) && message != needsFactor
 		return h.showRefusal(c, refusalPage{Problem: message, Misconfigured: misconfigured})
 	case isAPI(c):
 		return c.JSON(fiber.Map{"error": message})
