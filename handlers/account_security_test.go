@@ -144,7 +144,7 @@ func TestRequiredSecondFactor(t *testing.T) {
 	}
 	check("navigate").Is(t, 302, "http://auth.example.com/account/security")
 	check("cors").Is(t, 403)
-	check("cors").Has(t, "<h1>You can't get in right now</h1>", "Set up a second factor first.")
+	check("cors").Has(t, "<h1>You can&#39;t get in right now</h1>", "Set up a second factor first.")
 
 	h.AddTOTP(alice)
 	alice.Page("/sessions").Is(t, 200)
