@@ -59,6 +59,7 @@ func TestBrowser(t *testing.T) {
 		{"an administrator ends the sessions of others", endsSessionsOfOthers},
 		{"an administrator without JavaScript", administersWithoutJavaScript},
 		{"everybody's sessions", endsTickedSessions},
+		{"rules", changesRules},
 		{"the list is morphed", morphsTheList},
 		{"rows come and go", movesRows},
 		{"half a second", asksForHalfASecond},
