@@ -3,6 +3,7 @@ package db_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,34 @@ func TestASiteCreatesAHundredAccountsAnHour(t *testing.T) {
 	}
 	if err := h.signUp("carol", "2001:db8:2::1"); err != nil {
 		t.Errorf("another site: %v", err)
+	}
+}
+
+// Whoever is invited gets the name, and not a stranger who guesses it.
+func TestSignUpWithTheNameOfAnInvitation(t *testing.T) {
+	t.Parallel()
+	c := openCast(t)
+	token, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "dan", Groups: []string{"family"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := c.wrong(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})
+	if got := c.wrong(db.NewUser{Username: "Dan", Password: newPassword, SignUp: true}); got["username"] == "" || !maps.Equal(got, taken) {
+		t.Errorf("%v, want %v", got, taken)
+	}
+	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "erin"}); err != nil {
+		t.Fatal(err)
+	}
+	c.addUser("erin", newPassword) // an administrator may change their mind
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "frank"}); err != nil {
+		t.Fatal(err)
+	}
+	c.clock.Advance(db.InvitationLasts)
+	if err := c.signUp("frank", "192.0.2.7"); err != nil {
+		t.Errorf("the invitation has expired: %v", err)
 	}
 }
 

@@ -71,16 +71,21 @@ func (s *Store) deletedKey(username string) []byte {
 	return mac.Sum(nil)
 }
 
-// checkAvailable returns Invalid for the username of a deleted account. At sign-up the message is that of a taken name, so that it does
-// not reveal which accounts existed.
+// checkAvailable returns Invalid for the username of a deleted account and, at sign-up, for that of somebody who was invited: otherwise a
+// stranger could be taken for them. At sign-up the message is that of a taken name, so that it does not reveal which accounts existed.
 func (s *Store) checkAvailable(tx *tx, newUser NewUser) error {
-	var deleted bool
-	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1)`, s.deletedKey(newUser.Username)).Scan(&deleted)
+	var deleted, invited bool
+	err := tx.QueryRow(`
+		SELECT EXISTS (SELECT 1 FROM deleted_usernames WHERE key = $1),
+		       EXISTS (SELECT 1 FROM invitations WHERE username = $2 AND expires_at > $3)`,
+		s.deletedKey(newUser.Username), newUser.Username, tx.now).Scan(&deleted, &invited)
 	switch {
-	case err != nil || !deleted || newUser.Reuse:
+	case err != nil:
 		return err
-	case newUser.SignUp:
+	case newUser.SignUp && (deleted || invited):
 		return Invalid{"username": usernameTaken}
+	case !deleted || newUser.Reuse:
+		return nil
 	}
 	return Invalid{"username": UsernameDeleted}
 }
