@@ -152,7 +152,7 @@ func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.provokes("status of 422")
 	b.signIn("alice", handlerstest.AlicePassword)
 	for _, path := range []string{
-		"/admin/apps", "/admin/apps?app=127.0.0.1&person=" + longest, "/admin/apps?person=bob&app=-",
+		"/sessions", "/account", "/admin/apps", "/admin/apps?app=127.0.0.1&person=" + longest, "/admin/apps?person=bob&app=-",
 		"/admin/users", "/admin/sessions", "/admin/sessions?person=nobody", "/admin/activity", "/admin/activity?person=nobody", "/admin/proxy",
 		"/admin/users/1", "/admin/users/2", "/admin/users?q=nobody", "/admin/users?waiting=1",
 	} {
