@@ -40,6 +40,7 @@ type commands struct {
 	Demo        demoCommand        `cmd:"" help:"Serve a throw-away database with three people, their devices, apps and activity, to look around."`
 	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
 	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
+	Docs        docsCommand        `cmd:"" hidden:"" help:"Print a table of the documentation, in Markdown."`
 }
 
 type serveCommand struct {
