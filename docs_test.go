@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -13,21 +12,26 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"porchlight/db"
 	"porchlight/handlers"
 )
 
 // This file checks the documents against the program: every setting, command and route is documented, and nothing else is.
 
-// readmeSection returns the text below a heading of the README, up to the next heading of that level.
-func readmeSection(t *testing.T, heading string) string {
+// documents returns the names of all documents.
+func documents(t *testing.T) []string {
 	t.Helper()
-	_, section, found := strings.Cut(readFile(t, "README.md"), "\n## "+heading+"\n")
-	if !found {
-		t.Fatalf("the README has no section %q", heading)
+	names := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+	for _, pattern := range []string{"docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
 	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	return section
+	if len(names) < 10 {
+		t.Fatalf("only %q were found", names)
+	}
+	return names
 }
 
 func readFile(t *testing.T, name string) string {
@@ -39,26 +43,6 @@ func readFile(t *testing.T, name string) string {
 	return string(text)
 }
 
-// tableRows returns the cells of each row of the tables in a text, without the header rows.
-func tableRows(text string) (rows [][]string) {
-	inTable := false
-	for line := range strings.Lines(text) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		switch {
-		case !strings.HasPrefix(line, "|"):
-			inTable = false
-		case strings.HasPrefix(line, "| ---"):
-			inTable = true
-		case inTable:
-			for i := range cells {
-				cells[i] = strings.TrimSpace(cells[i])
-			}
-			rows = append(rows, cells)
-		}
-	}
-	return rows
-}
-
 func model(t *testing.T) *kong.Application {
 	t.Helper()
 	parser, err := newParser(new(commands))
@@ -68,116 +52,58 @@ func model(t *testing.T) *kong.Application {
 	return parser.Model
 }
 
-func TestReadmeHasEverySetting(t *testing.T) {
+// A word is whatever stands between spaces, so this also counts code, addresses and the marks of tables.
+func TestReadmeIsShort(t *testing.T) {
 	t.Parallel()
-	var want, got []string
-	for _, flag := range model(t).Flags {
-		if !isSetting(flag) {
-			continue
-		}
-		standard := "none"
-		switch {
-		case flag.Name == "url":
-			standard = "`http://localhost:PORT`"
-		case flag.Name == "mail-from":
-			standard = "`porchlight@HOST` of `--url`"
-		case flag.HasDefault:
-			standard = "`" + flag.Default + "`"
-		}
-		want = append(want, "`--"+flag.Name+"` `"+variableOf(flag.Name)+"` "+standard)
-	}
-	for _, cells := range tableRows(readmeSection(t, "Settings")) {
-		got = append(got, strings.Join(cells[:3], " "))
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("the README's settings are\n%s\nthe program's are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if words := len(strings.Fields(readFile(t, "README.md"))); words > 700 {
+		t.Errorf("the README has %d words, want at most 700", words)
 	}
 }
 
-// Every variable that a sample sets must exist, or the server would not start with it.
+func TestTablesAreGenerated(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"settings", "commands"} {
+		table := mustRun(t, "", "docs", name)
+		if text := readFile(t, "docs/"+name+".md"); !strings.Contains(text, "\n\n"+table+"\n") {
+			t.Errorf("docs/%s.md differs from the program; replace its table with this:\n%s", name, table)
+		}
+	}
+}
+
+// The program would not start with a variable or a flag that does not exist.
 func TestDocumentsNameOnlySettings(t *testing.T) {
 	t.Parallel()
-	var known []string
-	for _, flag := range model(t).Flags {
-		known = append(known, variableOf(flag.Name))
+	app := model(t)
+	known := []string{"--help", "--no-admin"}
+	for _, flag := range app.Flags {
+		known = append(known, variableOf(flag.Name), "--"+flag.Name)
+	}
+	for _, node := range app.Leaves(false) {
+		for _, flag := range node.Flags {
+			known = append(known, "--"+flag.Name)
+		}
 	}
 	files, err := filepath.Glob("deploy/*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(files, "README.md", "CONTRIBUTING.md") {
-		for _, variable := range regexp.MustCompile(variablePrefix+`[A-Z][A-Z_]*`).FindAllString(readFile(t, name), -1) {
+	for _, name := range append(files, documents(t)...) {
+		text := readFile(t, name)
+		for _, variable := range regexp.MustCompile(variablePrefix+`[A-Z][A-Z_]*`).FindAllString(text, -1) {
 			if !slices.Contains(known, variable) {
 				t.Errorf("%s: there is no %s", name, variable)
 			}
 		}
-	}
-}
-
-// commandOf returns the command in a code span: "user add" for "porchlight user add NAME [--admin]", and "serve" for
-// "porchlight [serve]".
-func commandOf(span string) string {
-	var words []string
-	for _, word := range strings.Fields(strings.TrimPrefix(span, "porchlight ")) {
-		if !regexp.MustCompile(`^\[?[a-z]+\]?$`).MatchString(word) {
-			break
-		}
-		words = append(words, strings.Trim(word, "[]"))
-	}
-	return strings.Join(words, " ")
-}
-
-func TestReadmeHasEveryCommand(t *testing.T) {
-	t.Parallel()
-	flag := regexp.MustCompile(`--([a-z][a-z-]*)`)
-	section := readmeSection(t, "Commands")
-	prose := regexp.MustCompile(`(?m)^\|.*$`).ReplaceAllString(section, "") // describes flags that several commands have
-	documented := map[string]string{}                                       // table row by command
-	for _, cells := range tableRows(section) {
-		for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[0], -1) {
-			if command := commandOf(span[1]); command != "" {
-				documented[command] = strings.Join(cells, " ")
-			}
-		}
-	}
-	app := model(t)
-	for _, node := range app.Leaves(true) {
-		row, found := documented[node.Path()]
-		if !found {
-			t.Errorf("the README does not have %q", node.Path())
-		}
-		delete(documented, node.Path())
-		known := []string{"help"}
-		for _, flag := range app.Flags {
-			known = append(known, flag.Name)
-		}
-		for _, own := range node.Flags {
-			known = append(known, own.Name)
-			if own.Tag.Negatable != "" {
-				known = append(known, "no-"+own.Name)
-			}
-			if !own.Hidden && !strings.Contains(row+prose, "--"+own.Name) {
-				t.Errorf("%s: the README does not have --%s", node.Path(), own.Name)
-			}
-		}
-		for _, match := range flag.FindAllStringSubmatch(row, -1) {
+		for _, match := range regexp.MustCompile("`(--[a-z][a-z-]*)").FindAllStringSubmatch(text, -1) {
 			if !slices.Contains(known, match[1]) {
-				t.Errorf("%s: there is no --%s", node.Path(), match[1])
+				t.Errorf("%s: there is no %s", name, match[1])
 			}
 		}
 	}
-	if lasts := fmt.Sprintf("good for %d hours", int(db.InvitationLasts.Hours())); !strings.Contains(section, lasts) {
-		t.Errorf("the README does not say that an invitation is %s", lasts)
-	}
-	for command := range documented {
-		t.Errorf("there is no %q", command)
-	}
 }
 
-// The README's example calls every route of the API, and no others.
-func TestReadmeHasEveryAPIRoute(t *testing.T) {
+// The example calls every route of the API, and no others.
+func TestDocumentsHaveEveryAPIRoute(t *testing.T) {
 	t.Parallel()
 	var want, got []string
 	app := handlers.New(handlers.Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
@@ -189,7 +115,7 @@ func TestReadmeHasEveryAPIRoute(t *testing.T) {
 		}
 	}
 	call := regexp.MustCompile(`(?m)^curl (.*)\$URL(/\S*)$`)
-	for _, match := range call.FindAllStringSubmatch(readmeSection(t, "API"), -1) {
+	for _, match := range call.FindAllStringSubmatch(readFile(t, "docs/api.md"), -1) {
 		method := "GET"
 		if strings.Contains(match[1], " -d ") {
 			method = "POST"
@@ -202,6 +128,6 @@ func TestReadmeHasEveryAPIRoute(t *testing.T) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
-		t.Errorf("the README calls\n%s\nthe routes are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("docs/api.md calls\n%s\nthe routes are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -4,12 +4,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"porchlight/db"
+	"porchlight/handlers/handlerstest"
 )
 
-// This file tests the text of the samples: what two of them must have in common, and that Caddy accepts the README's.
+// This file tests the text of the samples: what two of them must have in common, and that proxies accept those in the documents.
 
 // The sample for containers contains a Caddyfile, which must guard apps in the same way.
 func TestComposeAsksLikeTheCaddyfile(t *testing.T) {
@@ -36,47 +40,114 @@ func TestComposeAsksLikeTheCaddyfile(t *testing.T) {
 	sample(t, "compose.yaml", "order request_header before forward_auth", "")
 }
 
-func TestReadmeCaddyfiles(t *testing.T) {
+// snippet is a fenced block of a document.
+type snippet struct{ name, text string }
+
+var fenced = regexp.MustCompile("(?ms)^( *)```(Caddyfile|nginx)\n(.*?)^ *```$")
+
+// snippets returns what the documents tell people to write into the configuration of a proxy: Caddyfile or nginx.
+func snippets(t *testing.T, language string) (found []snippet) {
+	t.Helper()
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../docs/*/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, match := range fenced.FindAllStringSubmatch(string(text), -1) {
+				if match[2] == language { // the block may be indented, as a part of a list
+					found = append(found, snippet{name, strings.ReplaceAll("\n"+match[3], "\n"+match[1], "\n")[1:]})
+				}
+			}
+		}
+	}
+	if len(found) < 3 {
+		t.Fatalf("the documents have only %q", found)
+	}
+	return found
+}
+
+func TestCaddyfilesOfDocuments(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a reverse proxy")
 	}
 	t.Parallel()
 	proxy{name: "caddy", mustBe: true}.find(t)
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	// A snippet with an app needs the part of the sample before its own apps.
 	guard, _, found := strings.Cut(sample(t, "Caddyfile"), "\nnotes.example.com {")
 	if !found {
 		t.Fatal("deploy/Caddyfile has no notes.example.com any more")
 	}
-	prose, count := "", 0
-	for i, part := range strings.Split(string(text), "```") {
-		if i%2 == 0 {
-			prose += part
-			continue
-		}
-		snippet, isCaddyfile := strings.CutPrefix(part, "Caddyfile\n")
-		if !isCaddyfile {
-			continue
-		}
-		count++
-		if strings.Contains(snippet, "import porchlight") {
-			snippet = guard + "\n" + snippet
+	for _, s := range snippets(t, "Caddyfile") {
+		if strings.Contains(s.text, "import porchlight") {
+			s.text = guard + "\n" + s.text
 		}
 		file := filepath.Join(t.TempDir(), "Caddyfile")
-		if err := os.WriteFile(file, []byte(snippet), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if said, err := exec.Command("caddy", "adapt", "--validate", "--adapter", "caddyfile", "--config", file).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s\n%s", err, said, snippet)
+			t.Errorf("%s: %v: %s\n%s", s.name, err, said, s.text)
 		}
 	}
-	if count != 3 {
-		t.Errorf("the README has %d Caddyfiles, want 3", count)
+}
+
+func TestNginxSnippetsOfDocuments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a reverse proxy")
 	}
-	if strings.Contains(prose, "reverse_proxy") {
-		t.Error("the README has a reverse_proxy outside of a Caddyfile block, where it is not tried")
+	t.Parallel()
+	proxy{name: "nginx", mustBe: true}.find(t)
+	for _, snippet := range snippets(t, "nginx") {
+		s := newSite(t, func(*db.Options) {}, handlerstest.GuardsExample)
+		certificate, key := s.certificate()
+		text := strings.NewReplacer("listen 443", "listen "+s.address, "/etc/ssl/example.com.pem", certificate, "/etc/ssl/example.com.key", key,
+			"include /etc/nginx/porchlight-app.conf", "include "+s.write("nginx-app.conf", sample(t, "nginx-app.conf"))).Replace
+		servers := sample(t, "nginx.conf")
+		switch {
+		case strings.HasPrefix(snippet.text, "server {"): // one more app
+			servers += snippet.text
+		case strings.HasPrefix(snippet.text, "location "): // Porchlight's own server, without the sample
+			servers = "server {\n" + snippet.text + "}\n"
+		default: // a line for the server of an app
+			servers = strings.Replace(servers, "    set $app ", snippet.text+"    set $app ", 1)
+		}
+		file := s.write("nginx.conf", "pid "+filepath.Join(s.folder, "pid")+";\nevents {}\nhttp {\n"+text(servers)+"}\n")
+		if said, err := exec.Command("nginx", "-t", "-e", "stderr", "-p", s.folder, "-c", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s\n%s", snippet.name, err, said, snippet.text)
+		}
 	}
+}
+
+// The README's app, as it stands, takes the place of the one in deploy/Caddyfile.
+func TestReadmeGuardsAnApp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a reverse proxy")
+	}
+	t.Parallel()
+	_, app, found := strings.Cut(sample(t, "Caddyfile"), "\nnotes.example.com {")
+	if !found {
+		t.Fatal("deploy/Caddyfile has no notes.example.com any more")
+	}
+	app, _, _ = strings.Cut("notes.example.com {"+app, "\n\n#")
+	readme := snippets(t, "Caddyfile")[0]
+	if lines := strings.Count(readme.text, "\n"); readme.name != "../../README.md" || lines != 4 {
+		t.Fatalf("the first Caddyfile is in %s and has %d lines, want 4 in the README", readme.name, lines)
+	}
+	s := openSite(t, proxies[0], func(s *site) { s.recipe = map[string][2]string{"Caddyfile": {app, readme.text}} })
+	s.visit(handlerstest.FirefoxOnLinux).Page(notesSite+"/").Is(t, 302, signInPlace(notesSite+"/"))
+	s.untouched(t)
+	alice := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
+	if user := s.reaches(t, alice.Page(notesSite+"/")).header.Get("Remote-User"); user != "alice" {
+		t.Errorf("the app sees %q, not alice", user)
+	}
+	if _, err := s.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	alice.Page(notesSite+"/").Is(t, 302, signInPlace(notesSite+"/"))
+	s.untouched(t)
 }

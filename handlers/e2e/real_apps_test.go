@@ -66,7 +66,7 @@ func syncsACalendar(t *testing.T, p proxy) {
 	startApp(t, address, "radicale", "--config", config)
 	s := openSite(t, p, func(s *site) {
 		s.notes.address = address
-		s.recipe = map[string][2]string{ // as in the README
+		s.recipe = map[string][2]string{ // as in docs/apps.md
 			"Caddyfile": {"import porchlight\n\treverse_proxy 127.0.0.1:8080\n",
 				"import porchlight\n\treverse_proxy 127.0.0.1:8080 {\nheader_up X-Remote-User {header.Remote-User}\n}\n"},
 			"nginx.conf": {"set $app http://127.0.0.1:8080;\n",
