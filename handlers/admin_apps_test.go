@@ -170,16 +170,17 @@ func TestWhoMayReachWhat(t *testing.T) {
 	}
 	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	for query, want := range map[string]string{
-		"person=Carol&app=Wiki.Example.com:8443": "may not reach wiki.example.com. The account waits for approval. The rule for wiki.example.com applies.",
-		"person=carol&app=photos.example.com":    "may reach photos.example.com. The rule for photos.example.com applies.",
-		"person=alice&app=photos.example.com":    "may not reach photos.example.com. The rules do not allow it.",
-		"person=alice&app=example.com":           "No rule applies to the host, so it is open to every approved user.",
-		"person=alice&app=notes.example.org":     "Porchlight does not guard that host.</p>",
-		"person=bob&app=bank.example.com":        "The account is disabled.",
-		"person=nobody&app=bank.example.com":     "There is no user nobody.",
-		"person=%3Cb%3E&app=bank.example.com":    "There is no user &lt;b&gt;.",
-		"person=bob&app=":                        "Give a host, such as notes.example.com.",
-		"app=%3Cb%3E":                            `value="&lt;b&gt;"`,
+		"person=Carol&app=Wiki.Example.com:8443": "may not reach wiki.example.com. The account waits for approval. " +
+			"The rule for wiki.example.com applies.",
+		"person=carol&app=photos.example.com": "may reach photos.example.com. The rule for photos.example.com applies.",
+		"person=alice&app=photos.example.com": "may not reach photos.example.com. The rules do not allow it.",
+		"person=alice&app=example.com":        "No rule applies to the host, so it is open to every approved user.",
+		"person=alice&app=notes.example.org":  "Porchlight does not guard that host.</p>",
+		"person=bob&app=bank.example.com":     "The account is disabled.",
+		"person=nobody&app=bank.example.com":  "There is no user nobody.",
+		"person=%3Cb%3E&app=bank.example.com": "There is no user &lt;b&gt;.",
+		"person=bob&app=":                     "Give a host, such as notes.example.com.",
+		"app=%3Cb%3E":                         `value="&lt;b&gt;"`,
 	} {
 		page := c.Alice.Page("/admin/apps?" + query)
 		page.Is(t, 200)
