@@ -2,6 +2,9 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -107,7 +110,21 @@ func (h *handler) showApps(c *fiber.Ctx) error {
 		return err
 	}
 	p.notice = flashMessages[c.Query("done")]
+	p.describeRule(c.Query("done"), c.Query("rule"))
 	return c.Render("admin/apps", p)
+}
+
+// describeRule adds to the message of the page whom a rule is open to, as the commands do. host is that of the rule.
+func (p *appsPage) describeRule(done, host string) {
+	i := slices.IndexFunc(p.Rules, func(row ruleRow) bool { return row.Host == host })
+	switch {
+	case done == "rule-saved" && i >= 0:
+		p.Message = fmt.Sprintf("%s is open to %s.", p.Rules[i].Host, p.Rules[i].OpenTo)
+	case done == "rule-removed" && i >= 0:
+		p.Message += fmt.Sprintf(" Now the rule for %s applies: open to %s.", p.Rules[i].Host, p.Rules[i].OpenTo)
+	case done == "rule-removed":
+		p.Message += fmt.Sprintf(" Now the default applies: open to %s.", p.Default)
+	}
 }
 
 // answerQuestion answers what an administrator asks in the query.
@@ -153,7 +170,7 @@ func (h *handler) allowApp(c *fiber.Ctx, body formBody) error {
 			invalid = db.Invalid{"users": "There is no user " + strings.Join(unknown, ", ") + "."}
 		case err == nil:
 			h.Log.Info("app allowed", "host", rule.Host, "open_to", rule.OpenTo(), "by", current.Username, "session", current.ID)
-			return c.Redirect(appsPath+"?done=rule-saved", fiber.StatusSeeOther)
+			return c.Redirect(appsPath+"?done=rule-saved&rule="+url.QueryEscape(rule.Host), fiber.StatusSeeOther)
 		case !isInvalid:
 			return err
 		}
@@ -209,5 +226,5 @@ func (h *handler) removeApp(c *fiber.Ctx, body formBody) error {
 		return err
 	}
 	h.Log.Info("rule removed", "host", host, "next", next.Host, "by", current.Username, "session", current.ID)
-	return c.Redirect(appsPath+"?done=rule-removed", fiber.StatusSeeOther)
+	return c.Redirect(appsPath+"?done=rule-removed&rule="+url.QueryEscape(next.Host), fiber.StatusSeeOther)
 }

@@ -22,10 +22,10 @@ func TestRulesOnTheirPage(t *testing.T) {
 	page.Has(t, "There are no rules yet.", "Hosts without a rule are open to every approved user.", `aria-current="page">Apps</a>`)
 
 	c.Alice.Form("/admin/apps", "host", " Notes.Example.com:8443 ", "groups", "Family, books,", "users", "alice, ", "admins", "1").
-		Is(t, 303, "/admin/apps?done=rule-saved")
-	c.Alice.Form("/admin/apps", "host", "*.example.com", "everyone", "1").Is(t, 303)
-	page = c.Alice.Page("/admin/apps?done=rule-saved")
-	page.Has(t, "The rule was saved.", `<h3 class="host">notes.example.com</h3>`, `<h3 class="host">*.example.com</h3>`,
+		Is(t, 303, "/admin/apps?done=rule-saved&rule=notes.example.com")
+	c.Alice.Form("/admin/apps", "host", "*.example.com", "everyone", "1").Is(t, 303, "/admin/apps?done=rule-saved&rule=%2A.example.com")
+	page = c.Alice.Page("/admin/apps?done=rule-saved&rule=notes.example.com")
+	page.Has(t, "notes.example.com is open to administrators, group books, group family, alice.", `<h3 class="host">notes.example.com</h3>`, `<h3 class="host">*.example.com</h3>`,
 		"Open to administrators, group books, group family, alice. Nobody is in the group books yet.</p>", "Open to every approved user.</p>")
 	if log := c.Log.String(); !strings.Contains(log, `msg="app allowed" host=notes.example.com open_to="administrators, group books, `+
 		`group family, alice" by=alice session=`+c.Alice.ID) {
@@ -35,7 +35,16 @@ func TestRulesOnTheirPage(t *testing.T) {
 	asks := c.Alice.Form("/admin/apps/remove", "host", "notes.example.com")
 	asks.Is(t, 200)
 	asks.Has(t, "<h1>Remove this rule?</h1>", `name="host" value="notes.example.com"`)
-	c.Alice.Form("/admin/apps/remove", "host", "notes.example.com", "confirm", "1").Is(t, 303, "/admin/apps?done=rule-removed")
+	c.Alice.Form("/admin/apps/remove", "host", "notes.example.com", "confirm", "1").Is(t, 303, "/admin/apps?done=rule-removed&rule=%2A.example.com")
+	for query, want := range map[string]string{
+		"done=rule-removed&rule=%2A.example.com": "The rule was removed. Now the rule for *.example.com applies: open to every approved user.",
+		"done=rule-removed&rule=":                "The rule was removed. Now the default applies: open to every approved user.",
+		"done=rule-saved&rule=your+bank":         "The rule was saved.", // never text from the address
+	} {
+		page := c.Alice.Page("/admin/apps?" + query)
+		page.Has(t, "<p>"+want+"</p>")
+		page.Lacks(t, "your bank")
+	}
 	c.Alice.Form("/admin/apps/remove", "host", "notes.example.com", "confirm", "1").Is(t, 303, "/admin/apps?done=rule-gone")
 	c.Alice.Form("/admin/apps/remove", "host", "not a host", "confirm", "1").Is(t, 404)
 	c.SameRows(t, []string{"*.example.com"}, `SELECT host FROM app_rules`)

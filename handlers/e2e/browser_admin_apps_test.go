@@ -23,7 +23,7 @@ func changesRules(t *testing.T, c *chromiumProcess) {
 		t.Helper()
 		b.fill("host", "127.0.0.1", "groups", "family, books")
 		b.press(kb.Enter)
-		b.untilText(statusText, "The rule was saved.")
+		b.untilText(statusText, "127.0.0.1 is open to group books, group family.")
 		b.same(`document.querySelector('.rules .hint').textContent`,
 			"Open to group books, group family. Nobody is in the group books yet. Nobody is in the group family yet.")
 	}
@@ -39,7 +39,7 @@ func changesRules(t *testing.T, c *chromiumProcess) {
 	b.same(confirming, "Press again to remove the rule for 127.0.0.1. Escape cancels.")
 	b.tabTo(remove)
 	b.press(kb.Enter)
-	b.untilText(statusText, "The rule was removed.")
+	b.untilText(statusText, "The rule was removed. Now the default applies: open to every approved user.")
 	b.holds(`document.querySelector('.rules') === null`)
 
 	b.run(emulation.SetScriptExecutionDisabled(true))
@@ -49,6 +49,6 @@ func changesRules(t *testing.T, c *chromiumProcess) {
 	b.untilText(title, "Remove this rule?")
 	b.tabTo(`document.querySelector('main button')`)
 	b.press(kb.Enter)
-	b.untilText(statusText, "The rule was removed.")
+	b.untilText(statusText, "The rule was removed. Now the default applies: open to every approved user.")
 	h.SameRows(t, nil, `SELECT host FROM app_rules`)
 }
