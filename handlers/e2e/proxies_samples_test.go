@@ -43,9 +43,9 @@ func TestComposeAsksLikeTheCaddyfile(t *testing.T) {
 // snippet is a fenced block of a document.
 type snippet struct{ name, text string }
 
-var fenced = regexp.MustCompile("(?ms)^( *)```(Caddyfile|nginx)\n(.*?)^ *```$")
+var fenced = regexp.MustCompile("(?ms)^( *)```(\\w+)\n(.*?)^ *```$")
 
-// snippets returns what the documents tell people to write into the configuration of a proxy: Caddyfile or nginx.
+// snippets returns the fenced blocks of the documents in a language, such as Caddyfile or nginx.
 func snippets(t *testing.T, language string) (found []snippet) {
 	t.Helper()
 	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../docs/*/*.md"} {

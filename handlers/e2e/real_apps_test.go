@@ -14,7 +14,7 @@ import (
 )
 
 // This file tests real apps behind real proxies: Radicale, a calendar server whose clients cannot open a sign-in page, and TiddlyWiki, which
-// people use in a browser. .ci/run installs them.
+// people use in a browser. They are set up as docs/apps.md says. .ci/run installs them.
 
 func TestRealApps(t *testing.T) {
 	if testing.Short() {
@@ -47,6 +47,18 @@ func startApp(t *testing.T, address, name string, args ...string) {
 	})
 }
 
+// appSnippet returns the first snippet of docs/apps.md in a language that contains the text.
+func appSnippet(t *testing.T, language, text string) string {
+	t.Helper()
+	for _, s := range snippets(t, language) {
+		if s.name == "../../docs/apps.md" && strings.Contains(s.text, text) {
+			return s.text
+		}
+	}
+	t.Fatalf("docs/apps.md has no %s with %q", language, text)
+	return ""
+}
+
 const (
 	teaEvent = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//porchlight//test//EN\r\nBEGIN:VEVENT\r\nUID:tea\r\nDTSTAMP:20261118T100000Z\r\n" +
 		"DTSTART:20261118T150000Z\r\nSUMMARY:Tea on the porch\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
@@ -59,18 +71,19 @@ const (
 func syncsACalendar(t *testing.T, p proxy) {
 	address, folder := freeAddress(t), t.TempDir()
 	config := filepath.Join(folder, "config")
-	text := fmt.Sprintf("[server]\nhosts = %s\n[auth]\ntype = http_x_remote_user\n[storage]\nfilesystem_folder = %s\n", address, folder)
+	text := fmt.Sprintf("[server]\nhosts = %s\n[storage]\nfilesystem_folder = %s\n", address, folder) + appSnippet(t, "ini", "[auth]\ntype")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	startApp(t, address, "radicale", "--config", config)
+	const app = "set $app http://127.0.0.1:8080;\n"
+	_, caddy, _ := strings.Cut(appSnippet(t, "Caddyfile", "X-Remote-User"), "{\n") // without the name of the site
+	caddy = strings.TrimSuffix(strings.Replace(caddy, "127.0.0.1:5232", "127.0.0.1:8080", 1), "}\n")
 	s := openSite(t, p, func(s *site) {
 		s.notes.address = address
-		s.recipe = map[string][2]string{ // as in docs/apps.md
-			"Caddyfile": {"import porchlight\n\treverse_proxy 127.0.0.1:8080\n",
-				"import porchlight\n\treverse_proxy 127.0.0.1:8080 {\nheader_up X-Remote-User {header.Remote-User}\n}\n"},
-			"nginx.conf": {"set $app http://127.0.0.1:8080;\n",
-				"set $app http://127.0.0.1:8080;\nproxy_set_header X-Remote-User $signed_in_user;\n"},
+		s.recipe = map[string][2]string{
+			"Caddyfile":  {"\timport porchlight\n\treverse_proxy 127.0.0.1:8080\n", caddy},
+			"nginx.conf": {app, app + appSnippet(t, "nginx", "X-Remote-User")},
 		}
 	})
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
@@ -110,8 +123,9 @@ func editsAWiki(t *testing.T, p proxy) {
 			t.Fatalf("%v: %s", err, said)
 		}
 	}
-	startApp(t, address, "tiddlywiki", wiki, "--listen", "host=127.0.0.1", "port="+port, "authenticated-user-header=Remote-User",
-		"readers=(authenticated)", "writers=(authenticated)")
+	arguments := strings.Fields(strings.NewReplacer(`"`, "", "FOLDER", wiki, "port=8080", "host=127.0.0.1 port="+port).
+		Replace(appSnippet(t, "sh", "tiddlywiki ")))
+	startApp(t, address, arguments[0], arguments[1:]...)
 	s := openSite(t, p, func(s *site) { s.notes.address = address })
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	ask := func(method, path, body string) handlerstest.Answer {
