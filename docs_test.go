@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"porchlight/db"
 	"porchlight/handlers"
 )
 
@@ -129,5 +132,31 @@ func TestDocumentsHaveEveryAPIRoute(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/api.md calls\n%s\nthe routes are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// The session that docs/api.md shows has the fields that the API returns for a browser, and no others.
+func TestDocumentsShowASession(t *testing.T) {
+	t.Parallel()
+	block := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(readFile(t, "docs/api.md"))
+	if block == nil {
+		t.Fatal("docs/api.md shows no JSON")
+	}
+	var shown map[string]any
+	if err := json.Unmarshal([]byte(block[1]), &shown); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(handlers.NewSessionJSON(db.Session{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var returned map[string]any
+	if err := json.Unmarshal(text, &returned); err != nil {
+		t.Fatal(err)
+	}
+	returned["isCurrent"] = false // commands print sessions without it
+	want, got := slices.Sorted(maps.Keys(returned)), slices.Sorted(maps.Keys(shown))
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/api.md shows %q, the API returns %q", got, want)
 	}
 }
