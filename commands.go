@@ -28,18 +28,18 @@ type commands struct {
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Serve    serveCommand    `cmd:"" default:"1" help:"Run the server. This is the default command."`
-	User     userCommand     `cmd:"" help:"Accounts."`
-	Session  sessionCommand  `cmd:"" help:"Sessions."`
-	Activity activityCommand `cmd:"" help:"Print what happened, oldest first."`
-	App      appCommand      `cmd:"" help:"Who may reach which guarded host."`
+	User     userCommand     `cmd:"" help:"Manage the accounts."`
+	Session  sessionCommand  `cmd:"" help:"List and end sessions."`
+	Activity activityCommand `cmd:"" help:"Print what happened to the accounts, oldest first."`
+	App      appCommand      `cmd:"" help:"Set who may reach which guarded host."`
 
 	Backup      backupCommand      `cmd:"" help:"Write a consistent copy of the database to a new file, while the server runs."`
-	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder. Every session in it ends."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Check that the server at --listen is healthy; for containers."`
-	Doctor      doctorCommand      `cmd:"" help:"Check the installation, and say what to do."`
+	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty data folder, and end every session in it."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check that the server at --listen is healthy. Use it as the health check of a container."`
+	Doctor      doctorCommand      `cmd:"" help:"Check the installation, and say what to fix."`
 	Demo        demoCommand        `cmd:"" help:"Serve a throw-away database with three people, their devices, apps and activity, to look around."`
-	Version     versionCommand     `cmd:"" help:"Print the version and commit of this program, and the versions of Go and SQLite."`
-	Help        helpCommand        `cmd:"" help:"Print this, or the help of a command."`
+	Version     versionCommand     `cmd:"" help:"Print the version and commit, and the versions of Go and SQLite."`
+	Help        helpCommand        `cmd:"" help:"Print this help, or the help of a command."`
 	Docs        docsCommand        `cmd:"" hidden:"" help:"Print a table of the documentation, in Markdown."`
 }
 
@@ -55,7 +55,7 @@ type sessionCommand struct {
 }
 
 type sessionListCommand struct {
-	User *string `placeholder:"NAME" help:"Only the sessions of this user."`
+	User *string `placeholder:"NAME" help:"List only the sessions of this user."`
 	JSON bool    `help:"Print JSON."`
 }
 
@@ -95,7 +95,7 @@ func (l *sessionListCommand) Run(e *environment) error {
 }
 
 type sessionRevokeCommand struct {
-	IDs  []string `arg:"" optional:"" name:"id" help:"Ids of sessions, as session list prints them."`
+	IDs  []string `arg:"" optional:"" name:"id" help:"Session ids, as printed by session list."`
 	User *string  `placeholder:"NAME" help:"End every session of this user."`
 	All  bool     `help:"End every session of every user."`
 }
@@ -108,7 +108,7 @@ func (r *sessionRevokeCommand) Run(e *environment) error {
 		}
 	}
 	if ways != 1 || blank(r.User) {
-		return usageError{errors.New("session revoke: give ids, --user NAME or --all, and only one of these")}
+		return usageError{errors.New("session revoke: give either session ids, --user NAME or --all")}
 	}
 	return e.withStore(func(store *db.Store) error {
 		if len(r.IDs) > 0 {

@@ -13,10 +13,10 @@ import (
 )
 
 type activityCommand struct {
-	User   *string       `placeholder:"NAME" help:"Only what happened to this user."`
-	Since  time.Duration `placeholder:"24h" help:"Only what happened in this time; everything that is kept without it."`
-	JSON   bool          `help:"Print JSON: an array or, with --follow, an object per line."`
-	Follow bool          `help:"Then print what happens, as it happens, until Ctrl-C. An entry whose count grows is printed again."`
+	User   *string       `placeholder:"NAME" help:"Print only what happened to this user."`
+	Since  time.Duration `placeholder:"24h" help:"Print only what happened within this time. Without it, print everything that is kept."`
+	JSON   bool          `help:"Print JSON: an array, or one object per line with --follow."`
+	Follow bool          `help:"Keep printing new entries until Ctrl-C. An entry whose count grows is printed again."`
 }
 
 func (a *activityCommand) Run(e *environment) error {

@@ -11,9 +11,9 @@ import (
 )
 
 type appCommand struct {
-	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those named, or every approved user if nobody is named. People who were allowed before stay allowed."`
+	Allow  appAllowCommand  `cmd:"" help:"Let people reach a guarded host: those you name, or every approved user if you name nobody. People who were allowed before stay allowed."`
 	List   appListCommand   `cmd:"" help:"List the rules."`
-	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. Then a rule such as *.example.com applies, or else --apps-default."`
+	Remove appRemoveCommand `cmd:"" help:"Remove a host's rule. After that, a rule such as *.example.com applies, or else --apps-default."`
 }
 
 type appAllowCommand struct {
@@ -103,7 +103,7 @@ func (l *appListCommand) Run(e *environment) error {
 }
 
 type appRemoveCommand struct {
-	Host string `arg:"" help:"The host, as app list prints it."`
+	Host string `arg:"" help:"The host, as printed by app list."`
 }
 
 func (r *appRemoveCommand) Run(e *environment) error {

@@ -23,14 +23,14 @@ func TestDocsCommand(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"| `--idle-timeout` | `PORCHLIGHT_IDLE_TIMEOUT` | `336h` | A session ends when it has been unused for this long. |\n",
-		"| `--log-format` | `PORCHLIGHT_LOG_FORMAT` | `text` | How the log on standard error is written. One of `text`, `json`. |\n",
+		"| `--idle-timeout` | `PORCHLIGHT_IDLE_TIMEOUT` | `336h` | A session ends after it has been unused for this long. |\n",
+		"| `--log-format` | `PORCHLIGHT_LOG_FORMAT` | `text` | Format of the log on standard error. One of `text`, `json`. |\n",
 		"| `http://localhost`, with the port of `--listen` | The public address;",
 		"| `porchlight [serve]` |",
 		"| `porchlight user set NAME [--approve] [--[no-]admin] [--email E]",
 		"| `porchlight session revoke [ID…] [--user NAME] [--all]` |",
 		"| `porchlight app allow HOST [--user NAME]… ",
-		"<br>`--since`: Only what happened in this time;",
+		"<br>`--since`: Print only what happened within this time.",
 	} {
 		if !strings.Contains(settings+commands, want) {
 			t.Errorf("the tables do not contain %q", want)

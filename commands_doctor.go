@@ -13,7 +13,7 @@ import (
 
 type doctorCommand struct {
 	MailTo     *string `placeholder:"ADDRESS" help:"Send a test mail to this address."`
-	WebhookKey bool    `help:"Only print the key with which requests to --webhook are signed."`
+	WebhookKey bool    `help:"Only print the key that signs requests to --webhook."`
 }
 
 // Run prints a line for each thing that it checks: ok, warn for what is probably wrong, or fix for what must be fixed. It fails if there
@@ -23,7 +23,7 @@ func (d *doctorCommand) Run(e *environment) error {
 		return usageError{errors.New("doctor: --mail-to needs an address")}
 	}
 	if d.MailTo != nil && e.settings.mail == nil {
-		return usageError{errors.New("doctor: --mail-to needs --mail, the server that takes the mail")}
+		return usageError{errors.New("doctor: --mail-to needs --mail, the server that sends the mail")}
 	}
 	if d.WebhookKey {
 		return e.withStore(func(store *db.Store) error {
@@ -48,7 +48,7 @@ func (d *doctorCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stdout, "warn  %s\n", printable(warning))
 	}
 	if len(warnings) == 0 {
-		report("the settings fit together; links begin with "+e.settings.url.String(), nil)
+		report("the settings are consistent; links begin with "+e.settings.url.String(), nil)
 	}
 	d.checkMail(e, report)
 	if broken > 0 {
@@ -65,7 +65,7 @@ func (d *doctorCommand) checkMail(e *environment, report func(string, error)) {
 	case d.MailTo == nil:
 		report(mailer.Server.String()+" can be reached; doctor --mail-to ADDRESS sends a test mail", notSent(mailer.Check(e.ctx)))
 	default:
-		report(mailer.Server.String()+" has accepted a mail to "+*d.MailTo+"; look for it, and in the spam folder, too",
+		report(mailer.Server.String()+" accepted a mail to "+*d.MailTo+"; check that it arrived, and look in the spam folder",
 			notSent(d.sendTest(e.ctx, e.settings, *d.MailTo)))
 	}
 }

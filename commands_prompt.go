@@ -28,17 +28,17 @@ func (e *environment) askPassword() (string, error) {
 	}
 	password, err := t.ask("Password: ", t.ReadPassword)
 	if err != nil {
-		return "", noAnswer(err, "no password was given")
+		return "", noAnswer(err, "no password was entered")
 	}
 	if err := db.CheckPasswordLength(password); err != nil {
 		return "", err
 	}
 	again, err := t.ask("Again: ", t.ReadPassword)
 	if err != nil {
-		return "", noAnswer(err, "no password was given")
+		return "", noAnswer(err, "no password was entered")
 	}
 	if again != password {
-		return "", errors.New("the two passwords differ")
+		return "", errors.New("the passwords do not match")
 	}
 	return password, nil
 }
@@ -46,7 +46,7 @@ func (e *environment) askPassword() (string, error) {
 func (e *environment) readPassword() (string, error) {
 	line, err := await(e.ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(e.stdin, 4096)).ReadString('\n') })
 	if err != nil && (!errors.Is(err, io.EOF) || line == "") {
-		return "", noAnswer(err, "no password came on standard input: give it as one line")
+		return "", noAnswer(err, "there is no password on standard input; give it as one line")
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }
@@ -54,7 +54,7 @@ func (e *environment) readPassword() (string, error) {
 // askToDelete asks the person to type the name as a confirmation.
 func (t *terminal) askToDelete(name string) error {
 	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good.\n", printable(name))
-	line, err := t.ask("Type the name to go on: ", func(question string) (string, error) {
+	line, err := t.ask("Type the name to confirm: ", func(question string) (string, error) {
 		t.SetPrompt(question)
 		return t.ReadLine()
 	})
@@ -62,7 +62,7 @@ func (t *terminal) askToDelete(name string) error {
 		return noAnswer(err, "nothing was deleted")
 	}
 	if strings.TrimSpace(line) != strings.TrimSpace(name) {
-		return errors.New("nothing was deleted: that is not the name")
+		return errors.New("nothing was deleted: the name does not match")
 	}
 	return nil
 }

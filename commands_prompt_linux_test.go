@@ -144,10 +144,10 @@ func (p *person) wantEnd(code int, lastLine string) {
 func TestPrompts(t *testing.T) {
 	t.Parallel()
 	const (
-		password, again, name = "Password: ", "Again: ", "Type the name to go on: "
+		password, again, name = "Password: ", "Again: ", "Type the name to confirm: "
 		ctrlC, ctrlD          = "\x03", "\x04"
 		interrupted           = "porchlight: interrupted; nothing was changed"
-		none, kept            = "porchlight: no password was given", "porchlight: nothing was deleted"
+		none, kept            = "porchlight: no password was entered", "porchlight: nothing was deleted"
 	)
 	add, passwd, remove := []string{"user", "add", "cy"}, []string{"user", "passwd", "bo"}, []string{"user", "delete", "bo"}
 	type step struct{ question, keys string }
@@ -165,7 +165,7 @@ func TestPrompts(t *testing.T) {
 			"ada bo cy"},
 		{"add, pasted", add, []step{{password, "\x1b[200~" + boPassword + "\x1b[201~\r"}, {again, "\x1b[200~" + boPassword + "\r\x1b[201~"}},
 			0, "Created cy.", "ada bo cy"},
-		{"two passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the two passwords differ",
+		{"two passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the passwords do not match",
 			"ada bo"},
 		{"a short one", add, []step{{password, "short\r"}}, 1, "porchlight: Use at least 15 characters. This password has 5.", "ada bo"},
 		{"a long one", passwd, []step{{password, strings.Repeat("long", 65) + "\r"}}, 1,
@@ -181,7 +181,7 @@ func TestPrompts(t *testing.T) {
 		{"passwd of nobody", []string{"user", "passwd", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
 		{"delete nobody", []string{"user", "delete", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
 		{"delete", remove, []step{{name, "bo\r"}}, 0, "Deleted bo, with its sessions and its activity.", "ada"},
-		{"delete another", remove, []step{{name, "ada\r"}}, 1, kept + ": that is not the name", "ada bo"},
+		{"delete another", remove, []step{{name, "ada\r"}}, 1, kept + ": the name does not match", "ada bo"},
 		{"delete, Ctrl-C", remove, []step{{name, "b" + ctrlC}}, 130, interrupted, "ada bo"},
 		{"delete, Ctrl-D", remove, []step{{name, ctrlD}}, 1, kept, "ada bo"},
 	} {

@@ -10,21 +10,21 @@ import (
 )
 
 type userCommand struct {
-	Add     userAddCommand     `cmd:"" help:"Create an account. The password is asked for, or read as a line from standard input."`
-	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, good for ${invitation_lasts} hours, with which the person chooses a password. For an existing account it is the way back in after a forgotten password."`
-	Set     userSetCommand     `cmd:"" help:"Change an account: approve it, make it an administrator or not, set its e-mail address or its groups, or reset its second factor."`
+	Add     userAddCommand     `cmd:"" help:"Create an account. It asks for the password on a terminal, or reads one line from standard input."`
+	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, valid for ${invitation_lasts} hours, to choose a password. For an existing account, use it when somebody forgot theirs."`
+	Set     userSetCommand     `cmd:"" help:"Change an account: its role, e-mail address, groups, approval or second factor."`
 	List    userListCommand    `cmd:"" help:"List the accounts."`
-	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, asked for or read as a line from standard input. Every session of the user ends."`
-	Disable userDisableCommand `cmd:"" help:"Disable an account. Every session of the user ends."`
+	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, and end every session of the user. It asks for the password on a terminal, or reads one line from standard input."`
+	Disable userDisableCommand `cmd:"" help:"Disable an account, and end every session of the user."`
 	Enable  userEnableCommand  `cmd:"" help:"Enable a disabled account."`
 	Delete  userDeleteCommand  `cmd:"" help:"Delete an account, its sessions and its activity."`
 }
 
 type userAddCommand struct {
 	Name   string `arg:"" help:"The username."`
-	Admin  bool   `help:"Make the account an administrator; the first account always is one."`
-	Email  string `placeholder:"E" help:"Its e-mail address."`
-	Groups string `placeholder:"A,B" help:"Its groups, separated by commas."`
+	Admin  bool   `help:"Make the account an administrator. The first account always is one."`
+	Email  string `placeholder:"E" help:"The account's e-mail address."`
+	Groups string `placeholder:"A,B" help:"The account's groups, separated by commas."`
 	Reuse  bool   `help:"Allow the name of an account that was deleted."`
 }
 
@@ -62,13 +62,13 @@ func orReuse(err error) error {
 
 type userSetCommand struct {
 	Name    string  `arg:"" help:"The username."`
-	Approve bool    `help:"Let somebody who signed up reach the apps."`
-	Admin   *bool   `negatable:"" help:"Make the account an administrator, which also approves it; --no-admin takes the role away."`
-	Email   *string `placeholder:"E" help:"Its e-mail address; an empty value removes it."`
-	Groups  *string `placeholder:"A,B" help:"Its groups, separated by commas. They replace the ones that it has; an empty value removes all."`
+	Approve bool    `help:"Approve somebody who signed up, so that they can reach the apps."`
+	Admin   *bool   `negatable:"" help:"Make the account an administrator, which also approves it. --no-admin removes the role."`
+	Email   *string `placeholder:"E" help:"The account's e-mail address. An empty value removes it."`
+	Groups  *string `placeholder:"A,B" help:"The account's groups, separated by commas. They replace its current groups. An empty value removes them all."`
 	Force   bool    `help:"Demote even the last administrator who can sign in."`
 
-	ResetSecondFactor bool `help:"Remove the authenticator app, every passkey and the recovery codes, so that the password is enough."`
+	ResetSecondFactor bool `help:"Remove the authenticator app, every passkey and the recovery codes, so that the password alone is enough."`
 }
 
 func (s *userSetCommand) Run(e *environment) error {
@@ -136,7 +136,7 @@ type userInviteCommand struct {
 	Groups string `placeholder:"A,B" help:"The new account's groups, separated by commas."`
 	Reuse  bool   `help:"Allow the name of an account that was deleted."`
 
-	ResetSecondFactor bool `help:"Accepting it also removes the authenticator app, every passkey and the recovery codes of the account."`
+	ResetSecondFactor bool `help:"When the link is used, also remove the authenticator app, every passkey and the recovery codes of the account."`
 }
 
 func (i *userInviteCommand) Run(e *environment) error {
@@ -158,7 +158,7 @@ func (i *userInviteCommand) Run(e *environment) error {
 			what = "A new password"
 		}
 		hours := int(db.InvitationLasts.Hours())
-		fmt.Fprintf(e.stdout, "%s for %s, good once and for %d hours: %s\n", what, invitation.Username, hours, link)
+		fmt.Fprintf(e.stdout, "%s for %s. The link works once, for %d hours: %s\n", what, invitation.Username, hours, link)
 		return nil
 	})
 	return orReuse(err)
@@ -201,7 +201,7 @@ func (n *userEnableCommand) Run(e *environment) error {
 
 type userDeleteCommand struct {
 	Name  string `arg:"" help:"The username."`
-	Yes   bool   `help:"Do not ask."`
+	Yes   bool   `help:"Do not ask for confirmation."`
 	Force bool   `help:"Delete even the last administrator who can sign in."`
 }
 

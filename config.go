@@ -24,28 +24,28 @@ type settings struct {
 	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of the database, porchlight.db."`
 	URL               string        `placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Default: http://localhost, with the port of --listen."`
 	CookieDomain      string        `placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
-	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs, separated by commas, whose forwarded headers are believed. Default: none."`
+	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs of reverse proxies, separated by commas, whose forwarded headers are trusted. Default: none."`
 	Signup            string        `default:"closed" enum:"open,closed" placeholder:"open|closed" help:"open lets anyone create an account at /signup."`
-	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends when it has been unused for this long."`
+	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends after it has been unused for this long."`
 	MaxLifetime       time.Duration `default:"${max_lifetime}" placeholder:"DURATION" help:"A session ends after this long, even if it is in use."`
 	SharedIdleTimeout time.Duration `default:"${shared_idle_timeout}" placeholder:"DURATION" help:"The idle limit on a shared computer."`
 	SharedMaxLifetime time.Duration `default:"${shared_max_lifetime}" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
 	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
 	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
-	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have; another sign-in ends the one unused longest. App keys count apart."`
+	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have. A sign-in beyond that ends the one unused longest. App keys count apart."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
 
 	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`
 
-	Mail     string `placeholder:"URL" help:"Server that takes our mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
+	Mail     string `placeholder:"URL" help:"Server that sends our mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
 	MailFrom string `placeholder:"ADDRESS" help:"Sender of mails. Default: porchlight@ and the host of --url."`
 	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, on which users may name a topic for alerts. Default: none."`
-	Webhook  string `placeholder:"URL" help:"URL that gets every alert of every user as signed JSON. Default: none."`
+	Webhook  string `placeholder:"URL" help:"URL that receives every alert of every user as signed JSON. Default: none."`
 
 	ClearAppData string `default:"off" enum:"off,on" placeholder:"off|on" help:"on tells a browser whose session was revoked to delete the cookies of the apps, too. Needs https in --url, or localhost."`
 
-	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"How the log on standard error is written."`
-	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"What is logged; debug adds a line for each request."`
+	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
+	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"Lowest level that is logged. debug adds a line for each request."`
 
 	url      *url.URL
 	proxies  []netip.Prefix
@@ -83,7 +83,7 @@ func (s *settings) check() error {
 		return err
 	}
 	if s.ClearAppData == "on" && s.url.Scheme != "https" && !isLoopback(s.url.Hostname()) {
-		return badSetting{"clear-app-data", "on", "browsers delete cookies for a site only if it has https; set --url to an https address"}
+		return badSetting{"clear-app-data", "on", "browsers delete a site's cookies only over https; set --url to an https address"}
 	}
 	if err := s.checkMail(); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *settings) checkURL(port string) (err error) {
 	host, port, ok := db.CanonicalHost(s.url.Host)
 	if !ok {
 		if ascii := punycode(s.url); ascii != "" {
-			advice = "browsers write such a host in ASCII; give " + ascii
+			advice = "give the host in ASCII, as browsers do: " + ascii
 		}
 		return badSetting{"url", s.URL, advice}
 	}
@@ -139,7 +139,7 @@ func (s *settings) checkCookieDomain() error {
 		return badSetting{"cookie-domain", s.CookieDomain, "give only a domain, such as example.com"}
 	}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
-		return badSetting{"cookie-domain", s.CookieDomain, "browsers share no cookie on a public suffix; give your own domain below it"}
+		return badSetting{"cookie-domain", s.CookieDomain, "browsers refuse cookies for a public suffix; give your own domain below it"}
 	}
 	if host, _, _ := db.CanonicalHost(s.url.Host); db.IsAddress(host) || !db.IsUnder(host, domain) {
 		return badSetting{"cookie-domain", s.CookieDomain, "the host of --url, " + host + ", must be that domain or below it"}

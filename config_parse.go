@@ -188,7 +188,7 @@ func explainCommandLine(ctx *kong.Context) error {
 			return badSetting{flag.Name, value, "give " + orList(flag.EnumSlice())}
 		}
 	}
-	return usageErrorf("%s cannot be run like that; see %s --help", command, command)
+	return usageErrorf("%s: wrong usage; see %s --help", command, command)
 }
 
 // orList returns "a, b or c".
@@ -225,7 +225,7 @@ func explainFlag(node *kong.Node, command, word string, following []string) erro
 			switch {
 			case given != "--"+flag.Name:
 			case flag.IsBool():
-				return usageErrorf("%s: give true or false, or leave the value out", word)
+				return usageErrorf("%s: give true or false, or omit the value", word)
 			case !hasValue && len(following) > 0: // the value looks like a flag
 				return usageErrorf("%s needs a value; if %s is the value, write %s=%s", given, following[0], given, following[0])
 			default:

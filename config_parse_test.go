@@ -33,7 +33,7 @@ func startError(t *testing.T, args ...string) string {
 func TestWrongCommandLines(t *testing.T) {
 	f := newFixture(t, map[string]int{"ada": 2, "bo": 1})
 	all, id := f.sessions(), f.ids["ada"][0]
-	const revoke = "session revoke: give ids, --user NAME or --all, and only one of these"
+	const revoke = "session revoke: give either session ids, --user NAME or --all"
 	for _, test := range []struct {
 		args []string
 		want string
@@ -88,7 +88,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"user", "list", "--trusted-proxies"}, "--trusted-proxies needs a value"},
 		{[]string{"--max-sessions"}, "--max-sessions needs a value"},
 		{[]string{"--idle-timeout", "-5m"}, "--idle-timeout needs a value; if -5m is the value, write --idle-timeout=-5m"},
-		{[]string{"user", "list", "--json=perhaps"}, "--json=perhaps: give true or false, or leave the value out"},
+		{[]string{"user", "list", "--json=perhaps"}, "--json=perhaps: give true or false, or omit the value"},
 		{[]string{"session", "revoke", "--user", "ada", "--user", "bo"}, "--user was given twice"}, // ada's sessions would not end
 		{[]string{"user", "add", "cy", "--email=a@example.com", "--admin", "--email=b@example.com"}, "--email was given twice"},
 		{[]string{"user", "list", "--json", "--json"}, "--json was given twice"},

@@ -33,7 +33,7 @@ func TestURL(t *testing.T) {
 	} {
 		wantSetting(t, s, want, "--url", given)
 	}
-	const noPath, ascii = "only a scheme and a host", "browsers write such a host in ASCII; give "
+	const noPath, ascii = "only a scheme and a host", "give the host in ASCII, as browsers do: "
 	for given, right := range map[string]string{
 		"https://müller.example":             ascii + "https://xn--mller-kva.example",
 		"http://Auth.MÜLLER.example:8443/":   ascii + "http://auth.xn--mller-kva.example:8443",

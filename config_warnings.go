@@ -34,7 +34,7 @@ func (s *settings) warnings() (warnings []string) {
 		warnings = append(warnings, "--listen "+s.Listen+" lets other machines reach this server, but its links lead to "+s.url.String()+
 			"; set --url to its public address")
 	case !isLoopback(own) && s.url.Scheme == "http":
-		readers := "anyone on the way"
+		readers := "anyone on the path"
 		if address, err := netip.ParseAddr(own); err == nil && (address.IsPrivate() || address.IsLinkLocalUnicast()) {
 			readers = "anyone on your network"
 		}

@@ -14,7 +14,7 @@ func TestWarningsAboutSettings(t *testing.T) {
 	const (
 		links    = "its links lead to "
 		network  = "--url is http, so anyone on your network can read passwords and cookies; "
-		clear    = "--url is http, so anyone on the way can read passwords and cookies; "
+		clear    = "--url is http, so anyone on the path can read passwords and cookies; "
 		refuses  = "every auth check is refused because no proxy is trusted; set --trusted-proxies"
 		everyone = " trusts everyone; give only the address of the reverse proxy"
 	)

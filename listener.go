@@ -61,11 +61,11 @@ func listenError(address string, err error) error {
 	advice := "check --listen"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		advice = "stop what listens there, or choose another address with --listen"
+		advice = "stop the program that listens there, or choose another address with --listen"
 	case errors.Is(err, syscall.EACCES):
-		advice = "choose a port from 1024 on with --listen, or give the program the capability CAP_NET_BIND_SERVICE"
+		advice = "choose a port of 1024 or higher with --listen, or give the program the capability CAP_NET_BIND_SERVICE"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		advice = "this machine does not have that address; give one that it has with --listen, or only a port, such as :3000"
+		advice = "this machine does not have that address; give one of its addresses with --listen, or only a port, such as :3000"
 	case errors.As(err, new(*net.DNSError)):
 		advice = "give an IP address of this machine with --listen, or only a port, such as :3000"
 	}

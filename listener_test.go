@@ -291,19 +291,19 @@ func TestListenError(t *testing.T) {
 	}
 	defer taken.Close()
 	for _, test := range []struct{ address, advice string }{
-		{taken.Addr().String(), "stop what listens there"},
+		{taken.Addr().String(), "stop the program that listens there"},
 		{"192.0.2.1:0", "this machine does not have that address"}, // TEST-NET-1
 		{"no such host:0", "give an IP address"},
 	} {
 		_, err := listen(test.address, 8, slog.New(slog.DiscardHandler))
 		wantError(t, err, 1, test.address, test.advice, "--listen")
-		if stop := strings.Contains(err.Error(), "stop what listens"); stop != (test.advice == "stop what listens there") {
+		if stop := strings.Contains(err.Error(), "stop the program that listens"); stop != (test.advice == "stop the program that listens there") {
 			t.Errorf("%s: %v", test.address, err)
 		}
 	}
 	// A port below 1024, for a user who is not root.
 	denied := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)}
-	if got := listenError(":80", denied).Error(); !strings.Contains(got, "choose a port from 1024 on") || strings.Contains(got, "stop") {
+	if got := listenError(":80", denied).Error(); !strings.Contains(got, "choose a port of 1024 or higher") || strings.Contains(got, "stop") {
 		t.Error(got)
 	}
 	if got := listenError(":80", errors.New("odd")).Error(); strings.Contains(got, "stop") {
