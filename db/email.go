@@ -143,5 +143,6 @@ func (s *Store) changeEmail(tx *tx, user User, email string, changed event) erro
 	}
 	changed.formerEmail = user.Email
 	user.Email = email
-	return errors.Join(s.forgetWrongPasswords(tx, user), tx.voidLinks(user.ID), tx.record(changed))
+	return errors.Join(s.forgetWrongPasswords(tx, user), tx.voidLinks(user.ID), tx.voidMailedInvitation(user.Username),
+		tx.record(changed))
 }

@@ -97,7 +97,7 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 		if err != nil {
 			return err
 		}
-		if err := tx.voidMailedInvitation(invitation); err != nil {
+		if err := tx.voidMailedInvitation(newUser.Username); err != nil {
 			return err
 		}
 		return send(tx, invitation)
@@ -105,14 +105,13 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 	return invitation, err
 }
 
-// voidMailedInvitation voids the mails of an earlier invitation with the same username, sent or not.
-func (tx *tx) voidMailedInvitation(invitation Invitation) error {
-	if _, err := tx.Exec(`DELETE FROM invitation_tokens WHERE username = $1`, invitation.Username); err != nil {
+// voidMailedInvitation voids the mails of an invitation, sent or not. A mail that waits may be from before the account existed, and then
+// it has no user.
+func (tx *tx) voidMailedInvitation(username string) error {
+	if _, err := tx.Exec(`DELETE FROM invitation_tokens WHERE username = $1`, username); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`
-		DELETE FROM outbox
-		WHERE user_id IS NULLIF($1, 0) AND is_link = 1 AND invitation = $2`, invitation.userID, invitation.Username)
+	_, err := tx.Exec(`DELETE FROM outbox WHERE is_link = 1 AND invitation = $1`, username)
 	return err
 }
 

@@ -133,3 +133,44 @@ func TestVoidedInvitationIsNotMailed(t *testing.T) {
 		}
 	}
 }
+
+// The account was created in another way while the mail waited, perhaps because its address was wrong. A later invitation, which changes
+// the password of that account, must not go there.
+func TestMailFromBeforeTheAccountExisted(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	c.mailInvitation(db.NewUser{Username: "carol", Email: "wrong@example.com"})
+	c.addUser("carol", newPassword)
+	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "carol"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range c.claim(db.Mail) {
+		t.Errorf("mailed to %s: %s", m.Address, m.Kind)
+	}
+}
+
+// Whoever reads the old address must not choose the password any more. A link that was shown instead of mailed stays.
+func TestAnotherAddressVoidsTheMailedInvitation(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	other := "other@example.com"
+	change := func(email string) {
+		if err := c.ChangeUser(c.ctx(), db.CommandLine, "alice", db.UserChange{Email: &email}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.mailInvitation(db.NewUser{Username: "alice"})
+	mailed := c.linkTo(db.InvitationLink)
+	change(other)
+	if err := c.acceptInvitation(mailed); !errors.Is(err, db.ErrNotFound) {
+		t.Error("the mailed link:", err)
+	}
+	shown, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(aliceEmail)
+	if err := c.acceptInvitation(shown); err != nil {
+		t.Error("the link that was shown:", err)
+	}
+}
