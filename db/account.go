@@ -107,7 +107,7 @@ func (s *Store) DisableUser(ctx context.Context, by Operator, username string, f
 		if err != nil || !changed {
 			return err
 		}
-		if err := errors.Join(tx.voidPending(user.ID), tx.voidNotMeLinks(user.ID)); err != nil {
+		if err := errors.Join(tx.voidPending(user.ID), tx.voidNotMeLinks(user.ID), tx.voidInvitationsBy(user.Username)); err != nil {
 			return err
 		}
 		_, err = tx.endSessions(Revoked, by.actor(), `DELETE FROM sessions WHERE user_id = $1`, user.ID)
@@ -153,7 +153,7 @@ func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, ch
 			}
 		}
 		if change.IsAdmin != nil {
-			if err := tx.setAdmin(by, user.ID, *change.IsAdmin, change.Force); err != nil {
+			if err := tx.setAdmin(by, user, *change.IsAdmin, change.Force); err != nil {
 				return err
 			}
 		}
@@ -174,13 +174,19 @@ func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, ch
 	})
 }
 
-func (tx *tx) setAdmin(by Operator, userID int64, isAdmin, force bool) (err error) {
+func (tx *tx) setAdmin(by Operator, user User, isAdmin, force bool) error {
 	if isAdmin {
-		_, err = tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, by, userID, MadeAdmin)
-	} else if err = tx.checkNotLastAdmin(userID, force); err == nil {
-		_, err = tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, by, userID, UnmadeAdmin)
+		_, err := tx.setFlag(`UPDATE users SET is_admin = 1 WHERE id = $1 AND is_admin = 0`, by, user.ID, MadeAdmin)
+		return err
 	}
-	return err
+	if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
+		return err
+	}
+	changed, err := tx.setFlag(`UPDATE users SET is_admin = 0 WHERE id = $1 AND is_admin = 1`, by, user.ID, UnmadeAdmin)
+	if err != nil || !changed {
+		return err
+	}
+	return tx.voidInvitationsBy(user.Username)
 }
 
 // setFlag runs a statement that changes one user, and records the change if there was one.
@@ -258,7 +264,7 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 	if err := tx.changeOne(`UPDATE users SET disabled = 1 WHERE id = $1`, user.ID); err != nil {
 		return 0, err
 	}
-	if err := tx.voidPending(user.ID); err != nil {
+	if err := errors.Join(tx.voidPending(user.ID), tx.voidInvitationsBy(user.Username)); err != nil {
 		return 0, err
 	}
 	for _, statement := range []string{

@@ -115,6 +115,13 @@ func (tx *tx) voidMailedInvitation(username string) error {
 	return err
 }
 
+// voidInvitationsBy voids the invitations that an administrator made. Whoever loses that role, or whose account somebody else has used,
+// must leave no way in behind, least of all one that makes an administrator.
+func (tx *tx) voidInvitationsBy(username string) error {
+	_, err := tx.Exec(`DELETE FROM invitations WHERE invited_by = $1`, adminPrefix+username)
+	return err
+}
+
 // mailedTokensKept is how many mails of one invitation have a link that works: the newest.
 const mailedTokensKept = 3
 

@@ -37,7 +37,7 @@ func (s *Store) NotMeAlert(ctx context.Context, token string, client Client) (No
 	return NotMeAlert{found.user.Username, data.Kind, time.UnixMilli(data.At), data.IP, data.DeviceName, data.Email}, nil
 }
 
-// UseNotMe ends every session of the user, forgets the device that the alert was about, and returns a token for ResetPassword. If the alert
+// UseNotMe ends every session of the user, voids the invitations that the user made, forgets the device that the alert was about, and returns a token for ResetPassword. If the alert
 // said that the address was changed and went to the old one, it restores that address, because otherwise whoever changed it could reset
 // the password again. It returns the errors of NotMeAlert.
 func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (resetToken string, err error) {
@@ -51,7 +51,7 @@ func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (rese
 			return err
 		}
 		user, by := used.user, ByDevice(client.DeviceName)
-		if err := tx.voidPending(user.ID); err != nil {
+		if err := errors.Join(tx.voidPending(user.ID), tx.voidInvitationsBy(user.Username)); err != nil {
 			return err
 		}
 		if used.data.Email != "" {

@@ -223,3 +223,50 @@ func TestActorAdministrator(t *testing.T) {
 		}
 	}
 }
+
+// Whoever loses the role, or learns that somebody else used the account, leaves no invitation behind that could make another administrator.
+func TestInvitationsOfAFormerAdministrator(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	for name, remove := range map[string]func(*cast) error{
+		"demoted":  func(c *cast) error { return c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &no}) },
+		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), db.CommandLine, "bob", false) },
+		"deleted":  func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "bob", false) },
+		"not me": func(c *cast) error {
+			return c.NotMe(c.ctx(), c.signIn(c.bob, firefoxOnLinux, "192.0.2.7").Session, c.desk.ID)
+		},
+		"not me, by mail": func(c *cast) error {
+			c.exec(`UPDATE users SET email = 'bob@example.com' WHERE id = $1`, c.bob.ID)
+			c.signIn(c.bob, safariOnIPhone, "203.0.113.99", remembered)
+			_, err := c.UseNotMe(c.ctx(), c.linkTo(db.SignedIn), somewhere)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := openMailCast(t)
+			if err := c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &yes}); err != nil {
+				t.Fatal(err)
+			}
+			tokens := map[string]string{}
+			for username, by := range map[string]db.Operator{
+				"eve": db.Administrator(c.desk.Session), "carol": db.Administrator(c.laptop.Session),
+			} {
+				token, _, err := c.Invite(c.ctx(), by, db.NewUser{Username: username, IsAdmin: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				tokens[username] = token
+			}
+			if err := remove(c); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.acceptInvitation(tokens["eve"]); !errors.Is(err, db.ErrNotFound) {
+				t.Error("the link still works:", err)
+			}
+			if err := c.acceptInvitation(tokens["carol"]); err != nil {
+				t.Error("the link of another administrator:", err)
+			}
+		})
+	}
+}

@@ -87,7 +87,7 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 }
 
 // NotMe ends another session of the user that somebody else began, and every other one except the caller's, and forgets the device of that
-// session. It returns ErrNotFound, and changes nothing, if there is no such session.
+// session. It also voids the invitations that the user made. It returns ErrNotFound, and changes nothing, if there is no such session.
 func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		var device, own sql.NullString
@@ -102,6 +102,9 @@ func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
 			if err := tx.changeOne(`DELETE FROM devices WHERE id = $1 AND user_id = $2`, device, by.UserID); err != nil {
 				return err
 			}
+		}
+		if err := tx.voidInvitationsBy(by.Username); err != nil {
+			return err
 		}
 		_, err = tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
