@@ -106,3 +106,24 @@ func TestSecurityPageNamesTests(t *testing.T) {
 		t.Errorf("the page has %d requirements, want at least 50", rows)
 	}
 }
+
+// Files and folders that a document names in code exist. NAME and NUMBER are placeholders.
+func TestDocumentsNamePaths(t *testing.T) {
+	t.Parallel()
+	path := regexp.MustCompile("`(?:[^`\n]* )?(?:\\./)?((?:scripts|deploy|docs|db|handlers|views|public|migrations|notify)/[\\w./*-]*)[^`\n]*`")
+	found := 0
+	for _, name := range documents(t) {
+		for _, match := range path.FindAllStringSubmatch(codeBlock.ReplaceAllString(readFile(t, name), ""), -1) {
+			if strings.Contains(match[1], "NAME") || strings.Contains(match[1], "NUMBER") {
+				continue
+			}
+			found++
+			if files, err := filepath.Glob(match[1]); err != nil || len(files) == 0 {
+				t.Errorf("%s: there is no %s", name, match[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found only %d paths", found)
+	}
+}
