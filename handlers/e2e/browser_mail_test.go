@@ -94,6 +94,7 @@ func showsMailPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.fill("email", "long-name-of-somebody@a-subdomain-with-a-long-name.example.com")
 	b.press(kb.Enter)
 	b.untilText(statusText, "A link is on its way to the new address. Open it within an hour. Until then, nothing changes.")
+	b.checkLayout("an address that waits to be confirmed")
 	b.visit("/account/email/confirm?token=" + h.MailedToken(db.EmailLink))
 	b.checkLayout("confirm the address")
 	b.click(mainButton, 1)
