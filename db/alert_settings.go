@@ -39,7 +39,7 @@ func (s *Store) AlertSettings(userID int64) (AlertSettings, error) {
 func (s *Store) SetAlertSettings(ctx context.Context, by Session, settings AlertSettings) error {
 	invalid := Invalid{}
 	if !topicPattern.MatchString(settings.Topic) {
-		invalid["topic"] = "A topic has 1 to 64 letters (a to z), digits, dashes or underscores."
+		invalid["topic"] = "A topic must have 1 to 64 letters (a to z), digits, dashes or underscores."
 	}
 	off := []string{}
 	for _, kind := range OptionalAlerts {
@@ -49,7 +49,7 @@ func (s *Store) SetAlertSettings(ctx context.Context, by Session, settings Alert
 	}
 	for _, kind := range settings.Off {
 		if !slices.Contains(OptionalAlerts, kind) {
-			invalid["off"] = "Only alerts that are optional can be switched off."
+			invalid["off"] = "Only optional alerts can be switched off."
 		}
 	}
 	if len(invalid) > 0 {

@@ -54,8 +54,8 @@ func TestChangeUserThatFailsChangesNothing(t *testing.T) {
 	c.exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
 	yes, before := true, len(c.activity(c.bob))
 	for email, reason := range map[string]string{
-		"alice@example.com": "This e-mail address is taken.",
-		"ALICE@example.com": "This e-mail address is taken.",
+		"alice@example.com": "This e-mail address is already in use.",
+		"ALICE@example.com": "This e-mail address is already in use.",
 		"not an address":    "This is not an e-mail address.",
 	} {
 		err := c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &yes, Email: &email})

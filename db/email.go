@@ -46,7 +46,7 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 			return err
 		}
 		if owner == by.UserID {
-			return Invalid{"email": "This is your e-mail address already."}
+			return Invalid{"email": "This is already your e-mail address."}
 		}
 		m := Message{
 			UserID: by.UserID, Recipient: Recipient{Way: Mail, Address: email}, Kind: EmailLink,

@@ -65,7 +65,7 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 			Scan(&invitation.userID, &disabled, &invitation.email)
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
-			return Invalid{"email": "This e-mail address is taken."}
+			return Invalid{"email": "This e-mail address is already in use."}
 		case errors.Is(err, sql.ErrNoRows) && newUser.ResetSecondFactor:
 			return Invalid{"username": "There is no such account: --reset-second-factor is for existing ones."}
 		case errors.Is(err, sql.ErrNoRows):

@@ -62,12 +62,12 @@ func (s *Store) checkNewPassword(ctx context.Context, password string, words ...
 	return reason, err
 }
 
-const tooEasy = "This password is too easy to guess: it %s. Try four or five words that do not belong together."
+const tooEasy = "This password is too easy to guess: it %s. Try four or five unrelated words."
 
 // weakness returns why a password is easy to guess, or "".
 func weakness(password string, words []string) (reason string) {
 	if isMadeOf(password, words) {
-		return "This password is made of your username, your e-mail address or this site's name, which are tried first. " +
+		return "This password is made of your username, your e-mail address or this site's name, which are guessed first. " +
 			"Use words that have nothing to do with them."
 	}
 	for _, text := range readings(password) {

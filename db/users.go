@@ -184,7 +184,7 @@ func (s *Store) insertUser(tx *tx, newUser NewUser, hash string) (User, error) {
 func checkNames(newUser NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(newUser.Username) {
-		invalid["username"] = fmt.Sprintf("A username has 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
+		invalid["username"] = fmt.Sprintf("A username must have 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
 			"and begins with a letter or a digit.", usernameMax)
 	} else if newUser.SignUp && isReserved(newUser.Username) {
 		invalid["username"] = usernameReserved
@@ -225,7 +225,7 @@ func uniqueViolation(err error) error {
 		return err
 	}
 	if strings.Contains(sqliteErr.Error(), "users.email") {
-		return Invalid{"email": "This e-mail address is taken."}
+		return Invalid{"email": "This e-mail address is already in use."}
 	}
 	return Invalid{"username": usernameTaken}
 }

@@ -149,7 +149,7 @@ func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 		p.DeleteForm.mark(db.Invalid{"password": "This is not your password."}, &p.Delete)
 		return refuse(c, "account/delete", &p)
 	case errors.Is(err, db.ErrLastAdmin):
-		p.DeleteForm.Error = "You are the last administrator. Whoever runs this server can make another one, or delete this account, " +
+		p.DeleteForm.Error = "You are the last administrator. Whoever runs this server can appoint another one or delete this account " +
 			"with the porchlight command."
 		return refuse(c, "account/delete", &p)
 	case err != nil:

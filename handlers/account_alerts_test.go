@@ -30,7 +30,7 @@ func TestChooseAlerts(t *testing.T) {
 
 	wrong := c.Alice.Form("/account/alerts", "topic", "https://evil.example/<b>", "browser_changed", "1", "password_changed", "1")
 	wrong.Is(t, 422)
-	wrong.Has(t, "A topic has 1 to 64 letters", `value="https://evil.example/&lt;b&gt;"`, `aria-invalid="true"`,
+	wrong.Has(t, "A topic must have 1 to 64 letters", `value="https://evil.example/&lt;b&gt;"`, `aria-invalid="true"`,
 		`name="browser_changed" type="checkbox" value="1" checked`)
 	wrong.Lacks(t, `name="signed_in" type="checkbox" value="1" checked`, `aria-describedby="mail-hint" checked`)
 	c.SameRows(t, nil, `SELECT * FROM alert_settings`)
@@ -53,7 +53,7 @@ func TestAlertsThatTheServerDoesNotOffer(t *testing.T) {
 	c.Alice.Form("/account/alerts", "topic", "other").Is(t, 303)
 	c.SameRows(t, []string{"1 kept signed_in browser_changed account_locked user_waiting"}, `SELECT mail, ntfy_topic, off FROM alert_settings`)
 	c.Alice.Form("/account/alerts/test").Is(t, 303, "/account/alerts?done=alert-nowhere")
-	c.Alice.Page("/account/alerts?done=alert-nowhere").Has(t, "There is nowhere to send an alert to.")
+	c.Alice.Page("/account/alerts?done=alert-nowhere").Has(t, "There is nowhere to send an alert.")
 }
 
 // Somebody who becomes an administrator is told who waits, whatever they have saved before. Somebody who was one keeps the setting.

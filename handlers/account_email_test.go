@@ -47,7 +47,7 @@ func TestChangeTheEmailAddress(t *testing.T) {
 			former = m.Token
 		}
 	}
-	browser.Page("/not-me?token="+former).Has(t, "Confirmed another e-mail address on Safari on iPhone",
+	browser.Page("/not-me?token="+former).Has(t, "Confirmed a new e-mail address on Safari on iPhone",
 		"alice@example.com becomes your e-mail address again.")
 	browser.Form("/not-me", "token", former).Is(t, 303)
 	c.SameRows(t, []string{"alice@example.com"}, addressOfAlice)
@@ -77,7 +77,7 @@ func TestEmailAddressOfSomebodyElse(t *testing.T) {
 	c.Exec(`UPDATE users SET email = 'shared@example.com' WHERE username = 'alice'`) // taken meanwhile
 	got := c.Bob.Form("/account/email/confirm", "token", token)
 	got.Is(t, 422)
-	got.Has(t, "This e-mail address is taken.", "<title>Error: ")
+	got.Has(t, "This e-mail address is already in use.", "<title>Error: ")
 	c.SameRows(t, []string{""}, `SELECT COALESCE(email, '') FROM users WHERE username = 'bob'`)
 }
 

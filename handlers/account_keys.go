@@ -105,7 +105,7 @@ func (h *handler) makeKey(c *fiber.Ctx, body formBody) error {
 	}
 	secret, made, err := h.Store.MakeKey(c.UserContext(), current, key)
 	if errors.Is(err, db.ErrTooManyKeys) {
-		return h.refuseKey(c, body, nil, fmt.Sprintf("You have %d app keys. Sign out one that you no longer need.", db.KeysMax))
+		return h.refuseKey(c, body, nil, fmt.Sprintf("You already have %d app keys, the most allowed. Sign out one you no longer need.", db.KeysMax))
 	}
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (h *handler) readKeyForm(c *fiber.Ctx, body formBody) (db.NewKey, db.Invali
 	}
 	canonical, _, ok := db.CanonicalHost(host)
 	if !ok {
-		invalid["host"] = "Give the name of one app, such as notes.example.com."
+		invalid["host"] = "Enter the host of one app, such as notes.example.com."
 	} else if reason := h.whyNoApp(canonical); reason != "" {
 		invalid["host"] = reason
 	}
@@ -153,9 +153,9 @@ func (h *handler) readKeyForm(c *fiber.Ctx, body formBody) (db.NewKey, db.Invali
 func (h *handler) whyNoApp(host string) string {
 	switch {
 	case host == h.ownHost:
-		return "Porchlight's own pages take no app keys."
+		return "Porchlight's own pages don't accept app keys."
 	case !h.guards(host):
-		return "Porchlight does not guard this app. It guards those under " + h.CookieDomain + "."
+		return "Porchlight does not guard this app. It guards apps under " + h.CookieDomain + "."
 	}
 	return ""
 }

@@ -70,7 +70,7 @@ func TestMakeAKey(t *testing.T) {
 	c.Bob.Page("/account/keys").Lacks(t, "Calendar sync", "Your keys")
 	flush(c.House)
 	c.Alice.Page("/account/keys").Has(t, "notes.example.com, last used")
-	c.Alice.Page("/activity").Has(t, "Made the app key Calendar sync, 127.0.0.1, from Firefox on Linux<")
+	c.Alice.Page("/activity").Has(t, "Created the app key Calendar sync, 127.0.0.1, from Firefox on Linux<")
 	id := c.Only(`SELECT id FROM sessions WHERE custom_name = 'Calendar sync'`)
 	if log := c.Log.String(); !strings.Contains(log, "app key made") || !strings.Contains(log, id) {
 		t.Error("it was not logged")
@@ -84,7 +84,7 @@ func TestMakeAKey(t *testing.T) {
 func TestKeyFormIsRefused(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	const notAHost = "Give the name of one app, such as notes.example.com."
+	const notAHost = "Enter the host of one app, such as notes.example.com."
 	for name, test := range map[string]struct{ name, host, expires, says string }{
 		"no host":             {"a", "", "1y", notAHost},
 		"a wildcard":          {"a", "*.example.com", "1y", notAHost},
@@ -92,13 +92,13 @@ func TestKeyFormIsRefused(t *testing.T) {
 		"only a scheme":       {"a", "https://", "1y", notAHost},
 		"somebody in front":   {"a", "https://me@notes.example.com/", "1y", notAHost},
 		"not ASCII":           {"a", "nötes.example.com", "1y", notAHost},
-		"elsewhere":           {"a", "notes.example.org", "1y", "It guards those under example.com."},
-		"ends alike":          {"a", "evilexample.com", "1y", "It guards those under example.com."},
-		"an address":          {"a", "192.0.2.1", "1y", "It guards those under example.com."},
-		"Porchlight itself":   {"a", "auth.example.com", "1y", "Porchlight&#39;s own pages take no app keys."},
-		"Porchlight, written": {"a", "AUTH.example.com.:443", "1y", "Porchlight&#39;s own pages take no app keys."},
-		"a long name":         {big("n", 61), notes, "1y", "A name has at most 60 characters."},
-		"an invisible name":   {"\u200b", notes, "1y", "A name needs at least one character that can be seen."},
+		"elsewhere":           {"a", "notes.example.org", "1y", "It guards apps under example.com."},
+		"ends alike":          {"a", "evilexample.com", "1y", "It guards apps under example.com."},
+		"an address":          {"a", "192.0.2.1", "1y", "It guards apps under example.com."},
+		"Porchlight itself":   {"a", "auth.example.com", "1y", "Porchlight&#39;s own pages don&#39;t accept app keys."},
+		"Porchlight, written": {"a", "AUTH.example.com.:443", "1y", "Porchlight&#39;s own pages don&#39;t accept app keys."},
+		"a long name":         {big("n", 61), notes, "1y", "A name can have at most 60 characters."},
+		"an invisible name":   {"\u200b", notes, "1y", "A name needs at least one visible character."},
 		"no expiry":           {"a", notes, "", "Choose 30 days, 1 year or never."},
 		"another expiry":      {"a", notes, "9999y", "Choose 30 days, 1 year or never."},
 	} {
@@ -116,7 +116,7 @@ func TestNoKeysWithoutApps(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	page := c.Alice.Page("/account/keys")
-	page.Has(t, "This server guards no apps.")
+	page.Has(t, "This server doesn't guard any apps.")
 	page.Lacks(t, "<form class=\"stack\"")
 	c.Alice.Form("/account/keys", "host", notes, "expires", "1y").Is(t, 422)
 	c.Alice.Form("/account/keys", "host", "127.0.0.1", "expires", "1y").Is(t, 422) // the only host that it guards is its own
@@ -131,7 +131,7 @@ func TestTooManyKeys(t *testing.T) {
 	}
 	got := c.Alice.Form("/account/keys", "name", "One more", "host", notes, "expires", "never")
 	got.Is(t, 422)
-	got.Has(t, "You have 50 app keys. Sign out one that you no longer need.", `value="One more"`, `<option value="never" selected>`)
+	got.Has(t, "You already have 50 app keys, the most allowed. Sign out one you no longer need.", `value="One more"`, `<option value="never" selected>`)
 	makeKey(c.Bob, "host", notes, "expires", "1y")
 }
 

@@ -195,7 +195,7 @@ func (h *handler) removeTOTP(c *fiber.Ctx, body formBody) error {
 }
 
 var errLastFactor = problem{fiber.StatusUnprocessableEntity,
-	"This server asks for a second factor, and this is your last one. Add another one first."}
+	"This server requires a second factor, and this is your last one. Add another one first."}
 
 func (h *handler) makeRecoveryCodes(c *fiber.Ctx, body formBody) error {
 	if body.get("confirm") != "1" {

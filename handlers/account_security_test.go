@@ -137,7 +137,7 @@ func TestRequiredSecondFactor(t *testing.T) {
 	bob.Page("/sessions").Is(t, 200)
 	alice.HTMX("GET", "/sessions/list").Is(t, 403)
 	alice.API("GET", "/me/sessions", "").Has(t, `{"error":"Set up a second factor first."}`)
-	alice.Page("/account/security").Has(t, "This server asks for a second factor.")
+	alice.Page("/account/security").Has(t, "This server requires a second factor.")
 	check := func(mode string) handlerstest.Answer {
 		return alice.Do("GET", "/auth/forward", "", "Accept", handlerstest.BrowserAccept, "Sec-Fetch-Mode", mode,
 			"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "notes.example.com", "X-Forwarded-Uri", "/")

@@ -179,7 +179,7 @@ func sentence(a db.Activity, current db.Session) string {
 		return "The account's groups were changed" + by
 	case db.EmailChanged:
 		if a.DeviceName != "" {
-			return "Confirmed another e-mail address on " + at
+			return "Confirmed a new e-mail address on " + at
 		}
 		return "The e-mail address was changed" + by
 	case db.TOTPOn:
@@ -202,7 +202,7 @@ func sentence(a db.Activity, current db.Session) string {
 	case db.PasskeyRefused:
 		return "A passkey was refused on " + at + times + ": its counter went back, so somebody may have copied it"
 	case db.KeyMade:
-		return "Made the app key " + at + by
+		return "Created the app key " + at + by
 	case db.PasswordReset:
 		return "Chose a new password with a mailed link, on " + at
 	case db.AccountLocked:
@@ -210,7 +210,7 @@ func sentence(a db.Activity, current db.Session) string {
 	case db.DeliveryFailed:
 		return fmt.Sprintf("A message could not be delivered by %s%s", isolate(string(a.By)), times)
 	case db.RecoveryCodesMade:
-		return "Made new recovery codes on " + at
+		return "Created new recovery codes on " + at
 	case db.RecoveryCodeUsed:
 		return "Signed in with a recovery code on " + at
 	}

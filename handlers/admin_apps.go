@@ -139,7 +139,7 @@ func (h *handler) answerQuestion(c *fiber.Ctx) (q appQuestion, err error) {
 	}
 	host, _, ok := db.CanonicalHost(q.Host)
 	if !ok {
-		q.Problem = "Give a host, such as notes.example.com."
+		q.Problem = "Enter a host, such as notes.example.com."
 		return q, nil
 	}
 	q.Answer, err = h.Store.Reach(q.Person, host)
@@ -192,12 +192,12 @@ func (h *handler) checkRule(rule db.AppRule) db.Invalid {
 	invalid := db.Invalid{}
 	host, ok := db.RuleHost(rule.Host)
 	if !ok {
-		invalid["host"] = "Give a host, such as notes.example.com or *.example.com."
+		invalid["host"] = "Enter a host, such as notes.example.com or *.example.com."
 	} else if why := WhyUnguarded(host, h.ownHost, h.CookieDomain); why != "" {
 		invalid["host"] = why + "."
 	}
 	if !rule.Everyone && !rule.Admins && len(rule.Users) == 0 && len(rule.Groups) == 0 {
-		invalid["rule"] = "Say who may reach the host."
+		invalid["rule"] = "Choose who may reach the host."
 	}
 	return invalid
 }

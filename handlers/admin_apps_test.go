@@ -61,10 +61,10 @@ func TestRulesThatAreRefused(t *testing.T) {
 		fields []string
 		reason string
 	}{
-		"nobody":          {[]string{"host", notes}, "Say who may reach the host."},
-		"only commas":     {[]string{"host", notes, "users", " , ,", "groups", ","}, "Say who may reach the host."},
-		"not a host":      {[]string{"host", "https://notes.example.com/<b>", "everyone", "1"}, "Give a host, such as notes.example.com"},
-		"no host":         {[]string{"everyone", "1"}, "Give a host, such as notes.example.com"},
+		"nobody":          {[]string{"host", notes}, "Choose who may reach the host."},
+		"only commas":     {[]string{"host", notes, "users", " , ,", "groups", ","}, "Choose who may reach the host."},
+		"not a host":      {[]string{"host", "https://notes.example.com/<b>", "everyone", "1"}, "Enter a host, such as notes.example.com"},
+		"no host":         {[]string{"everyone", "1"}, "Enter a host, such as notes.example.com"},
 		"not guarded":     {[]string{"host", "notes.example.org", "everyone", "1"}, "it is not under --cookie-domain example.com."},
 		"unknown user":    {[]string{"host", notes, "users", "bob, <b>nobody</b>"}, "There is no user <b>nobody</b>."},
 		"an e-mail":       {[]string{"host", notes, "users", "bob@example.com"}, "There is no user bob@example.com."},
@@ -115,7 +115,7 @@ func TestRefusedAuthChecks(t *testing.T) {
 		passes(t, e.ask(c.Bob, toNotes), "bob")
 		stops(t, e.ask(c.Bob, toNotes.of("")), 403, "")
 	}
-	c.Alice.Page("/admin/apps").Has(t, "Nobody who is signed in was refused at an app since the server started.")
+	c.Alice.Page("/admin/apps").Has(t, "No signed-in user has been refused access to an app since the server started.")
 
 	stops(t, forward.ask(c.Bob, toNotes.of("evil.test")), 403, "")
 	stops(t, forward.ask(c.Bob, toNotes.of("more.evil.test")), 403, "")
@@ -126,7 +126,7 @@ func TestRefusedAuthChecks(t *testing.T) {
 	got := refusedOn(c.Alice.Page("/admin/apps"))
 	want := []string{
 		"bob at wiki.example.com: The rules do not allow it. 3 times, last just now",
-		"carol at notes.example.com: The account waits for approval. just now",
+		"carol at notes.example.com: The account is waiting for approval. just now",
 		"bob at more.evil.test: Porchlight does not guard that host. 2 times, last just now",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
@@ -179,7 +179,7 @@ func TestWhoMayReachWhat(t *testing.T) {
 	}
 	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	for query, want := range map[string]string{
-		"person=Carol&app=Wiki.Example.com:8443": "may not reach wiki.example.com. The account waits for approval. " +
+		"person=Carol&app=Wiki.Example.com:8443": "may not reach wiki.example.com. The account is waiting for approval. " +
 			"The rule for wiki.example.com applies.",
 		"person=carol&app=photos.example.com": "may reach photos.example.com. The rule for photos.example.com applies.",
 		"person=alice&app=photos.example.com": "may not reach photos.example.com. The rules do not allow it.",
@@ -188,7 +188,7 @@ func TestWhoMayReachWhat(t *testing.T) {
 		"person=bob&app=bank.example.com":     "The account is disabled.",
 		"person=nobody&app=bank.example.com":  "There is no user nobody.",
 		"person=%3Cb%3E&app=bank.example.com": "There is no user &lt;b&gt;.",
-		"person=bob&app=":                     "Give a host, such as notes.example.com.",
+		"person=bob&app=":                     "Enter a host, such as notes.example.com.",
 		"app=%3Cb%3E":                         `value="&lt;b&gt;"`,
 	} {
 		page := c.Alice.Page("/admin/apps?" + query)

@@ -42,7 +42,7 @@ const (
 	warnsOfIgnored   = "sent forwarded headers, and they were ignored"
 	warnsOfElsewhere = "This request did not come to"
 	warnsOfUnguarded = "So every auth check is refused"
-	warnsOfOneIP     = "All live sessions were begun from"
+	warnsOfOneIP     = "All live sessions began from"
 )
 
 func warns(t testing.TB, a handlerstest.Answer, warnings ...string) {

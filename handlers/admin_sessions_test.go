@@ -99,7 +99,7 @@ func TestEndTickedSessions(t *testing.T) {
 	c.Alice.Form("/admin/sessions/revoke?person=bob", append(ticked, "confirm", "1")...).Is(t, 303, "/admin/sessions?person=bob&done=ticked")
 	c.Bob.API("GET", "/me/sessions", "").Is(t, 401)
 	c.AlicePhone.API("GET", "/me/sessions", "").Is(t, 401)
-	c.Alice.Page("/admin/sessions?done=ticked").Has(t, "Signed out the devices that you ticked.") // her own session stays
+	c.Alice.Page("/admin/sessions?done=ticked").Has(t, "Signed out the ticked devices.") // her own session stays
 	wantRows(c.House, []string{"admin alice", "admin alice"}, `SELECT done_by FROM activity WHERE kind = 'revoked'`)
 	c.Alice.Form("/admin/sessions/revoke", append(ticked, "confirm", "1")...).Is(t, 303, "/admin/sessions?&done=gone")
 	c.Alice.Form("/admin/sessions/revoke", "confirm", "1").Is(t, 303, "/admin/sessions?&done=none-ticked")

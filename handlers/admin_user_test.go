@@ -105,7 +105,7 @@ func TestLastAdministratorStaysOnPages(t *testing.T) {
 	c.Alice.Form("/admin/users/1/unmake-admin", "confirm", "1").Is(t, 303, "/account")
 	c.Alice.Page("/admin/users").Is(t, 403)
 	c.Bob.Form("/admin/users/1/delete", "confirm", "1").Is(t, 303, "/admin/users?done=deleted")
-	c.Bob.Page("/admin/users?done=deleted").Has(t, "Deleted the account, with its sessions and its activity.")
+	c.Bob.Page("/admin/users?done=deleted").Has(t, "Deleted the account, its sessions and its activity.")
 	c.Alice.Page("/sessions").Is(t, 303)
 }
 
@@ -114,7 +114,7 @@ func TestAdministratorSetsAnAddress(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
 	for email, reason := range map[string]string{
-		"alice@example.com": "This e-mail address is taken.", "<img src=x>": "This is not an e-mail address.",
+		"alice@example.com": "This e-mail address is already in use.", "<img src=x>": "This is not an e-mail address.",
 	} {
 		got := c.Alice.Form("/admin/users/2/account", "email", email)
 		got.Is(t, 422)
@@ -177,8 +177,8 @@ func TestAdministratorInvitesSomebody(t *testing.T) {
 		reason string
 	}{
 		{[]string{"username", "bob"}, "This username is taken."},
-		{[]string{"username", "<img>"}, "A username has 1 to 32 letters"},
-		{[]string{"username", "erin", "email", "dave@example.com"}, "This e-mail address is taken."},
+		{[]string{"username", "<img>"}, "A username must have 1 to 32 letters"},
+		{[]string{"username", "erin", "email", "dave@example.com"}, "This e-mail address is already in use."},
 		{[]string{"username", "erin", "email", "\"<img>"}, "This is not an e-mail address."},
 	} {
 		got := c.Alice.Form("/admin/users/invite", test.body...)
@@ -231,7 +231,7 @@ func TestAdministratorMailsTheLink(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)
 	c.Alice.Page("/admin/users").Has(t, `name="mail"`)
-	c.Alice.Page("/admin/users/1").Has(t, `name="mail"`, "mails it to alice@example.com")
+	c.Alice.Page("/admin/users/1").Has(t, `name="mail"`, "mail it to alice@example.com")
 	c.Alice.Page("/admin/users/2").Lacks(t, `name="mail"`) // bob has no address
 
 	got := c.Alice.Form("/admin/users/invite", "username", "dave", "mail", "1")

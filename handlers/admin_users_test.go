@@ -29,7 +29,7 @@ func TestListOfPeople(t *testing.T) {
 	c.Exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
 	page := c.Alice.Page("/admin/users")
 	page.Is(t, 200)
-	page.Has(t, "1 person waits for approval.", `<span class="pill">Administrator</span>`, `<span class="pill changed">Disabled</span>`,
+	page.Has(t, "1 person is waiting for approval.", `<span class="pill">Administrator</span>`, `<span class="pill changed">Disabled</span>`,
 		`<span class="pill changed">Waiting for approval</span>`, `<span class="pill">No second factor</span>`,
 		`<span class="pill new">You</span>`, "<bdi>carol@example.com</bdi>", "<span>2 devices</span>")
 	for path, want := range map[string]string{

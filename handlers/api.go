@@ -123,7 +123,7 @@ func (h *handler) apiNameSession(c *fiber.Ctx) error {
 		return err
 	}
 	if body.Name == nil {
-		return problem{fiber.StatusUnprocessableEntity, "Give name as a string; an empty one clears the name."}
+		return problem{fiber.StatusUnprocessableEntity, "Send name as a string; an empty string clears it."}
 	}
 	name, err := checkName(*body.Name)
 	if err != nil {

@@ -112,7 +112,7 @@ func checkNext(c *handlerstest.Cast, t *testing.T, next, want string) {
 		}
 		if _, rest, absolute := strings.Cut(want, "://"); absolute && !strings.HasPrefix(want, "/") {
 			authority, _, _ := strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(rest), "/")
-			got.Has(t, "From here you go on to <strong>"+authority+"</strong>.")
+			got.Has(t, "Next, you'll continue to <strong>"+authority+"</strong>.")
 		} else {
 			got.Lacks(t, "From here you go on")
 		}

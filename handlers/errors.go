@@ -58,7 +58,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return errNotAdmin.status, errNotAdmin.message
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")
-		return fiber.StatusServiceUnavailable, "The server is busy just now. Try again in a moment."
+		return fiber.StatusServiceUnavailable, "The server is busy. Try again in a moment."
 	case errors.Is(err, db.ErrUncertain):
 		h.Log.Error("a change may not have been saved", "path", c.Path(), "error", err)
 		return fiber.StatusServiceUnavailable,
@@ -79,7 +79,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 // tooManyAttempts returns the message for a throttled request, such as "Too many attempts. Try again in 4 minutes."
 func (h *handler) tooManyAttempts(throttled db.Throttled) string {
 	if throttled.Locked && throttled.Codes {
-		return "Too many wrong codes in a row. Use a device that you have signed in on before, or ask whoever runs this server."
+		return "Too many wrong codes in a row. Use a device you have signed in on before, or ask whoever runs this server."
 	}
 	if throttled.Locked && h.Mail {
 		return "Too many wrong passwords in a row. Ask for a link by mail under \"Forgot your password?\"."

@@ -100,9 +100,9 @@ func checkName(name string) (string, error) {
 	}, strings.ToValidUTF8(name, "\ufffd")))
 	switch {
 	case utf8.RuneCountInString(name) > nameMax:
-		return "", problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("A name has at most %d characters.", nameMax)}
+		return "", problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("A name can have at most %d characters.", nameMax)}
 	case name != "" && !strings.ContainsFunc(name, isVisible):
-		return "", problem{fiber.StatusUnprocessableEntity, "A name needs at least one character that can be seen."}
+		return "", problem{fiber.StatusUnprocessableEntity, "A name needs at least one visible character."}
 	}
 	return name, nil
 }

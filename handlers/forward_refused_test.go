@@ -268,7 +268,7 @@ func TestForwardOrderOfTheChecks(t *testing.T) {
 		e.ask(c.Bob, toNotes.by("G T")).Has(t, "is missing or malformed")
 		e.ask(c.Bob, toNotes.of("evil.test")).Has(t, "does not guard this host")
 		e.ask(c.Bob, toNotes.of("evil.test").by("G T")).Has(t, "is missing or malformed")
-		e.ask(c.Bob, toNotes).Has(t, "You may not open notes.example.com")
+		e.ask(c.Bob, toNotes).Has(t, "You don't have access to notes.example.com")
 		stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 		stops(t, e.ask(stranger, toNotes.by("G T"), navigating...), 403, "")
 		stops(t, e.ask(stranger, toNotes.of("evil.test"), navigating...), 403, "")

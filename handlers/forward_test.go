@@ -251,7 +251,7 @@ func TestForwardNotAllowed(t *testing.T) {
 				t.Run(e.path+" "+name+" "+method, func(t *testing.T) {
 					got := e.ask(c.Bob, toNotes.by(method), headers...)
 					stops(t, got, 403, "")
-					got.Has(t, "<p>You may not open notes.example.com. ", "You're signed in as <strong>bob</strong>.",
+					got.Has(t, "<p>You don't have access to notes.example.com. ", "You're signed in as <strong>bob</strong>.",
 						`<a href="`+publicURL+`/logout?next=http%3A%2F%2Fnotes.example.com%2F">Sign in as somebody else</a>`)
 					if kind := got.Header.Get("Content-Type"); kind != "text/html; charset=utf-8" {
 						t.Errorf("Content-Type %q", kind)
@@ -341,7 +341,7 @@ func TestForwardAcceptsRequestsFromOtherSites(t *testing.T) {
 				passes(t, ask(c.Alice, toNotes), "alice")
 				got := ask(c.Bob, toNotes.of("photos.example.com"))
 				stops(t, got, 403, "")
-				got.Has(t, "You may not open photos.example.com")
+				got.Has(t, "You don't have access to photos.example.com")
 				got = ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes)
 				switch {
 				case accept[1] == "cors":

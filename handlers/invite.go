@@ -44,7 +44,7 @@ func newInvitePage(token string, invitation db.Invitation) invitePage {
 
 // errInvitation is the same for used, expired and unknown links.
 var errInvitation = problem{fiber.StatusNotFound,
-	"This invitation is not valid. It was used, or it is too old. Ask whoever runs this server for a new one."}
+	"This invitation is not valid. It has been used or has expired. Ask whoever runs this server for a new one."}
 
 func (h *handler) showInvite(c *fiber.Ctx) error {
 	token := c.Query("token")

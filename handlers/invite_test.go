@@ -229,7 +229,7 @@ func TestInviteAddressTakenMeanwhile(t *testing.T) {
 	users := c.Rows(`SELECT * FROM users`)
 	got := wantStatus(c.House, c.NewClient(handlerstest.FirefoxOnLinux).Form("/invite", "token", token, "password", invitePassword),
 		http.StatusUnprocessableEntity)
-	if !strings.Contains(got.Body, "This e-mail address is taken.") {
+	if !strings.Contains(got.Body, "This e-mail address is already in use.") {
 		t.Errorf("the page does not say what is wrong: %s", got.Body)
 	}
 	wantRows(c.House, users, `SELECT * FROM users`)

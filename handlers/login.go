@@ -119,7 +119,7 @@ func (h *handler) readCredentials(c *fiber.Ctx) (credentials, error) {
 	if isAPI(c) && (isJSON(c) || len(c.Body()) == 0) {
 		err := readJSON(c, &given)
 		if err == nil && (given.Username == nil || given.Password == nil) {
-			err = problem{fiber.StatusUnprocessableEntity, "Give username and password as strings."}
+			err = problem{fiber.StatusUnprocessableEntity, "Send username and password as strings."}
 		}
 		return given, err
 	}

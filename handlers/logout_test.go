@@ -38,7 +38,7 @@ func TestSignOutAndBack(t *testing.T) {
 	link := html.UnescapeString(regexp.MustCompile(`href="([^"]*)"`).FindStringSubmatch(refused.Body)[1])
 	page := c.Bob.Page(strings.TrimPrefix(link, publicURL))
 	page.Is(t, 200)
-	page.Has(t, "You're signed in as <strong>bob</strong>.", "go on to <strong>notes.example.com</strong>.")
+	page.Has(t, "You're signed in as <strong>bob</strong>.", "continue to <strong>notes.example.com</strong>.")
 	next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.Body)[1])
 	if next != at.address() {
 		t.Errorf("next is %q", next)

@@ -40,7 +40,7 @@ func TestNames(t *testing.T) {
 			want := test.kept
 			if test.status == 422 {
 				want = "before"
-				got.Has(t, "A name has at most 60 characters.")
+				got.Has(t, "A name can have at most 60 characters.")
 			} else {
 				got.Is(t, 303, "/sessions?done=named")
 			}
@@ -55,7 +55,7 @@ func TestNames(t *testing.T) {
 		`<h3 tabindex="-1"><bdi>Kitchen tablet</bdi></h3>`)
 	got = c.Alice.HTMX("POST", path, "name", big("x", 61))
 	got.Is(t, 422)
-	got.Has(t, `id="status"`, "A name has at most 60 characters.")
+	got.Has(t, `id="status"`, "A name can have at most 60 characters.")
 	got.Lacks(t, "<section")
 	c.Alice.HTMX("DELETE", "/sessions/"+c.AlicePhone.ID).Has(t, "Signed out Kitchen tablet, 127.0.0.1.")
 
@@ -83,7 +83,7 @@ var invisible = []string{
 func TestInvisibleNames(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
-	const reason = "A name needs at least one character that can be seen."
+	const reason = "A name needs at least one visible character."
 	check := c.Unchanged()
 	for _, name := range invisible {
 		t.Run(fmt.Sprintf("%+q", name), func(t *testing.T) {

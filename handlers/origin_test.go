@@ -101,8 +101,8 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"https://auth.example", "evil.example", "same-origin", 200, "Logged out"},
 		{"null", "auth.example", "same-origin", 200, "Logged out"}, // from a page without a referrer
 		{"", "evil.example", "", 200, "Logged out"},                // not a browser
-		{"http://evil.example", "evil.example", "", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
-		{"http://auth.example", "auth.example", "", 403, "This does not work at this address. Porchlight's own is https://auth.example."},
+		{"http://evil.example", "evil.example", "", 403, "This does not work at this address. Go to https://auth.example instead."},
+		{"http://auth.example", "auth.example", "", 403, "This does not work at this address. Go to https://auth.example instead."},
 		{"https://evil.example", "evil.example", "", 403, "This page is out of date."},
 		{"https://evil.auth.example", "10.0.0.7:3000", "", 403, "This page is out of date."},
 		{"https://auth.example:8443", "auth.example:8443", "", 403, "This page is out of date."},
@@ -112,7 +112,7 @@ func TestOriginIsComparedWithTheURL(t *testing.T) {
 		{"null", "null", "", 403, "This page is out of date."},
 		{"https://evil.example", "auth.example", "same-origin", 403, "This page is out of date."},
 		{"http://evil.example", "evil.example", "same-origin", 403,
-			"This does not work at this address. Porchlight's own is https://auth.example."},
+			"This does not work at this address. Go to https://auth.example instead."},
 		{"https://auth.example", "auth.example", "cross-site", 403, "This page is out of date."},
 		{"https://auth.example", "auth.example", "same-site", 403, "This page is out of date."},
 	} {

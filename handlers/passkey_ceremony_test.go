@@ -292,7 +292,7 @@ func checkWithoutPasskeys(t *testing.T, h *handlerstest.House) {
 		return c
 	}
 	alice := signIn("/sessions")
-	alice.Page("/account/security").Has(t, "Passkeys need an address with https and a name")
+	alice.Page("/account/security").Has(t, "Passkeys need an https address with a host name")
 	h.Exec(`
 		INSERT INTO passkeys (id, user_id, user_handle, credential_id, credential, sign_count, name, created_at, last_used_at)
 		SELECT 'x', id, x'00', x'00', x'7b7d', 0, 'Old key', 0, 0 FROM users`)

@@ -88,9 +88,9 @@ const credentialMax = 4 << 10
 
 var (
 	errTooManyPasskeys = problem{fiber.StatusUnprocessableEntity,
-		fmt.Sprintf("You have %d passkeys, which is the most. Remove one first.", db.MaxPasskeys)}
+		fmt.Sprintf("You already have %d passkeys, the most allowed. Remove one first.", db.MaxPasskeys)}
 	errPasskeyExists = problem{fiber.StatusUnprocessableEntity, "This passkey was already added."}
-	errNoName        = problem{fiber.StatusUnprocessableEntity, "A name needs at least one character that can be seen."}
+	errNoName        = problem{fiber.StatusUnprocessableEntity, "A name needs at least one visible character."}
 	errPasskeyUnfit  = problem{fiber.StatusUnprocessableEntity, "This passkey cannot be used here. Try another device."}
 )
 

@@ -86,7 +86,7 @@ func TestFirstPasskeyBringsRecoveryCodes(t *testing.T) {
 func TestPasskeysAreBounded(t *testing.T) {
 	t.Parallel()
 	h, alice, passkey := passkeyHouse(t)
-	const most = `{"error":"You have 20 passkeys, which is the most. Remove one first."}`
+	const most = `{"error":"You already have 20 passkeys, the most allowed. Remove one first."}`
 	for range 18 {
 		addPasskey(alice, handlerstest.NewPasskey(t, h.URL)).Is(t, 200)
 	}
@@ -140,7 +140,7 @@ func TestPasskeysAreNamedAndRemoved(t *testing.T) {
 	alice.Form(at+"/name", "name", " <b>Blue</b>\nkey ").Is(t, 303, "/account/security?done=passkey-named")
 	alice.Page("/account/security?done=passkey-named").Has(t, "&lt;b&gt;Blue&lt;/b&gt; key", "The name was changed.")
 	for name, reason := range map[string]string{
-		big("x", 61): "A name has at most 60 characters.", "\u200b": "A name needs at least one character that can be seen.", "": "A name needs",
+		big("x", 61): "A name can have at most 60 characters.", "\u200b": "A name needs at least one visible character.", "": "A name needs",
 	} {
 		got := alice.Form(at+"/name", "name", name)
 		got.Is(t, 422)

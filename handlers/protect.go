@@ -64,7 +64,7 @@ func (h *handler) rejectCrossOrigin(c *fiber.Ctx) error {
 	case origin == "null" && c.Get("Sec-Fetch-Site") != "": // one of our pages, without a referrer
 		return c.Next()
 	case origin == h.requestOrigin(c): // one of our pages, at another address than the public one
-		return problem{fiber.StatusForbidden, "This does not work at this address. Porchlight's own is " + h.origin + "."}
+		return problem{fiber.StatusForbidden, "This does not work at this address. Go to " + h.origin + " instead."}
 	}
 	return fiber.ErrForbidden // "null" without Sec-Fetch-Site too, because a sandboxed frame of any site sends it
 }

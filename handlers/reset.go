@@ -58,7 +58,7 @@ func (h *handler) showReset(c *fiber.Ctx) error {
 }
 
 // errLink is the same for used, expired and unknown links.
-var errLink = problem{fiber.StatusNotFound, "This link is not valid. It was used, it is too old, or a newer one has replaced it."}
+var errLink = problem{fiber.StatusNotFound, "This link is not valid. It has been used, has expired, or was replaced by a newer one."}
 
 // refuseLink logs the attempt, because nobody types a token by hand, and answers 404. It does not log the token, which may be valid on
 // another server.

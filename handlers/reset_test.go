@@ -117,7 +117,7 @@ func TestResetWaitsForTheSecondFactor(t *testing.T) {
 	for range 2 { // pressed twice
 		thief.Form("/reset", "token", token, "password", "pebble sonnet harbour walnut", "form", form).Is(t, 303, "/login/code")
 	}
-	thief.Page("/login/code").Has(t, "Your new password counts after this step.")
+	thief.Page("/login/code").Has(t, "Your new password takes effect after this step.")
 	for range 4 {
 		thief.Form("/login/code", "code", "000000").Is(t, 422)
 	}

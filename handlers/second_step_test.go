@@ -144,7 +144,7 @@ func TestRecoveryCodeSignsInOnce(t *testing.T) {
 	for i, want := range []string{"recovery", "recovery", "recovery", "recovery", "recovery", "recovery-low"} { // four to nine are used
 		passFirstStep(h).Form("/login/code", "code", codes[i+4]).Is(t, 303, "/sessions?done="+want)
 	}
-	browser.Page("/account/security").Has(t, "You have 3 recovery codes left. Make new ones.")
+	browser.Page("/account/security").Has(t, "You have 3 recovery codes left. Create new ones.")
 }
 
 func TestImpatientCodeBeginsOneSession(t *testing.T) {
@@ -208,7 +208,7 @@ func TestTooManyWrongCodesInARow(t *testing.T) {
 	h.Exec(`UPDATE consecutive_failures SET failures = 100`)
 	got := browser.Form("/login/code", "code", "000000")
 	got.Is(t, 429)
-	got.Has(t, "Too many wrong codes in a row", "Use a device that you have signed in on before, or ask whoever runs this server.")
+	got.Has(t, "Too many wrong codes in a row", "Use a device you have signed in on before, or ask whoever runs this server.")
 }
 
 // Of many requests with one code, one signs in.

@@ -34,8 +34,8 @@ var flashMessages = map[string]notice{
 	"named":    {Message: "The name was changed."},
 	"password": {Message: "Your password was changed."},
 
-	"ticked":      {Message: "Signed out the devices that you ticked."},
-	"none-ticked": {Message: "First tick the devices that you want to sign out."},
+	"ticked":      {Message: "Signed out the ticked devices."},
+	"none-ticked": {Message: "First tick the devices you want to sign out."},
 
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
@@ -46,15 +46,15 @@ var flashMessages = map[string]notice{
 	"email":           {Message: "Your e-mail address is confirmed."},
 
 	"invited": {Message: "The link is on its way by mail."},
-	"deleted": {Message: "Deleted the account, with its sessions and its activity."},
+	"deleted": {Message: "Deleted the account, its sessions and its activity."},
 
 	"alerts":        {Message: "Your alerts were changed."},
-	"alert-test":    {Message: "A test alert is on its way. Reload this page to see what became of it."},
-	"alert-nowhere": {Message: "There is nowhere to send an alert to. Add an address or a topic first."},
+	"alert-test":    {Message: "A test alert is on its way. Reload this page to see whether it was delivered."},
+	"alert-nowhere": {Message: "There is nowhere to send an alert. Add an address or a topic first."},
 
-	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again. If you were choosing a new password, open its link again."},
+	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again. If you were choosing a new password, open the link again."},
 	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
-	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Make new ones under Account, Second factor."},
+	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Create new ones under Account, Second factor."},
 	"totp":            {Message: "The authenticator app is on."},
 	"totp-removed":    {Message: "The authenticator app was removed."},
 	"passkey":         {Message: "The passkey was added."},

@@ -73,7 +73,7 @@ func TestSignUpWaitsForApproval(t *testing.T) {
 	carol.Form("/signup", "username", "carol", "password", newPassword).Is(t, 303, "/sessions")
 	carol.Page("/sessions").Is(t, 200)
 	carol.Page("/account").Is(t, 200)
-	const waits = `1 person waits for approval. <a href="/admin/users?waiting=1">`
+	const waits = `1 person is waiting for approval. <a href="/admin/users?waiting=1">`
 	for _, path := range []string{"/sessions", "/account"} {
 		c.Alice.Page(path).Has(t, waits)
 		c.Bob.Page(path).Lacks(t, "approval")
@@ -142,14 +142,14 @@ func TestSignUpRefuses(t *testing.T) {
 		"taken":            {"Alice", newPassword, []string{"This username is taken."}},
 		"reserved":         {"admin", newPassword, []string{"This username is reserved."}},
 		"of a deleted one": {"dan", newPassword, []string{"This username is taken."}},
-		"a bad name":       {"-eve&co", newPassword, []string{"A username has 1 to 32"}},
-		"no name":          {"", newPassword, []string{"A username has 1 to 32"}},
-		"a long name":      {big("e", 33), newPassword, []string{"A username has 1 to 32"}},
+		"a bad name":       {"-eve&co", newPassword, []string{"A username must have 1 to 32"}},
+		"no name":          {"", newPassword, []string{"A username must have 1 to 32"}},
+		"a long name":      {big("e", 33), newPassword, []string{"A username must have 1 to 32"}},
 		"a short password": {"eve", "kept secret", []string{"Use at least 15 characters. This password has 11."}},
 		"no password":      {"eve", "", []string{"Use at least 15 characters."}},
 		"common":           {"eve", "passwordpassword", []string{"too easy to guess"}},
 		"made of the name": {"evelyn.harker", "evelynharker123", []string{"made of your username"}},
-		"both":             {"e e", "short", []string{"A username has 1 to 32", "Use at least 15 characters."}},
+		"both":             {"e e", "short", []string{"A username must have 1 to 32", "Use at least 15 characters."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			browser := c.NewClient(handlerstest.FirefoxOnLinux)

@@ -14,11 +14,11 @@ type words struct{ subject, text string }
 
 var wordsByKind = map[string]words{
 	db.SignedIn: {"New sign-in to your account",
-		"Somebody signed in to the account %s from a device that is not known."},
-	db.BrowserChanged: {"A device of yours uses another browser now",
-		"A session of the account %s is used with another browser or system than it signed in with. Its cookie may have been stolen."},
+		"Somebody signed in to the account %s from a new device."},
+	db.BrowserChanged: {"A different browser is using your session",
+		"A session of the account %s is now used by a different browser or system. Its cookie may have been stolen."},
 	db.AccountLocked: {"Your account is locked",
-		"Somebody failed to sign in to the account %s 100 times in a row, with wrong passwords or wrong codes. Devices that you have signed " +
+		"Somebody failed to sign in to the account %s 100 times in a row, with wrong passwords or wrong codes. Devices you have signed " +
 			"in on before still work. On any other, choose “Forgot your password?” on the sign-in page. If your code is refused there, too, ask " +
 			"whoever runs the server."},
 	db.PasswordChanged: {"Your password was changed", "The password of the account %s was changed."},
@@ -27,17 +27,17 @@ var wordsByKind = map[string]words{
 	db.EmailChanged:   {"Your e-mail address was changed", "This is now the e-mail address of the account %s."},
 	db.TOTPOn:         {"An authenticator app was added", "The account %s now needs a code from an authenticator app after the password."},
 	db.TOTPOff:        {"The authenticator app was removed", "The account %s no longer needs a code from an authenticator app."},
-	db.PasskeyAdded:   {"A passkey was added", "The account %s has a new passkey. Whoever has it can sign in."},
+	db.PasskeyAdded:   {"A passkey was added", "The account %s has a new passkey. Anyone who has it can sign in."},
 	db.PasskeyRemoved: {"A passkey was removed", "A passkey of the account %s was removed."},
 	db.PasskeyRefused: {"A passkey was refused",
 		"A passkey of the account %s was refused, because its counter went back: it may have been copied."},
-	db.RecoveryCodesMade: {"New recovery codes were made", "New recovery codes were made for the account %s. The ones before no longer work."},
+	db.RecoveryCodesMade: {"New recovery codes were created", "New recovery codes were created for the account %s. The previous ones no longer work."},
 	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
 	db.KeyMade: {"A new app key",
-		"An app key was made for the account %s. Whoever has it can use one app as you, without signing in."},
-	db.UserWaiting: {"Somebody waits for approval",
-		"Somebody signed up, and reaches no app until an administrator, such as %s, approves the account."},
-	db.TestAlert:      {"Test from Porchlight", "This is the test that you asked for. Alerts about the account %s arrive here."},
+		"An app key was created for the account %s. Anyone who has it can use one app as you, without signing in."},
+	db.UserWaiting: {"Somebody is waiting for approval",
+		"Somebody signed up and can't open apps until an administrator, such as %s, approves the account."},
+	db.TestAlert:      {"Test from Porchlight", "This is the test you asked for. Alerts about the account %s arrive here."},
 	db.EmailLink:      {"Confirm your e-mail address", "Somebody entered this address for the account %s. If it was you, confirm it."},
 	db.InvitationLink: {"You are invited", "You are invited to create an account. Your username is %s."},
 	db.PasswordLink:   {"Choose a new password", "Somebody asked for a new password for the account %s."},
@@ -46,7 +46,7 @@ var wordsByKind = map[string]words{
 // waitingPath is the page of those who wait for approval.
 const waitingPath = "/admin/users?waiting=1"
 
-const afterLink = "The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes."
+const afterLink = "The link is valid for one hour and works once. If it wasn't you, ignore this mail: nothing changes."
 
 // compose returns the message to send, with its link if there is a token.
 func (s *Sender) compose(m db.Message) Message {
@@ -59,7 +59,7 @@ func (s *Sender) compose(m db.Message) Message {
 		Text: []string{fmt.Sprintf(w.text, m.Username)},
 	}
 	if m.Former {
-		message.Text = []string{fmt.Sprintf("The account %s has another e-mail address now. From now on, mail about it goes there.", m.Username)}
+		message.Text = []string{fmt.Sprintf("The e-mail address of the account %s has changed. From now on, mail goes to the new address.", m.Username)}
 	}
 	if m.Count > 1 {
 		message.Text = append(message.Text, fmt.Sprintf("It happened %d times; this was the last.", m.Count))
@@ -68,7 +68,7 @@ func (s *Sender) compose(m db.Message) Message {
 	case db.TestAlert:
 	case db.UserWaiting:
 		message.Facts = factsOf(m)
-		message.Action = &Link{"Have a look", s.URL.String() + waitingPath}
+		message.Action = &Link{"Review sign-ups", s.URL.String() + waitingPath}
 	case db.EmailLink:
 		message.Action = s.link("Confirm this address", "/account/email/confirm", m.Token)
 		message.After = afterLink
@@ -96,7 +96,7 @@ func (message *Message) invite(s *Sender, m db.Message) {
 		message.Text = append(message.Text, "The administrator "+name+" sent you this link.")
 	}
 	message.Action = s.link(label, "/invite", m.Token)
-	message.After = fmt.Sprintf("The link is good for %d hours, and works once. If you did not expect it, ignore this mail: nothing changes.",
+	message.After = fmt.Sprintf("The link is valid for %d hours and works once. If you did not expect it, ignore this mail: nothing changes.",
 		int(db.InvitationLasts.Hours()))
 }
 
@@ -109,10 +109,10 @@ func (message *Message) addNotMe(s *Sender, m db.Message) {
 		does = "It signs out every device, puts this address back, and lets you choose a new password."
 	}
 	if m.Kind != db.AccountLocked { // which says what to do
-		message.Advice = "If it was you, there is nothing to do."
+		message.Advice = "If it was you, you don't need to do anything."
 	}
 	message.Action = s.link("This wasn't me", "/not-me", m.Token)
-	message.After = "The link opens a page with one button. " + does + " It is good for 3 days."
+	message.After = "The link opens a page with one button. " + does + " It is valid for 3 days."
 }
 
 // link returns a link to one of our pages. Tokens consist of letters and digits.

@@ -103,7 +103,7 @@ func TestText(t *testing.T) {
 		Kind: db.SignedIn, Username: "ada", Token: "abc", Count: 2, At: h.clock.Now(),
 		DeviceName: "Chrome on Windows", IP: "192.0.2.7", By: "Chrome on Windows",
 	}).render()
-	const want = `Somebody signed in to the account ada from a device that is not known.
+	const want = `Somebody signed in to the account ada from a new device.
 
 It happened 2 times; this was the last.
 
@@ -111,12 +111,12 @@ Device: Chrome on Windows
 IP address: 192.0.2.7
 Time: 18 November 2026, 10:02 UTC
 
-If it was you, there is nothing to do.
+If it was you, you don't need to do anything.
 
 This wasn't me:
 https://auth.example.com/not-me?token=abc
 
-The link opens a page with one button. It signs out every device, and lets you choose a new password. It is good for 3 days.
+The link opens a page with one button. It signs out every device, and lets you choose a new password. It is valid for 3 days.
 
 -- ` + "\nPorchlight, https://auth.example.com\n"
 	if err != nil || text != want {
@@ -132,7 +132,7 @@ The link opens a page with one button. It signs out every device, and lets you c
 Choose a new password:
 https://auth.example.com/reset?token=abc
 
-The link is good for an hour, and works once. If it wasn't you, ignore this mail: nothing changes.
+The link is valid for one hour and works once. If it wasn't you, ignore this mail: nothing changes.
 
 -- ` + "\nPorchlight, https://auth.example.com\n"
 	if err != nil || text != link {
@@ -148,7 +148,7 @@ func TestTextAboutWhoWaits(t *testing.T) {
 	text, _, err := s.compose(db.Message{
 		Kind: db.UserWaiting, Username: "ada", Count: 3, At: h.clock.Now(), IP: "192.0.2.7", By: "carol",
 	}).render()
-	const want = `Somebody signed up, and reaches no app until an administrator, such as ada, approves the account.
+	const want = `Somebody signed up and can't open apps until an administrator, such as ada, approves the account.
 
 It happened 3 times; this was the last.
 
@@ -156,7 +156,7 @@ IP address: 192.0.2.7
 Username: carol
 Time: 18 November 2026, 10:02 UTC
 
-Have a look:
+Review sign-ups:
 https://auth.example.com/admin/users?waiting=1
 `
 	if err != nil || !strings.HasPrefix(text, want) {

@@ -24,10 +24,10 @@ const hostileName = "Firefox\r\nBcc: eve@example.com\r\n\r\n.\r\n<img src=x oner
 
 var sample = Message{
 	ID: "42", At: time.Date(2026, 11, 18, 10, 2, 0, 0, time.UTC), Subject: "New sign-in to your account",
-	Text:   []string{"Somebody signed in to the account ada from a device that is not known."},
+	Text:   []string{"Somebody signed in to the account ada from a new device."},
 	Facts:  []Fact{{"Device", oneLine(hostileName)}, {"Address", "192.0.2.7"}},
 	Action: &Link{"This wasn't me", "https://auth.example.com/not-me?token=abc&x=1"},
-	Advice: "If it was you, there is nothing to do.",
+	Advice: "If it was you, you don't need to do anything.",
 	Site:   "https://auth.example.com",
 }
 

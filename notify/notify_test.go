@@ -72,7 +72,7 @@ func TestLinksByMail(t *testing.T) {
 	if first.To != "ada@example.com" {
 		first, second = second, first
 	}
-	if first.To != "ada@example.com" || !strings.Contains(first.Data, "has another e-mail address now") ||
+	if first.To != "ada@example.com" || !strings.Contains(first.Data, "e-mail address of the account ada has changed") ||
 		second.To != "lovelace@example.com" || !strings.Contains(second.Data, "This is now the e-mail address") {
 		t.Errorf("%+v\n%+v", first, second)
 	}
@@ -229,7 +229,7 @@ func TestAlertByNtfy(t *testing.T) {
 	must(t, err)
 	got = <-ntfy.arrived
 	must(t, json.Unmarshal([]byte(got.body), &message))
-	if message.Title != "Somebody waits for approval" || message.Priority != 3 ||
+	if message.Title != "Somebody is waiting for approval" || message.Priority != 3 ||
 		message.Click != "https://auth.example.com/admin/users?waiting=1" || !strings.Contains(message.Message, "\nUsername: carol\n") {
 		t.Errorf("%+v", message)
 	}

@@ -36,7 +36,7 @@ func acceptsAnInvitation(t *testing.T, c *chromiumProcess) {
 	b.until(`document.querySelector('.empty') !== null`)
 	b.visit("/invite?token=" + token)
 	b.same(`document.querySelector('h1').textContent`, "This invitation is not valid")
-	b.same(`document.querySelector('main p').textContent`, "It was used, or it is too old. Ask whoever runs this server for a new one.")
+	b.same(`document.querySelector('main p').textContent`, "It has been used or has expired. Ask whoever runs this server for a new one.")
 
 	// For an existing account, it is the way back in, and other sessions end.
 	token, _, err = h.Store.Invite(context.Background(), db.CommandLine, db.NewUser{Username: "carol"})

@@ -29,7 +29,7 @@ func changesRules(t *testing.T, c *chromiumProcess) {
 	}
 	b.fill("host", "127.0.0.1")
 	b.press(kb.Enter)
-	b.untilText(`document.querySelector('.errors')?.textContent.trim()`, "Say who may reach the host.")
+	b.untilText(`document.querySelector('.errors')?.textContent.trim()`, "Choose who may reach the host.")
 	b.same(`document.getElementById('host').value`, "127.0.0.1")
 	b.visit("/admin/apps")
 	allow()

@@ -30,8 +30,8 @@ func endsTickedSessions(t *testing.T, c *chromiumProcess) {
 	a.until(`performance.now() > 0`)
 	a.tabTo(button)
 	a.press("\r")
-	a.untilText(statusText, "Signed out the devices that you ticked.")
-	a.same(`document.querySelector('.empty').textContent`, "No device that is signed in matches.")
+	a.untilText(statusText, "Signed out the ticked devices.")
+	a.same(`document.querySelector('.empty').textContent`, "No signed-in device matches.")
 	a.holds(`location.search === '?person=bob'`) // without what happened, and with the filter
 	b.at("/login")
 	h.Bob.API("GET", "/me/sessions", "").Is(t, 401)

@@ -105,6 +105,6 @@ func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.tabTo(`document.querySelector('main button')`)
 	b.press(kb.Enter)
 	b.untilText(title, "People")
-	b.same(statusText, "Deleted the account, with its sessions and its activity.")
+	b.same(statusText, "Deleted the account, its sessions and its activity.")
 	h.SameRows(t, []string{"alice"}, `SELECT username FROM users`)
 }

@@ -53,7 +53,7 @@ func namesADevice(t *testing.T, c *chromiumProcess) {
 	b.click(input, 3)
 	b.typeText(strings.Repeat("x", 61))
 	b.press(kb.Enter)
-	b.untilText(statusText, "A name has at most 60 characters.")
+	b.untilText(statusText, "A name can have at most 60 characters.")
 	b.same(row+`.querySelector('h3').textContent`, "Hall tablet")
 	b.same(input+`.value`, strings.Repeat("x", 61))
 	openAndSame("too long")

@@ -346,7 +346,7 @@ func namesEverything(t *testing.T, c *chromiumProcess) {
 	b.visit("/nowhere")
 	has("heading There is nothing here", "link Go to your devices")
 	b.openConfirm(ids[0])
-	has("heading Sign out Firefox on Windows?", "button Sign out Firefox on Windows", "link Cancel, back to your devices")
+	has("heading Sign out Firefox on Windows?", "button Sign out Firefox on Windows", "link Cancel and go back to your devices")
 
 	fresh := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.SetupToken = "token" })
 	s := c.newTab(t, fresh, handlerstest.FirefoxOnLinux)

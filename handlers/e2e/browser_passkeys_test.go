@@ -356,7 +356,7 @@ func showsPasskeysOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.click(`document.querySelector('.known summary')`, 1)
 	b.fill(`name-`+b.house.Only(`SELECT id FROM passkeys`), strings.Repeat("Long name ", 7))
 	b.press(kb.Enter)
-	b.untilText(`document.querySelector('.rename .error')?.textContent ?? ''`, "A name has at most 60 characters.")
+	b.untilText(`document.querySelector('.rename .error')?.textContent ?? ''`, "A name can have at most 60 characters.")
 	b.until(`!` + passkeyButton + `.hidden`)
 	b.checkLayout("a passkey with a wrong name")
 	spoken("button Add a passkey", "heading Passkeys", "textbox Your name for it", "button Save the name of Firefox on Linux",

@@ -270,7 +270,7 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	got := bob.Page(notesSite + "/")
 	got.Is(t, 403)
-	got.Has(t, "You may not open notes.example.com", "<strong>bob</strong>",
+	got.Has(t, "You don't have access to notes.example.com", "<strong>bob</strong>",
 		`href="https://auth.example.com/logout?next=`+url.QueryEscape(notesSite+"/")+`"`)
 	if policy := got.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "style-src 'sha256-") {
 		t.Errorf("Content-Security-Policy %q does not allow the style of the page", policy)
