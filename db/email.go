@@ -10,12 +10,6 @@ import (
 // This file changes the e-mail address of a user: by a link that is sent to the new address, or by an operator. Until the link is used, the
 // old address counts.
 
-// linksPerHour is how many mails with a link to reset a password, or to confirm an address, an account can ask for.
-const (
-	linksPerHour = 3
-	linksWindow  = time.Hour
-)
-
 // EmailChange is an address that waits to be confirmed.
 type EmailChange struct {
 	Username string
@@ -30,7 +24,8 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 	if reason := checkEmail(email); reason != "" || email == "" {
 		return Invalid{"email": "This is not an e-mail address."}
 	}
-	counters := []counter{{key: s.attemptKey("email link", strconv.FormatInt(by.UserID, 10)), limit: linksPerHour, window: linksWindow}}
+	counters := append(s.linksFrom("email link from", by.IP),
+		counter{key: s.attemptKey("email link", strconv.FormatInt(by.UserID, 10)), limit: linksPerHour, window: linksWindow})
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		if err := s.checkThrottle(ctx, tx, counters); err != nil {
 			return err

@@ -2,6 +2,8 @@ package db_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,5 +203,41 @@ func TestCancelledEmailChange(t *testing.T) {
 	}
 	if err := c.CancelEmailChange(c.ctx(), c.laptop.Session); !errors.Is(err, db.ErrSessionEnded) {
 		t.Errorf("without a session: %v", err)
+	}
+}
+
+// Whoever signs up for many accounts must not fill a stranger's mailbox. Somebody at another address can still ask.
+func TestLinksThatOneAddressCanAskFor(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	ask := func(i, limit int, ip string) {
+		t.Helper()
+		user := c.addUser(fmt.Sprintf("%s-%d", strings.Trim(strings.ReplaceAll(ip, ":", "-"), "-"), i), newPassword)
+		device := c.signIn(user, firefoxOnLinux, ip)
+		err := c.RequestEmailChange(c.ctx(), device.Session, "stranger@example.com")
+		if throttled := errors.As(err, new(db.Throttled)); throttled != (i >= limit) || !throttled && err != nil {
+			t.Errorf("%s, account %d: %v", ip, i, err)
+		}
+	}
+	for i := range 21 {
+		ask(i, 20, "203.0.113.66")
+	}
+	for i := range 201 {
+		ask(i, 200, fmt.Sprintf("2001:db8:1:%x::1", i))
+	}
+	ask(0, 1, "203.0.113.67")
+}
+
+func TestResetsThatOneSiteCanAskFor(t *testing.T) {
+	t.Parallel()
+	c := openMailCast(t)
+	for i := range 201 {
+		err := c.RequestReset(c.ctx(), fmt.Sprintf("user%d", i), clientOf(fmt.Sprintf("2001:db8:1:%x::1", i), "curl"))
+		if throttled := errors.As(err, new(db.Throttled)); throttled != (i == 200) || !throttled && err != nil {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	if err := c.RequestReset(c.ctx(), "alice", somewhere); err != nil {
+		t.Error("from elsewhere:", err)
 	}
 }

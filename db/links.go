@@ -18,6 +18,24 @@ const (
 // linksKept is how many links of one kind a user has at most: the newest.
 const linksKept = 200
 
+// How many mails with a link to reset a password, and as many to confirm an address, can be asked for in linksWindow. The limits for
+// addresses keep somebody with many accounts, who may have signed up for them, from filling the mailbox of a stranger.
+const (
+	linksPerHour    = 3   // for one account
+	linksPerAddress = 20  // from one IP address
+	linksPerSite    = 200 // from one IPv6 site (/48), which has 65,536 networks (/64)
+	linksWindow     = time.Hour
+)
+
+func (s *Store) linksFrom(purpose, ip string) []counter {
+	network, site := networks(ip)
+	counters := []counter{{key: s.attemptKey(purpose, network), limit: linksPerAddress, window: linksWindow}}
+	if site != "" {
+		counters = append(counters, counter{key: s.attemptKey(purpose, site), limit: linksPerSite, window: linksWindow})
+	}
+	return counters
+}
+
 // linkKind is what a link is for.
 type linkKind string
 

@@ -9,15 +9,11 @@ import (
 
 // This file is the way back in for users who have forgotten their password.
 
-// resetsPerAddress is how many links to reset a password one IP address can ask for in an hour.
-const resetsPerAddress = 20
-
 // RequestReset sends a link to choose a new password, if the name or e-mail address belongs to an account that has an address. Whether it
 // does cannot be seen from the result or the time: every request writes the same rows. At most three links an hour are sent to an account.
 // RequestReset returns Throttled after too many requests from an IP address.
 func (s *Store) RequestReset(ctx context.Context, name string, client Client) error {
-	network, _ := networks(client.IP)
-	byAddress := []counter{{key: s.attemptKey("reset from", network), limit: resetsPerAddress, window: linksWindow}}
+	byAddress := s.linksFrom("reset from", client.IP)
 	if err := s.checkThrottle(ctx, s.reader, byAddress); err != nil { // without a write
 		return err
 	}
