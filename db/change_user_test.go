@@ -91,7 +91,7 @@ func TestSettingAdminApproves(t *testing.T) {
 }
 
 // Whatever two administrators do to each other or to themselves at once, one of them stays.
-func TestOfTwoAdministratorsOneStays(t *testing.T) {
+func TestTwoAdministratorsRemoveEachOther(t *testing.T) {
 	t.Parallel()
 	no := false
 	type removal func(c *cast, d device, password string) error

@@ -151,7 +151,7 @@ func TestEmptyGroups(t *testing.T) {
 }
 
 // A change applies to the next auth check, also one that another process makes.
-func TestAGroupAppliesToTheNextAuthCheck(t *testing.T) {
+func TestGroupAppliesToNextAuthCheck(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	other := c.beside()

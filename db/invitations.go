@@ -122,8 +122,8 @@ func (tx *tx) voidInvitationsBy(username string) error {
 	return err
 }
 
-// mailedTokensKept is how many mails of one invitation have a link that works: the newest.
-const mailedTokensKept = 3
+// maxMailedTokens is how many mails of one invitation have a link that works: the newest.
+const maxMailedTokens = 3
 
 // addInvitationToken makes a token for a mail with an invitation, which is valid for InvitationLasts from now on.
 func (tx *tx) addInvitationToken(username string) (token string, err error) {
@@ -138,7 +138,7 @@ func (tx *tx) addInvitationToken(username string) (token string, err error) {
 		WHERE token_hash IN (SELECT token_hash FROM invitation_tokens
 		                     WHERE username = $1
 		                     ORDER BY created_at DESC
-		                     LIMIT -1 OFFSET $2)`, username, mailedTokensKept); err != nil {
+		                     LIMIT -1 OFFSET $2)`, username, maxMailedTokens); err != nil {
 		return "", err
 	}
 	return token, tx.changeOne(`UPDATE invitations SET expires_at = $1 WHERE username = $2`,

@@ -113,7 +113,7 @@ func TestWhatIsStoredOfAKey(t *testing.T) {
 }
 
 // What ends every session, or every other one, ends keys too, at once and although they were cached.
-func TestWhatEndsAKey(t *testing.T) {
+func TestKeyEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(c *cast, key device) error{
 		"revoked": func(c *cast, key device) error {
@@ -191,7 +191,7 @@ func TestWhatEndsAKey(t *testing.T) {
 }
 
 // Only its own expiry ends a key: neither idleness, nor stricter limits, nor sign-ins.
-func TestWhatDoesNotEndAKey(t *testing.T) {
+func TestKeySurvives(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 2 })
 	never, year := c.makeKey(c.laptop), c.makeKey(c.laptop, lasting(365*day))
@@ -262,7 +262,7 @@ func TestKeysFromTheFuture(t *testing.T) {
 	}
 }
 
-func TestAUserHasFiftyKeys(t *testing.T) {
+func TestAtMostFiftyKeys(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.MaxSessions = 2 })
 	first := c.makeKey(c.laptop, lasting(day))
@@ -300,7 +300,7 @@ func TestMakeKeyNeedsALiveSession(t *testing.T) {
 }
 
 // Any number of clients may use a key, so another one is no sign of a theft.
-func TestTheUseOfAKeyIsNoted(t *testing.T) {
+func TestKeyUseIsRecorded(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	key := c.makeKey(c.laptop, named("Calendar"))
@@ -324,7 +324,7 @@ func TestTheUseOfAKeyIsNoted(t *testing.T) {
 }
 
 // Only browsers are told to forget the apps.
-func TestTheTokenOfARevokedKeyIsNotKept(t *testing.T) {
+func TestRevokedKeyTokenIsNotKept(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.Serve, o.KeepRevoked = true, true })
 	c.makeKey(c.laptop)

@@ -136,7 +136,7 @@ func TestVoidedInvitationIsNotMailed(t *testing.T) {
 
 // The account was created in another way while the mail waited, perhaps because its address was wrong. A later invitation, which changes
 // the password of that account, must not go there.
-func TestMailFromBeforeTheAccountExisted(t *testing.T) {
+func TestMailedInvitationAfterAccountExists(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
 	c.mailInvitation(db.NewUser{Username: "carol", Email: "wrong@example.com"})

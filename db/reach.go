@@ -27,10 +27,10 @@ func (s *Store) Reach(username, host string) (Reach, error) {
 	}, reachOfUser, host, siblings(host), !s.options.DenyApps, canonical(username))
 }
 
-// usedHostsMost is how many of the hosts that sessions were used for are looked at.
-const usedHostsMost = 500
+// maxUsedHosts is how many of the hosts that sessions were used for are looked at.
+const maxUsedHosts = 500
 
-// HostsWithoutRule returns hosts that live sessions were used for and to which no rule applies, sorted. It looks at usedHostsMost hosts.
+// HostsWithoutRule returns hosts that live sessions were used for and to which no rule applies, sorted. It looks at maxUsedHosts hosts.
 func (s *Store) HostsWithoutRule() (hosts []string, err error) {
 	rules, err := s.AppRules()
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Store) HostsWithoutRule() (hosts []string, err error) {
 			UNION ALL
 			SELECT (SELECT MIN(a.host) FROM session_apps a WHERE a.host > used.host) FROM used WHERE used.host IS NOT NULL
 		)
-		SELECT host FROM used WHERE host IS NOT NULL LIMIT $1`, usedHostsMost)
+		SELECT host FROM used WHERE host IS NOT NULL LIMIT $1`, maxUsedHosts)
 	for _, host := range used {
 		if !ruled[host] && !ruled[siblings(host)] {
 			hosts = append(hosts, host)

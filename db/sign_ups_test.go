@@ -113,7 +113,7 @@ func TestSignUpWithTheNameOfAnInvitation(t *testing.T) {
 	}
 }
 
-func TestAdministratorsLearnWhoWaits(t *testing.T) {
+func TestAdministratorsAreAlertedOfSignUps(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		before func(c *cast)

@@ -88,8 +88,8 @@ func (h *handler) forgetDevice(c *fiber.Ctx) error {
 	return c.Redirect("/account?done=forgotten", fiber.StatusSeeOther)
 }
 
-// leadToPassword tells password managers where the form is (W3C, A Well-Known URL for Changing Passwords). They ask without cookies.
-func leadToPassword(c *fiber.Ctx) error { return c.Redirect(passwordPath, fiber.StatusFound) }
+// redirectToPassword tells password managers where the form is (W3C, A Well-Known URL for Changing Passwords). They ask without cookies.
+func redirectToPassword(c *fiber.Ctx) error { return c.Redirect(passwordPath, fiber.StatusFound) }
 
 // showPassword shows the form alone, for the links that lead to it.
 func (h *handler) showPassword(c *fiber.Ctx) error {

@@ -57,7 +57,7 @@ func TestAlertsThatTheServerDoesNotOffer(t *testing.T) {
 }
 
 // Somebody who becomes an administrator is told who waits, whatever they have saved before. Somebody who was one keeps the setting.
-func TestOnlyAdministratorsChooseAlertsAboutWhoWaits(t *testing.T) {
+func TestOnlyAdministratorsChooseAlertsOfSignUps(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)
 	const off = `SELECT off FROM alert_settings`

@@ -42,8 +42,8 @@ type keyRow struct {
 	Never   bool // it does not expire
 }
 
-// keyLasts is how long each choice lasts; 0 is for ever.
-var keyLasts = map[string]time.Duration{"30d": 30 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "never": 0}
+// keyLifetimes is how long each choice lasts; 0 is for ever.
+var keyLifetimes = map[string]time.Duration{"30d": 30 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "never": 0}
 
 var keyChoices = []string{"30d", "1y", "never"}
 
@@ -139,18 +139,18 @@ func (h *handler) readKeyForm(c *fiber.Ctx, body formBody) (db.NewKey, db.Invali
 	canonical, _, ok := db.CanonicalHost(host)
 	if !ok {
 		invalid["host"] = "Enter the host of one app, such as notes.example.com."
-	} else if reason := h.whyNoApp(canonical); reason != "" {
+	} else if reason := h.keyHostProblem(canonical); reason != "" {
 		invalid["host"] = reason
 	}
 	key.Host = canonical
-	if key.Lasts, ok = keyLasts[body.get("expires")]; !ok {
+	if key.Lasts, ok = keyLifetimes[body.get("expires")]; !ok {
 		invalid["expires"] = "Choose 30 days, 1 year or never."
 	}
 	return key, invalid
 }
 
-// whyNoApp says why there can be no guarded app at a host, or returns "" if there can be one.
-func (h *handler) whyNoApp(host string) string {
+// keyHostProblem says why there can be no guarded app at a host, or returns "" if there can be one.
+func (h *handler) keyHostProblem(host string) string {
 	switch {
 	case host == h.ownHost:
 		return "Porchlight's own pages don't accept app keys."
@@ -167,7 +167,7 @@ func (h *handler) refuseKey(c *fiber.Ctx, body formBody, invalid db.Invalid, rea
 		return err
 	}
 	p.Name.Value, p.Host.Value = body.get("name"), body.get("host")
-	if _, known := keyLasts[body.get("expires")]; known {
+	if _, known := keyLifetimes[body.get("expires")]; known {
 		p.Expires.Value = body.get("expires")
 	}
 	p.Form.Error = reason

@@ -136,7 +136,7 @@ func TestTooManyKeys(t *testing.T) {
 }
 
 // Without a fresh password, whoever sits at an unattended browser could take a key along.
-func TestAKeyNeedsAFreshPassword(t *testing.T) {
+func TestKeyNeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	c.Clock.Advance(db.ConfirmLasts)
@@ -152,7 +152,7 @@ func TestAKeyNeedsAFreshPassword(t *testing.T) {
 }
 
 // An impatient person gets the same key again, and there is one row.
-func TestAKeyFormThatIsSentTwice(t *testing.T) {
+func TestKeyFormSentTwice(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	form := regexp.MustCompile(`name="form" value="([A-Z2-7]{26})"`).FindStringSubmatch(c.Alice.Page("/account/keys").Body)

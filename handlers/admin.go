@@ -59,14 +59,14 @@ func (h *handler) requireConfirmedChange(c *fiber.Ctx) error {
 	return h.requireConfirmed(c)
 }
 
-// waitingMost is how many of those who wait for approval are counted.
-const waitingMost = 99
+// maxWaiting is how many of those who wait for approval are counted.
+const maxWaiting = 99
 
-// waitingForApproval returns how many people an administrator is told to approve, at most waitingMost, for admin/_waiting. It returns 0 for
+// waitingForApproval returns how many people an administrator is told to approve, at most maxWaiting, for admin/_waiting. It returns 0 for
 // everyone else.
 func (h *handler) waitingForApproval(c *fiber.Ctx) (int, error) {
 	if !currentSession(c).IsAdmin {
 		return 0, nil
 	}
-	return h.Store.WaitingForApproval(waitingMost)
+	return h.Store.WaitingForApproval(maxWaiting)
 }

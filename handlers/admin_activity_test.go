@@ -20,7 +20,7 @@ func entriesOn(page handlerstest.Answer) string {
 	return strings.Join(ids, " ")
 }
 
-func TestActivityOfEverybody(t *testing.T) {
+func TestAdminActivity(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`INSERT INTO activity (user_id, kind, happened_at, ip)
@@ -54,7 +54,7 @@ func TestActivityOfEverybody(t *testing.T) {
 	}
 }
 
-func TestPagesOfTheActivityOfEverybody(t *testing.T) {
+func TestAdminActivityPages(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`

@@ -22,7 +22,7 @@ type appsPage struct {
 	Default     string // whom hosts without a rule are open to
 	WithoutRule []string
 	Refusals    []refusalRow
-	Question    appQuestion
+	Question    accessCheck
 	Rule        ruleForm
 }
 
@@ -40,8 +40,8 @@ type refusalRow struct {
 	Ago    string
 }
 
-// appQuestion is whether a person may reach a host, with the answer.
-type appQuestion struct {
+// accessCheck is whether a person may reach a host, with the answer.
+type accessCheck struct {
 	Person  string // as it was typed
 	Host    string // likewise
 	Problem string // why there is no answer
@@ -106,7 +106,7 @@ func (h *handler) showApps(c *fiber.Ctx) error {
 	if _, ok := db.RuleHost(p.Rule.Host.Value); !ok {
 		p.Rule.Host.Value = ""
 	}
-	if p.Question, err = h.answerQuestion(c); err != nil {
+	if p.Question, err = h.checkAccess(c); err != nil {
 		return err
 	}
 	p.notice = flashMessages[c.Query("done")]
@@ -127,8 +127,8 @@ func (p *appsPage) describeRule(done, host string) {
 	}
 }
 
-// answerQuestion answers what an administrator asks in the query.
-func (h *handler) answerQuestion(c *fiber.Ctx) (q appQuestion, err error) {
+// checkAccess answers what an administrator asks in the query.
+func (h *handler) checkAccess(c *fiber.Ctx) (q accessCheck, err error) {
 	for name, value := range map[string]*string{"person": &q.Person, "app": &q.Host} {
 		if *value, err = queryText(c, name); err != nil {
 			return q, err

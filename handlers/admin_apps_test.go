@@ -134,7 +134,7 @@ func TestRefusedAuthChecks(t *testing.T) {
 	}
 }
 
-func TestRefusedForWantOfAFactor(t *testing.T) {
+func TestRefusedWithoutSecondFactor(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWith(t, func(o *db.Options) { o.RequireSecondFactor = db.RequireAll }, behindProxy)
 	stops(t, forward.ask(c.Bob, toNotes, fetching...), 403, "")
@@ -149,7 +149,7 @@ func TestRefusedForWantOfAFactor(t *testing.T) {
 }
 
 // The page answers as an auth check does.
-func TestWhoMayReachWhat(t *testing.T) {
+func TestCheckAccess(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy, openSignUp)
 	carol := c.NewClient(handlerstest.FirefoxOnLinux)

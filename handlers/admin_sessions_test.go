@@ -22,7 +22,7 @@ func ticksOn(page handlerstest.Answer) (ids []string) {
 	return ids
 }
 
-func TestListOfSessions(t *testing.T) {
+func TestAdminSessionList(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE sessions SET last_ip = '203.0.113.9' WHERE id = ?`, c.AlicePhone.ID)
@@ -59,7 +59,7 @@ func TestListOfSessions(t *testing.T) {
 	}
 }
 
-func TestPagesOfTheListOfSessions(t *testing.T) {
+func TestSessionListPages(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`

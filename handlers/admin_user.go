@@ -12,7 +12,7 @@ import (
 
 // This file owns the page of one person, and what an administrator changes there.
 
-const personRecent = 20 // entries of activity on the page
+const maxPersonEntries = 20 // entries of activity on the page
 
 type personPage struct {
 	adminPage
@@ -60,7 +60,7 @@ func (h *handler) newPersonPage(c *fiber.Ctx, person db.User) (personPage, error
 	}
 	p.Mail = h.Mail && person.Email != ""
 	p.Groups = field{Kind: "groups", Name: "groups", Value: p.Person.GroupList()}
-	recent, err := h.Store.Activity(person.ID, 0, personRecent) // before the devices: see sessionList.lastActivity
+	recent, err := h.Store.Activity(person.ID, 0, maxPersonEntries) // before the devices: see sessionList.lastActivity
 	if err != nil {
 		return p, err
 	}

@@ -12,7 +12,7 @@ import (
 
 // This file tests the page of one person, and invitations by administrators.
 
-func TestPageOfAPerson(t *testing.T) {
+func TestPersonPage(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`UPDATE users SET approved = 0, email = 'bob@example.com' WHERE username = 'bob'`)

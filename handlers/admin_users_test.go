@@ -21,7 +21,7 @@ func peopleOn(page handlerstest.Answer) string {
 	return strings.Join(names, " ")
 }
 
-func TestListOfPeople(t *testing.T) {
+func TestPeopleList(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.AddUser("carol", "pebble sonnet harbour walnut")
@@ -55,7 +55,7 @@ func TestListOfPeople(t *testing.T) {
 }
 
 // The next page keeps the filter.
-func TestPagesOfTheListOfPeople(t *testing.T) {
+func TestPeopleListPages(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Exec(`

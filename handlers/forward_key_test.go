@@ -217,7 +217,7 @@ func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 }
 
 // Whoever guesses keys leaves no trace, and a key that is used is noted like a session, whatever the client says of its requests.
-func TestForwardNotesTheUseOfAKey(t *testing.T) {
+func TestForwardRecordsKeyUse(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	key, made := c.MakeKey(c.Bob.Token(), notes)
@@ -241,7 +241,7 @@ func TestForwardNotesTheUseOfAKey(t *testing.T) {
 }
 
 // A user who must set up a second factor reaches no app with a key either.
-func TestForwardWithAKeyWithoutTheFactorThatIsRequired(t *testing.T) {
+func TestForwardKeyWithoutRequiredFactor(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	key, _ := c.MakeKey(c.Bob.Token(), notes)

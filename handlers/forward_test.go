@@ -56,7 +56,7 @@ func TestForwardPasses(t *testing.T) {
 }
 
 // An app gets all groups of the user in one header, whatever the client sent in one of that name.
-func TestForwardTellsGroups(t *testing.T) {
+func TestForwardSendsGroups(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	setGroups(c.House, "alice", "staff", "accounts")

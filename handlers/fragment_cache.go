@@ -16,8 +16,8 @@ type fragmentCache[T any, K comparable] struct {
 	kept     map[K]template.HTML
 }
 
-// fragmentsKept is how many fragments a cache holds. 2,000 rows take 5 MB, or 10 MB if each has ten apps. A full cache is emptied.
-const fragmentsKept = 2000
+// maxFragments is how many fragments a cache holds. 2,000 rows take 5 MB, or 10 MB if each has ten apps. A full cache is emptied.
+const maxFragments = 2000
 
 // serve puts the cache in front of the fragment, for templates that include it and for handlers that render it. call is a template that
 // calls render.
@@ -50,7 +50,7 @@ func (f *fragmentCache[T, K]) render(data T) (template.HTML, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.kept) >= fragmentsKept || f.kept == nil {
+	if len(f.kept) >= maxFragments || f.kept == nil {
 		f.kept = map[K]template.HTML{}
 	}
 	f.kept[key] = kept

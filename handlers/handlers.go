@@ -103,7 +103,7 @@ func New(options Options) *fiber.App {
 	publicRoute(app, resetPath, h.showReset, withForm(h.resetPassword))
 	publicRoute(app, notMePath, h.showNotMe, h.once(h.useNotMe))
 	publicRoute(app, emailConfirmPath, h.showConfirmEmail, h.once(h.confirmEmail))
-	publicRoute(app, "/.well-known/change-password", leadToPassword)
+	publicRoute(app, "/.well-known/change-password", redirectToPassword)
 
 	// Signed in. Every route below this line needs a session, so no route can be public by mistake.
 	app.Use(h.requireSession, h.requireFactor)

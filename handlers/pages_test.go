@@ -67,7 +67,7 @@ func TestARowIsTheSameEverywhere(t *testing.T) {
 }
 
 // The store checks the role again in the transaction. Whoever loses it in between is told the same as others.
-func TestALostRoleIsForbidden(t *testing.T) {
+func TestLostAdminRole(t *testing.T) {
 	t.Parallel()
 	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})
 	app := fiber.New()

@@ -138,7 +138,7 @@ func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 		return refuse(c, "login/code", &p)
 	}
 	if err == nil && next == "" && session.Method == db.ByPasswordAndRecovery {
-		return h.tellOfRecoveryCode(c, session)
+		return h.showRecoveryCodeMessage(c, session)
 	}
 	return redirectSignedIn(c, next, err)
 }
@@ -146,8 +146,8 @@ func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 // codesLow is how few recovery codes are left when people are told to make new ones.
 const codesLow = 3
 
-// tellOfRecoveryCode leads to the devices with a message about the recovery code that has just been used.
-func (h *handler) tellOfRecoveryCode(c *fiber.Ctx, session db.Session) error {
+// showRecoveryCodeMessage leads to the devices with a message about the recovery code that has just been used.
+func (h *handler) showRecoveryCodeMessage(c *fiber.Ctx, session db.Session) error {
 	factors, err := h.Store.Factors(session.UserID)
 	if err != nil {
 		return err

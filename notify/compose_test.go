@@ -11,7 +11,7 @@ import (
 // This file tests what messages say.
 
 // A device can have the name of an administrator, but then it is in quotes.
-func TestMessagesNameWhoDidIt(t *testing.T) {
+func TestMessagesNameTheActor(t *testing.T) {
 	t.Parallel()
 	for by, want := range map[db.Actor]string{
 		db.ByCommand: "a command on the server", "admin ada": "the administrator ada", db.ByDevice("admin ada"): `"admin ada"`, "Tablet": "",
@@ -141,7 +141,7 @@ The link is valid for one hour and works once. If it wasn't you, ignore this mai
 }
 
 // Whoever waits is named, and the link leads to where an administrator can approve the account.
-func TestTextAboutWhoWaits(t *testing.T) {
+func TestTextOfWaitingAlert(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, db.Ways{})
 	s := New(Options{Store: h.Store, URL: &url.URL{Scheme: "https", Host: "auth.example.com"}})

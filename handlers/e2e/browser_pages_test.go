@@ -219,7 +219,7 @@ func hasAHeader(t *testing.T, c *chromiumProcess) {
 	}
 }
 
-func tellsErrorsInForms(t *testing.T, c *chromiumProcess) {
+func showsErrorsInForms(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t, func(o *handlers.Options) { o.Signup = true })
 	h.AddUser("alice", handlerstest.AlicePassword)
 	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)

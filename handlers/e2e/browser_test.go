@@ -43,7 +43,7 @@ func TestBrowser(t *testing.T) {
 		{"back after signing out", showsNothingAfterSigningOut},
 		{"showing a password", showsAPassword},
 		{"header and skip link", hasAHeader},
-		{"errors in forms", tellsErrorsInForms},
+		{"errors in forms", showsErrorsInForms},
 		{"an invitation", acceptsAnInvitation},
 		{"deleting an account", deletesAnAccount},
 		{"names and roles", namesEverything},
