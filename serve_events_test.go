@@ -34,7 +34,7 @@ func (c *client) events() (next func() string) {
 	}
 }
 
-// An open page does not keep its session alive, and hears at once that it has ended, not at the next heartbeat.
+// An open page does not keep its session alive, and learns at once that it has ended, not at the next heartbeat.
 func TestServeEndsTheStreamOfAnIdleSession(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data, "--idle-timeout", "2s")

@@ -14,7 +14,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// This file tests what the server does when it is told to stop.
+// This file tests how the server stops.
 
 // When the server stops, it writes what it has noted in memory: when sessions were last active, and failed sign-ins.
 func TestServeFlushesActivityWhenItStops(t *testing.T) {
@@ -66,7 +66,7 @@ func TestServeStopsDespiteSilentClients(t *testing.T) {
 	}
 }
 
-// A request that has begun when the server is told to stop still gets its response.
+// A request that is in progress when the server stops still gets its response.
 func TestServeFinishesPendingRequests(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)

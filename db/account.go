@@ -240,7 +240,7 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, pa
 	return s.deleteUser(ctx, user, false, func(work func(*tx) error) error { return s.writeAs(ctx, by, work) })
 }
 
-// deleteUser deletes an account in batches. Only the first goes through begin, which checks who wants that: it may end their own session.
+// deleteUser deletes an account in batches. Only the first goes through begin, which checks the operator: it may end their own session.
 func (s *Store) deleteUser(ctx context.Context, user User, force bool, begin func(work func(*tx) error) error) error {
 	deleted := 0
 	err := begin(func(tx *tx) (err error) {
@@ -276,7 +276,7 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 			return deleted, err
 		}
 	}
-	// This row goes with the account, but not its id: whoever follows the activity sees the gap.
+	// This row goes with the account, but not its id: followers of the activity see the gap.
 	if err := tx.record(event{userID: user.ID, kind: Disabled}); err != nil {
 		return 0, err
 	}

@@ -48,7 +48,7 @@ const (
 	DeliveryFailed = "delivery_failed" // a message to the user was given up; By is the Way
 )
 
-// Actor says who did something, as the API shows it: the name of a device, ByCommand, "admin NAME", or "" for nobody.
+// Actor is who did something, as the API shows it: the name of a device, ByCommand, "admin NAME", or "" for nobody.
 type Actor string
 
 // ByCommand is the Actor on the command line.
@@ -76,7 +76,7 @@ type event struct {
 
 	maker       string // the id of the session that did it, if sessionID names a key: an alert is about its device
 	silent      bool   // nobody is alerted
-	formerEmail string // the address that was replaced, which is told too
+	formerEmail string // the address that was replaced, which gets the alert too
 }
 
 // eventOf returns an event for something that the user of a session did, or failed to do.
@@ -102,7 +102,7 @@ func (tx *tx) insertActivity(e event) error {
 }
 
 // recordRepeat is record for what can repeat, so that somebody who guesses passwords all night does not fill the disk. If the user's
-// newest event is like e, e replaces it, with the count of both. It gets a new id, because whoever follows the activity looks for larger
+// newest event is like e, e replaces it, with the count of both. It gets a new id, because followers of the activity look for larger
 // ids.
 func (tx *tx) recordRepeat(e event) error {
 	var count int
@@ -120,7 +120,7 @@ func (tx *tx) recordRepeat(e event) error {
 	if err := tx.insertActivity(e); err != nil {
 		return err
 	}
-	e.count = n // earlier ones were told
+	e.count = n // earlier ones had their alert
 	return tx.alert(e)
 }
 

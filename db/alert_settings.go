@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// This file stores what users want to be told about, and where.
+// This file stores which alerts users want, and where.
 
-// AlertSettings are what a user wants to be told about, and where.
+// AlertSettings are the alerts that a user wants, and where.
 type AlertSettings struct {
 	Mail  bool     // to the e-mail address, if there is one; important alerts are mailed anyway
 	Topic string   // of ntfy: 1 to 64 letters, digits, "_" or "-"; "" for none

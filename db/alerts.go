@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// This file decides which events a user is told about, and in which ways. The messages are written to the outbox in the transaction of the
+// This file decides which events cause an alert, and in which ways. The messages are written to the outbox in the transaction of the
 // event.
 
-// Way is a way to tell users something.
+// Way is a way to send messages to users.
 type Way string
 
 // The ways.
@@ -28,7 +28,7 @@ type Ways struct{ Mail, Ntfy, Webhook bool }
 // OptionalAlerts are the kinds of alerts that a user can switch off. Only administrators get UserWaiting.
 var OptionalAlerts = []string{SignedIn, BrowserChanged, AccountLocked, UserWaiting}
 
-// importantAlerts are the kinds that a user is always told about. Somebody who has taken over a session must not be able to hide them.
+// importantAlerts are the kinds that a user cannot switch off. Somebody who has taken over a session must not be able to hide them.
 var importantAlerts = []string{
 	PasswordChanged, PasswordReset, EmailChanged,
 	TOTPOn, TOTPOff, PasskeyAdded, PasskeyRemoved, PasskeyRefused, RecoveryCodesMade, RecoveryCodeUsed,
@@ -55,7 +55,7 @@ func (tx *tx) storeWays(ways Ways) error {
 	return nil
 }
 
-// alert writes the messages about an event, if it is one that its user is told about.
+// alert writes the messages about an event, if its user gets alerts about it.
 func (tx *tx) alert(e event) error {
 	important := slices.Contains(importantAlerts, e.kind)
 	if e.silent || !important && !slices.Contains(OptionalAlerts, e.kind) {
@@ -95,7 +95,7 @@ func (tx *tx) alert(e event) error {
 	return tx.boundOutbox(e.userID)
 }
 
-// alertAdministrators tells every administrator that somebody who signed up waits for approval. All who wait are summed up, so even
+// alertAdministrators alerts every administrator that a new user is waiting for approval. Sign-ups are summed up, so even
 // thousands of sign-ups are at most one message an hour for each administrator and way.
 func (tx *tx) alertAdministrators(username, ip string) error {
 	rows, err := tx.Query(`SELECT id FROM users WHERE is_admin = 1 AND disabled = 0`)
@@ -114,7 +114,7 @@ func (tx *tx) alertAdministrators(username, ip string) error {
 	return nil
 }
 
-// recipients returns whom to tell about an event: nobody, if the user does not want to know.
+// recipients returns who gets an alert about an event: nobody, if the user has switched it off.
 func (tx *tx) recipients(e event, important bool) ([]Recipient, error) {
 	rows, err := tx.Query(`
 		SELECT w.way, COALESCE(u.email, ''), COALESCE(a.mail, 1), COALESCE(a.ntfy_topic, ''), COALESCE(a.off, '')
@@ -177,7 +177,7 @@ func (tx *tx) alertDueAt(m Message) (dueAt int64, err error) {
 	return dueAt, err
 }
 
-// aboutOf returns what events are summed up by. Each sign-in has a session of its own, so for those it is the device.
+// aboutOf returns the key by which events are summed up. Each sign-in creates a session, so sign-ins are summed up by device.
 func aboutOf(e event) string {
 	if e.kind == SignedIn {
 		return e.deviceName

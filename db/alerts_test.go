@@ -99,7 +99,7 @@ func with(deviceToken string) func(*db.NewSession) {
 
 func method(m string) func(*db.NewSession) { return func(new *db.NewSession) { new.Method = m } }
 
-// Every event that the user must learn of is told in every way.
+// Every important event causes an alert in every way.
 func TestAlertKinds(t *testing.T) {
 	t.Parallel()
 	for kind, cause := range map[string]func(*cast) error{
@@ -159,7 +159,7 @@ func TestAlertKinds(t *testing.T) {
 	}
 }
 
-// Of bob, who has no address and no topic, only the webhook is told.
+// Alerts about bob, who has no address and no topic, go only to the webhook.
 func TestWebhookGetsEveryAlert(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
@@ -302,7 +302,7 @@ func TestCommandsAlertInTheWaysOfTheServer(t *testing.T) {
 	c.wantWaiting("with one way left", "ntfy alice_phone password_changed 1")
 }
 
-// The hundredth failure in a row locks the account. Its user is told once.
+// The hundredth failure in a row locks the account. Its user gets one alert.
 func TestLockedAccountIsAnAlert(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

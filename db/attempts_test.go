@@ -283,7 +283,7 @@ func TestCrashLeavesNothingReserved(t *testing.T) {
 	all.Wait()
 }
 
-// A success resets the consecutive failures of its own account only.
+// A success resets only the consecutive failures of its own account.
 func TestSuccessLeavesOtherAccountsFailures(t *testing.T) {
 	t.Parallel()
 	s := openAccountStore(t)

@@ -68,7 +68,7 @@ func (s *Store) AuthorizeKey(key, host string) (*AppAccess, error) {
 	return s.authorize(AppKey, key, host)
 }
 
-// authorize caches the result by token and host, without the kind: a token tells its kind by its prefix.
+// authorize caches the result by token and host, without the kind: the prefix of a token shows its kind.
 func (s *Store) authorize(kind SessionKind, token, host string) (*AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
 		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash, kind)

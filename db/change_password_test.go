@@ -146,7 +146,7 @@ func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
 	}
 }
 
-// Whoever was authenticated with the old password when it was changed has no session afterwards, whichever write came first.
+// A sign-in with the old password during a change has no session afterwards, whichever write came first.
 func TestSignInAgainstPasswordChange(t *testing.T) {
 	t.Parallel()
 	for range 10 {

@@ -1,7 +1,7 @@
 package db
 
 // This file owns the password that a user with a second factor chooses with a link. It waits in the second step, and counts once the code
-// was right, so that whoever has only the mailbox changes nothing. Until then the old password and the link work, and so does the link's
+// was right, so that access to the mailbox is not enough. Until then the old password and the link work, and so does the link's
 // form on another device.
 
 // chosenPassword is a password that waits for the second factor of its user.

@@ -73,7 +73,7 @@ func eachLink(t *testing.T, test func(*testing.T, *chosen)) {
 	}
 }
 
-// unchanged fails unless the old password, and only that, is right, and nobody was signed out or told.
+// unchanged fails unless the old password, and only that, is right, and nobody was signed out or alerted.
 func (c *chosen) unchanged() {
 	c.t.Helper()
 	if err := c.passwordAlone("alice", newPassword); !errors.Is(err, db.ErrWrongPassword) {

@@ -9,15 +9,15 @@ import (
 // limit. They get the times that they would have if they were written now. (If the clock is behind now, this changes rows that were
 // right: people are signed out early, never late.)
 
-// fixFutureSessions corrects at most limit sessions of browsers, on shared computers or on others; -1 means all. A session that was created and
-// used in the past ends at the latest after now plus the shorter of its limits, so the index on expires_at finds the others.
+// fixFutureSessions corrects at most limit sessions of browsers, on shared computers or on others; -1 means all. A session that was created
+// and used in the past ends at the latest after now plus the shorter of its limits, so the index on expires_at finds the others.
 func (s *Store) fixFutureSessions(tx *tx, shared bool, limit int) (int, error) {
 	idle, lifetime := s.options.Limits.of(shared)
 	statement := `UPDATE sessions` + notInFuture + `
 		WHERE id IN (SELECT id FROM sessions
 		             WHERE kind = 'browser' AND shared = 0 AND expires_at > $1 + MIN($2, $3)
 		             ORDER BY expires_at LIMIT $4)`
-	if shared { // a statement of its own, because with "shared = $5" SQLite could not use the partial index
+	if shared { // a separate statement, because with "shared = $5" SQLite could not use the partial index
 		statement = `UPDATE sessions` + notInFuture + `
 		WHERE id IN (SELECT id FROM sessions WHERE shared = 1 AND expires_at > $1 + MIN($2, $3) ORDER BY expires_at LIMIT $4)`
 	}

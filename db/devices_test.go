@@ -204,7 +204,7 @@ func TestAKnownDeviceIsCountedApart(t *testing.T) {
 	if err := attempt(d.DeviceToken, alicePassword); err != nil {
 		t.Errorf("the known device: %v", err)
 	}
-	// It has attempts of its own, and no more than others.
+	// It has its own attempts, and no more than others.
 	for range 10 {
 		if err := attempt(d.DeviceToken, "wrong"); !errors.Is(err, db.ErrWrongPassword) {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ func (c *cast) email(user db.User) string {
 	return c.text(`SELECT COALESCE(email, '') FROM users WHERE id = $1`, user.ID)
 }
 
-// A new address counts once it is confirmed. The old one is told.
+// A new address takes effect when it is confirmed. The old one gets an alert.
 func TestChangeEmail(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
@@ -46,7 +46,7 @@ func TestChangeEmail(t *testing.T) {
 	}
 	c.alive(c.laptop)
 
-	// Another change within the hour is told at once, because it goes to other addresses.
+	// The alert about another change within the hour is sent at once, because it goes to other addresses.
 	token = c.emailLink("newer@example.com")
 	c.exec(`DELETE FROM outbox`)
 	if _, err := c.ConfirmEmail(c.ctx(), token, somewhere); err != nil {

@@ -25,7 +25,7 @@ type FoundSession struct {
 	Position int64 // for SessionFilter.Before
 }
 
-// The rows are read in the order of the table, so that a page needs no index of its own and sorts nothing. The plus keeps SQLite from
+// The rows are read in table order, so a page needs neither a separate index nor a sort. The plus keeps SQLite from
 // reading them by expiry.
 const findSessions = `
 	SELECT ` + sessionColumns + listColumns + `, s.rowid

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// This file reports changes to whoever waits for them. The activity table is the log that they follow: whatever ends or changes a session
+// This file reports changes to those that wait for them. The activity table is the log that they follow: whatever ends or changes a session
 // has a row there, written in the same transaction.
 
 const (

@@ -112,7 +112,7 @@ func TestRepeatsWakeNobodyElse(t *testing.T) {
 	quiet(t, bob, "a repeated entry")
 }
 
-// Streams come and go while others are woken. Whoever stays is still woken afterwards.
+// Streams come and go while others are woken. Those that stay are still woken afterwards.
 func TestSubscribeWhileOthersAreWoken(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// This file has the groups of users. Rules name groups, and apps learn which groups a user is in.
+// This file owns the groups of users. Rules name groups, and apps receive the groups of a user.
 
-// adminsGroup is what apps are told that every administrator is in. It is not stored, and no group may have its name.
+// adminsGroup is the group that apps see for every administrator. It is not stored, and no group may have its name.
 const adminsGroup = "admins"
 
 // maxGroups is how many groups a user may be in. Apps get all of them in one header.
@@ -41,7 +41,7 @@ func checkGroups(groups []string) string {
 				"and begins with a letter or a digit.", usernameMax)
 		}
 		if name == adminsGroup {
-			return "The name admins is reserved: apps are told that every administrator is in that group."
+			return "The name admins is reserved: every administrator is in that group."
 		}
 	}
 	return ""
@@ -68,7 +68,7 @@ func readNames(column string) []string {
 	return names
 }
 
-// allGroups returns the groups in such a column as apps are told of them: with adminsGroup for an administrator, separated by commas.
+// allGroups returns the groups in such a column as apps receive them: with adminsGroup for an administrator, separated by commas.
 func allGroups(column string, isAdmin bool) string {
 	groups := readNames(column)
 	if isAdmin {

@@ -20,7 +20,7 @@ func (h *house) setGroups(username string, groups ...string) {
 	}
 }
 
-// wantGroups checks which groups a user is in, and what an app is told.
+// wantGroups checks which groups a user is in, and what an app receives.
 func (c *cast) wantGroups(d device, told string, groups ...string) {
 	c.t.Helper()
 	user, err := c.UserByName(d.Username)
@@ -66,7 +66,7 @@ func manyGroups(count int) (groups []string) {
 	return groups
 }
 
-// An app must be able to tell the groups in the header from each other, and administrators from everybody else.
+// An app must be able to separate the groups in the header, and to distinguish administrators from everybody else.
 func TestNamesOfGroups(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -32,8 +32,8 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 	return token, invitation, err
 }
 
-// MailInvitation is Invite, but mails the link instead of returning its token: to the address of newUser, or of the account that exists.
-// If there is none, it returns Invalid (field "email").
+// MailInvitation is like Invite, but mails the link instead of returning its token: to the address of newUser, or of the account that
+// exists. If there is none, it returns Invalid (field "email").
 func (s *Store) MailInvitation(ctx context.Context, by Operator, newUser NewUser) (invitation Invitation, err error) {
 	nobodyKnows := hashToken(newToken())
 	return s.invite(ctx, by, newUser, nobodyKnows, func(tx *tx, invitation Invitation) error {
@@ -115,14 +115,14 @@ func (tx *tx) voidMailedInvitation(username string) error {
 	return err
 }
 
-// voidInvitationsBy voids the invitations that an administrator made. Whoever loses that role, or whose account somebody else has used,
-// must leave no way in behind, least of all one that makes an administrator.
+// voidInvitationsBy voids the invitations that an administrator created. Somebody who loses that role, or whose account was used by another
+// person, must leave no way in behind, least of all one that makes an administrator.
 func (tx *tx) voidInvitationsBy(username string) error {
 	_, err := tx.Exec(`DELETE FROM invitations WHERE invited_by = $1`, adminPrefix+username)
 	return err
 }
 
-// maxMailedTokens is how many mails of one invitation have a link that works: the newest.
+// maxMailedTokens is how many mails of one invitation, the newest, have a link that works.
 const maxMailedTokens = 3
 
 // addInvitationToken makes a token for a mail with an invitation, which is valid for InvitationLasts from now on.

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// This file makes app keys. A key is the token of a session without a browser, which opens one app and none of Porchlight's own pages. It is
-// listed and revoked like any session. It has no idle limit, because a backup may run once a year.
+// This file creates app keys. A key is the token of a session without a browser, which opens one app and none of Porchlight's own pages. It
+// is listed and revoked like any session. It has no idle limit, because a backup may run once a year.
 
 // keyPrefix begins every key, so that nobody mistakes one for another secret. Tokens of browsers consist of capital letters and digits.
 const keyPrefix = "plk_"
 
-// KeysMax is how many live keys a user may have.
+// KeysMax is the maximum number of live keys of one user.
 const KeysMax = 50
 
 // neverExpires is when a key ends that never does. Every statement that looks for live sessions compares with it like with any other time.

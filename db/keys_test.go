@@ -323,7 +323,7 @@ func TestKeyUseIsRecorded(t *testing.T) {
 	}
 }
 
-// Only browsers are told to forget the apps.
+// Only browsers must clear the apps' cookies.
 func TestRevokedKeyTokenIsNotKept(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, func(o *db.Options) { o.Serve, o.KeepRevoked = true, true })
@@ -355,7 +355,7 @@ func TestRulesApplyToKeys(t *testing.T) {
 	}
 }
 
-// Whoever has a session of the user could make fifty keys. The user hears of that twice, and the link in the mail ends them all.
+// With a stolen session, somebody could create fifty keys. The user gets two alerts, and the link in the mail ends all of them.
 func TestKeysAreTold(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

@@ -189,8 +189,8 @@ func TestLinkOfADisabledUser(t *testing.T) {
 	})
 }
 
-// A new password or address voids the links that could change them. "This wasn't me" still works, because whoever took over the account
-// can do the same. What was asked for and not sent yet is void too.
+// A new password or address voids the links that could change them. "This wasn't me" still works, because the person who took over the
+// account can do the same. What was asked for and not sent yet is void too.
 func TestVoidedLinks(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*cast) error{

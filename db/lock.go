@@ -18,10 +18,10 @@ import (
 // serveWait is how long a server waits for the previous one to end.
 const serveWait = 3 * time.Second
 
-// lockPoll is how often a process tries to get a lock that another one holds.
+// lockPoll is how often a process attempts to get a lock that another one holds.
 const lockPoll = 50 * time.Millisecond
 
-// fileLock is held by a process that migrates the database, and by a server as long as it runs. It is a file of its own, because
+// fileLock is held by a process that migrates the database, and by a server as long as it runs. It is a separate file, because
 // closing another descriptor of one of SQLite's files would drop SQLite's locks. A nil fileLock holds nothing.
 type fileLock struct{ *flock.Flock }
 

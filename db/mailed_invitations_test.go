@@ -149,7 +149,7 @@ func TestMailedInvitationAfterAccountExists(t *testing.T) {
 	}
 }
 
-// Whoever reads the old address must not choose the password any more. A link that was shown instead of mailed stays.
+// The owner of the old address must no longer be able to choose the password. A link that was shown instead of mailed stays.
 func TestAnotherAddressVoidsTheMailedInvitation(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// This file owns "This wasn't me": the link in every mailed alert, with which users throw out whoever it was.
+// This file owns "This wasn't me": the link in every mailed alert, with which users sign out an intruder.
 
 // NotMeAlert is the alert that a link for "This wasn't me" came with.
 type NotMeAlert struct {
@@ -37,9 +37,9 @@ func (s *Store) NotMeAlert(ctx context.Context, token string, client Client) (No
 	return NotMeAlert{found.user.Username, data.Kind, time.UnixMilli(data.At), data.IP, data.DeviceName, data.Email}, nil
 }
 
-// UseNotMe ends every session of the user, voids the invitations that the user made, forgets the device that the alert was about, and returns a token for ResetPassword. If the alert
-// said that the address was changed and went to the old one, it restores that address, because otherwise whoever changed it could reset
-// the password again. It returns the errors of NotMeAlert.
+// UseNotMe ends every session of the user, voids the invitations that the user made, forgets the device that the alert was about, and
+// returns a token for ResetPassword. If the alert said that the address was changed and went to the old one, it restores that address,
+// because otherwise the person who changed it could reset the password again. It returns the errors of NotMeAlert.
 func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (resetToken string, err error) {
 	if _, err := s.findLink(ctx, token, linkNotMe, client); err != nil {
 		return "", err
@@ -76,7 +76,7 @@ func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (rese
 	return resetToken, nil
 }
 
-// restoreEmail gives the user an old address back, unless another account has it now. Whoever reads the address that it replaces gets no
+// restoreEmail gives the user an old address back, unless another account has it now. The address that it replaces gets no
 // alert and loses every link, because such a link could undo this.
 func (s *Store) restoreEmail(tx *tx, user User, email string, restored event) error {
 	err := s.changeEmail(tx, user, email, restored)

@@ -27,7 +27,7 @@ type Options struct {
 	Now         func() time.Time     // nil means time.Now
 	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
 
-	Ways                Ways        // in which a server can tell users something; commands use those of the server that ran last
+	Ways                Ways        // in which a server can send messages to users; commands use those of the server that ran last
 	KeepRevoked         bool        // keep the tokens of revoked sessions, see WasRevoked; commands do as the server that ran last
 	RequireSecondFactor Requirement // who must have a second factor, see Session.MustSetUpFactor
 }

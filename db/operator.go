@@ -8,7 +8,7 @@ import (
 
 // This file owns who may change other people's accounts, and how that is recorded.
 
-// Operator is somebody who runs the server: whoever has a shell on it, or an administrator who is signed in.
+// Operator is somebody who runs the server: a person with a shell on it, or an administrator who is signed in.
 type Operator struct {
 	session *Session // of the administrator; nil for the command line
 }
@@ -19,7 +19,7 @@ var CommandLine = Operator{}
 // Administrator returns the user of a session as an Operator. Whether the user is an administrator is checked when something is changed.
 func Administrator(session Session) Operator { return Operator{&session} }
 
-// ErrNotAdmin says that the user of a session is no administrator, or no longer is one.
+// ErrNotAdmin says that the user of a session is not an administrator, or no longer one.
 var ErrNotAdmin = errors.New("only an administrator can do this")
 
 const adminPrefix = "admin "

@@ -189,7 +189,7 @@ func TestAdministratorDeletesTheirOwnLargeAccount(t *testing.T) {
 	}
 }
 
-// Whoever sent the link is the one who is recorded, not whoever has a shell when it is used.
+// The activity names the administrator who sent the link, even though no administrator is signed in when it is used.
 func TestAcceptedInvitationNamesTheAdministrator(t *testing.T) {
 	t.Parallel()
 	c := openCastWithPasskey(t)
@@ -224,7 +224,7 @@ func TestActorAdministrator(t *testing.T) {
 	}
 }
 
-// Whoever loses the role, or learns that somebody else used the account, leaves no invitation behind that could make another administrator.
+// After the loss of the role, or "This wasn't me", no invitation is left that could create another administrator.
 func TestInvitationsOfAFormerAdministrator(t *testing.T) {
 	t.Parallel()
 	yes, no := true, false

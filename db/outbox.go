@@ -231,7 +231,7 @@ func (tx *tx) giveUp(m Message) (givenUp bool, err error) {
 		return false, err
 	}
 	failed := event{userID: m.UserID, kind: DeliveryFailed, by: Actor(m.Way)}
-	if m.UserID == 0 { // an invitation for a new account: the administrator who made it learns that it failed
+	if m.UserID == 0 { // an invitation for a new account: record the failure for the administrator who created it
 		err := tx.QueryRow(`
 			SELECT COALESCE((SELECT id FROM users WHERE username = $1), 0)`, m.By.Administrator()).Scan(&failed.userID)
 		if err != nil {

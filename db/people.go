@@ -43,7 +43,7 @@ func (s *Store) People(filter PeopleFilter, limit int) (users []User, more bool,
 	return users, more, err
 }
 
-// WaitingForApproval returns how many accounts wait for approval, but at most most.
+// WaitingForApproval returns how many accounts are waiting for approval, up to most.
 func (s *Store) WaitingForApproval(most int) (int, error) {
 	return queryValue[int](s.reader, `
 		SELECT COUNT(*)

@@ -1,6 +1,6 @@
 package db
 
-// This file answers the questions of administrators about the rules: who may reach a host, and which hosts have none.
+// This file tells administrators who may reach a host, and which hosts have no rule.
 
 // Reach is the answer to whether a user may reach a host.
 type Reach struct {
@@ -27,10 +27,11 @@ func (s *Store) Reach(username, host string) (Reach, error) {
 	}, reachOfUser, host, siblings(host), !s.options.DenyApps, canonical(username))
 }
 
-// maxUsedHosts is how many of the hosts that sessions were used for are looked at.
+// maxUsedHosts is how many of the hosts that sessions were used for are examined.
 const maxUsedHosts = 500
 
-// HostsWithoutRule returns hosts that live sessions were used for and to which no rule applies, sorted. It looks at maxUsedHosts hosts.
+// HostsWithoutRule returns hosts that live sessions were used for and to which no rule applies, sorted. It examines at most maxUsedHosts
+// hosts.
 func (s *Store) HostsWithoutRule() (hosts []string, err error) {
 	rules, err := s.AppRules()
 	if err != nil {

@@ -57,7 +57,7 @@ func TestResetUnlocksTheAccount(t *testing.T) {
 	}
 }
 
-// Whoever asks for a link learns nothing about the name: every request succeeds and writes as many rows, but only a user with an address
+// A request for a link reveals nothing about the name: every request succeeds and writes as many rows, but only a user with an address
 // gets a mail.
 func TestResetRequestsAreAllAlike(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func (tx *tx) factorAdded(by Session, kind string) (recoveryCodes []string, err 
 		return nil, err
 	}
 	codes := eventOf(by, RecoveryCodesMade)
-	codes.silent = true // the new factor is told
+	codes.silent = true // the alert is about the new factor
 	return tx.replaceRecoveryCodes(codes)
 }
 

@@ -15,7 +15,7 @@ import (
 
 // This file has what tests of second factors share, and tests who must have one and how it is reset.
 
-// addTOTP sets up an authenticator app. It advances the clock, so that the code that did it is over.
+// addTOTP sets up an authenticator app. It advances the clock, so that the code that was used is no longer valid.
 func (h *house) addTOTP(d device) (secret []byte, recoveryCodes []string) {
 	h.t.Helper()
 	secret, err := h.BeginTOTP(h.ctx(), d.Session)
@@ -75,7 +75,7 @@ func (h *house) factors(user db.User) db.Factors {
 	return factors
 }
 
-// passwordAlone tries to sign in with nothing but the password.
+// passwordAlone attempts to sign in with only the password.
 func (h *house) passwordAlone(name, password string) error {
 	h.t.Helper()
 	user, err := h.Authenticate(h.ctx(), name, password, onCurl.Client)

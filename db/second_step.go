@@ -26,7 +26,7 @@ type SecondStep struct {
 	TOTP     bool // the user has an authenticator app
 	Passkeys bool // the user has passkeys
 
-	NewPassword bool // it was chosen with a link, and counts once the second factor was given
+	NewPassword bool // it was chosen with a link, and takes effect after the second factor
 
 	user      User
 	method    string // how the sign-in began: ByPassword, ByReset or ByInvitation
@@ -112,8 +112,8 @@ func (s *Store) SecondStep(token string) (SecondStep, error) {
 //
 // A password that was chosen with a link is set in the same transaction.
 //
-// It returns ErrWrongCode for a wrong code (with ErrNotFound for the last one), Throttled after too many, and ErrNotFound if there is no such step or its link is no longer
-// valid: the sign-in begins again with the password or the link.
+// It returns ErrWrongCode for a wrong code (with ErrNotFound for the last one), Throttled after too many, and ErrNotFound if there is no
+// such step or its link is no longer valid: the sign-in begins again with the password or the link.
 func (s *Store) FinishSecondStep(ctx context.Context, token, code string, newSession NewSession) (
 	sessionToken string, session Session, err error,
 ) {

@@ -11,7 +11,7 @@ import (
 
 // This file tests how many codes somebody may guess who knows the password.
 
-// Whoever knows the password gets as many guesses at codes as at passwords: repeating the password resets nothing.
+// Somebody who knows the password gets as many guesses at codes as at passwords: repeating the password resets nothing.
 func TestGuessingCodesIsThrottled(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

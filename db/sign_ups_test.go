@@ -85,7 +85,7 @@ func TestASiteCreatesAHundredAccountsAnHour(t *testing.T) {
 	}
 }
 
-// Whoever is invited gets the name, and not a stranger who guesses it.
+// The invited person gets the name, not a stranger who guesses it.
 func TestSignUpWithTheNameOfAnInvitation(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -94,7 +94,7 @@ func TestAnAppsBackgroundRequestMovesTheSession(t *testing.T) {
 	}
 }
 
-// A change is noted at once, although the last note is fresh, and wakes whoever flushes. Without one, nothing does.
+// A change is noted at once, even if the last note is fresh, and wakes the flusher. Without a change, nothing does.
 func TestAMoveIsNotedAtOnce(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

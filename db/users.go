@@ -63,7 +63,7 @@ type NewUser struct {
 
 	MustBeNew bool // for Invite: return Invalid if the account exists
 
-	ResetSecondFactor bool // for Invite: whoever accepts the invitation to an existing account needs no second factor
+	ResetSecondFactor bool // for Invite: accepting the invitation to an existing account needs no second factor
 }
 
 // canonical returns the description with its names as they are stored.

@@ -91,7 +91,7 @@ func (h *handler) forgetDevice(c *fiber.Ctx) error {
 // redirectToPassword tells password managers where the form is (W3C, A Well-Known URL for Changing Passwords). They ask without cookies.
 func redirectToPassword(c *fiber.Ctx) error { return c.Redirect(passwordPath, fiber.StatusFound) }
 
-// showPassword shows the form alone, for the links that lead to it.
+// showPassword shows only the form, for the links that lead to it.
 func (h *handler) showPassword(c *fiber.Ctx) error {
 	p := h.newAccountPage(c)
 	p.Title = "Change your password"

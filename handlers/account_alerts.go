@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the page on which users choose what they are told about, and where.
+// This file owns the page on which users choose their alerts, and where to send them.
 
 const alertsPath = "/account/alerts"
 

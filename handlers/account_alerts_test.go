@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests the page on which users choose what they are told about.
+// This file tests the page on which users choose their alerts.
 
 func TestChooseAlerts(t *testing.T) {
 	t.Parallel()
@@ -56,7 +56,7 @@ func TestAlertsThatTheServerDoesNotOffer(t *testing.T) {
 	c.Alice.Page("/account/alerts?done=alert-nowhere").Has(t, "There is nowhere to send an alert.")
 }
 
-// Somebody who becomes an administrator is told who waits, whatever they have saved before. Somebody who was one keeps the setting.
+// A new administrator gets alerts about sign-ups, whatever they saved before. A former administrator keeps the setting.
 func TestOnlyAdministratorsChooseAlertsOfSignUps(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)

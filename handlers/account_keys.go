@@ -42,7 +42,7 @@ type keyRow struct {
 	Never   bool // it does not expire
 }
 
-// keyLifetimes is how long each choice lasts; 0 is for ever.
+// keyLifetimes is how long each choice lasts; 0 means for ever.
 var keyLifetimes = map[string]time.Duration{"30d": 30 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "never": 0}
 
 var keyChoices = []string{"30d", "1y", "never"}
@@ -149,7 +149,7 @@ func (h *handler) readKeyForm(c *fiber.Ctx, body formBody) (db.NewKey, db.Invali
 	return key, invalid
 }
 
-// keyHostProblem says why there can be no guarded app at a host, or returns "" if there can be one.
+// keyHostProblem returns why a host can't be a guarded app, or "" if it can.
 func (h *handler) keyHostProblem(host string) string {
 	switch {
 	case host == h.ownHost:

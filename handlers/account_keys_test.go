@@ -135,7 +135,7 @@ func TestTooManyKeys(t *testing.T) {
 	makeKey(c.Bob, "host", notes, "expires", "1y")
 }
 
-// Without a fresh password, whoever sits at an unattended browser could take a key along.
+// Without a fresh password, anyone at an unattended browser could create a key and keep it.
 func TestKeyNeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -250,7 +250,7 @@ func TestKeysAreListed(t *testing.T) {
 	}
 }
 
-// Names come from the user, and hosts from whoever can write into the database.
+// Names come from the user, and hosts from anyone who can write to the database.
 func TestHostileKeyNames(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -8,7 +8,7 @@ import (
 
 // This file owns what all pages for administrators share.
 
-// adminPage is the data that every page for administrators has, for admin/_nav.
+// adminPage is the data that every page for administrators has in common, for admin/_nav.
 type adminPage struct {
 	page
 	AdminSection string // of the navigation among these pages: people, sessions, apps, activity or proxy
@@ -22,7 +22,7 @@ func (h *handler) adminPageFor(c *fiber.Ctx, section, title string) adminPage {
 
 var errNotAdmin = problem{fiber.StatusForbidden, "Only an administrator can see this."}
 
-// requireAdmin rejects everyone but administrators.
+// requireAdmin rejects everyone except administrators.
 func requireAdmin(c *fiber.Ctx) error {
 	if !currentSession(c).IsAdmin {
 		return errNotAdmin
@@ -30,7 +30,7 @@ func requireAdmin(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// filterMax is how many bytes are accepted in a field of a filter: as many as an e-mail address has.
+// filterMax is the maximum number of bytes in a filter field: the length of the longest e-mail address.
 const filterMax = 254
 
 // queryText returns the text of a field of a filter.
@@ -51,7 +51,7 @@ func canonicalIP(text string) string {
 	return address.String()
 }
 
-// requireConfirmedChange is requireConfirmed for what may change something.
+// requireConfirmedChange is requireConfirmed for requests that may change something.
 func (h *handler) requireConfirmedChange(c *fiber.Ctx) error {
 	if c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead {
 		return c.Next()
@@ -62,8 +62,8 @@ func (h *handler) requireConfirmedChange(c *fiber.Ctx) error {
 // maxWaiting is how many of those who wait for approval are counted.
 const maxWaiting = 99
 
-// waitingForApproval returns how many people an administrator is told to approve, at most maxWaiting, for admin/_waiting. It returns 0 for
-// everyone else.
+// waitingForApproval returns how many people are waiting for an administrator's approval, at most maxWaiting, for admin/_waiting. It
+// returns 0 for everyone else.
 func (h *handler) waitingForApproval(c *fiber.Ctx) (int, error) {
 	if !currentSession(c).IsAdmin {
 		return 0, nil

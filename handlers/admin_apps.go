@@ -12,7 +12,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the page of the rules: who may reach which app, and why somebody may not.
+// This file owns the page for access rules: who may reach which app, and why a request was refused.
 
 const appsPath = "/admin/apps"
 
@@ -127,7 +127,7 @@ func (p *appsPage) describeRule(done, host string) {
 	}
 }
 
-// checkAccess answers what an administrator asks in the query.
+// checkAccess reports whether the person in the query may reach the host.
 func (h *handler) checkAccess(c *fiber.Ctx) (q accessCheck, err error) {
 	for name, value := range map[string]*string{"person": &q.Person, "app": &q.Host} {
 		if *value, err = queryText(c, name); err != nil {
@@ -154,7 +154,7 @@ func (h *handler) checkAccess(c *fiber.Ctx) (q accessCheck, err error) {
 	return q, err
 }
 
-// allowApp does what the command app allow does.
+// allowApp allows more people to reach a host, like "porchlight app allow".
 func (h *handler) allowApp(c *fiber.Ctx, body formBody) error {
 	more := db.AppRule{
 		Host: strings.TrimSpace(body.get("host")), Everyone: body.has("everyone"), Admins: body.has("admins"),
@@ -208,7 +208,7 @@ type askRulePage struct {
 	Host string
 }
 
-// removeApp does what the command app remove does.
+// removeApp removes a rule, like "porchlight app remove".
 func (h *handler) removeApp(c *fiber.Ctx, body formBody) error {
 	host, ok := db.RuleHost(body.get("host"))
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests the page of the rules, and why somebody may not reach an app.
+// This file tests the page for access rules, and the reasons for a refusal.
 
 func TestRulesOnTheirPage(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,7 @@ var personMessages = map[string]string{
 	"factor-reset": "Removed the second factor of %s.",
 }
 
-// person returns the account that the path names, or db.ErrNotFound.
+// person returns the account in the path, or db.ErrNotFound.
 func (h *handler) person(c *fiber.Ctx) (db.User, error) {
 	id, err := strconv.ParseInt(c.Params("id"), 10, 64)
 	if err != nil {

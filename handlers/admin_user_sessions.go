@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the devices of one person, as an administrator sees them: the same rows as on "Your devices", and as live.
+// This file owns the devices of one person, as an administrator sees them: the same rows as on "Your devices", with the same live updates.
 
 // personSessions is the data of the list of devices, both as a part of the page and as a fragment.
 type personSessions struct {

@@ -95,7 +95,7 @@ func (s *eventStream) Read(buffer []byte) (int, error) {
 	return copy(buffer, event), nil
 }
 
-// Close is called by the server when the stream has ended, or an event could not be written.
+// The server calls Close when the stream has ended, or when an event could not be written.
 func (s *eventStream) Close() error {
 	s.timer.Stop()
 	s.unsubscribe()

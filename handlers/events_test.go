@@ -132,7 +132,7 @@ func TestEventsWhenTheClockGoesBack(t *testing.T) {
 }
 
 // A user may have 20 streams. Another one replaces the oldest of the session that has the most, so a session cannot take the places of
-// others, and whoever reloads a page is not refused.
+// others, and a reload of a page is not refused.
 func TestEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

@@ -72,7 +72,7 @@ func exportFactors(factors db.Factors) exportedFactors {
 	return exported
 }
 
-// exportedAlerts has no link, and nothing about the webhook, which belongs to whoever runs the server.
+// exportedAlerts has no link, and nothing about the webhook, which belongs to the server's owner.
 type exportedAlerts struct {
 	Mail      bool               `json:"mail"`
 	NtfyTopic string             `json:"ntfyTopic"`

@@ -123,7 +123,7 @@ func (h *handler) isOwnSignIn(request appRequest) bool {
 	return path == signInPath && request.site() == h.origin
 }
 
-// findAppAccess is findSession for an app. An app key decides alone.
+// findAppAccess is findSession for an app. If there is an app key, cookies don't count.
 func (h *handler) findAppAccess(c *fiber.Ctx, key sentKey, host string) (*db.AppAccess, error) {
 	if key.sent {
 		return h.findKeyAccess(key, host)

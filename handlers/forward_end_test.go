@@ -11,7 +11,7 @@ import (
 )
 
 // This file tests that the next auth check after the end of a session is refused, however it ended, and that a browser whose session was
-// revoked is told to delete the cookies of the apps.
+// revoked must delete the cookies of the apps.
 
 // ownEndings are the ends of a session, in TestForwardAfterTheEnd, that are no revocation.
 var ownEndings = []string{
@@ -190,8 +190,8 @@ func TestForwardClearsAppData(t *testing.T) {
 			clears(t, ask("Cookie", withCookie(append(unknown, revoked)...)), c == on)
 			clears(t, e.ask(asker, toNotes.of("evil.test"), "Cookie", withCookie(revoked)), false)
 		}
-		// The sign-in page does the same, because it clears our cookie, and then no app sees the token. Other pages do not. The sign-in page
-		// sets no cookie for a browser that has just deleted its own.
+		// The sign-in page does the same, because it clears our cookie, and then no app sees the token. Other pages do not. The sign-in
+		// page sets no cookie for a browser that has just deleted its own.
 		clears(t, asker.Page("/sessions", "Cookie", withCookie(revoked)), false)
 		clears(t, asker.Page("/login", "Cookie", withCookie(revoked)), c == on)
 		clears(t, asker.Page("/login", "Cookie", withCookie(unknown...)), false)
@@ -208,7 +208,7 @@ func TestForwardClearsAppData(t *testing.T) {
 	}
 }
 
-// While the database does not answer, nobody is told anything.
+// While the database is unavailable, no response clears cookies.
 func TestForwardClearsNothingWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWith(t, handlerstest.KeepsRevoked, behindProxy)

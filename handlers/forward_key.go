@@ -81,7 +81,7 @@ func rejectKey(c *fiber.Ctx, host string) error {
 }
 
 // returnAuthorization returns the client's Authorization header with a pass, unless it holds an app key. A proxy that copies it to the app,
-// and drops the client's own, hides the key from the app. With the key, whoever reads the app's logs could act as the user there.
+// and drops the client's own, hides the key from the app. With the key, anyone who reads the app's logs could act as the user there.
 func returnAuthorization(c *fiber.Ctx, key sentKey) {
 	if value := c.Request().Header.Peek(fiber.HeaderAuthorization); !key.sent && len(value) > 0 {
 		c.Response().Header.SetBytesV(fiber.HeaderAuthorization, value)

@@ -216,7 +216,7 @@ func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 	passes(t, forward.ask(script, toNotes, "Authorization", bearer(key)), "alice")
 }
 
-// Whoever guesses keys leaves no trace, and a key that is used is noted like a session, whatever the client says of its requests.
+// Guessed keys leave no trace. The use of a real key is recorded like that of a session, whatever the client says about its requests.
 func TestForwardRecordsKeyUse(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -23,7 +23,7 @@ type refusalPage struct {
 	SignOut       string // the address of the sign-out page, which leads back to the app
 }
 
-// deny answers 403 to a user who is signed in but whom the rules do not allow to reach the host.
+// deny responds to 403 to a user who is signed in but whom the rules do not allow to reach the host.
 func (h *handler) deny(c *fiber.Ctx, access *db.AppAccess, request appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+request.host,
 		"user", access.Username, "session", access.SessionID, "host", request.host, "ip", h.client(c).IP)
@@ -34,7 +34,7 @@ func (h *handler) deny(c *fiber.Ctx, access *db.AppAccess, request appRequest) e
 	})
 }
 
-// refusalStyle is the file with the style of a refusalPage.
+// refusalStyle is the style sheet of a refusalPage.
 const refusalStyle = "refused.css"
 
 // showRefusal renders a refusalPage. Its Content-Security-Policy allows only its own style.

@@ -272,7 +272,7 @@ func TestForwardOrderOfTheChecks(t *testing.T) {
 		stranger := c.NewClient(handlerstest.FirefoxOnLinux)
 		stops(t, e.ask(stranger, toNotes.by("G T"), navigating...), 403, "")
 		stops(t, e.ask(stranger, toNotes.of("evil.test"), navigating...), 403, "")
-		got := e.ask(stranger, toNotes, navigating...) // the signed-out do not learn the rules
+		got := e.ask(stranger, toNotes, navigating...) // clients that are not signed in don't learn the rules
 		if got.Header.Get("Location") != signInFor(toNotes.address()) {
 			t.Errorf("%s: %d %q", e.path, got.Status, got.Header.Get("Location"))
 		}

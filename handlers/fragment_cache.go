@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// fragmentCache caches a rendered fragment of which lists show many: executing its template for each would take most of the time of a
-// page. The key is everything that the fragment shows, so a cached one is never out of date.
+// fragmentCache caches a rendered fragment that lists repeat many times: executing its template for each row would take most of the time of
+// a page. The key is everything that the fragment shows, so a cached one is never out of date.
 type fragmentCache[T any, K comparable] struct {
 	key      func(T) (key K, cacheable bool)
 	uncached *template.Template
@@ -29,7 +29,7 @@ func (f *fragmentCache[T, K]) serve(templates *template.Template, fragment, call
 	return err
 }
 
-// indentation is removed from fragments, because it would be a fifth of what is sent.
+// indentation is removed from fragments, because it would be a fifth of the response.
 var indentation = regexp.MustCompile(`\n\s+`)
 
 func (f *fragmentCache[T, K]) render(data T) (template.HTML, error) {

@@ -176,7 +176,7 @@ func TestAFormThatIsSentTwice(t *testing.T) {
 				t.Errorf("%d of the two cookies are good", alive)
 			}
 
-			// Whoever noted the id of the form gets nothing without the password.
+			// The id of the form is worthless without the password.
 			for i := range body {
 				if body[i] == "password" {
 					body[i+1] = "not the password"

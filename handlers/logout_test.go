@@ -28,7 +28,7 @@ func TestSignOutPage(t *testing.T) {
 	check(t)
 }
 
-// A person who may not open an app signs out, signs in as somebody else, and is back at the app.
+// A person without access to an app signs out, signs in as somebody else, and returns to the app.
 func TestSignOutAndBack(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -44,7 +44,7 @@ func guards(host, ownHost, cookieDomain string) bool {
 	return db.IsUnder(host, cookieDomain)
 }
 
-// WhyUnguarded says why no rule for a host can apply, or returns "". The host is in db.RuleHost's form.
+// WhyUnguarded returns why no rule for a host can apply, or "". The host is in db.RuleHost's form.
 func WhyUnguarded(host, ownHost, cookieDomain string) string {
 	app := host
 	if cookieDomain != "" {

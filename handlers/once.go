@@ -14,8 +14,8 @@ import (
 	"porchlight/db"
 )
 
-// This file makes a form that an impatient person sends twice do its work once. Each such form has a random id. The browser shows the
-// answer to the last press, so that must not be "This username is taken" or "This link is not valid".
+// This file makes sure that a form sent twice does its work once. Each such form has a random id. The browser shows the
+// response to the last press, which must not be "This username is taken" or "This link is not valid".
 
 // formID returns the id of a form, or "" if it has none.
 func formID(body formBody) string {
@@ -25,8 +25,8 @@ func formID(body formBody) string {
 	return ""
 }
 
-// once makes a form that is sent again within a few seconds get the first answer again, for answers that set no cookie. The other form must
-// be the same in every field and come from the same session.
+// once returns the first response again if a form is sent twice within a few seconds. It is for responses that set no cookie. Both forms
+// must agree in every field and come from the same session.
 func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 	return withForm(func(c *fiber.Ctx, body formBody) error {
 		if formID(body) == "" {
@@ -55,7 +55,7 @@ const (
 	answerMaxSize = 64 << 10
 )
 
-// formAnswers keeps what forms were answered. Some answers hold a secret, such as recovery codes, so they are kept in memory only, and
+// formAnswers stores responses to forms. Some contain a secret, such as recovery codes, so they are kept only in memory, and
 // not for long.
 type formAnswers struct {
 	mu    sync.Mutex
@@ -75,7 +75,7 @@ func (f *formAnswers) of(key [sha256.Size]byte) (formAnswer, bool) {
 	return answer, ok
 }
 
-// keep keeps a successful answer for answerLasts.
+// keep stores a successful response for answerLasts.
 func (f *formAnswers) keep(key [sha256.Size]byte, r *fasthttp.Response) {
 	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
 		return
@@ -141,8 +141,8 @@ func (f *formLocks) lock(id string) (unlock func()) {
 }
 
 // createOnce signs in the user that create returns. If the form has just done so, it checks the password and gives that session a new
-// cookie, because the browser may not have got the first one. The id of the form alone proves nothing: on a shared computer, somebody may
-// have noted it.
+// cookie, because the browser may not have received the first one. The id of the form proves nothing by itself: on a shared computer,
+// somebody may have noted it.
 func (h *handler) createOnce(c *fiber.Ctx, body formBody, method string, create func() (db.User, error)) error {
 	form := formID(body)
 	if form != "" {

@@ -66,7 +66,7 @@ func TestARowIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// The store checks the role again in the transaction. Whoever loses it in between is told the same as others.
+// The store checks the role again in the transaction. If it was lost in between, the response is the same as for any other user.
 func TestLostAdminRole(t *testing.T) {
 	t.Parallel()
 	h := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)})

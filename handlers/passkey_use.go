@@ -50,7 +50,7 @@ func (h *handler) secondStep(c *fiber.Ctx) (db.SecondStep, error) {
 
 var errNoStep = problem{fiber.StatusUnprocessableEntity, "Signing in took too long. Begin again with your password."}
 
-// signInWithPasskey signs in with a passkey alone or, if the challenge is that of a second step, after a password.
+// signInWithPasskey signs in with only a passkey or, if the challenge is that of a second step, after a password.
 func (h *handler) signInWithPasskey(c *fiber.Ctx) error {
 	var answer passkeyAnswer
 	if err := readJSON(c, &answer); err != nil {

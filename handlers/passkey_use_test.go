@@ -132,7 +132,7 @@ func TestAddingAPasskeyNeedsAConfirmedSession(t *testing.T) {
 	alice.Form("/account/passkeys/"+id+"/remove", "confirm", "1").Is(t, 303)
 }
 
-// A passkey cannot be guessed, so whoever guesses passwords cannot keep its owner out.
+// A passkey cannot be guessed, so password guesses cannot lock its owner out.
 func TestPasskeyOfALockedAccount(t *testing.T) {
 	t.Parallel()
 	h, _, passkey := passkeyHouse(t)

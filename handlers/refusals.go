@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file remembers the last auth checks that were refused to people who are signed in, for administrators. Clients that are not signed
+// This file remembers recently refused auth checks of signed-in users, for administrators. Clients that are not signed
 // in leave no trace.
 
 // Why an app cannot be reached.
@@ -21,7 +21,7 @@ const (
 	refusedRules    = "rules"    // the rules do not allow the user
 )
 
-// whyRefused says why a user may not reach a host, or returns "".
+// whyRefused returns why a user may not reach a host, or "".
 func (h *handler) whyRefused(access *db.AppAccess, host string) string {
 	switch {
 	case !h.guards(host):
@@ -51,10 +51,10 @@ func (r refusal) repeats(other refusal) bool {
 
 const (
 	refusalsMost    = 50
-	refusalsPerUser = 10 // so that nobody can drive out what happened to others
+	refusalsPerUser = 10 // so that one user cannot displace the refusals of others
 )
 
-// refusals are the last ones, oldest first. The zero value is ready to use.
+// refusals holds the most recent refusals, oldest first. The zero value is ready to use.
 type refusals struct {
 	mu  sync.Mutex
 	all []refusal
@@ -93,7 +93,7 @@ func (r *refusals) latestFirst() []refusal {
 	return all
 }
 
-// noteRefusal notes that an auth check of somebody who is signed in is refused, if it is.
+// noteRefusal records the refusal of an auth check of a signed-in user, if it is refused.
 func (h *handler) noteRefusal(access *db.AppAccess, host string) {
 	if why := h.whyRefused(access, host); why != "" {
 		host = strings.Clone(host) // it may be a part of a whole request

@@ -68,7 +68,7 @@ func (h *handler) refuseLink(c *fiber.Ctx) error {
 	return errLink
 }
 
-// resetPassword sets the new password and signs in, or leads to the second step, so that whoever has only the mailbox changes nothing.
+// resetPassword sets the new password and signs in, or redirects to the second step, so that access to the mailbox is not enough.
 func (h *handler) resetPassword(c *fiber.Ctx, body formBody) error {
 	token := body.get("token")
 	err := h.createOnce(c, body, db.ByReset, func() (db.User, error) {

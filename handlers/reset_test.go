@@ -104,7 +104,7 @@ func TestWithoutMailNothingIsForgotten(t *testing.T) {
 	}
 }
 
-// Whoever has only the mailbox cannot change the password of an account with a second factor, nor use up its link.
+// The mailbox is not enough to change the password of an account with a second factor, or to use up its link.
 func TestResetWaitsForTheSecondFactor(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)

@@ -73,7 +73,7 @@ type codePage struct {
 	TOTP     bool
 	Passkeys bool // the user has one, and browsers accept passkeys at the public address
 
-	NewPassword bool // it counts once the code was right
+	NewPassword bool // it takes effect after the right code
 }
 
 func (h *handler) newCodePage(c *fiber.Ctx, next string, step db.SecondStep) codePage {
@@ -106,8 +106,8 @@ func (h *handler) showCode(c *fiber.Ctx) error {
 	return c.Render("login/code", h.newCodePage(c, next, step))
 }
 
-// startAgain leads back to the password, because the second step took too long or there were too many wrong codes. Whoever is signed in
-// in the meantime goes on from there.
+// startAgain redirects to the password form, because the second step took too long or there were too many wrong codes. A user who is signed
+// in in the meantime goes on from there.
 func (h *handler) startAgain(c *fiber.Ctx, next string) error {
 	h.clearSecondStepCookie(c)
 	query := url.Values{"done": {"again"}}
@@ -143,10 +143,10 @@ func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 	return redirectSignedIn(c, next, err)
 }
 
-// codesLow is how few recovery codes are left when people are told to make new ones.
+// codesLow is the number of recovery codes below which the page suggests creating new ones.
 const codesLow = 3
 
-// showRecoveryCodeMessage leads to the devices with a message about the recovery code that has just been used.
+// showRecoveryCodeMessage redirects to the devices with a message about the recovery code that was just used.
 func (h *handler) showRecoveryCodeMessage(c *fiber.Ctx, session db.Session) error {
 	factors, err := h.Store.Factors(session.UserID)
 	if err != nil {

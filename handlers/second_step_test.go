@@ -53,7 +53,7 @@ func TestCodeAfterThePassword(t *testing.T) {
 	browser.Page("/sessions").Has(t, "with a password and a code")
 	h.SameRows(t, []string{"password+code"}, `SELECT method FROM sessions WHERE token_hash = unhex(?)`,
 		handlerstest.SHA256Hex(browser.Token()))
-	browser.Page("/login/code").Is(t, 303, "/login?done=again") // it is over
+	browser.Page("/login/code").Is(t, 303, "/login?done=again") // the step has ended
 }
 
 func TestCodeWorksOnce(t *testing.T) {

@@ -185,7 +185,8 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	})
 }
 
-// notMe ends a session that somebody else began, and all others, and leads to a new password: whoever signed in there knows the old one.
+// notMe ends a session that somebody else began, and all others, and redirects to the password form, because the person who signed in there
+// knows the old one.
 func (h *handler) notMe(c *fiber.Ctx, body formBody) error {
 	current, id := currentSession(c), c.Params("id")
 	if id == current.ID {

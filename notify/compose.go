@@ -7,9 +7,9 @@ import (
 	"porchlight/db"
 )
 
-// This file says in words what each message is about.
+// This file composes the text of each kind of message.
 
-// words are the subject and the text of a kind of message. %s is the username.
+// words holds the subject and the text of a kind of message. %s is the username.
 type words struct{ subject, text string }
 
 var wordsByKind = map[string]words{
@@ -43,7 +43,7 @@ var wordsByKind = map[string]words{
 	db.PasswordLink:   {"Choose a new password", "Somebody asked for a new password for the account %s."},
 }
 
-// waitingPath is the page of those who wait for approval.
+// waitingPath is the page with the people who are waiting for approval.
 const waitingPath = "/admin/users?waiting=1"
 
 const afterLink = "The link is valid for one hour and works once. If it wasn't you, ignore this mail: nothing changes."
@@ -142,7 +142,7 @@ func factsOf(m db.Message) (facts []Fact) {
 	return facts
 }
 
-// nameOf says what the DeviceName of a message is the name of.
+// nameOf returns the label for the DeviceName of a message.
 func nameOf(kind string) string {
 	if kind == db.KeyMade {
 		return "App key"

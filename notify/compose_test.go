@@ -140,7 +140,7 @@ The link is valid for one hour and works once. If it wasn't you, ignore this mai
 	}
 }
 
-// Whoever waits is named, and the link leads to where an administrator can approve the account.
+// The alert names the new user and links to the page on which an administrator can approve the account.
 func TestTextOfWaitingAlert(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, db.Ways{})

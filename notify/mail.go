@@ -82,7 +82,7 @@ type Mailer struct {
 // Check connects and signs in, but sends nothing. The error is in the server's own words.
 func (m *Mailer) Check(ctx context.Context) error { return m.send(ctx) }
 
-// Send hands in one mail. The error is in the server's own words, and a refusal if the server will never take this mail.
+// Send delivers one mail to the server. The error contains the server's reply. It is a refusal if the server will never accept this mail.
 func (m *Mailer) Send(ctx context.Context, to string, message Message) error {
 	letter, err := m.compose(to, message)
 	if err != nil {
@@ -202,7 +202,7 @@ func (m *Mailer) explain(err error) error {
 }
 
 // isRefusal reports whether the server has answered the recipient or the contents with a 5xx reply (RFC 5321, 4.2.1). Before that, such
-// a reply is about us: the sign-in or the sender, which the settings can mend.
+// a reply is about the sign-in or the sender, which the settings can fix.
 func isRefusal(err error) bool {
 	var failed *mail.SendError
 	if !errors.As(err, &failed) || failed.ErrorCode()/100 != 5 {

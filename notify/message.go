@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Message is what one person is told, in every way.
+// Message is the content of one message to one person, whichever way it is sent.
 type Message struct {
 	ID      string // the same in every attempt, so that a mail server can drop the second of two
 	At      time.Time

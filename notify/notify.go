@@ -17,7 +17,7 @@ const (
 	sentAtOnce  = 4
 	sendTimeout = 30 * time.Second
 
-	// stopWait is how long messages may still be sent after the server was told to stop. The others are sent after the next start.
+	// stopWait is how long messages may still be sent after the server began to stop. The others are sent after the next start.
 	stopWait = 2 * time.Second
 
 	lookEvery  = time.Minute            // at the latest, in case the clock was changed

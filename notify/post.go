@@ -126,7 +126,7 @@ type ntfyMessage struct {
 	Click    string   `json:"click"`
 }
 
-// sendNtfy links to the devices and holds no token, because whoever knows or guesses the topic can read it.
+// sendNtfy links to the devices and holds no token, because anyone who knows or guesses the topic can read it.
 func (s *Sender) sendNtfy(ctx context.Context, m db.Message) error {
 	const normal, high = 3, 4
 	message := s.compose(m)

@@ -143,7 +143,7 @@ func catchesUp(t *testing.T, c *chromiumProcess) {
 	a.until(`document.getElementById('others').textContent === 'Other devices (1)'`)
 }
 
-// Whoever opens many streams with a stolen cookie takes the place of the page, until somebody looks at the page again.
+// Many streams opened with a stolen cookie replace that of the page, until somebody looks at the page again.
 func makesRoom(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	h.AddUser("alice", handlerstest.AlicePassword)

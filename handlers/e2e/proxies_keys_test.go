@@ -77,7 +77,7 @@ func takesAppKeys(t *testing.T, s *site, _ sayings) {
 	client.Do("GET", ownSite+"/me/sessions", "", "Authorization", "Bearer "+key).Is(t, 401)
 }
 
-// Apps use Authorization, too. Whoever is signed in can use it as if Porchlight were not there.
+// Apps use Authorization, too. Signed-in users can use it as if Porchlight were not there.
 func keepsTheAppsAuthorization(t *testing.T, s *site, _ sayings) {
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	for _, own := range []string{basic("app", "own"), "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x_plk_y", "Negotiate " + strings.Repeat("YIIe", 1500)} {
