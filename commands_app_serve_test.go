@@ -204,7 +204,7 @@ func TestServeRejectsBadAppSettings(t *testing.T) {
 	}
 }
 
-// With --clear-app-data on, a browser whose session a command revoked is told to delete the cookies of the apps.
+// With --clear-app-data on, a browser whose session a command revoked must delete the cookies of the apps.
 func TestClearAppDataWhileTheServerRuns(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, value := range []string{"on", "off"} {

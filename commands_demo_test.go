@@ -16,7 +16,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// The demo has something to look at everywhere.
+// Every page of the demo has content.
 func TestSeedDemo(t *testing.T) {
 	t.Parallel()
 	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), HashCost: dbtest.HashCost}

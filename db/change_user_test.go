@@ -90,7 +90,7 @@ func TestSettingAdminApproves(t *testing.T) {
 	}
 }
 
-// Whatever two administrators do to each other or to themselves at once, one of them stays.
+// Two administrators who remove each other or themselves at once leave one administrator.
 func TestTwoAdministratorsRemoveEachOther(t *testing.T) {
 	t.Parallel()
 	no := false

@@ -126,7 +126,7 @@ func TestChosenPasswordWaitsForTheCode(t *testing.T) {
 	})
 }
 
-// Whatever ends the second step, the old password still works. The link does, too, unless that was voided.
+// When the second step ends, the old password still works. So does the link, unless it was voided.
 func TestChosenPasswordIsForgotten(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]struct {
@@ -189,7 +189,7 @@ func TestChosenPasswordIsBoundToItsLink(t *testing.T) {
 	})
 }
 
-// Of several passwords that were chosen with one link, the one counts whose code came first.
+// If several passwords are chosen with one link, the first right code decides which one is set.
 func TestChosenPasswordsAtOnce(t *testing.T) {
 	t.Parallel()
 	eachLink(t, func(t *testing.T, c *chosen) {

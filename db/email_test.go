@@ -147,7 +147,7 @@ func TestBadEmails(t *testing.T) {
 	}
 }
 
-// The page of the address shows what waits to be confirmed. It is the same for an address of somebody else.
+// The page shows the address that is not confirmed yet, even if it belongs to somebody else.
 func TestUnconfirmedEmail(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -206,7 +206,7 @@ func TestCancelledEmailChange(t *testing.T) {
 	}
 }
 
-// Whoever signs up for many accounts must not fill a stranger's mailbox. Somebody at another address can still ask.
+// Sign-ups for many accounts must not fill a stranger's mailbox. Clients at other addresses can still request a link.
 func TestLinksThatOneAddressCanAskFor(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

@@ -28,7 +28,7 @@ func (c *cast) wantGroups(d device, told string, groups ...string) {
 		c.t.Errorf("%s is in %q, %v; want %q", d.Username, user.Groups, err, groups)
 	}
 	if got := c.authorize(d, notes).Groups; got != told {
-		c.t.Errorf("apps are told that %s is in %q, want %q", d.Username, got, told)
+		c.t.Errorf("apps see that %s is in %q, want %q", d.Username, got, told)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestEmptyGroups(t *testing.T) {
 	}
 }
 
-// A change applies to the next auth check, also one that another process makes.
+// A change applies to the next auth check, even if another process makes it.
 func TestGroupAppliesToNextAuthCheck(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -112,7 +112,7 @@ func TestWhatIsStoredOfAKey(t *testing.T) {
 	}
 }
 
-// What ends every session, or every other one, ends keys too, at once and although they were cached.
+// Ending every session, or every other one, also ends keys: at once, even if they were cached.
 func TestKeyEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(c *cast, key device) error{
@@ -299,7 +299,7 @@ func TestMakeKeyNeedsALiveSession(t *testing.T) {
 	}
 }
 
-// Any number of clients may use a key, so another one is no sign of a theft.
+// Any number of clients may use a key, so a new one is not a sign of theft.
 func TestKeyUseIsRecorded(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -336,7 +336,7 @@ func TestRevokedKeyTokenIsNotKept(t *testing.T) {
 	}
 }
 
-// The rules, approval and a second factor that is missing apply to keys as to browsers.
+// Rules, approval and a required second factor apply to keys as they do to browsers.
 func TestRulesApplyToKeys(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
@@ -369,7 +369,7 @@ func TestKeysAreTold(t *testing.T) {
 	}
 	c.makeKey(intruder)
 	if due := c.claim(db.Mail); due != nil {
-		t.Errorf("a fourth key is told at once: %+v", due)
+		t.Errorf("a fourth key causes an alert at once: %+v", due)
 	}
 	if !slices.Contains(db.AlertKinds(), db.KeyMade) || slices.Contains(db.OptionalAlerts, db.KeyMade) {
 		t.Error("the alert can be switched off")

@@ -190,7 +190,7 @@ func TestLinkOfADisabledUser(t *testing.T) {
 }
 
 // A new password or address voids the links that could change them. "This wasn't me" still works, because the person who took over the
-// account can do the same. What was asked for and not sent yet is void too.
+// account can do the same. Links that were requested and not sent yet are void, too.
 func TestVoidedLinks(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*cast) error{

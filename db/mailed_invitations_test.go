@@ -101,7 +101,7 @@ func TestMailedInvitationIsSentAgain(t *testing.T) {
 	}
 }
 
-// A newer invitation, or one that was used, voids the mail: what was sent, and what waits.
+// A newer or used invitation voids earlier mails, both sent and waiting.
 func TestVoidedInvitationIsNotMailed(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

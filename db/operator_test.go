@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests what administrators do to other accounts: who may, and how it is recorded.
+// This file tests how administrators change other accounts: who may do so, and how it is recorded.
 
 // openCastWithPasskey is openCast, where bob has a passkey.
 func openCastWithPasskey(t *testing.T) *cast {
@@ -90,7 +90,7 @@ func TestActivityNamesTheAdministrator(t *testing.T) {
 	}
 }
 
-// A session or a role that ends while the request is on its way has no power any more.
+// A session or a role that ends during the request no longer has any effect.
 func TestOnlyALiveAdministratorChangesOthers(t *testing.T) {
 	t.Parallel()
 	verbs := append(slices.Clone(adminVerbs), struct {
@@ -150,7 +150,7 @@ func TestOnlyALiveAdministratorChangesRules(t *testing.T) {
 	}
 }
 
-// Otherwise an administrator could not see what became of it.
+// Otherwise an administrator could not see the result.
 func TestAdministratorsKeepTheirOwnSession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// fillPeople adds accounts with an address. Every thousandth waits for approval.
+// fillPeople adds accounts with an address. Every thousandth is waiting for approval.
 func (h *house) fillPeople(n int) {
 	h.t.Helper()
 	h.exec(`
@@ -95,7 +95,7 @@ func TestPeople(t *testing.T) {
 	}
 }
 
-// The pages meet every account once.
+// The pages show every account once.
 func TestPagesOfPeople(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)

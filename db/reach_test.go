@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests the answers to administrators. That they agree with auth checks is tested with each of those: see wantAllowed.
+// This file tests what administrators see about access. Each test of an auth check also tests that the two agree: see wantAllowed.
 
 func TestReachNamesTheRule(t *testing.T) {
 	t.Parallel()

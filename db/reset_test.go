@@ -83,7 +83,7 @@ func TestResetRequestsAreAllAlike(t *testing.T) {
 	}
 }
 
-// Three links an hour are sent to an account, also if somebody asks all the time.
+// An account gets at most three links an hour, however many are requested.
 func TestResetRequestsAreLimited(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

@@ -49,7 +49,7 @@ func TestRevokedTokensAreKept(t *testing.T) {
 	}
 }
 
-// A command does as the server that ran last.
+// A command uses the setting of the server that ran last.
 func TestCommandsKeepRevokedTokens(t *testing.T) {
 	t.Parallel()
 	c := openCast(t, keepsRevoked)

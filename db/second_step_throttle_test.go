@@ -80,7 +80,7 @@ func TestGuessingCodesIsThrottled(t *testing.T) {
 	}
 }
 
-// Codes have a counter of their own, which neither the right password nor a link resets. They share it by either name of the account.
+// Codes have their own counter, which neither the right password nor a link resets. It is the same for both names of the account.
 func TestWrongCodesAreCountedApart(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

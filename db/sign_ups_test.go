@@ -147,7 +147,7 @@ func TestAdministratorsAreAlertedOfSignUps(t *testing.T) {
 	}
 }
 
-// Somebody who has many addresses fills neither the outbox nor a mailbox.
+// A client with many addresses fills neither the outbox nor a mailbox.
 func TestManySignUpsAreOneAlert(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)

@@ -109,7 +109,7 @@ func TestTestAlertsAreThrottled(t *testing.T) {
 	c.Alice.Form("/account/alerts/test").Is(t, 429)
 }
 
-// The webhook is the administrator's: its result is, and so are reasons, which may name hosts behind the server.
+// Only administrators see the result of the webhook, and the reasons for failures, which may name hosts behind the server.
 func TestWebhookOnly(t *testing.T) {
 	t.Parallel()
 	hasWebhook := func(o *db.Options) { o.Serve, o.Ways = true, db.Ways{Webhook: true} }

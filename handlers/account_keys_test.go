@@ -151,7 +151,7 @@ func TestKeyNeedsConfirmation(t *testing.T) {
 	c.SameRows(t, []string{"Calendar|notes.example.com|30"}, keysOfAlice)
 }
 
-// An impatient person gets the same key again, and there is one row.
+// A second press gets the same key again, and there is one row.
 func TestKeyFormSentTwice(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -168,7 +168,7 @@ func TestKeyFormSentTwice(t *testing.T) {
 	c.SameRows(t, []string{"|notes.example.com|365"}, keysOfAlice)
 }
 
-// Keys are listed wherever sessions are, and their secret is nowhere.
+// Keys are listed wherever sessions are, but their secret never is.
 func TestKeysAreListed(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -53,7 +53,7 @@ func TestRulesOnTheirPage(t *testing.T) {
 	}
 }
 
-// What is wrong stands beside the field, what was typed is kept, and nothing is changed.
+// The error is beside the field, the input is kept, and nothing is changed.
 func TestRulesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
@@ -148,7 +148,7 @@ func TestRefusedWithoutSecondFactor(t *testing.T) {
 	page.Has(t, "<strong>No.</strong> bob may not reach notes.example.com. A second factor must be set up first.")
 }
 
-// The page answers as an auth check does.
+// The page agrees with the auth check.
 func TestCheckAccess(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy, openSignUp)
@@ -217,7 +217,7 @@ func TestHostsUsedWithoutARule(t *testing.T) {
 	c.Alice.Page("/admin/apps").Lacks(t, "Used without a rule")
 }
 
-// However many hosts a client makes up, the list stays short and keeps what happened to others.
+// The list stays short and keeps the refusals of others, however many hosts a client makes up.
 func TestRefusalsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)

@@ -50,7 +50,7 @@ func (h *handler) person(c *fiber.Ctx) (db.User, error) {
 	return h.Store.User(id)
 }
 
-// personPath returns the path of the page of a person.
+// personPath returns the path of a person's page.
 func personPath(id int64) string { return fmt.Sprintf("%s/%d", usersPath, id) }
 
 func (h *handler) newPersonPage(c *fiber.Ctx, person db.User) (personPage, error) {
@@ -91,7 +91,7 @@ func (h *handler) showUser(c *fiber.Ctx) error {
 	return c.Render("admin/user", p)
 }
 
-// changePerson makes a change to the account that the path names, and shows the page again with the message done.
+// changePerson changes the account in the path, and shows the page again with the message done.
 func (h *handler) changePerson(c *fiber.Ctx, done string, change func(by db.Operator, username string) error) error {
 	person, err := h.person(c)
 	if err != nil {
@@ -148,7 +148,7 @@ type askPersonPage struct {
 	Change string // the last part of the form's path: revoke, disable, unmake-admin, reset-second-factor or delete
 }
 
-// askPerson asks for confirmation before a change to the account that the path names.
+// askPerson asks for confirmation before a change to the account in the path.
 func (h *handler) askPerson(c *fiber.Ctx, change string) error {
 	person, err := h.person(c)
 	if err != nil {

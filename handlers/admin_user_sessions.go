@@ -71,7 +71,7 @@ func (h *handler) streamPersonEvents(c *fiber.Ctx) error {
 	return h.stream(c, person.ID)
 }
 
-// endPersonSession ends a session of the person that the path names.
+// endPersonSession ends a session of the person in the path.
 func (h *handler) endPersonSession(c *fiber.Ctx) (person db.User, ended db.Ended, err error) {
 	if person, err = h.person(c); err != nil {
 		return person, ended, errNoPerson
@@ -149,7 +149,7 @@ func (h *handler) askToRevokePersonSession(c *fiber.Ctx) error {
 	})
 }
 
-// revokePersonSessions signs a person out everywhere. An administrator who does that to their own account keeps the session that they use.
+// revokePersonSessions signs a person out everywhere. Administrators who sign out themselves keep the session they are using.
 func (h *handler) revokePersonSessions(c *fiber.Ctx, body formBody) error {
 	if !isHTMX(c) && body.get("confirm") != "1" {
 		return h.askPerson(c, "revoke")

@@ -41,7 +41,7 @@ func TestPersonPage(t *testing.T) {
 	}
 }
 
-// An administrator sees at once what happens to the devices of somebody else, and leaves when their own session or role ends.
+// An administrator sees changes to the devices of somebody else at once. The stream ends with their own session or role.
 func TestEventsOfAnotherPerson(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -72,7 +72,7 @@ func TestEventsOfAnotherPerson(t *testing.T) {
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/revoke", "confirm", "1").Is(t, 303)
 	for event := second.Next(); event != "ended"; event = second.Next() {
 		if event == "end" {
-			t.Fatal("the stream ended without a word")
+			t.Fatal("the stream ended without an event")
 		}
 	}
 	yes, no := true, false
@@ -83,7 +83,7 @@ func TestEventsOfAnotherPerson(t *testing.T) {
 	}
 	for event := first.Next(); event != "ended"; event = first.Next() {
 		if event == "end" {
-			t.Fatal("the stream ended without a word")
+			t.Fatal("the stream ended without an event")
 		}
 	}
 	got := c.Bob.Do("GET", "/admin/users/1/events", "")
@@ -214,7 +214,7 @@ func TestLinkForANewPassword(t *testing.T) {
 	got.Has(t, "bob is disabled. Enable the account first")
 }
 
-// Step-up keeps what was typed, and goes on with it.
+// Step-up keeps the input and continues with it.
 func TestAdministratorConfirmsFirst(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

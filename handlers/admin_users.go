@@ -18,8 +18,8 @@ const (
 type usersPage struct {
 	adminPage
 	Filter  string // a part of a username or an e-mail address, or ""
-	Waiting bool   // shows only those who wait for approval
-	Others  int    // how many wait for approval; only on the page of everybody
+	Waiting bool   // shows only those who are waiting for approval
+	Others  int    // how many are waiting for approval; only on the page with everybody
 	People  []personRow
 	After   string // the username after which this page begins; "" on the first page
 	Next    string // the username after which the next page begins, or ""

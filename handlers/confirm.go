@@ -50,7 +50,7 @@ type confirmIdentityPage struct {
 	Form     form
 	Password field
 	Passkeys bool        // the user has one, and browsers accept passkeys at the public address
-	Back     string      // where "Cancel" leads
+	Back     string      // target of "Cancel"
 	Next     string      // the page to go on to, if no form was sent
 	To       string      // the path that the form was sent to, or ""
 	Kept     []formField // what the form holds

@@ -54,7 +54,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		status = fiber.StatusNotFound
 	case errors.Is(err, db.ErrWrongPassword): // the account was disabled or deleted during the request
 		return fiber.StatusUnprocessableEntity, wrongPassword
-	case errors.Is(err, db.ErrNotAdmin): // taken away during the request
+	case errors.Is(err, db.ErrNotAdmin): // the role was lost during the request
 		return errNotAdmin.status, errNotAdmin.message
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")

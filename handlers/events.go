@@ -12,8 +12,8 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the event stream. It tells an open page when the list of sessions that it shows changes, and when the page's own session
-// ends.
+// This file owns the event stream. It notifies an open page when its list of sessions changes, and when the page's own
+// session ends.
 
 // heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
 const heartbeatEvery = 15 * time.Second

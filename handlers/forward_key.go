@@ -12,16 +12,16 @@ import (
 	"porchlight/db"
 )
 
-// This file reads app keys, which sync clients and scripts send in the Authorization header of their requests to an app. Apps have uses of
-// their own for that header, so without a key it says nothing to Porchlight.
+// This file reads app keys, which sync clients and scripts send in the Authorization header of their requests to an app. Apps use that
+// header too, so Porchlight ignores it unless it contains a key.
 
-// sentKey is what the Authorization header of a request says to Porchlight.
+// sentKey is the app key in the Authorization header of a request.
 type sentKey struct {
 	sent   bool   // a key, or what could be one
 	secret string // "" if it is malformed
 }
 
-// readKey returns the app key of a request. Several headers count as a malformed key, whatever they hold: it is unknown which of them the
+// readKey returns the app key of a request. Several headers count as a malformed key, whatever they contain: nobody knows which of them the
 // proxy and the app would read.
 func readKey(c *fiber.Ctx) sentKey {
 	lines := c.Request().Header.PeekAll(fiber.HeaderAuthorization)
@@ -73,15 +73,15 @@ func (h *handler) findKeyAccess(key sentKey, host string) (*db.AppAccess, error)
 	return access, err
 }
 
-// rejectKey answers a request with an app key that has ended, is for another host, or is malformed. A live session in a cookie does not
+// rejectKey responds to a request with an app key that has ended, is for another host, or is malformed. A live session in a cookie does not
 // help, because then the app would get the key.
 func rejectKey(c *fiber.Ctx, host string) error {
 	c.Set(fiber.HeaderWWWAuthenticate, `Basic realm="`+host+`", charset="UTF-8"`)
 	return c.Status(fiber.StatusUnauthorized).SendString("This app key does not open " + host + ".")
 }
 
-// returnAuthorization returns the client's Authorization header with a pass, unless it holds an app key. A proxy that copies it to the app,
-// and drops the client's own, hides the key from the app. With the key, anyone who reads the app's logs could act as the user there.
+// returnAuthorization returns the client's Authorization header with a pass, unless it contains an app key. A proxy that copies it to the
+// app, and drops the client's own, hides the key from the app. With the key, anyone who reads the app's logs could act as the user there.
 func returnAuthorization(c *fiber.Ctx, key sentKey) {
 	if value := c.Request().Header.Peek(fiber.HeaderAuthorization); !key.sent && len(value) > 0 {
 		c.Response().Header.SetBytesV(fiber.HeaderAuthorization, value)

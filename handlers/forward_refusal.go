@@ -10,20 +10,20 @@ import (
 	"porchlight/db"
 )
 
-// This file shows the pages under an app's address: they say why nobody gets through to the app.
+// This file shows the pages under an app's address that explain why a request did not reach the app.
 
-// refusalPage is shown under an app's address, where our style sheet is not available. With a Host it tells a user that they may not use
-// the app; with a Problem it says what is wrong.
+// refusalPage is shown under an app's address, where our style sheet is not available. With a Host, it says that the user has no access to
+// the app. With a Problem, it says what is wrong.
 type refusalPage struct {
 	Problem       string
 	Misconfigured bool // the server or its proxy is not set up correctly
 	User          string
 	Approved      bool
 	Host          string
-	SignOut       string // the address of the sign-out page, which leads back to the app
+	SignOut       string // the address of the sign-out page, which returns to the app
 }
 
-// deny responds to 403 to a user who is signed in but whom the rules do not allow to reach the host.
+// deny responds with 403 to a signed-in user whom the rules do not allow to reach the host.
 func (h *handler) deny(c *fiber.Ctx, access *db.AppAccess, request appRequest) error {
 	h.logLimited(slog.LevelWarn, "denied", access.SessionID+" "+request.host,
 		"user", access.Username, "session", access.SessionID, "host", request.host, "ip", h.client(c).IP)

@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// This file checks pages with axe-core, which finds faults that keep people with disabilities out. The environment variable AXE is the path
+// This file checks pages with axe-core, which finds accessibility faults. The environment variable AXE is the path
 // of its axe.min.js. Every page whose layout is checked is checked with it.
 
 // hasAxe skips the test without axe-core, or fails it in CI. The other tests then check only the layout.

@@ -9,9 +9,9 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests the page of the rules in the browser.
+// This file tests the page for access rules in the browser.
 
-// An administrator adds rules and removes one with a second press, or without JavaScript on a page that asks.
+// An administrator adds rules and removes one with a second press or, without JavaScript, on a confirmation page.
 func changesRules(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	h.AddUser("alice", handlerstest.AlicePassword)

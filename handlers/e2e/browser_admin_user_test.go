@@ -16,7 +16,7 @@ const (
 	title      = `document.querySelector('h1').textContent`
 )
 
-// An administrator ends a session of bob with a second press, and without another page. The browser of bob is out at once, and the list
+// An administrator ends a session of bob with a second press, and without another page. Bob's browser is signed out at once, and the list
 // follows what bob does.
 func endsSessionsOfOthers(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
@@ -64,7 +64,7 @@ func endsSessionsOfOthers(t *testing.T, c *chromiumProcess) {
 	h.SameRows(t, []string{"1"}, `SELECT disabled FROM users WHERE username = 'bob'`)
 }
 
-// Without JavaScript, the page asks on another one. Step-up keeps what was typed.
+// Without JavaScript, a separate page asks. Step-up keeps what was typed.
 func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
 	h.AddUser("alice", handlerstest.AlicePassword)

@@ -67,7 +67,7 @@ func opensAppsBehindAProxy(t *testing.T, c *chromiumProcess) {
 	library.same(`location.href`, notes+deep)
 }
 
-// isRefusedUnderTheApp opens an app that bob may not open, signs out there, and comes back as alice. The pages under the app's address fit
+// isRefusedUnderTheApp opens an app that bob has no access to, signs out there, and returns as alice. The pages under the app's address fit
 // every screen, and their style is not blocked.
 func isRefusedUnderTheApp(t *testing.T, c *chromiumProcess) {
 	for _, proxyName := range []string{"caddy", "nginx"} {
@@ -105,7 +105,7 @@ func isRefusedUnderTheApp(t *testing.T, c *chromiumProcess) {
 	}
 }
 
-// forgetsTheApps revokes the session of a browser in which an app has set a cookie of its own, which no script can read.
+// forgetsTheApps revokes the session of a browser in which an app has set its own cookie, which no script can read.
 func forgetsTheApps(t *testing.T, c *chromiumProcess) {
 	for _, test := range []struct {
 		proxy  string

@@ -14,14 +14,14 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file attacks the samples: the path that everybody may reach, and several requests on one connection.
+// This file attacks the samples: on the public path, and with several requests on one connection.
 
 func withPublicPath(s *site) { s.publicPath = true }
 
 // exactPath is the form in which the samples leave a path unguarded.
 var exactPath = regexp.MustCompile(`^/public/(\w[\w.-]*/)*(\w[\w.-]*)?(\?|$)`)
 
-// opensAPublicPath requests the path that everybody may reach, without a session and with one.
+// opensAPublicPath requests the public path, without a session and with one.
 func opensAPublicPath(t *testing.T, s *site, _ sayings) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	forged := "X-Hook: kept\r\nAuthorization: Bearer of-the-app\r\n"
@@ -57,7 +57,7 @@ func opensAPublicPath(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-// hostileTargets are request targets that a proxy and an app may read differently.
+// hostileTargets are request targets that a proxy and an app may interpret differently.
 var hostileTargets = []string{
 	"/public/../admin", "/public/..%2fadmin", "/public/..%2Fadmin", "/public/%2e%2e/admin", "/public/%2E%2E%2Fadmin",
 	"/public/.%2e/admin", "/public//../admin", "/public/..//admin", "/public/x/../../admin", "/public/..;/admin", "/public/x;/../../admin",
@@ -208,7 +208,7 @@ var smuggling = []string{
 	"Expect: 100-continue\r\nContent-Length: SHORT",
 }
 
-// A request that is hidden in the body of another never reaches the app with an identity of its own.
+// A request hidden in the body of another never reaches the app with an identity.
 func smugglesNothing(t *testing.T, s *site, _ sayings) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	const hidden = "GET /hidden HTTP/1.1\r\nHost: notes.example.com\r\nRemote-User: alice\r\nX-Forwarded-User: alice\r\n\r\n"
@@ -272,7 +272,7 @@ func readsOneHostInHTTP2(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-// Nobody outside reaches the auth checks of Porchlight itself, with which a client could describe a request of its own.
+// No client reaches Porchlight's auth checks through the proxy. It could describe any request there.
 func hidesAuthChecks(t *testing.T, s *site, _ sayings) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, path := range []string{
