@@ -128,7 +128,7 @@ func (s *Store) EnableUser(ctx context.Context, by Operator, username string) er
 	})
 }
 
-// UserChange says what ChangeUser changes in an account. A nil value is left as it is.
+// UserChange describes a change to an account. Nil fields stay as they are.
 type UserChange struct {
 	Approve bool
 	IsAdmin *bool     // true also approves the account
@@ -208,7 +208,7 @@ func (s *Store) DeleteUser(ctx context.Context, by Operator, username string, fo
 	return s.deleteUser(ctx, user, force, func(work func(*tx) error) error { return s.writeBy(ctx, urgent, by, work) })
 }
 
-// ErrLastAdmin says that no administrator who can sign in would be left.
+// ErrLastAdmin means that no administrator who can sign in would be left.
 var ErrLastAdmin = errors.New("this is the last administrator who can sign in")
 
 // checkNotLastAdmin returns ErrLastAdmin for the only administrator who can sign in: who is not disabled. Nothing else counts. Every

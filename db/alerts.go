@@ -22,7 +22,7 @@ const (
 	Webhook Way = "webhook" // gets every alert of every user
 )
 
-// Ways says which ways the server can use.
+// Ways are the ways that the server can use.
 type Ways struct{ Mail, Ntfy, Webhook bool }
 
 // OptionalAlerts are the kinds of alerts that a user can switch off. Only administrators get UserWaiting.

@@ -17,13 +17,13 @@ import (
 )
 
 var (
-	// ErrNotFound says that the row does not exist, or that the caller may not touch it.
+	// ErrNotFound means that the row does not exist, or that the caller may not touch it.
 	ErrNotFound = errors.New("not found")
-	// ErrSessionEnded says that the caller's session has ended since the request arrived. Nothing was changed.
+	// ErrSessionEnded means that the caller's session has ended since the request arrived. Nothing was changed.
 	ErrSessionEnded = errors.New("the session has ended")
-	// ErrUnavailable says that the database did not answer. Nothing was read or changed.
+	// ErrUnavailable means that the database did not answer. Nothing was read or changed.
 	ErrUnavailable = errors.New("the database does not answer")
-	// ErrUncertain says that the database could not confirm a change, which may be saved or not.
+	// ErrUncertain means that the database could not confirm a change, which may be saved or not.
 	ErrUncertain = errors.New("the change may not have been saved; check, and repeat it if it is missing")
 )
 

@@ -134,6 +134,6 @@ func (s *Store) examineAdministrators() error {
 	return err
 }
 
-// ErrNoAdministrator says that there are accounts, but none that can administer the server.
+// ErrNoAdministrator means that there are accounts, but none that can administer the server.
 var ErrNoAdministrator = errors.New("no administrator can sign in; make one with: " +
 	"porchlight user set NAME --admin, or: porchlight user enable NAME")

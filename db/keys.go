@@ -20,7 +20,7 @@ const KeysMax = 50
 // neverExpires is when a key ends that never does. Every statement that looks for live sessions compares with it like with any other time.
 var neverExpires = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// ErrTooManyKeys says that the user has KeysMax live app keys.
+// ErrTooManyKeys means that the user has KeysMax live app keys.
 var ErrTooManyKeys = errors.New("too many app keys")
 
 // IsKey reports whether a secret is meant to be an app key.

@@ -19,7 +19,7 @@ var CommandLine = Operator{}
 // Administrator returns the user of a session as an Operator. Whether the user is an administrator is checked when something is changed.
 func Administrator(session Session) Operator { return Operator{&session} }
 
-// ErrNotAdmin says that the user of a session is not an administrator, or no longer one.
+// ErrNotAdmin means that the user of a session is not an administrator, or no longer one.
 var ErrNotAdmin = errors.New("only an administrator can do this")
 
 const adminPrefix = "admin "
@@ -48,7 +48,7 @@ func (a Actor) Administrator() string {
 }
 
 // checkOperator returns ErrSessionEnded if the session of an administrator has ended since the request arrived, and ErrNotAdmin if its
-// user is no administrator.
+// user is not an administrator.
 func (tx *tx) checkOperator(by Operator) error {
 	if by.session == nil {
 		return nil

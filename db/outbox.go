@@ -12,7 +12,7 @@ import (
 // This file stores the messages that wait to be sent, and gives them to the senders. A message leaves the outbox once a sender reports
 // that it was delivered, so a crash may send it twice, but never loses it.
 
-// The kinds of messages that are no activity.
+// The kinds of messages that are not activity.
 const (
 	UserWaiting  = "user_waiting" // somebody signed up, and waits for approval; By is the last username
 	TestAlert    = "test"

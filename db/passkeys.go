@@ -23,13 +23,13 @@ const MaxPasskeys = 20
 const challengesKept = 24 * time.Hour
 
 var (
-	// ErrChallengeUsed says that this challenge was answered before. Nothing was changed.
+	// ErrChallengeUsed means that this challenge was answered before. Nothing was changed.
 	ErrChallengeUsed = errors.New("the challenge was already used")
-	// ErrPasskeyRefused says that the counter of a passkey went back, so there may be a copy of it. This was recorded.
+	// ErrPasskeyRefused means that the counter of a passkey went back, so there may be a copy of it. This was recorded.
 	ErrPasskeyRefused = errors.New("the counter of the passkey went back")
-	// ErrPasskeyExists says that the passkey is already registered, for this user or another.
+	// ErrPasskeyExists means that the passkey is already registered, for this user or another.
 	ErrPasskeyExists = errors.New("this passkey is already registered")
-	// ErrTooManyPasskeys says that the user has MaxPasskeys.
+	// ErrTooManyPasskeys means that the user has MaxPasskeys.
 	ErrTooManyPasskeys = errors.New("there are too many passkeys")
 )
 

@@ -2,7 +2,7 @@ package db
 
 // This file reads accounts for administrators. There may be 50,000 of them, so a page is read by key and nothing counts them all.
 
-// PeopleFilter says which accounts People returns.
+// PeopleFilter selects the accounts that People returns.
 type PeopleFilter struct {
 	Text    string // a part of the username or of the e-mail address; "" for any
 	Waiting bool   // only those that wait for approval, and are not disabled

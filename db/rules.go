@@ -39,7 +39,7 @@ type UnknownUsers []string
 
 func (u UnknownUsers) Error() string { return "unknown users: " + strings.Join(u, ", ") }
 
-// ErrNotAHost says that a rule was given text that is not the name of a host.
+// ErrNotAHost means that a rule was given text that is not the name of a host.
 var ErrNotAHost = errors.New("not a host name")
 
 // AllowApp allows more people to reach a host. It adds more to the host's rule, and returns the resulting rule. It returns ErrNotAHost,

@@ -8,7 +8,7 @@ import (
 // This file knows which second factors a user has, and who must have one. A second factor is an authenticator app or a passkey. Recovery
 // codes come with the first and go with the last.
 
-// Requirement says who must have a second factor.
+// Requirement is who must have a second factor.
 type Requirement string
 
 // Who must have a second factor. The zero Requirement means RequireNone.
@@ -23,9 +23,9 @@ func (r Requirement) includes(isAdmin bool) bool {
 }
 
 var (
-	// ErrSecondFactor says that the password alone does not sign this user in. Continue with BeginSecondStep.
+	// ErrSecondFactor means that the password alone does not sign this user in. Continue with BeginSecondStep.
 	ErrSecondFactor = errors.New("a second factor is needed")
-	// ErrFactorRequired says that the user must keep a second factor, and that this is the last one.
+	// ErrFactorRequired means that the user must keep a second factor, and that this is the last one.
 	ErrFactorRequired = errors.New("the last second factor cannot be removed, because one is required")
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Limits says how long a session may last: without use, and in total. Sessions on shared computers have limits of their own.
+// Limits are how long a session may last: without use, and in total. Sessions on shared computers have separate limits.
 type Limits struct {
 	IdleTimeout       time.Duration
 	MaxLifetime       time.Duration
@@ -35,7 +35,7 @@ func (l Limits) of(shared bool) (idle, lifetime time.Duration) {
 	return l.IdleTimeout, l.MaxLifetime
 }
 
-// SessionKind says what a session is.
+// SessionKind is the kind of a session.
 type SessionKind string
 
 // The kinds of sessions.
@@ -151,7 +151,7 @@ func (s *Store) Touch(session *Session, client Client) {
 // timeout if that is shorter.
 func (s *Store) worthNoting(shared bool, last, now time.Time) bool {
 	idle, _ := s.options.Limits.of(shared)
-	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes go on after the clock was set back
+	return now.Sub(last).Abs() >= min(time.Minute, idle/4) // Abs, so that notes continue after the clock was set back
 }
 
 // newFor is how long a device or a network counts as new.

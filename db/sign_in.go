@@ -153,7 +153,7 @@ const sessionByForm = `
 	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.created_at > $3 AND s.expires_at > $4 AND u.disabled = 0 AND u.password_hash = $5`
 
 // signInAgain gives the session that a form has just begun a new token: the browser may not have got the first one. It returns
-// ErrNotFound if the form has begun none.
+// ErrNotFound if the form has not begun one.
 func (s *Store) signInAgain(tx *tx, user User, form, token string) (Session, error) {
 	if form == "" {
 		return Session{}, ErrNotFound

@@ -25,9 +25,9 @@ const (
 )
 
 var (
-	// ErrWrongCode says that a code is wrong, has expired, or was used before, but not which.
+	// ErrWrongCode means that a code is wrong, has expired, or was used before, but not which.
 	ErrWrongCode = errors.New("the code is wrong, has expired or was used before")
-	// ErrTOTPOn says that the user already has an authenticator app.
+	// ErrTOTPOn means that the user already has an authenticator app.
 	ErrTOTPOn = errors.New("an authenticator app is already set up")
 )
 

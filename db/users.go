@@ -14,10 +14,10 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// ErrWrongPassword says that the name or the password is wrong, or that the account is disabled, but not which.
+// ErrWrongPassword means that the name or the password is wrong, or that the account is disabled, but not which.
 var ErrWrongPassword = errors.New("username or password is incorrect")
 
-// ErrDisabled says that the account is disabled. Only Invite returns it.
+// ErrDisabled means that the account is disabled. Only Invite returns it.
 var ErrDisabled = errors.New("the account is disabled")
 
 // Invalid says what is wrong with the input, by field: username, email, groups or password.

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// ErrBusy says that too much expensive work is already waiting. The caller may try again in a moment.
+// ErrBusy means that too much expensive work is already waiting. The caller may try again in a moment.
 var ErrBusy = errors.New("too many passwords at once")
 
 // workQueue limits how much work of one kind runs at once, and how much waits.

@@ -77,7 +77,7 @@ func (h *handler) showAccount(c *fiber.Ctx) error {
 	return c.Render("account/index", p)
 }
 
-// forgetDevice forgets a known device and its name. A device that is already forgotten is no error.
+// forgetDevice forgets a known device and its name. Forgetting a device twice is not an error.
 func (h *handler) forgetDevice(c *fiber.Ctx) error {
 	current := currentSession(c)
 	err := h.Store.ForgetDevice(c.UserContext(), current, c.Params("id"))

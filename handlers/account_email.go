@@ -47,7 +47,7 @@ func (h *handler) showEmail(c *fiber.Ctx) error {
 	return c.Render("account/email", p)
 }
 
-// requestEmailChange mails a link to the new address. It answers the same if that address belongs to somebody else.
+// requestEmailChange mails a link to the new address. The response is the same if that address belongs to somebody else.
 func (h *handler) requestEmailChange(c *fiber.Ctx, body formBody) error {
 	current := currentSession(c)
 	err := h.Store.RequestEmailChange(c.UserContext(), current, body.get("email"))

@@ -29,7 +29,7 @@ type securityPage struct {
 	Passkeys      passkeyList
 }
 
-// CodesLow reports whether it is time for new recovery codes.
+// CodesLow reports whether few recovery codes are left.
 func (p securityPage) CodesLow() bool { return p.RecoveryCodes <= codesLow }
 
 // CodesLeft returns, for example, "9 recovery codes".

@@ -49,7 +49,7 @@ func (h *handler) loadPersonSessions(c *fiber.Ctx, person db.User) (personSessio
 
 func (h *handler) listPersonSessions(c *fiber.Ctx) error { return h.answerPersonSessions(c, notice{}) }
 
-// answerPersonSessions answers htmx with the list, and with what has just happened.
+// answerPersonSessions renders the list for htmx, with a message about what has just happened.
 func (h *handler) answerPersonSessions(c *fiber.Ctx, status notice) error {
 	person, err := h.person(c)
 	if err != nil {

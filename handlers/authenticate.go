@@ -98,7 +98,7 @@ func (h *handler) noteActivity(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// answerNotSignedIn redirects a person to the sign-in page, which leads back here, and answers 401 to a script. It does not clear our
+// answerNotSignedIn redirects a person to the sign-in page, which returns here, and responds with 401 to a script. It does not clear our
 // cookie, because the sign-in page does that and says why.
 func answerNotSignedIn(c *fiber.Ctx) error {
 	if isAPI(c) {

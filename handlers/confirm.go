@@ -51,7 +51,7 @@ type confirmIdentityPage struct {
 	Password field
 	Passkeys bool        // the user has one, and browsers accept passkeys at the public address
 	Back     string      // target of "Cancel"
-	Next     string      // the page to go on to, if no form was sent
+	Next     string      // the page to continue to, if no form was sent
 	To       string      // the path that the form was sent to, or ""
 	Kept     []formField // what the form holds
 }
@@ -105,7 +105,7 @@ func (h *handler) showConfirm(c *fiber.Ctx) error {
 	return c.Render("confirm/index", p)
 }
 
-// confirm checks the password, unless the session has just been confirmed, and goes on to what the person wanted to do. A form that
+// confirm checks the password, unless the session has just been confirmed, and continues with the original request. A form that
 // was held back is sent again by the browser: 307 keeps the method and the body.
 func (h *handler) confirm(c *fiber.Ctx, body formBody) error {
 	to, next := safePath(body.get(confirmTo)), safePath(body.get(confirmNext))

@@ -143,7 +143,7 @@ func (s *eventStream) await() (event string, err error) {
 	case <-s.changed:
 		return changedEvent, nil
 	case <-s.ownChanged:
-		return heartbeat, nil // next looks whether the session has ended
+		return heartbeat, nil // next checks whether the session has ended
 	case <-s.timer.C:
 	}
 	if s.h.Store.Now().Before(s.expiry) {

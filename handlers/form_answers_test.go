@@ -16,16 +16,16 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 		var answers formAnswers
 		var page fasthttp.Response
 		page.SetBodyString("abcd-efgh-ijkl-mnop")
-		for i := range 2 * answersKept {
-			answers.keep(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), &page)
+		for i := range 2 * maxAnswers {
+			answers.store(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), &page)
 		}
 		page.SetBodyString("another")
-		first, known := answers.of(sha256.Sum256([]byte{0, 0}))
-		if len(answers.byKey) != answersKept || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
+		first, known := answers.load(sha256.Sum256([]byte{0, 0}))
+		if len(answers.byKey) != maxAnswers || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
 			t.Errorf("%d answers; the first is %q", len(answers.byKey), first.body)
 		}
 		time.Sleep(answerLasts - 1)
-		if len(answers.byKey) != answersKept {
+		if len(answers.byKey) != maxAnswers {
 			t.Error("they were forgotten early")
 		}
 		time.Sleep(time.Nanosecond)
@@ -34,7 +34,7 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 			t.Errorf("%d answers are left", len(answers.byKey))
 		}
 		page.SetStatusCode(fasthttp.StatusUnprocessableEntity)
-		if answers.keep(sha256.Sum256(nil), &page); len(answers.byKey) != 0 {
+		if answers.store(sha256.Sum256(nil), &page); len(answers.byKey) != 0 {
 			t.Error("a refusal is kept, so the form cannot be sent again")
 		}
 	})

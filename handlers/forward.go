@@ -17,7 +17,7 @@ import (
 // This file implements forward auth: for every request to an app, a reverse proxy asks whether to pass it on. Such an auth check carries
 // the headers of the client's request.
 
-// answerForwardAuth answers Caddy, Traefik, HAProxy and Envoy, which pass a refusal to the client unchanged.
+// answerForwardAuth answers auth checks of Caddy, Traefik, HAProxy and Envoy, which pass a refusal to the client unchanged.
 func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
 	cookie := otherCookies(c) // before they are parsed, because parsing changes them
 	err := h.answerAuthCheck(c, readForwarded, func(request appRequest, location string) error {
@@ -33,7 +33,7 @@ func (h *handler) answerForwardAuth(c *fiber.Ctx) error {
 	return err
 }
 
-// answerNginxAuth answers nginx, which accepts only 401 and 403 as refusals. Its configuration redirects to the Location.
+// answerNginxAuth answers auth checks of nginx, which accepts only 401 and 403 as refusals. Its configuration redirects to the Location.
 func (h *handler) answerNginxAuth(c *fiber.Ctx) error {
 	if h.trusts(peerAddress(c)) && hasUnknownRemote(c) {
 		return problem{fiber.StatusForbidden,
@@ -158,7 +158,7 @@ func answerSignedOut(c *fiber.Ctx) error {
 	return c.Status(fiber.StatusUnauthorized).SendString("Not signed in.")
 }
 
-// signInFor returns the address of the sign-in page, which leads back to the request or, if its address is too long, to the front
+// signInFor returns the address of the sign-in page, which returns to the request or, if its address is too long, to the front
 // page of the app.
 func (h *handler) signInFor(request appRequest) string {
 	if request.scheme != h.URL.Scheme && h.secure() {

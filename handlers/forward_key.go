@@ -34,7 +34,7 @@ func readKey(c *fiber.Ctx) sentKey {
 	return sentKey{sent: true}
 }
 
-// parseKey takes a key as a Bearer token (RFC 6750) or as the password of Basic (RFC 7617). A key at any other place is malformed rather
+// parseKey takes a key as a Bearer token (RFC 6750) or as the password of Basic (RFC 7617). A key anywhere else is malformed rather
 // than absent, because the app would get it.
 func parseKey(authorization string) sentKey {
 	scheme, credentials, _ := strings.Cut(authorization, " ")

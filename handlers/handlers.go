@@ -223,7 +223,7 @@ func (h *handler) config() fiber.Config {
 	}
 }
 
-// publicRoute registers a path that needs no session. It also answers 405, because the router would do so only after requireSession.
+// publicRoute registers a path that needs no session. It also responds with 405, because the router would do so only after requireSession.
 func publicRoute(app *fiber.App, path string, get fiber.Handler, post ...fiber.Handler) {
 	var allowed []string
 	if get != nil {

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// choosePasswordPage is where a link leads to, from an invitation or from a mail.
+// choosePasswordPage is the page behind the link of an invitation or a mail.
 type choosePasswordPage struct {
 	page
 	Form     form
@@ -58,8 +58,8 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 	return c.Render("invite/index", newInvitePage(token, invitation))
 }
 
-// refuseInvitation logs the attempt, because nobody types a token by hand, and answers 404. It does not log the token, which may be valid
-// on another server.
+// refuseInvitation logs the attempt, because nobody types a token by hand, and responds with 404. It does not log the token, which may be
+// valid on another server.
 func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 	ip := h.client(c).IP
 	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)

@@ -75,7 +75,7 @@ func (h *handler) showSignIn(c *fiber.Ctx) error {
 	return c.Render("login/index", p)
 }
 
-// handCookieToApp lets the app that next leads to see the session. Two kinds of cookies can hide it from the app: with plain http, our
+// handCookieToApp makes the session visible to the app in next. Two kinds of cookies can hide it from the app: with plain http, our
 // own from before --cookie-domain was set, and a planted one for the app's path.
 func (h *handler) handCookieToApp(c *fiber.Ctx, next, token string, session db.Session) {
 	authority := appOf(next)

@@ -45,7 +45,7 @@ func whatHappened(alert db.NotMeAlert) string {
 	return sentence(db.Activity{Kind: alert.Kind, At: alert.At, IP: alert.IP, DeviceName: alert.DeviceName}, db.Session{})
 }
 
-// useNotMe signs the user out everywhere and leads to a new password, because the other person may know the old one.
+// useNotMe signs the user out everywhere and redirects to the password form, because the other person may know the old one.
 func (h *handler) useNotMe(c *fiber.Ctx, body formBody) error {
 	client := h.client(c)
 	token, err := h.Store.UseNotMe(c.UserContext(), body.get("token"), client)

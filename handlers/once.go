@@ -38,20 +38,20 @@ func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 		}
 		key := sha256.Sum256([]byte(id))
 		defer h.forms.lock(string(key[:]))()
-		if first, ok := h.answers.of(key); ok {
+		if first, ok := h.answers.load(key); ok {
 			return first.send(c)
 		}
 		if err := handle(c, body); err != nil {
 			return err
 		}
-		h.answers.keep(key, c.Response())
+		h.answers.store(key, c.Response())
 		return nil
 	})
 }
 
 const (
 	answerLasts   = 10 * time.Second
-	answersKept   = 1000
+	maxAnswers    = 1000
 	answerMaxSize = 64 << 10
 )
 
@@ -68,21 +68,21 @@ type formAnswer struct {
 	body                  []byte
 }
 
-func (f *formAnswers) of(key [sha256.Size]byte) (formAnswer, bool) {
+func (f *formAnswers) load(key [sha256.Size]byte) (formAnswer, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	answer, ok := f.byKey[key]
 	return answer, ok
 }
 
-// keep stores a successful response for answerLasts.
-func (f *formAnswers) keep(key [sha256.Size]byte, r *fasthttp.Response) {
+// store stores a successful response for answerLasts.
+func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
 	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.byKey) >= answersKept {
+	if len(f.byKey) >= maxAnswers {
 		return
 	}
 	if f.byKey == nil {

@@ -119,7 +119,7 @@ func (h *handler) beginPasskeyConfirmation(c *fiber.Ctx) error {
 	return h.beginAssertion(c, ceremony{Purpose: toConfirm, For: current.ID}, passkeys)
 }
 
-// confirmWithPasskey answers 204. The script then sends the form of the page, which now goes on without a password.
+// confirmWithPasskey responds with 204. The script then sends the form of the page, which no longer needs a password.
 func (h *handler) confirmWithPasskey(c *fiber.Ctx) error {
 	var answer passkeyAnswer
 	if err := readJSON(c, &answer); err != nil {

@@ -21,7 +21,7 @@ type forgotPage struct {
 	Name field
 }
 
-// ifMail returns a handler that answers 404 if the server sends no mail.
+// ifMail returns a handler that responds with 404 if the server sends no mail.
 func (h *handler) ifMail(handle fiber.Handler) fiber.Handler {
 	if !h.Mail {
 		return func(*fiber.Ctx) error { return fiber.ErrNotFound }
@@ -36,7 +36,7 @@ func (h *handler) showForgot(c *fiber.Ctx) error {
 	return c.Render("reset/forgot", p)
 }
 
-// requestReset answers the same whether there is such an account or not.
+// requestReset gives the same response whether the account exists or not.
 func (h *handler) requestReset(c *fiber.Ctx, body formBody) error {
 	if err := h.Store.RequestReset(c.UserContext(), body.get("name"), h.client(c)); err != nil {
 		return err
@@ -60,8 +60,8 @@ func (h *handler) showReset(c *fiber.Ctx) error {
 // errLink is the same for used, expired and unknown links.
 var errLink = problem{fiber.StatusNotFound, "This link is not valid. It has been used, has expired, or was replaced by a newer one."}
 
-// refuseLink logs the attempt, because nobody types a token by hand, and answers 404. It does not log the token, which may be valid on
-// another server.
+// refuseLink logs the attempt, because nobody types a token by hand, and responds with 404. It does not log the token, which may be valid
+// on another server.
 func (h *handler) refuseLink(c *fiber.Ctx) error {
 	ip := h.client(c).IP
 	h.logLimited(slog.LevelWarn, "wrong link", networkOf(ip), "path", c.Path(), "ip", ip)

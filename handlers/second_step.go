@@ -50,7 +50,7 @@ func (h *handler) secondStepToken(c *fiber.Ctx) string {
 	return ""
 }
 
-// redirectSignedIn goes on to next after a sign-in that returned err. If the second step is still to come, that leads on to next.
+// redirectSignedIn redirects to next after a sign-in that returned err. If a second step is needed, it redirects there first.
 func redirectSignedIn(c *fiber.Ctx, next string, err error) error {
 	to := cmp.Or(next, sessionsPath)
 	switch {
@@ -107,7 +107,7 @@ func (h *handler) showCode(c *fiber.Ctx) error {
 }
 
 // startAgain redirects to the password form, because the second step took too long or there were too many wrong codes. A user who is signed
-// in in the meantime goes on from there.
+// in in the meantime continues from there.
 func (h *handler) startAgain(c *fiber.Ctx, next string) error {
 	h.clearSecondStepCookie(c)
 	query := url.Values{"done": {"again"}}

@@ -81,7 +81,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 
 func (h *handler) listSessions(c *fiber.Ctx) error { return h.answerList(c, notice{}) }
 
-// answerList answers htmx with the list section, and with what has just happened, which htmx puts into the page's status region.
+// answerList renders the list section for htmx, with a message about what has just happened for the page's status region.
 func (h *handler) answerList(c *fiber.Ctx, status notice) error {
 	list, err := h.loadList(c, listPage(c))
 	if err != nil {
@@ -125,7 +125,7 @@ func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
 // errOwnSession is returned for an attempt to revoke the caller's own session.
 var errOwnSession = problem{fiber.StatusBadRequest, "This is the device that you are using. Sign out at the top of the page instead."}
 
-// revokeSession answers 200 with the updated list, even if the session had already ended. With 204, htmx would leave the row in place.
+// revokeSession responds with 200 and the updated list, even if the session had already ended. With 204, htmx would leave the row in place.
 func (h *handler) revokeSession(c *fiber.Ctx) error {
 	ended, err := h.revoke(c, c.Params("id"))
 	if errors.Is(err, db.ErrNotFound) {
@@ -148,7 +148,7 @@ type confirmPage struct {
 	Count      int
 }
 
-// revokeSessionByForm is revokeSession for a plain form: it asks for confirmation first, and answers with a redirect.
+// revokeSessionByForm is revokeSession for a plain form: it asks for confirmation first, and responds with a redirect.
 func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 	id := c.Params("id")
 	if body.get("confirm") != "1" {

@@ -204,7 +204,7 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 	others := slices.DeleteFunc(sessions, func(session db.Session) bool { return session.ID == own.ID })
 	others = others[:min(limit, len(others))]
 	list.Count = max(total-1, len(others))
-	if page > 0 { // the last page if there are no longer so many
+	if page > 0 { // the last page, if there are fewer by now
 		list.Page = min(page, max(1, (len(others)+rowsMax-1)/rowsMax))
 		others = others[(list.Page-1)*rowsMax:]
 	}

@@ -26,7 +26,7 @@ type Message struct {
 // Fact is a line below the text, such as the device.
 type Fact struct{ Name, Value string }
 
-// Link leads to one of our pages.
+// Link is a link to one of our pages.
 type Link struct{ Label, URL string }
 
 //go:embed message.txt message.html

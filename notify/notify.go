@@ -25,7 +25,7 @@ const (
 	retryAfter = 5 * time.Second        // when the database does not answer
 )
 
-// Options say where messages are sent.
+// Options configure where messages are sent.
 type Options struct {
 	Store   *db.Store
 	URL     *url.URL // the public address; every link is built from it
@@ -166,7 +166,7 @@ func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 	}
 }
 
-// logResult logs a failure once, until another error follows or a message gets through.
+// logResult logs a failure once, until another error follows or a message is delivered.
 func (s *Sender) logResult(w *way, m db.Message, failure error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
