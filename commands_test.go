@@ -66,7 +66,7 @@ func TestUserAddRefuses(t *testing.T) {
 		word  string
 	}{
 		{boPassword + "\n", []string{"ADA"}, "taken"},
-		{boPassword + "\n", []string{"cy", "--email", "ADA@example.com"}, "taken"},
+		{boPassword + "\n", []string{"cy", "--email", "ADA@example.com"}, "already in use"},
 		{"short\n", []string{"cy"}, "15 characters"},
 		{"passwordpassword\n", []string{"cy"}, "guess"},
 		{"\n", []string{"cy"}, "15 characters"},
