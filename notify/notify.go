@@ -152,7 +152,7 @@ func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 		s.logResult(w, m, nil)
 		err = s.Store.Delivered(ctx, m)
 	case errors.As(failure, new(refusal)):
-		s.Log.Error("a message was refused for good", "way", w.name, "kind", m.Kind, "user", m.Username, "error", failure)
+		s.Log.Error("message refused permanently", "way", w.name, "kind", m.Kind, "user", m.Username, "error", failure)
 		err = s.Store.Refused(ctx, m, failure.Error())
 	default:
 		s.logResult(w, m, failure)

@@ -118,7 +118,7 @@ func TestRefusedForGood(t *testing.T) {
 	h.signIn("Safari on iPhone")
 	<-host.Arrived
 	h.eventually("the next one is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
-	if log := h.log.String(); strings.Count(log, "a message was refused for good") != 1 || strings.Contains(log, "retried") ||
+	if log := h.log.String(); strings.Count(log, "message refused permanently") != 1 || strings.Contains(log, "retried") ||
 		strings.Contains(log, "again") {
 		t.Errorf("the log is %s", log)
 	}

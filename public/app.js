@@ -312,11 +312,11 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.addEventListener('click', () => print());
 }
 
-// A reload of a page that shows a secret once must not send the form again that made it, because that would make another one.
+// Reloading a page that shows a secret once must not submit the form again, because that would create another secret.
 const onward = document.querySelector('[data-onward]');
 if (onward) history.replaceState(history.state, '', onward.href);
 
-// A secret that is shown once can be copied.
+// Copies a secret that is shown only once.
 for (const button of document.querySelectorAll('[data-copy]')) {
   if (!navigator.clipboard) continue; // needs https
   button.hidden = false;

@@ -3,7 +3,7 @@
 //
 //	go run ./scripts/forgot [-rounds 1000] [PROGRAM]
 //
-// The mail server does not answer, so that nothing is sent.
+// The mail server does not respond, so nothing is sent.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 var rounds = flag.Int("rounds", 1000, "how many requests of each kind")
 
-// The kinds of names. Each name asks twice, which is within the limit of three links an hour, but the one that is limited asks every time.
+// The kinds of names. Each name is used twice, within the limit of three links an hour; the limited one is used every time.
 var kinds = []string{"unknown", "with an address", "by its address", "without an address", "disabled", "limited"}
 
 const (
@@ -55,7 +55,7 @@ func run(program string) error {
 	if program, err = server.Build(program, folder); err != nil {
 		return err
 	}
-	accounts := (*rounds + 1) / 2 // each of which asks twice
+	accounts := (*rounds + 1) / 2 // each is used twice
 	if err := create(folder, accounts); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func create(data string, accounts int) (err error) {
 	return nil
 }
 
-// ask asks for a link from an address of its own, because each may ask for 20 an hour.
+// ask requests a link from a new address, because each address may request 20 an hour.
 func ask(s *server.Server, name string, number int) (took time.Duration, err error) {
 	body := url.Values{"name": {name}}.Encode()
 	request, err := http.NewRequest(http.MethodPost, s.URL()+"/forgot", strings.NewReader(body))
@@ -138,7 +138,7 @@ func ask(s *server.Server, name string, number int) (took time.Duration, err err
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("X-Forwarded-For", fmt.Sprintf("10.%d.%d.%d", number>>16, number>>8&255, number&255))
 	began := time.Now()
-	response, err := http.DefaultTransport.RoundTrip(request) // which does not follow the redirect
+	response, err := http.DefaultTransport.RoundTrip(request) // does not follow the redirect
 	took = time.Since(began)
 	if err != nil {
 		return 0, err

@@ -34,7 +34,7 @@ type house struct {
 	stop       func()
 
 	store *db.Store
-	at    time.Time // what the store takes for the time
+	at    time.Time // the time that the store sees
 }
 
 // serve starts the app with ada, who is signed in on four devices and has an authenticator app.
@@ -138,7 +138,7 @@ func (h *house) setUpAccount(by db.Session) error {
 	return err
 }
 
-// sendMails sends what waits to a mail server of our own, and keeps the mail about the shared computer.
+// sendMails delivers the outbox to a local mail server, and keeps the mail about the shared computer.
 func (h *house) sendMails() error {
 	host, err := listenForMail()
 	if err != nil {
@@ -163,7 +163,7 @@ func (h *house) sendMails() error {
 		close(done)
 	}()
 	h.mail, err = host.find(ctx, "Firefox on Linux")
-	for waits := err == nil; waits && ctx.Err() == nil; { // so that the page of the alerts says that all were delivered
+	for waits := err == nil; waits && ctx.Err() == nil; { // so that the alerts page shows all of them as delivered
 		_, err := h.store.NextDue(db.Mail)
 		waits = err == nil
 		time.Sleep(10 * time.Millisecond)
@@ -173,7 +173,7 @@ func (h *house) sendMails() error {
 	return err
 }
 
-// code returns what an authenticator app shows (RFC 6238).
+// code returns the code that an authenticator app shows (RFC 6238).
 func code(secret []byte, at time.Time) string {
 	mac := hmac.New(sha1.New, secret)
 	binary.Write(mac, binary.BigEndian, at.Unix()/30)

@@ -54,7 +54,7 @@ func run() error {
 	return nil
 }
 
-// picture is a page as it looks in a scheme of colours.
+// picture is a page in one colour scheme.
 type picture struct {
 	name   string
 	path   string // "" is the mail
