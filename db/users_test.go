@@ -103,6 +103,7 @@ func TestTakenNamesAndAddresses(t *testing.T) {
 	if _, err := h.CreateUser(h.ctx(), db.NewUser{Username: "ada", Email: "ada@example.com", Password: alicePassword}); err != nil {
 		t.Fatal(err)
 	}
+	says := map[string]string{"username": " is taken.", "email": " is already in use."}
 	for name, test := range map[string]struct {
 		new  db.NewUser
 		want string
@@ -116,7 +117,7 @@ func TestTakenNamesAndAddresses(t *testing.T) {
 	} {
 		test.new.Password = bobPassword
 		invalid := h.wrong(test.new)
-		if (test.want == "") != (len(invalid) == 0) || test.want != "" && !strings.Contains(invalid[test.want], "taken") {
+		if (test.want == "") != (len(invalid) == 0) || test.want != "" && !strings.HasSuffix(invalid[test.want], says[test.want]) {
 			t.Errorf("%s: %v", name, invalid)
 		}
 	}
