@@ -77,14 +77,9 @@ func TestCaddyfilesOfDocuments(t *testing.T) {
 	}
 	t.Parallel()
 	proxy{name: "caddy", mustBe: true}.find(t)
-	// A snippet with an app needs the part of the sample before its own apps.
-	guard, _, found := strings.Cut(sample(t, "Caddyfile"), "\nnotes.example.com {")
-	if !found {
-		t.Fatal("deploy/Caddyfile has no notes.example.com any more")
-	}
 	for _, s := range snippets(t, "Caddyfile") {
-		if strings.Contains(s.text, "import porchlight") {
-			s.text = guard + "\n" + s.text
+		if strings.Contains(s.text, "import porchlight") { // one more app
+			s.text = sample(t, "Caddyfile") + "\n" + s.text
 		}
 		file := filepath.Join(t.TempDir(), "Caddyfile")
 		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {
@@ -123,31 +118,31 @@ func TestNginxSnippetsOfDocuments(t *testing.T) {
 	}
 }
 
-// The README's app, as it stands, takes the place of the one in deploy/Caddyfile.
+// The README's app, as it stands, is one more in deploy/Caddyfile.
 func TestReadmeGuardsAnApp(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a reverse proxy")
 	}
 	t.Parallel()
-	_, app, found := strings.Cut(sample(t, "Caddyfile"), "\nnotes.example.com {")
-	if !found {
-		t.Fatal("deploy/Caddyfile has no notes.example.com any more")
-	}
-	app, _, _ = strings.Cut("notes.example.com {"+app, "\n\n#")
 	readme := snippets(t, "Caddyfile")[0]
 	if lines := strings.Count(readme.text, "\n"); readme.name != "../../README.md" || lines != 4 {
 		t.Fatalf("the first Caddyfile is in %s and has %d lines, want 4 in the README", readme.name, lines)
 	}
-	s := openSite(t, proxies[0], func(s *site) { s.recipe = map[string][2]string{"Caddyfile": {app, readme.text}} })
-	s.visit(handlerstest.FirefoxOnLinux).Page(notesSite+"/").Is(t, 302, signInPlace(notesSite+"/"))
+	const notes, page = "\nnotes.example.com {", "https://photos.example.com/"
+	s := openSite(t, proxies[0], func(s *site) {
+		app := strings.Replace(readme.text, "127.0.0.1:8081", s.photos.address, 1)
+		s.recipe = map[string][2]string{"Caddyfile": {notes, "\n" + app + notes}}
+	})
+	s.visit(handlerstest.FirefoxOnLinux).Page(page).Is(t, 302, signInPlace(page))
 	s.untouched(t)
 	alice := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
-	if user := s.reaches(t, alice.Page(notesSite+"/")).header.Get("Remote-User"); user != "alice" {
-		t.Errorf("the app sees %q, not alice", user)
+	alice.Page(page).Is(t, 200)
+	if seen := s.photos.take(); len(seen) != 1 || seen[0].header.Get("Remote-User") != "alice" {
+		t.Errorf("the app sees %+v, want one request of alice's", seen)
 	}
 	if _, err := s.Store.RevokeUser(t.Context(), db.CommandLine, "alice"); err != nil {
 		t.Fatal(err)
 	}
-	alice.Page(notesSite+"/").Is(t, 302, signInPlace(notesSite+"/"))
+	alice.Page(page).Is(t, 302, signInPlace(page))
 	s.untouched(t)
 }
