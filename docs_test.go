@@ -135,28 +135,50 @@ func TestDocumentsHaveEveryAPIRoute(t *testing.T) {
 	}
 }
 
-// The session that docs/api.md shows has the fields that the API returns for a browser, and no others.
-func TestDocumentsShowASession(t *testing.T) {
+// The session and the entry that docs/api.md shows have the fields that the API returns, and no others.
+func TestDocumentsShowJSON(t *testing.T) {
 	t.Parallel()
-	block := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(readFile(t, "docs/api.md"))
-	if block == nil {
-		t.Fatal("docs/api.md shows no JSON")
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(readFile(t, "docs/api.md"), -1)
+	current := handlers.NewSessionJSON(db.Session{})
+	current.IsCurrent = new(bool)
+	objects := []any{current, handlers.NewActivityJSON(db.Activity{})}
+	if len(blocks) != len(objects) {
+		t.Fatalf("docs/api.md shows %d objects, want %d", len(blocks), len(objects))
 	}
-	var shown map[string]any
-	if err := json.Unmarshal([]byte(block[1]), &shown); err != nil {
-		t.Fatal(err)
+	for i, object := range objects {
+		var shown, returned map[string]any
+		if err := json.Unmarshal([]byte(blocks[i][1]), &shown); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &returned); err != nil {
+			t.Fatal(err)
+		}
+		want, got := slices.Sorted(maps.Keys(returned)), slices.Sorted(maps.Keys(shown))
+		if !slices.Equal(got, want) {
+			t.Errorf("docs/api.md shows %q, the API returns %q", got, want)
+		}
 	}
-	text, err := json.Marshal(handlers.NewSessionJSON(db.Session{}))
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestDocumentsHaveEveryKindOfActivity(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(readFile(t, "docs/api.md"), "| kind | what happened |")
+	section, _, _ = strings.Cut(section, "\n#")
+	var got []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?) \\|").FindAllStringSubmatch(section, -1) {
+		got = append(got, strings.Split(strings.Trim(row[1], "`"), "`, `")...)
 	}
-	var returned map[string]any
-	if err := json.Unmarshal(text, &returned); err != nil {
-		t.Fatal(err)
+	var want []string
+	for _, match := range regexp.MustCompile(`(?m)^\t\w+ += "(\w+)"`).FindAllStringSubmatch(readFile(t, "db/activity.go"), -1) {
+		want = append(want, match[1])
 	}
-	returned["isCurrent"] = false // commands print sessions without it
-	want, got := slices.Sorted(maps.Keys(returned)), slices.Sorted(maps.Keys(shown))
-	if !slices.Equal(got, want) {
-		t.Errorf("docs/api.md shows %q, the API returns %q", got, want)
+	slices.Sort(got)
+	slices.Sort(want)
+	if len(want) < 30 || !slices.Equal(got, want) {
+		t.Errorf("docs/api.md has the kinds %q, the program %q", got, want)
 	}
 }
