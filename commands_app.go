@@ -17,7 +17,7 @@ type appCommand struct {
 }
 
 type appAllowCommand struct {
-	Host   string   `arg:"" help:"The host, such as notes.example.com. A leading *. stands for any one label."`
+	Host   string   `arg:"" help:"The host, such as notes.example.com. A leading *. matches any single label."`
 	User   []string `placeholder:"NAME" sep:"none" help:"Allow this user. May be repeated."`
 	Group  []string `placeholder:"G" sep:"none" help:"Allow everybody in this group. May be repeated."`
 	Admins *bool    `help:"Allow every administrator."`
