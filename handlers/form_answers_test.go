@@ -14,6 +14,11 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var answers formAnswers
+		count := func() int { // locked, because the answers are forgotten on another goroutine
+			answers.mu.Lock()
+			defer answers.mu.Unlock()
+			return len(answers.byKey)
+		}
 		var page fasthttp.Response
 		page.SetBodyString("abcd-efgh-ijkl-mnop")
 		for i := range 2 * maxAnswers {
@@ -21,20 +26,20 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 		}
 		page.SetBodyString("another")
 		first, known := answers.load(sha256.Sum256([]byte{0, 0}))
-		if len(answers.byKey) != maxAnswers || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
-			t.Errorf("%d answers; the first is %q", len(answers.byKey), first.body)
+		if count() != maxAnswers || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
+			t.Errorf("%d answers; the first is %q", count(), first.body)
 		}
 		time.Sleep(answerLasts - 1)
-		if len(answers.byKey) != maxAnswers {
+		if count() != maxAnswers {
 			t.Error("they were forgotten early")
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if len(answers.byKey) != 0 {
-			t.Errorf("%d answers are left", len(answers.byKey))
+		if count() != 0 {
+			t.Errorf("%d answers are left", count())
 		}
 		page.SetStatusCode(fasthttp.StatusUnprocessableEntity)
-		if answers.store(sha256.Sum256(nil), &page); len(answers.byKey) != 0 {
+		if answers.store(sha256.Sum256(nil), &page); count() != 0 {
 			t.Error("a refusal is kept, so the form cannot be sent again")
 		}
 	})
