@@ -115,7 +115,7 @@ func (h *house) delivery(way db.Way) string {
 // eventually waits until a condition holds.
 func (h *house) eventually(what string, true func() bool) {
 	h.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for !true() {
@@ -140,7 +140,7 @@ type webServer struct {
 }
 
 func newWebServer(t *testing.T, answers ...http.HandlerFunc) *webServer {
-	s := &webServer{arrived: make(chan posted, 1000)}
+	s := &webServer{arrived: make(chan posted, 2000)}
 	next := make(chan http.HandlerFunc, len(answers))
 	for _, answer := range answers {
 		next <- answer

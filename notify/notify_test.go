@@ -173,7 +173,7 @@ func TestHangingServer(t *testing.T) {
 func TestOutboxEmptiesOnceTheServerIsBack(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, db.Ways{Webhook: true})
-	const messages = 100
+	const messages = 1000
 	dbtest.Exec(t, h.path, `
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO outbox (user_id, way, address, former, kind, is_link, about, happened_at, ip, device_name, session_id, device_id, done_by,
