@@ -44,6 +44,8 @@ func run() error {
 		{"devices-dark", "/sessions", "dark", 820, 2, ""},
 		{"security", "/account/security", "light", 640, 1, ""},
 		{"alerts", "/account/alerts", "light", 640, 1, ""},
+		{"admin-person", "/admin/users/1", "light", 820, 1, ""},
+		{"admin-sessions", "/admin/sessions", "light", 820, 1, ""},
 		{"code", "/login/code", "light", 640, 1, "signed out"},
 		{"mail", "", "light", 640, 1, ""},
 	} {
