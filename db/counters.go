@@ -99,12 +99,17 @@ func (s *Store) wrongCodesKey(userID int64, device string) attemptKey {
 	return s.attemptKey("codes", strconv.FormatInt(userID, 10))
 }
 
-// addressCounters returns the counters of an IP address.
+// addressCounters returns the counters of an IP address for attempts at secrets.
 func (s *Store) addressCounters(ip string) []counter {
+	return s.networkCounters("address", ip, attemptsPerAddress, attemptsPerSite, attemptsWindow)
+}
+
+// networkCounters returns the counters of an IP address and, for IPv6, of the site that it is part of, under a name of their own.
+func (s *Store) networkCounters(name, ip string, perAddress, perSite int, window time.Duration) []counter {
 	network, site := networks(ip)
-	counters := []counter{{key: s.attemptKey("address", network), limit: attemptsPerAddress, window: attemptsWindow}}
+	counters := []counter{{key: s.attemptKey(name, network), limit: perAddress, window: window}}
 	if site != "" {
-		counters = append(counters, counter{key: s.attemptKey("address", site), limit: attemptsPerSite, window: attemptsWindow})
+		counters = append(counters, counter{key: s.attemptKey(name, site), limit: perSite, window: window})
 	}
 	return counters
 }

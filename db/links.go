@@ -28,12 +28,7 @@ const (
 )
 
 func (s *Store) linksFrom(purpose, ip string) []counter {
-	network, site := networks(ip)
-	counters := []counter{{key: s.attemptKey(purpose, network), limit: linksPerAddress, window: linksWindow}}
-	if site != "" {
-		counters = append(counters, counter{key: s.attemptKey(purpose, site), limit: linksPerSite, window: linksWindow})
-	}
-	return counters
+	return s.networkCounters(purpose, ip, linksPerAddress, linksPerSite, linksWindow)
 }
 
 // linkKind is what a link is for.

@@ -14,12 +14,7 @@ const (
 )
 
 func (s *Store) signUpCounters(ip string) []counter {
-	network, site := networks(ip)
-	counters := []counter{{key: s.attemptKey("sign-up", network), limit: signUpsPerAddress, window: signUpsWindow}}
-	if site != "" {
-		counters = append(counters, counter{key: s.attemptKey("sign-up", site), limit: signUpsPerSite, window: signUpsWindow})
-	}
-	return counters
+	return s.networkCounters("sign-up", ip, signUpsPerAddress, signUpsPerSite, signUpsWindow)
 }
 
 // checkSignUps returns Throttled once the address has created as many accounts as it may.
