@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Sweep deletes expired sessions, invitations, links, second steps and revoked tokens, activity and networks from before keepSince, attempts
-// and challenges that no longer count, and messages that no sender has claimed, in small batches. First it corrects rows that were written
-// while the clock was ahead.
+// Sweep deletes, in small batches, what has expired, activity and networks from before keepSince, devices that are too old, attempts and
+// challenges that no longer count, and messages that no sender has claimed. First it corrects rows that were written while the clock was
+// ahead.
 func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
-	for _, sweep := range []func(*tx) (int, error){
+	work := []func(*tx) (int, error){
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, false, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureSessions(tx, true, batchSize) },
 		func(tx *tx) (int, error) { return s.fixFutureActivity(tx, batchSize) },
@@ -31,12 +31,6 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				WHERE (user_id, network) IN (SELECT user_id, network FROM networks WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)`,
 				keepSince.UnixMilli(), batchSize)
 		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM attempts
-				WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`,
-				tx.now-max(attemptsWindow, signUpsWindow, linksWindow).Milliseconds(), batchSize)
-		},
 		func(tx *tx) (int, error) { return tx.sweepDevices(batchSize) },
 		func(tx *tx) (int, error) { // a full counter stays, because the account must not unlock with time
 			return tx.changeRows(`
@@ -45,53 +39,45 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				              WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`,
 				tx.now-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM invitations
-				WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
-				tx.now, batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM second_steps
-				WHERE token_hash IN (SELECT token_hash FROM second_steps WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
-				tx.now, batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM used_challenges
-				WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`,
-				tx.now-challengesKept.Milliseconds(), batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM links
-				WHERE token_hash IN (SELECT token_hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM revoked_tokens
-				WHERE token_hash IN (SELECT token_hash FROM revoked_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`,
-				tx.now, batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM email_changes
-				WHERE user_id IN (SELECT user_id FROM email_changes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, tx.now, batchSize)
-		},
-		func(tx *tx) (int, error) { // a sender gives up earlier, but a way that was switched off has none
-			return tx.changeRows(`
-				DELETE FROM outbox
-				WHERE id IN (SELECT id FROM outbox WHERE give_up_at <= $1 ORDER BY give_up_at LIMIT $2)`,
-				tx.now-retryFor.Milliseconds(), batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM recent_alerts
-				WHERE (user_id, kind, about) IN (SELECT user_id, kind, about FROM recent_alerts WHERE at <= $1 ORDER BY at LIMIT $2)`,
-				tx.now-quietFor.Milliseconds(), batchSize)
-		},
+	}
+	for _, old := range []struct {
+		after     time.Duration // how long after the time in the row it is deleted
+		statement string
+	}{
+		{max(attemptsWindow, signUpsWindow, linksWindow), `
+			DELETE FROM attempts
+			WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`},
+		{0, `
+			DELETE FROM invitations
+			WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
+		{0, `
+			DELETE FROM second_steps
+			WHERE token_hash IN (SELECT token_hash FROM second_steps WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
+		{challengesKept, `
+			DELETE FROM used_challenges
+			WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`},
+		{0, `
+			DELETE FROM links
+			WHERE token_hash IN (SELECT token_hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
+		{0, `
+			DELETE FROM revoked_tokens
+			WHERE token_hash IN (SELECT token_hash FROM revoked_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
+		{0, `
+			DELETE FROM email_changes
+			WHERE user_id IN (SELECT user_id FROM email_changes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
+		// A sender gives up on a message earlier, but a way that was switched off has no sender.
+		{retryFor, `
+			DELETE FROM outbox
+			WHERE id IN (SELECT id FROM outbox WHERE give_up_at <= $1 ORDER BY give_up_at LIMIT $2)`},
+		{quietFor, `
+			DELETE FROM recent_alerts
+			WHERE (user_id, kind, about) IN (SELECT user_id, kind, about FROM recent_alerts WHERE at <= $1 ORDER BY at LIMIT $2)`},
 	} {
+		work = append(work, func(tx *tx) (int, error) {
+			return tx.changeRows(old.statement, tx.now-old.after.Milliseconds(), batchSize)
+		})
+	}
+	for _, sweep := range work {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -119,8 +105,8 @@ func (s *Store) sweepSessions(tx *tx) (count int, err error) {
 	return count, nil
 }
 
-// ApplyLimits shortens sessions of browsers that began under longer limits, so that stricter settings apply when the server starts. Longer limits
-// apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that were
+// ApplyLimits shortens sessions of browsers that began under longer limits, so that stricter settings apply when the server starts. Longer
+// limits apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that were
 // written while the clock was ahead, because it takes seconds to go through a million sessions.
 func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
