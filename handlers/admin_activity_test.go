@@ -61,21 +61,12 @@ func TestAdminActivityPages(t *testing.T) {
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120)
 		INSERT INTO activity (user_id, kind, happened_at) SELECT u.id, 'exported', 0 FROM n, users u WHERE u.username = 'bob'`)
 	for _, query := range []string{"person=bob", ""} {
-		seen, path := "", "/admin/activity?"+query
-		for range 4 {
-			page := c.Alice.Page(path)
-			seen += entriesOn(page) + " "
-			link := regexp.MustCompile(`href="(/admin/activity\?[^"]*before=\d+)">Older`).FindStringSubmatch(page.Body)
-			if link == nil {
-				break
-			}
-			path = strings.ReplaceAll(link[1], "&amp;", "&")
-		}
+		seen, last := walkPages(c.Alice, "/admin/activity?"+query, `href="(/admin/activity\?[^"]*before=\d+)">Older`, entriesOn)
 		want := strings.Join(c.Rows(`SELECT a.id FROM activity a JOIN users u ON u.id = a.user_id
 			WHERE ? = '' OR u.username = 'bob' ORDER BY a.id DESC`, query), " ") + " "
 		if seen != want {
 			t.Errorf("%q: the pages show %q", query, seen)
 		}
-		c.Alice.Page(path).Has(t, `href="/admin/activity?`+query+`">Newest`)
+		last.Has(t, `href="/admin/activity?`+query+`">Newest`)
 	}
 }

@@ -21,6 +21,23 @@ func peopleOn(page handlerstest.Answer) string {
 	return strings.Join(names, " ")
 }
 
+// walkPages returns what each page of a list shows, each followed by a space, and the last page. next finds the link to the next page, of
+// which there are at most four.
+func walkPages(
+	client *handlerstest.Client, path, next string, show func(handlerstest.Answer) string,
+) (shown string, last handlerstest.Answer) {
+	for range 4 {
+		last = client.Page(path)
+		shown += show(last) + " "
+		link := regexp.MustCompile(next).FindStringSubmatch(last.Body)
+		if link == nil {
+			break
+		}
+		path = strings.ReplaceAll(link[1], "&amp;", "&")
+	}
+	return shown, last
+}
+
 func TestPeopleList(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -61,20 +78,10 @@ func TestPeopleListPages(t *testing.T) {
 	c.Exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120)
 		INSERT INTO users (username, password_hash, created_at) SELECT printf('p&user%03d', i), '', 0 FROM n`)
-	seen := ""
-	path := "/admin/users?q=p%26user"
-	for range 3 {
-		page := c.Alice.Page(path)
-		seen += peopleOn(page) + " "
-		link := regexp.MustCompile(`href="(/admin/users\?q=p%26user&amp;after=[^"]*)">Next page`).FindStringSubmatch(page.Body)
-		if link == nil {
-			break
-		}
-		path = strings.ReplaceAll(link[1], "&amp;", "&")
-	}
+	seen, last := walkPages(c.Alice, "/admin/users?q=p%26user", `href="(/admin/users\?q=p%26user&amp;after=[^"]*)">Next page`, peopleOn)
 	if got, want := strings.ReplaceAll(seen, "&amp;", "&"), strings.Join(c.Rows(
 		`SELECT username FROM users WHERE username LIKE 'p%' ORDER BY username`), " ")+" "; got != want {
 		t.Errorf("the pages show %q", got)
 	}
-	c.Alice.Page(path).Has(t, `href="/admin/users?q=p%26user">First page`)
+	last.Has(t, `href="/admin/users?q=p%26user">First page`)
 }
