@@ -110,7 +110,8 @@ func TestSecurityPageNamesTests(t *testing.T) {
 // Files and folders that a document names in code exist. NAME and NUMBER are placeholders.
 func TestDocumentsNamePaths(t *testing.T) {
 	t.Parallel()
-	path := regexp.MustCompile("`(?:[^`\n]* )?(?:\\./)?((?:scripts|deploy|docs|db|handlers|views|public|migrations|notify)/[\\w./*-]*)[^`\n]*`")
+	path := regexp.MustCompile("`(?:[^`\n]* )?(?:\\./)?" +
+		"((?:scripts|deploy|docs|db|handlers|views|public|migrations|notify)/[\\w./*-]*)[^`\n]*`")
 	found := 0
 	for _, name := range documents(t) {
 		for _, match := range path.FindAllStringSubmatch(codeBlock.ReplaceAllString(readFile(t, name), ""), -1) {

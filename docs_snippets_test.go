@@ -13,7 +13,8 @@ import (
 var notRun = []struct{ begins, reason string }{
 	{"go run .\n", "it serves until Ctrl-C; other tests build and run the same program"},
 	{"go test ./...\n", "it would run itself"},
-	{"go build -trimpath ", "linking statically takes a minute, and scripts/release does it; TestStaticBuildIsThatOfReleases compares the two"},
+	{"go build -trimpath ",
+		"linking statically takes a minute, and scripts/release does it; TestStaticBuildIsThatOfReleases compares the two"},
 	{"docker compose ", "it needs Docker and a domain; TestComposeAsksLikeTheCaddyfile compares the file with the Caddyfile"},
 	{"URL=http://localhost:3000\n", "it has placeholders for a password and an id; TestDocumentsHaveEveryAPIRoute compares its routes"},
 	{"curl -H 'Authorization: Bearer plk_…'", "it has a placeholder for a key; TestProxies sends the same header"},

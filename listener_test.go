@@ -297,7 +297,8 @@ func TestListenError(t *testing.T) {
 	} {
 		_, err := listen(test.address, 8, slog.New(slog.DiscardHandler))
 		wantError(t, err, 1, test.address, test.advice, "--listen")
-		if stop := strings.Contains(err.Error(), "stop the program that listens"); stop != (test.advice == "stop the program that listens there") {
+		stop := strings.Contains(err.Error(), "stop the program that listens")
+		if stop != (test.advice == "stop the program that listens there") {
 			t.Errorf("%s: %v", test.address, err)
 		}
 	}

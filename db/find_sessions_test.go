@@ -92,7 +92,8 @@ func TestFindSessionsInPages(t *testing.T) {
 func TestRevokeSessions(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	count, err := c.RevokeSessions(c.ctx(), db.Administrator(c.laptop.Session), []string{c.laptop.ID, c.desk.ID, c.phone.ID, c.desk.ID, "nowhere", `"`})
+	ids := []string{c.laptop.ID, c.desk.ID, c.phone.ID, c.desk.ID, "nowhere", `"`}
+	count, err := c.RevokeSessions(c.ctx(), db.Administrator(c.laptop.Session), ids)
 	if err != nil || count != 2 {
 		t.Errorf("%d, %v", count, err)
 	}

@@ -382,7 +382,8 @@ func TestKeysAreTold(t *testing.T) {
 			t.Error("a key is left")
 		}
 	}
-	if devices := c.devices(c.alice); slices.ContainsFunc(devices, func(d db.Device) bool { return d.DetectedName == "the intruder's browser" }) {
+	isIntruder := func(d db.Device) bool { return d.DetectedName == "the intruder's browser" }
+	if devices := c.devices(c.alice); slices.ContainsFunc(devices, isIntruder) {
 		t.Errorf("known are %+v", devices)
 	}
 }

@@ -195,8 +195,8 @@ func flushNotes[K comparable](ctx context.Context, s *Store, noted map[K]note, w
 	return nil
 }
 
-// writeTouches writes when sessions were last active, and where from. Use does not change when an app key expires. It never inserts, and has the expiry in its condition, so it cannot
-// bring back a session that has ended in the meantime.
+// writeTouches writes when sessions were last active, and where from. Use does not change when an app key expires. It never inserts, and
+// has the expiry in its condition, so it cannot bring back a session that has ended in the meantime.
 func (s *Store) writeTouches(tx *tx, batch map[string]note) error {
 	limits := s.options.Limits
 	touch, err := tx.Prepare(`

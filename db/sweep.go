@@ -106,8 +106,8 @@ func (s *Store) sweepSessions(tx *tx) (count int, err error) {
 }
 
 // ApplyLimits shortens sessions of browsers that began under longer limits, so that stricter settings apply when the server starts. Longer
-// limits apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that were
-// written while the clock was ahead, because it takes seconds to go through a million sessions.
+// limits apply from the next use of a session. If the limits have not changed since the last start, ApplyLimits only corrects rows that
+// were written while the clock was ahead, because it takes seconds to go through a million sessions.
 func (s *Store) ApplyLimits(ctx context.Context) error {
 	l := s.options.Limits
 	idle, lifetime := l.IdleTimeout.Milliseconds(), l.MaxLifetime.Milliseconds()

@@ -61,7 +61,8 @@ func (h *handler) newAlertsPage(c *fiber.Ctx) (p alertsPage, err error) {
 		return p, err
 	}
 	p = alertsPage{
-		page: h.pageFor(c, "Alerts"), Mail: h.Mail, Ntfy: h.Ntfy, Webhook: h.Webhook && current.IsAdmin, Email: account.Email, Mailed: settings.Mail,
+		page: h.pageFor(c, "Alerts"), Mail: h.Mail, Ntfy: h.Ntfy, Webhook: h.Webhook && current.IsAdmin,
+		Email: account.Email, Mailed: settings.Mail,
 		Topic: field{Kind: "topic", Name: "topic", Value: settings.Topic},
 	}
 	p.Section = "account"

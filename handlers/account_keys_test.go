@@ -131,7 +131,8 @@ func TestTooManyKeys(t *testing.T) {
 	}
 	got := c.Alice.Form("/account/keys", "name", "One more", "host", notes, "expires", "never")
 	got.Is(t, 422)
-	got.Has(t, "You already have 50 app keys, the most allowed. Sign out one you no longer need.", `value="One more"`, `<option value="never" selected>`)
+	got.Has(t, "You already have 50 app keys, the most allowed. Sign out one you no longer need.",
+		`value="One more"`, `<option value="never" selected>`)
 	makeKey(c.Bob, "host", notes, "expires", "1y")
 }
 

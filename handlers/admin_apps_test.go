@@ -25,7 +25,8 @@ func TestRulesOnTheirPage(t *testing.T) {
 		Is(t, 303, "/admin/apps?done=rule-saved&rule=notes.example.com")
 	c.Alice.Form("/admin/apps", "host", "*.example.com", "everyone", "1").Is(t, 303, "/admin/apps?done=rule-saved&rule=%2A.example.com")
 	page = c.Alice.Page("/admin/apps?done=rule-saved&rule=notes.example.com")
-	page.Has(t, "notes.example.com is open to administrators, group books, group family, alice.", `<h3 class="host">notes.example.com</h3>`, `<h3 class="host">*.example.com</h3>`,
+	page.Has(t, "notes.example.com is open to administrators, group books, group family, alice.",
+		`<h3 class="host">notes.example.com</h3>`, `<h3 class="host">*.example.com</h3>`,
 		"Open to administrators, group books, group family, alice. Nobody is in the group books yet.</p>", "Open to every approved user.</p>")
 	if log := c.Log.String(); !strings.Contains(log, `msg="app allowed" host=notes.example.com open_to="administrators, group books, `+
 		`group family, alice" by=alice session=`+c.Alice.ID) {
@@ -35,7 +36,8 @@ func TestRulesOnTheirPage(t *testing.T) {
 	asks := c.Alice.Form("/admin/apps/remove", "host", "notes.example.com")
 	asks.Is(t, 200)
 	asks.Has(t, "<h1>Remove this rule?</h1>", `name="host" value="notes.example.com"`)
-	c.Alice.Form("/admin/apps/remove", "host", "notes.example.com", "confirm", "1").Is(t, 303, "/admin/apps?done=rule-removed&rule=%2A.example.com")
+	c.Alice.Form("/admin/apps/remove", "host", "notes.example.com", "confirm", "1").
+		Is(t, 303, "/admin/apps?done=rule-removed&rule=%2A.example.com")
 	for query, want := range map[string]string{
 		"done=rule-removed&rule=%2A.example.com": "The rule was removed. Now the rule for *.example.com applies: open to every approved user.",
 		"done=rule-removed&rule=":                "The rule was removed. Now the default applies: open to every approved user.",

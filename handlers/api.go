@@ -47,7 +47,8 @@ func NewSessionJSON(session db.Session) SessionJSON {
 		expiresAt = new(RFC3339(session.ExpiresAt))
 	}
 	return SessionJSON{
-		ID: session.ID, Kind: string(session.Kind), Host: session.Host, DeviceName: session.DeviceName, Browser: session.Browser, Changed: session.OtherBrowser != "",
+		ID: session.ID, Kind: string(session.Kind), Host: session.Host, DeviceName: session.DeviceName,
+		Browser: session.Browser, Changed: session.OtherBrowser != "",
 		IP: session.IP, SignInIP: session.SignInIP, Method: session.Method, IsNew: session.IsNew, Shared: session.Shared,
 		LastActiveAt: RFC3339(session.LastActiveAt), CreatedAt: RFC3339(session.CreatedAt), ExpiresAt: expiresAt,
 		Apps: apps,

@@ -191,7 +191,8 @@ func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 	key, _ := c.MakeKey(c.Alice.Token(), notes)
 	script := c.NewClient("DAVx5/4")
 	check := c.Unchanged()
-	for _, path := range []string{"/sessions", "/sessions/list", "/account", "/account/keys", "/me/sessions", "/me/sessions/current", "/me/export",
+	for _, path := range []string{"/sessions", "/sessions/list", "/account", "/account/keys", "/me/sessions", "/me/sessions/current",
+		"/me/export",
 		"/admin/users", "/sessions/events"} {
 		for _, credential := range [][]string{{"Authorization", bearer(key)}, {"Authorization", basic("alice", key)},
 			{"Cookie", withCookie(key)}, {"Cookie", withCookie(strings.TrimPrefix(key, "plk_"))}} {
@@ -231,7 +232,8 @@ func TestForwardRecordsKeyUse(t *testing.T) {
 	check(t)
 	for i, mode := range []string{"cors", ""} {
 		c.Clock.Advance(time.Hour)
-		passes(t, endpoints[i].ask(script, toNotes, "Authorization", bearer(key), "Sec-Fetch-Mode", mode, "X-Forwarded-For", "203.0.113.7"), "bob")
+		got := endpoints[i].ask(script, toNotes, "Authorization", bearer(key), "Sec-Fetch-Mode", mode, "X-Forwarded-For", "203.0.113.7")
+		passes(t, got, "bob")
 		flush(c.House)
 		now := c.Clock.Now().UnixMilli()
 		c.SameRows(t, []string{fmt.Sprintf("%d 203.0.113.7 DAVx5/4", now)},

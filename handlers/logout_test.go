@@ -47,7 +47,8 @@ func TestSignOutAndBack(t *testing.T) {
 	c.Bob.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next).Is(t, 303, next)
 	passes(t, forward.ask(c.Bob, at, navigating...), "alice")
 
-	for _, evil := range []string{"http://evil.test/", "//evil.test", "https://notes.example.com/", "http://notes.example.com@evil.test/", "x"} {
+	for _, evil := range []string{"http://evil.test/", "//evil.test", "https://notes.example.com/",
+		"http://notes.example.com@evil.test/", "x"} {
 		page := c.Alice.Page("/logout?next=" + url.QueryEscape(evil))
 		page.Is(t, 200)
 		page.Lacks(t, "evil", `name="next"`)

@@ -53,7 +53,7 @@ var signedInRoutes = []route{
 	{method: "POST", path: "/account/email", body: []string{"email", "alice@example.com"}, status: 404},
 	{method: "POST", path: "/account/email/cancel", status: 404},
 	{method: "GET", path: "/account/keys", status: 200},
-	{method: "POST", path: "/account/keys", body: []string{"host", "notes.example.com"}, status: 422}, // account_keys_test.go tests it with apps
+	{method: "POST", path: "/account/keys", body: []string{"host", "notes.example.com"}, status: 422}, // see account_keys_test.go
 	{method: "GET", path: "/account/alerts", status: 200},
 	{method: "POST", path: "/account/alerts", body: []string{"signed_in", "1"}, status: 303},
 	{method: "POST", path: "/account/alerts/test", status: 303},

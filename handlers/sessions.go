@@ -52,7 +52,8 @@ var flashMessages = map[string]notice{
 	"alert-test":    {Message: "A test alert is on its way. Reload this page to see whether it was delivered."},
 	"alert-nowhere": {Message: "There is nowhere to send an alert. Add an address or a topic first."},
 
-	"again":           {Message: "That took too long, or there were too many wrong codes. Sign in again. If you were choosing a new password, open the link again."},
+	"again": {Message: "That took too long, or there were too many wrong codes. Sign in again. " +
+		"If you were choosing a new password, open the link again."},
 	"recovery":        {Message: "You signed in with a recovery code. It no longer works."},
 	"recovery-low":    {Message: "You signed in with a recovery code and have few left. Create new ones under Account, Second factor."},
 	"totp":            {Message: "The authenticator app is on."},

@@ -84,7 +84,8 @@ func (h *handler) checkSetUp(c *fiber.Ctx, token string) error {
 		return nil
 	})
 	if errors.Is(err, db.ErrWrongPassword) {
-		return problem{fiber.StatusForbidden, "This set-up link is not valid. The server prints a new one each time it starts. Use the newest one."}
+		return problem{fiber.StatusForbidden,
+			"This set-up link is not valid. The server prints a new one each time it starts. Use the newest one."}
 	}
 	return err
 }

@@ -31,8 +31,9 @@ var wordsByKind = map[string]words{
 	db.PasskeyRemoved: {"A passkey was removed", "A passkey of the account %s was removed."},
 	db.PasskeyRefused: {"A passkey was refused",
 		"A passkey of the account %s was refused, because its counter went back: it may have been copied."},
-	db.RecoveryCodesMade: {"New recovery codes were created", "New recovery codes were created for the account %s. The previous ones no longer work."},
-	db.RecoveryCodeUsed:  {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
+	db.RecoveryCodesMade: {"New recovery codes were created",
+		"New recovery codes were created for the account %s. The previous ones no longer work."},
+	db.RecoveryCodeUsed: {"A recovery code was used", "A recovery code was used to sign in to the account %s."},
 	db.KeyMade: {"A new app key",
 		"An app key was created for the account %s. Anyone who has it can use one app as you, without signing in."},
 	db.UserWaiting: {"Somebody is waiting for approval",
@@ -59,7 +60,8 @@ func (s *Sender) compose(m db.Message) Message {
 		Text: []string{fmt.Sprintf(w.text, m.Username)},
 	}
 	if m.Former {
-		message.Text = []string{fmt.Sprintf("The e-mail address of the account %s has changed. From now on, mail goes to the new address.", m.Username)}
+		message.Text = []string{fmt.Sprintf(
+			"The e-mail address of the account %s has changed. From now on, mail goes to the new address.", m.Username)}
 	}
 	if m.Count > 1 {
 		message.Text = append(message.Text, fmt.Sprintf("It happened %d times; this was the last.", m.Count))

@@ -42,7 +42,8 @@ func TestInvitationByMail(t *testing.T) {
 		if err != nil || message.Subject != want[0] {
 			t.Errorf("%q, %v", message.Subject, err)
 		}
-		for _, part := range append(want[1:], "The administrator bo sent you this link.", "https://auth.example.com/invite?token=abc", "72 hours") {
+		for _, part := range append(want[1:], "The administrator bo sent you this link.",
+			"https://auth.example.com/invite?token=abc", "72 hours") {
 			if !strings.Contains(text, part) {
 				t.Errorf("the mail for user %d lacks %q:\n%s", userID, part, text)
 			}

@@ -195,7 +195,8 @@ func startHAProxy(t testing.TB, s *site) *process {
 	}
 	second := "    use_backend photos if { req.fhdr(host),host_only -m str -i photos.example.com }\n\n" + // the sample has one app
 		"backend photos\n    server photos " + s.photos.address + "\n"
-	text := replaceAll(t, "deploy/haproxy.cfg", s.sample("haproxy.cfg"), append(s.upstreams(), "\nbackend porchlight\n", second+"\nbackend porchlight\n",
+	text := replaceAll(t, "deploy/haproxy.cfg", s.sample("haproxy.cfg"), append(s.upstreams(),
+		"\nbackend porchlight\n", second+"\nbackend porchlight\n",
 		"bind :::443 v4v6 ssl crt /etc/haproxy/certs/", "bind "+s.address+" ssl crt "+s.write("haproxy.pem", pem))...)
 	return startProcess(t, nil, "haproxy", "-db", "-f", s.write("haproxy.cfg", text))
 }

@@ -129,7 +129,8 @@ func (s *site) sendFields(t *testing.T, fields [][2]string) {
 	if err := framer.WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end}); err != nil {
+	headers := http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end}
+	if err := framer.WriteHeaders(headers); err != nil {
 		t.Fatal(err)
 	}
 	for {

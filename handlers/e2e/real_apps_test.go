@@ -13,8 +13,8 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests real apps behind real proxies: Radicale, a calendar server whose clients cannot open a sign-in page, and TiddlyWiki, which
-// people use in a browser. They are set up as docs/apps.md says. .ci/run installs them.
+// This file tests real apps behind real proxies: Radicale, a calendar server whose clients cannot open a sign-in page, and TiddlyWiki,
+// which people use in a browser. They are set up as docs/apps.md says. .ci/run installs them.
 
 func TestRealApps(t *testing.T) {
 	if testing.Short() {

@@ -1,4 +1,5 @@
-// Screenshots takes the pictures in docs/ with Chromium, of a server with a few devices, and of a mail that it sends. Run it from the top of the repository:
+// Screenshots takes the pictures in docs/ with Chromium, of a server with a few devices, and of a mail that it sends. Run it from the top
+// of the repository:
 //
 //	go run ./scripts/screenshots
 package main
