@@ -12,6 +12,7 @@ import (
 	"mime/quotedprintable"
 	"net"
 	netmail "net/mail"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -230,25 +231,49 @@ func dieAtData(connection net.Conn) {
 	}
 }
 
+// acceptMail answers as a mail server until it has accepted a mail.
+func acceptMail(connection net.Conn) {
+	data := false
+	for lines := bufio.NewScanner(connection); lines.Scan(); {
+		switch {
+		case data && lines.Text() == ".":
+			fmt.Fprint(connection, "250 accepted\r\n")
+			return
+		case data:
+		case strings.HasPrefix(lines.Text(), "DATA"):
+			data = true
+			fmt.Fprint(connection, "354 go on\r\n")
+		default:
+			fmt.Fprint(connection, "250 mail.example.com\r\n")
+		}
+	}
+}
+
 // The server has the mail, but closes the connection instead of answering what comes after it.
 func TestMailIsSentOnceItIsAccepted(t *testing.T) {
 	t.Parallel()
 	address := notifytest.NewServer(t, func(connection net.Conn) {
 		fmt.Fprint(connection, "220 mail.example.com\r\n")
-		data := false
-		for lines := bufio.NewScanner(connection); lines.Scan(); {
-			switch {
-			case data && lines.Text() == ".":
-				fmt.Fprint(connection, "250 accepted\r\n")
-				return
-			case data:
-			case strings.HasPrefix(lines.Text(), "DATA"):
-				data = true
-				fmt.Fprint(connection, "354 go on\r\n")
-			default:
-				fmt.Fprint(connection, "250 mail.example.com\r\n")
-			}
+		acceptMail(connection)
+	})
+	if err := mailer(t, "smtp+insecure", "", address, nil).Send(t.Context(), "ada@example.com", sample); err != nil {
+		t.Error(err)
+	}
+}
+
+// Some servers hold back the end of their greeting, and turn away clients that do not wait for it.
+func TestMailServerGreetsLate(t *testing.T) {
+	t.Parallel()
+	address := notifytest.NewServer(t, func(connection net.Conn) {
+		fmt.Fprint(connection, "220-wait\r\n")
+		connection.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, err := connection.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			fmt.Fprint(connection, "220 mail.example.com\r\n554 too early\r\n")
+			return
 		}
+		connection.SetReadDeadline(time.Time{})
+		fmt.Fprint(connection, "220 mail.example.com\r\n")
+		acceptMail(connection)
 	})
 	if err := mailer(t, "smtp+insecure", "", address, nil).Send(t.Context(), "ada@example.com", sample); err != nil {
 		t.Error(err)
