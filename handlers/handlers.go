@@ -159,7 +159,7 @@ func New(options Options) *fiber.App {
 	admin.Delete("/users/:id/sessions/:session", h.revokePersonSession)
 	admin.Post("/users/:id/sessions/:session/revoke", withForm(h.revokePersonSessionByForm))
 	admin.Get("/sessions", h.showAdminSessions)
-	admin.Post("/sessions/revoke", withForm(h.revokeTicked)) // above the step-up, because ending sessions must be quick
+	admin.Post("/sessions/revoke", withForm(h.revokeTicked))
 	admin.Get("/apps", h.showApps)
 	admin.Get("/activity", h.showAdminActivity)
 	admin.Get("/proxy", h.showProxy)
