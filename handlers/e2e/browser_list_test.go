@@ -78,6 +78,7 @@ func morphsTheList(t *testing.T, c *chromiumProcess) {
 	b.click(bulkButton, 1)
 	seed(b.house, alice, device("Five", "10.0.0.5"))
 	b.refresh()
+	b.untilText(othersTitle, "Other devices (4)")
 	b.same(bulkButton+`.textContent`, "Are you sure? Press again")
 	b.same(confirming, "Press again to sign out of all 4 other devices. Escape cancels.")
 	b.press(kb.Escape)
