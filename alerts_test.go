@@ -113,13 +113,8 @@ func TestWebhookReceiver(t *testing.T) {
 	}
 	f := newFixture(t, nil)
 	key := strings.TrimSpace(mustRun(t, "", f.with("doctor", "--webhook-key")...))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
+	address := dbtest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	listener.Close()
 	receiver := exec.CommandContext(t.Context(), python, "deploy/webhook.py", port)
 	receiver.Env = append(os.Environ(), "KEY="+key)
 	out, err := receiver.StdoutPipe()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/handlers"
 )
 
@@ -27,16 +28,8 @@ func TestHealthcheck(t *testing.T) {
 }
 
 func TestHealthcheckWithoutServer(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	f := &fixture{t: t, data: filepath.Join(t.TempDir(), "data")}
-	f.fails(1, "", "healthcheck", "--listen", address)
+	f.fails(1, "", "healthcheck", "--listen", dbtest.FreeAddress(t))
 	if _, err := os.Stat(f.data); !os.IsNotExist(err) {
 		t.Error("healthcheck created a database")
 	}

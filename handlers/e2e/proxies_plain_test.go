@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/handlers"
 	"porchlight/handlers/handlerstest"
 )
@@ -16,7 +17,7 @@ import (
 func openPlainSite(t testing.TB, proxyName string, changeStore func(*db.Options)) *site {
 	t.Helper()
 	proxy{name: proxyName, mustBe: true}.find(t)
-	listener := freeAddress(t)
+	listener := dbtest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(listener)
 	s := newSite(t, changeStore, func(o *handlers.Options) {
 		handlerstest.GuardsExample(o)

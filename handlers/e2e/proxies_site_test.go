@@ -44,7 +44,7 @@ func newSite(t testing.TB, changeStore func(*db.Options), change func(*handlers.
 	h.AddUser("alice", handlerstest.AlicePassword)
 	h.AddUser("bob", handlerstest.BobPassword)
 	return &site{
-		House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: freeAddress(t), folder: t.TempDir(), serverName: "$server_name",
+		House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: dbtest.FreeAddress(t), folder: t.TempDir(), serverName: "$server_name",
 	}
 }
 
@@ -207,17 +207,6 @@ func (p *process) await(t testing.TB, what func() error) {
 			t.Fatal("the proxy does not listen: ", err)
 		}
 	}
-}
-
-// freeAddress returns an address on which nothing listens.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // sendHTTP2 requests the front page of a host with HTTP/2. Go's client splits the Cookie headers into one for each cookie.

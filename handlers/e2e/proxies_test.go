@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight/db/dbtest"
 )
 
 // This file runs the real proxies. Each uses the sample from deploy/, with only its ports and the path of its certificate
@@ -134,7 +136,7 @@ func (s *site) second(app string) string {
 
 func startCaddy(t testing.TB, s *site) *process {
 	_, port, _ := net.SplitHostPort(s.address)
-	_, plain, _ := net.SplitHostPort(freeAddress(t))
+	_, plain, _ := net.SplitHostPort(dbtest.FreeAddress(t))
 	options := fmt.Sprintf("local_certs\n\tskip_install_trust\n\thttps_port %s\n\thttp_port %s\n", port, plain)
 	return s.runCaddy(t, options)
 }

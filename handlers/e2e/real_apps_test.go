@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"porchlight/db"
+	"porchlight/db/dbtest"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -69,7 +70,7 @@ const (
 
 // syncsACalendar uses Radicale with an app key, as a calendar app on a phone does.
 func syncsACalendar(t *testing.T, p proxy) {
-	address, folder := freeAddress(t), t.TempDir()
+	address, folder := dbtest.FreeAddress(t), t.TempDir()
 	config := filepath.Join(folder, "config")
 	text := fmt.Sprintf("[server]\nhosts = %s\n[storage]\nfilesystem_folder = %s\n", address, folder) + appSnippet(t, "ini", "[auth]\ntype")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -116,7 +117,7 @@ func syncsACalendar(t *testing.T, p proxy) {
 
 // editsAWiki uses TiddlyWiki in a browser that is signed in.
 func editsAWiki(t *testing.T, p proxy) {
-	address, wiki := freeAddress(t), filepath.Join(t.TempDir(), "wiki")
+	address, wiki := dbtest.FreeAddress(t), filepath.Join(t.TempDir(), "wiki")
 	_, port, _ := net.SplitHostPort(address)
 	if name, err := exec.LookPath("tiddlywiki"); err == nil {
 		if said, err := exec.Command(name, wiki, "--init", "server").CombinedOutput(); err != nil {
