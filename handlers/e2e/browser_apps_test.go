@@ -124,7 +124,6 @@ func forgetsTheApps(t *testing.T, c *chromiumProcess) {
 			notes := strings.Replace(s.URL, "auth.", "notes.", 1)
 			library := c.newTab(t, s.House, handlerstest.FirefoxOnLinux)
 			library.apps = ".porch.localhost:"
-			library.provokes("status of 401") // the app's icon, after the revocation
 			library.signIn("alice", handlerstest.AlicePassword)
 			library.run(chromedp.Navigate(notes + "/remember"))
 			if got := library.cookies(notes); !slices.Equal(got, []string{"own-session", "porchlight"}) {

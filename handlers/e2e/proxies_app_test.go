@@ -65,7 +65,9 @@ func (a *demoApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "own-session=1; Path=/; HttpOnly")
 	}
 	w.Header().Set("Content-Type", "text/html")
-	fmt.Fprintf(w, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1>for %[2]s at %[3]s", r.Host, r.Header.Get("Remote-User"), r.RequestURI)
+	// Without an icon of its own, a browser would ask for /favicon.ico whenever it likes, perhaps after a test took the requests.
+	fmt.Fprintf(w, `<!doctype html><link rel="icon" href="data:,"><title>%[1]s</title><h1>%[1]s</h1>for %[2]s at %[3]s`,
+		r.Host, r.Header.Get("Remote-User"), r.RequestURI)
 }
 
 // upgradeToHTTP2 turns the connection into one on which the client speaks HTTP/2. net/http has no such upgrade, only HTTP/2
