@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,6 +137,28 @@ func TestAdministratorSetsAnAddress(t *testing.T) {
 	check(t)
 	c.SameRows(t, []string{"family", "staff"}, `SELECT name FROM user_groups ORDER BY name`)
 	c.SameRows(t, []string{""}, `SELECT COALESCE(email, '') FROM users WHERE username = 'bob'`)
+}
+
+// The address and the groups have a form each. A page that has been open for a while must not restore an old address when somebody changes
+// the groups there.
+func TestAddressAndGroupsAreSavedApart(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	var found []string
+	for _, form := range regexp.MustCompile(`(?s)action="/admin/users/2/account">.*?</form>`).FindAllString(c.Alice.Page("/admin/users/2").Body, -1) {
+		for _, input := range regexp.MustCompile(`name="(\w+)"`).FindAllStringSubmatch(form, -1) {
+			found = append(found, input[1])
+		}
+		found = append(found, "end")
+	}
+	if want := []string{"email", "end", "groups", "end"}; !slices.Equal(found, want) {
+		t.Errorf("the forms have the fields %q, want %q", found, want)
+	}
+	c.Exec(`UPDATE users SET email = 'new@example.com' WHERE username = 'bob'`)
+	c.Alice.Form("/admin/users/2/account", "groups", "staff").Is(t, 303)
+	c.SameRows(t, []string{"new@example.com"}, `SELECT email FROM users WHERE username = 'bob'`)
+	c.Alice.Form("/admin/users/2/account", "email", "newer@example.com").Is(t, 303)
+	c.SameRows(t, []string{"staff"}, `SELECT name FROM user_groups`)
 }
 
 var invitationLink = regexp.MustCompile(`<input id="link" value="([^"]*)/invite\?token=([A-Z2-7]+)" readonly`)

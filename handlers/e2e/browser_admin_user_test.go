@@ -100,6 +100,12 @@ func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	h.SameRows(t, []string{"carol staff"}, `SELECT username, group_names FROM invitations`)
 
 	b.visit(personPage)
+	h.Exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`) // in another tab
+	b.fill("groups", "staff")
+	b.press(kb.Enter)
+	b.untilText(statusText, "Changed bob.")
+	h.SameRows(t, []string{"bob@example.com"}, `SELECT email FROM users WHERE username = 'bob'`)
+
 	b.click(`document.querySelector('[action$="/delete"] button')`, 1)
 	b.untilText(title, "Delete bob?")
 	b.tabTo(`document.querySelector('main button')`)
