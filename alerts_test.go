@@ -21,7 +21,7 @@ import (
 	"porchlight/notify/notifytest"
 )
 
-// This file tests that alerts leave the program, also after a crash.
+// This file tests that alerts leave the program, even after a crash.
 
 // A server that is killed while it sends a message sends it after the next start. The alert comes from a command, in another process.
 func TestAlertsSurviveAKill(t *testing.T) {
@@ -50,12 +50,12 @@ func TestAlertsSurviveAKill(t *testing.T) {
 	}
 	waiting := func() []string { return dbtest.Rows(t, f.path(), `SELECT kind FROM outbox`) }
 	if got := waiting(); len(got) != 1 {
-		t.Fatalf("%q wait", got)
+		t.Fatalf("the outbox contains %q, want one message", got)
 	}
-	dbtest.Exec(t, f.path(), `UPDATE outbox SET next_at = 1`) // as if the minute of the claim were over
+	dbtest.Exec(t, f.path(), `UPDATE outbox SET next_at = 1`) // as if the claim, which lasts a minute, had expired
 	start(t, f.data, "--webhook", hook.URL)
 	if second := <-bodies; second != first {
-		t.Errorf("first %s, then %s", first, second)
+		t.Errorf("sent %s, want %s again", second, first)
 	}
 	eventually(t, "the outbox is empty", func() bool { return len(waiting()) == 0 })
 }
@@ -143,7 +143,7 @@ func TestWebhookReceiver(t *testing.T) {
 		response.Body.Close()
 		return response.StatusCode
 	}
-	eventually(t, "the receiver refuses what is old", func() bool { return post(time.Now().Add(-time.Hour), body) == http.StatusForbidden })
+	eventually(t, "the receiver rejects an old request", func() bool { return post(time.Now().Add(-time.Hour), body) == http.StatusForbidden })
 	if got := post(time.Now(), strings.ToUpper(body)); got != http.StatusForbidden {
 		t.Errorf("a forged body: %d", got)
 	}

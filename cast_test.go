@@ -69,7 +69,7 @@ type server struct {
 	data   string
 	listen string // the address it printed
 	url    string
-	lines  chan string // what it prints after that; closed when it has ended
+	lines  chan string // the lines it prints after that; closed when it has ended
 	cancel context.CancelFunc
 	end    func() error
 }
@@ -192,7 +192,7 @@ type fixture struct {
 	ids  map[string][]string // ids of the sessions of each user, oldest first
 }
 
-// newFixture creates so many sessions for each user.
+// newFixture creates the given number of sessions for each user.
 func newFixture(t testing.TB, sessions map[string]int) *fixture {
 	t.Helper()
 	f := &fixture{t, filepath.Dir(dbtest.NewDatabase(t)), map[string][]string{}}

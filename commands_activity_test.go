@@ -32,10 +32,10 @@ func TestActivityCommand(t *testing.T) {
 		t.Errorf("printed %q, want %q", got, want)
 	}
 	if got := list("--since", "24h"); !slices.Equal(got, want[1:]) {
-		t.Errorf("since: %q, want %q", got, want[1:])
+		t.Errorf("--since 24h printed %q, want %q", got, want[1:])
 	}
 	if got := list("--user", " BO "); !slices.Equal(got, []string{"bo signed_in"}) {
-		t.Errorf("of bo: %q", got)
+		t.Errorf("--user bo printed %q", got)
 	}
 	if table := mustRun(t, "", f.with("activity")...); strings.Count(table, "\n") != 4 {
 		t.Errorf("the table is %q", table)
@@ -50,10 +50,10 @@ func TestActivityCommand(t *testing.T) {
 		SELECT id, 'exported' || i, 2 FROM users, n WHERE username = 'bo'`, most)
 	want = dbtest.Rows(t, f.path(), `SELECT u.username || ' ' || kind FROM activity a JOIN users u ON u.id = a.user_id ORDER BY a.id`)
 	if got := list(); !slices.Equal(got, want) {
-		t.Errorf("of %d entries in several batches: %d", len(want), len(got))
+		t.Errorf("printed %d of %d entries in several batches", len(got), len(want))
 	}
 	if got := list("--user", "bo"); len(got) != most+1 || got[most] != fmt.Sprint("bo exported", most) {
-		t.Errorf("of bo in several batches: %d", len(got))
+		t.Errorf("--user bo printed %d entries in several batches", len(got))
 	}
 	_, err := command(t, "", f.with("activity", "--user", "nobody")...)
 	wantError(t, err, 1, "nobody")

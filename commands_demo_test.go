@@ -13,7 +13,7 @@ import (
 	"porchlight/db/demo"
 )
 
-// The folder of the demo goes when it stops, and --data is not touched.
+// The demo deletes its folder when it stops, and leaves --data alone.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	temp, data := t.TempDir(), filepath.Join(t.TempDir(), "data")
@@ -32,7 +32,7 @@ func TestDemo(t *testing.T) {
 	}
 	p.terminate()
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("the demo left %v: %v", left, err)
 	}
 	if _, err := os.Stat(data); !os.IsNotExist(err) {
 		t.Errorf("--data: %v", err)

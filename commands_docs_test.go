@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The tables that the program prints have a row for each setting and each command, and mark what is code.
+// The printed tables have a row for each setting and each command, with flags, paths and addresses marked as code.
 func TestDocsCommand(t *testing.T) {
 	t.Parallel()
 	app := model(t)

@@ -16,8 +16,7 @@ type doctorCommand struct {
 	WebhookKey bool    `help:"Only print the key that signs requests to --webhook."`
 }
 
-// Run prints a line for each thing that it checks: ok, warn for what is probably wrong, or fix for what must be fixed. It fails if there
-// is one of the last.
+// Run prints a line for each check: ok, warn for what is probably wrong, or fix for what must be fixed. It fails if a line says fix.
 func (d *doctorCommand) Run(e *environment) error {
 	if blank(d.MailTo) {
 		return usageError{errors.New("doctor: --mail-to needs an address")}

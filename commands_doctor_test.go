@@ -21,7 +21,7 @@ func (f *fixture) doctor(args ...string) (fix, warn string) {
 		case strings.HasPrefix(line, "warn  "):
 			warn += line
 		case !strings.HasPrefix(line, "ok    "):
-			f.t.Errorf("the line %q", line)
+			f.t.Errorf("unexpected line %q", line)
 		}
 	}
 	if wanted := map[bool]int{true: 1}[fix != ""]; status(err) != wanted {
@@ -30,20 +30,20 @@ func (f *fixture) doctor(args ...string) (fix, warn string) {
 	return fix, warn
 }
 
-func TestDoctorFindsNothing(t *testing.T) {
+func TestDoctorFindsNoProblems(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, map[string]int{"bo": 1})
 	if fix, warn := f.doctor(); fix+warn != "" {
-		t.Error(fix, warn)
+		t.Errorf("printed fix %q, warn %q", fix, warn)
 	}
 	s := start(t, f.data)
 	if fix, warn := f.doctor(); fix+warn != "" {
-		t.Error(fix, warn)
+		t.Errorf("printed fix %q, warn %q", fix, warn)
 	}
-	s.signIn("bo", boPassword).want(200, "/sessions") // the server goes on
+	s.signIn("bo", boPassword).want(200, "/sessions") // the server still works
 }
 
-func TestDoctorFindsWhatIsWrong(t *testing.T) {
+func TestDoctorFindsProblems(t *testing.T) {
 	t.Parallel()
 	type test struct {
 		name  string
@@ -91,7 +91,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			before := folderModes(t, f.data)
 			fix, _ := f.doctor()
 			if !strings.Contains(fix, test.fix) || strings.Count(fix, "\n") != 1 {
-				t.Errorf("%q, want only %q", fix, test.fix)
+				t.Errorf("printed fix %q, want only %q", fix, test.fix)
 			}
 			if after := folderModes(t, f.data); after != before {
 				t.Errorf("the files were\n%sand are\n%s", before, after)
@@ -123,12 +123,12 @@ func folderModes(t *testing.T, folder string) (modes string) {
 	return modes
 }
 
-func TestDoctorRepeatsTheWarnings(t *testing.T) {
+func TestDoctorPrintsTheWarningsAboutSettings(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
 	if fix, warn := f.doctor("--url", "http://auth.example.com", "--trusted-proxies", "0.0.0.0/0"); fix != "" ||
 		!strings.Contains(warn, "--url is http") || !strings.Contains(warn, "trusts everyone") {
-		t.Error(fix, warn)
+		t.Errorf("printed fix %q, warn %q", fix, warn)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestDoctorSendsATestMail(t *testing.T) {
 	host := notifytest.NewMailHost(t, "smtp+insecure")
 	args := []string{"--mail", "smtp+insecure://" + host.Address, "--mail-from", "door@example.com"}
 	if fix, _ := f.doctor(args...); fix != "" || len(host.Arrived) > 0 {
-		t.Errorf("%s; %d mails", fix, len(host.Arrived))
+		t.Errorf("printed fix %q; %d mails arrived", fix, len(host.Arrived))
 	}
 	args = append(args, "--mail-to", "ada@example.com")
 	if fix, _ := f.doctor(args...); fix != "" {

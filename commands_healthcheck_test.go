@@ -29,7 +29,7 @@ func TestHealthcheck(t *testing.T) {
 
 func TestHealthcheckWithoutServer(t *testing.T) {
 	f := &fixture{t: t, data: filepath.Join(t.TempDir(), "data")}
-	f.fails(1, "", "healthcheck", "--listen", dbtest.FreeAddress(t))
+	f.mustFail(1, "", "healthcheck", "--listen", dbtest.FreeAddress(t))
 	if _, err := os.Stat(f.data); !os.IsNotExist(err) {
 		t.Error("healthcheck created a database")
 	}
@@ -59,7 +59,7 @@ func TestHealthcheckWhenTheDatabaseIsClosed(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.fails(1, "", "healthcheck", "--listen", s.listen)
+	f.mustFail(1, "", "healthcheck", "--listen", s.listen)
 	if status, body := s.newClient().get("/healthz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"error"`) {
 		t.Errorf("GET /healthz: %d %s", status, body)
 	}
@@ -74,10 +74,10 @@ func TestHealthcheckWhenTheDatabaseIsMoved(t *testing.T) {
 	if err := os.Rename(f.data, away); err != nil {
 		t.Fatal(err)
 	}
-	f.fails(1, "", "healthcheck", "--listen", s.listen)
+	f.mustFail(1, "", "healthcheck", "--listen", s.listen)
 	s.newClient().want(http.StatusServiceUnavailable, "/healthz")
 	if err := os.Rename(away, f.data); err != nil {
 		t.Fatal(err)
 	}
-	f.fails(1, "", "healthcheck", "--listen", s.listen) // until a restart, because the files may have changed
+	f.mustFail(1, "", "healthcheck", "--listen", s.listen) // until a restart, because the files may have changed
 }

@@ -17,7 +17,7 @@ import (
 
 // This file asks questions on the terminal.
 
-// errInterrupted means that Ctrl-C or a signal came instead of an answer. The exit status is 130.
+// errInterrupted means that Ctrl-C or a signal interrupted the command. The exit status is 130.
 var errInterrupted = errors.New("interrupted; nothing was changed")
 
 // askPassword asks for a password twice on a terminal. Without a terminal, it reads one line from standard input.
@@ -51,8 +51,8 @@ func (e *environment) readPassword() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askToDelete asks the person to type the name as a confirmation.
-func (t *terminal) askToDelete(name string) error {
+// confirmDelete asks for the name to be typed again.
+func (t *terminal) confirmDelete(name string) error {
 	fmt.Fprintf(os.Stderr, "This deletes %s, with its sessions and its activity, for good.\n", printable(name))
 	line, err := t.ask("Type the name to confirm: ", func(question string) (string, error) {
 		t.SetPrompt(question)
@@ -67,8 +67,8 @@ func (t *terminal) askToDelete(name string) error {
 	return nil
 }
 
-// noAnswer returns the error for a question that was not answered: err if that is errInterrupted, or else one with the message. A closed
-// terminal returns io.EOF, as Ctrl-D does, or an error of its own.
+// noAnswer returns the error for an unanswered question: err if it is errInterrupted, or else an error with the message. A closed terminal
+// returns io.EOF, as Ctrl-D does, or an error of its own.
 func noAnswer(err error, message string) error {
 	if errors.Is(err, errInterrupted) {
 		return err
@@ -133,7 +133,7 @@ func await(ctx context.Context, read func() (string, error)) (string, error) {
 type keyboard struct{ *os.File }
 
 func (k keyboard) Read(keys []byte) (int, error) {
-	if len(keys) == 0 { // the buffer of term.Terminal is full of one incomplete key, and it would read forever
+	if len(keys) == 0 { // one incomplete key fills the buffer of term.Terminal, which would read forever
 		return 0, errors.New("unreadable input")
 	}
 	const ctrlC = 3

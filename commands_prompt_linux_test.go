@@ -104,7 +104,7 @@ func (p *person) termios() (state unix.Termios) {
 	return state
 }
 
-func (p *person) sees() string {
+func (p *person) shown() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.screen.String()
@@ -113,7 +113,7 @@ func (p *person) sees() string {
 // answers waits for a question and types the keys.
 func (p *person) answers(question, keys string) {
 	p.t.Helper()
-	eventually(p.t, "the screen shows "+question, func() bool { return strings.HasSuffix(p.sees(), question) })
+	eventually(p.t, "the screen shows "+question, func() bool { return strings.HasSuffix(p.shown(), question) })
 	if _, err := p.master.WriteString(keys); err != nil {
 		p.t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func (p *person) wait() {
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		p.t.Fatalf("the command has not ended; the screen is %q", p.sees())
+		p.t.Fatalf("the command has not ended; the screen is %q", p.shown())
 	}
 }
 
@@ -135,7 +135,7 @@ func (p *person) wantEnd(code int, lastLine string) {
 	if got := p.command.ProcessState.ExitCode(); got != code {
 		p.t.Errorf("exit status %d, want %d", got, code)
 	}
-	eventually(p.t, "the output was read", func() bool { return strings.HasSuffix("\n"+p.sees(), "\n"+lastLine+"\r\n") })
+	eventually(p.t, "the output was read", func() bool { return strings.HasSuffix("\n"+p.shown(), "\n"+lastLine+"\r\n") })
 	if got := p.termios(); got.Lflag != p.before.Lflag || got.Iflag != p.before.Iflag || got.Oflag != p.before.Oflag {
 		p.t.Errorf("the terminal was left in another state: %+v, want %+v", got, p.before)
 	}
@@ -165,7 +165,7 @@ func TestPrompts(t *testing.T) {
 			"ada bo cy"},
 		{"add, pasted", add, []step{{password, "\x1b[200~" + boPassword + "\x1b[201~\r"}, {again, "\x1b[200~" + boPassword + "\r\x1b[201~"}},
 			0, "Created cy.", "ada bo cy"},
-		{"two passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the passwords do not match",
+		{"two different passwords", add, []step{{password, boPassword + "\r"}, {again, adaPassword + "\r"}}, 1, "porchlight: the passwords do not match",
 			"ada bo"},
 		{"a short one", add, []step{{password, "short\r"}}, 1, "porchlight: Use at least 15 characters. This password has 5.", "ada bo"},
 		{"a long one", passwd, []step{{password, strings.Repeat("long", 65) + "\r"}}, 1,
@@ -174,14 +174,14 @@ func TestPrompts(t *testing.T) {
 		{"Ctrl-C in the middle", passwd, []step{{password, "lantern" + ctrlC}}, 130, interrupted, "ada bo"},
 		{"Ctrl-C at the second", add, []step{{password, boPassword + "\r"}, {again, ctrlC}}, 130, interrupted, "ada bo"},
 		{"Ctrl-C after bytes of another encoding", add, []step{{password, "gr\xfcn" + ctrlC}}, 130, interrupted, "ada bo"},
-		{"a key that does not end", add, []step{{password, "\x1b[" + strings.Repeat("0", 300)}}, 1, none, "ada bo"},
+		{"an endless escape sequence", add, []step{{password, "\x1b[" + strings.Repeat("0", 300)}}, 1, none, "ada bo"},
 		{"Ctrl-D", add, []step{{password, ctrlD}}, 1, none, "ada bo"},
 		{"Ctrl-D at the second", passwd, []step{{password, boPassword + "\r"}, {again, ctrlD}}, 1, none, "ada bo"},
 		{"add a name that is taken", []string{"user", "add", "Bo"}, nil, 1, "porchlight: This username is taken.", "ada bo"},
-		{"passwd of nobody", []string{"user", "passwd", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
-		{"delete nobody", []string{"user", "delete", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
+		{"passwd of an unknown user", []string{"user", "passwd", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
+		{"delete an unknown user", []string{"user", "delete", "cy"}, nil, 1, "porchlight: there is no user cy", "ada bo"},
 		{"delete", remove, []step{{name, "bo\r"}}, 0, "Deleted bo, with its sessions and its activity.", "ada"},
-		{"delete another", remove, []step{{name, "ada\r"}}, 1, kept + ": the name does not match", "ada bo"},
+		{"delete, with another name typed", remove, []step{{name, "ada\r"}}, 1, kept + ": the name does not match", "ada bo"},
 		{"delete, Ctrl-C", remove, []step{{name, "b" + ctrlC}}, 130, interrupted, "ada bo"},
 		{"delete, Ctrl-D", remove, []step{{name, ctrlD}}, 1, kept, "ada bo"},
 	} {
@@ -193,11 +193,11 @@ func TestPrompts(t *testing.T) {
 				p.answers(step.question, step.keys)
 			}
 			p.wantEnd(test.code, test.says)
-			if strings.Contains(p.sees(), "lantern") || strings.Contains(p.sees(), "gravel") {
-				t.Errorf("a password is on the screen: %q", p.sees())
+			if strings.Contains(p.shown(), "lantern") || strings.Contains(p.shown(), "gravel") {
+				t.Errorf("a password is on the screen: %q", p.shown())
 			}
-			if strings.Contains(test.what, "a short") && strings.Contains(p.sees(), again) {
-				t.Errorf("a short password was asked for again: %q", p.sees())
+			if strings.Contains(test.what, "a short") && strings.Contains(p.shown(), again) {
+				t.Errorf("a short password was asked for again: %q", p.shown())
 			}
 			got := dbtest.Rows(t, f.path(), `SELECT username FROM users ORDER BY username`)
 			if !slices.Equal(got, strings.Fields(test.users)) {

@@ -252,7 +252,7 @@ func TestSessionListShowsAppKeys(t *testing.T) {
 		t.Errorf("printed %q", out)
 	}
 	if left := f.sessions(); !slices.Equal(left, f.ids["ada"]) {
-		t.Errorf("left are %q", left)
+		t.Errorf("the sessions left are %q", left)
 	}
 }
 
@@ -275,7 +275,7 @@ func (f *fixture) wantLeft(left ...string) {
 		SELECT session_id FROM activity
 		WHERE kind = 'revoked' AND done_by = 'command' ORDER BY session_id`)
 	if !slices.Equal(recorded, ended) {
-		f.t.Errorf("recorded as revoked are %q, want %q", recorded, ended)
+		f.t.Errorf("the sessions recorded as revoked are %q, want %q", recorded, ended)
 	}
 }
 

@@ -49,11 +49,11 @@ func (a *userAddCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stdout, "Created %s%s.\n", user.Username, role)
 		return nil
 	})
-	return orReuse(err)
+	return suggestReuse(err)
 }
 
-// orReuse adds to the error about the name of a deleted account what to do.
-func orReuse(err error) error {
+// suggestReuse appends advice to the error about the name of a deleted account.
+func suggestReuse(err error) error {
 	if invalid, ok := errors.AsType[db.Invalid](err); ok && invalid["username"] == db.UsernameDeleted {
 		return fmt.Errorf("%w %s", err, "To use it anyway, add --reuse.")
 	}
@@ -161,7 +161,7 @@ func (i *userInviteCommand) Run(e *environment) error {
 		fmt.Fprintf(e.stdout, "%s for %s. The link works once, for %d hours: %s\n", what, invitation.Username, hours, link)
 		return nil
 	})
-	return orReuse(err)
+	return suggestReuse(err)
 }
 
 type userPasswdCommand struct {
@@ -212,7 +212,7 @@ func (d *userDeleteCommand) Run(e *environment) error {
 	}
 	return e.withUser(d.Name, "Deleted %s, with its sessions and its activity.", func(store *db.Store) error {
 		if !d.Yes {
-			if err := terminal.askToDelete(d.Name); err != nil {
+			if err := terminal.confirmDelete(d.Name); err != nil {
 				return err
 			}
 		}
@@ -220,8 +220,8 @@ func (d *userDeleteCommand) Run(e *environment) error {
 	})
 }
 
-// withUser calls do, which changes one account, and then prints the message with the username. It looks for the account first, because
-// do may ask questions.
+// withUser calls do, which changes one account, and then prints the message with the username. It looks up the account first, because do
+// may ask questions.
 func (e *environment) withUser(name, message string, do func(*db.Store) error) error {
 	err := e.withStore(func(store *db.Store) error {
 		if _, err := store.UserByName(name); err != nil {

@@ -14,7 +14,7 @@ func TestUserSet(t *testing.T) {
 	s := start(t, f.data)
 	const bo = `SELECT is_admin || ' ' || approved || ' ' || COALESCE(email, '-') FROM users WHERE username = 'bo'`
 	f.wantRows([]string{"0 1 -"}, bo)
-	if message := f.fails(2, "", "user", "set", "bo"); !strings.Contains(message, "--approve") {
+	if message := f.mustFail(2, "", "user", "set", "bo"); !strings.Contains(message, "--approve") {
 		t.Error(message)
 	}
 	if out := mustRun(t, "", f.with("user", "set", "Bo", "--admin", "--email", "bo@example.com")...); out != "Changed bo.\n" {
@@ -27,10 +27,10 @@ func TestUserSet(t *testing.T) {
 	f.wantRows([]string{"made_admin", "email_changed", "unmade_admin", "email_changed"}, `
 		SELECT kind FROM activity
 		WHERE done_by = 'command' AND user_id = (SELECT id FROM users WHERE username = 'bo') ORDER BY id`)
-	if message := f.fails(1, "", "user", "set", "bo", "--email", "bo"); !strings.Contains(message, "e-mail") {
+	if message := f.mustFail(1, "", "user", "set", "bo", "--email", "bo"); !strings.Contains(message, "e-mail") {
 		t.Error(message)
 	}
-	f.fails(1, "", "user", "set", "nobody", "--approve")
+	f.mustFail(1, "", "user", "set", "nobody", "--approve")
 }
 
 func TestUserGroups(t *testing.T) {
@@ -42,7 +42,7 @@ func TestUserGroups(t *testing.T) {
 	f.wantRows([]string{"bo books"}, groups)
 	for _, wrong := range []string{"a b", "admins", "books;family", "-a"} {
 		for _, args := range [][]string{{"user", "set", "bo"}, {"user", "add", "cy"}, {"user", "invite", "cy"}} {
-			if message := f.fails(1, boPassword+"\n", append(args, "--groups="+wrong)...); !strings.Contains(message, "name") {
+			if message := f.mustFail(1, boPassword+"\n", append(args, "--groups="+wrong)...); !strings.Contains(message, "name") {
 				t.Errorf("%q --groups=%s: %s", args, wrong, message)
 			}
 		}
@@ -54,7 +54,7 @@ func TestUserGroups(t *testing.T) {
 	f.wantRows([]string{"cy family"}, groups)
 	mustRun(t, "", f.with("user", "invite", "dee", "--groups", "family,books")...)
 	f.wantRows([]string{"books,family"}, `SELECT group_names FROM invitations WHERE username = 'dee'`)
-	if message := f.fails(1, "", "user", "invite", "bo", "--groups", "family"); !strings.Contains(message, "--groups") {
+	if message := f.mustFail(1, "", "user", "invite", "bo", "--groups", "family"); !strings.Contains(message, "--groups") {
 		t.Error(message)
 	}
 }
@@ -62,7 +62,7 @@ func TestUserGroups(t *testing.T) {
 func TestUserCommandsKeepTheLastAdministrator(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, args := range [][]string{{"user", "set", "ada", "--no-admin"}, {"user", "disable", "ada"}, {"user", "delete", "ada", "--yes"}} {
-		if message := f.fails(1, "", args...); !strings.Contains(message, "ada is the last administrator who can sign in") {
+		if message := f.mustFail(1, "", args...); !strings.Contains(message, "ada is the last administrator who can sign in") {
 			t.Errorf("%q: %s", args, message)
 		}
 		f.wantRows([]string{"1 0"}, `SELECT is_admin || ' ' || disabled FROM users WHERE username = 'ada'`)
@@ -83,7 +83,7 @@ func TestUserAddReusesADeletedNameOnlyWithReuse(t *testing.T) {
 	f := newFixture(t, nil)
 	mustRun(t, "", f.with("user", "delete", "bo", "--yes")...)
 	for _, verb := range []string{"add", "invite"} {
-		if message := f.fails(1, boPassword+"\n", "user", verb, "bo"); !strings.Contains(message, "--reuse") {
+		if message := f.mustFail(1, boPassword+"\n", "user", verb, "bo"); !strings.Contains(message, "--reuse") {
 			t.Errorf("%s: %s", verb, message)
 		}
 	}
@@ -109,14 +109,14 @@ func TestUserSetResetsTheSecondFactor(t *testing.T) {
 	}
 	f.wantRows([]string{"ada"}, `SELECT id FROM passkeys`)
 	f.wantRows([]string{"passkey_removed command"}, `SELECT kind || ' ' || done_by FROM activity`)
-	f.fails(1, "", "user", "set", "nobody", "--reset-second-factor")
+	f.mustFail(1, "", "user", "set", "nobody", "--reset-second-factor")
 
 	mustRun(t, "", f.with("user", "invite", "ada")...)
 	f.wantRows([]string{"0"}, `SELECT reset_second_factor FROM invitations`)
 	mustRun(t, "", f.with("user", "invite", "ada", "--reset-second-factor")...)
 	f.wantRows([]string{"1"}, `SELECT reset_second_factor FROM invitations`)
 	f.wantRows([]string{"ada"}, `SELECT id FROM passkeys`)
-	if message := f.fails(1, "", "user", "invite", "cy", "--reset-second-factor"); !strings.Contains(message, "--reset-second-factor") {
+	if message := f.mustFail(1, "", "user", "invite", "cy", "--reset-second-factor"); !strings.Contains(message, "--reset-second-factor") {
 		t.Error(message)
 	}
 }

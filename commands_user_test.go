@@ -14,8 +14,8 @@ import (
 
 // This file tests the commands that invite users, set passwords, and disable, enable and delete accounts.
 
-// fails runs a command that must fail with the exit status and print nothing. It returns the error.
-func (f *fixture) fails(status int, stdin string, args ...string) (message string) {
+// mustFail runs a command that must fail with the exit status and print nothing. It returns the error.
+func (f *fixture) mustFail(status int, stdin string, args ...string) (message string) {
 	f.t.Helper()
 	out, err := command(f.t, stdin, f.with(args...)...)
 	wantError(f.t, err, status)
@@ -59,12 +59,12 @@ func TestUserInvite(t *testing.T) {
 		SELECT username || ' ' || is_admin || ' ' || COALESCE(user_id, 0) || ' ' || COALESCE(email, '')
 		FROM invitations ORDER BY username`)
 
-	f.fails(1, "", "user", "invite", "a b")
-	f.fails(1, "", "user", "invite", "di", "--email", "nowhere")
-	f.fails(1, "", "user", "invite", "bo", "--admin")
-	f.fails(2, "", "user", "invite")
+	f.mustFail(1, "", "user", "invite", "a b")
+	f.mustFail(1, "", "user", "invite", "di", "--email", "nowhere")
+	f.mustFail(1, "", "user", "invite", "bo", "--admin")
+	f.mustFail(2, "", "user", "invite")
 	mustRun(t, "", f.with("user", "disable", "bo")...)
-	if message := f.fails(1, "", "user", "invite", "bo"); !strings.Contains(message, "disabled") {
+	if message := f.mustFail(1, "", "user", "invite", "bo"); !strings.Contains(message, "disabled") {
 		t.Error(message)
 	}
 	f.wantRows([]string{"cy"}, `SELECT username FROM invitations`)
@@ -105,10 +105,10 @@ func TestUserPasswd(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)
 	ada, bo := s.signIn("ada", adaPassword), s.signIn("bo", boPassword)
-	f.fails(1, "short\n", "user", "passwd", "bo")
-	f.fails(1, "", "user", "passwd", "bo") // an empty standard input
-	f.fails(1, newPassword+"\n", "user", "passwd", "nobody")
-	f.fails(2, newPassword+"\n", "user", "passwd", "bo", newPassword) // never an argument
+	f.mustFail(1, "short\n", "user", "passwd", "bo")
+	f.mustFail(1, "", "user", "passwd", "bo") // an empty standard input
+	f.mustFail(1, newPassword+"\n", "user", "passwd", "nobody")
+	f.mustFail(2, newPassword+"\n", "user", "passwd", "bo", newPassword) // never an argument
 	bo.want(http.StatusOK, "/me/sessions")
 	s.signIn("bo", boPassword)
 
@@ -150,8 +150,8 @@ func TestUserDelete(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)
 	ada, bo := s.signIn("ada", adaPassword), s.signIn("bo", boPassword)
-	f.fails(2, "bo\n", "user", "delete", "bo") // no terminal to confirm on
-	f.fails(2, "", "user", "delete", "nobody")
+	f.mustFail(2, "bo\n", "user", "delete", "bo") // no terminal to confirm on
+	f.mustFail(2, "", "user", "delete", "nobody")
 	f.wantRows([]string{"ada", "bo"}, `SELECT username FROM users ORDER BY id`)
 	bo.want(http.StatusOK, "/me/sessions")
 
@@ -162,16 +162,16 @@ func TestUserDelete(t *testing.T) {
 	f.wantRows([]string{"ada"}, `SELECT username FROM users`)
 	f.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM sessions`)
 	f.wantRows([]string{"1"}, `SELECT DISTINCT user_id FROM activity`)
-	f.fails(1, "", "user", "delete", "bo", "--yes")
+	f.mustFail(1, "", "user", "delete", "bo", "--yes")
 }
 
 func TestUserCommandsWithAnUnknownName(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, words := range []string{"passwd", "disable", "enable", "delete --yes"} {
 		verb, flags := strings.Fields(words)[0], strings.Fields(words)[1:]
-		f.fails(2, "", "user", verb)
+		f.mustFail(2, "", "user", verb)
 		for _, name := range []string{"nobody", "no\x1b[2J\nbody"} {
-			message := f.fails(1, boPassword+"\n", append([]string{"user", verb, name}, flags...)...)
+			message := f.mustFail(1, boPassword+"\n", append([]string{"user", verb, name}, flags...)...)
 			if !strings.Contains(message, printable(name)) {
 				t.Errorf("user %s %q: %q", words, name, message)
 			}

@@ -18,7 +18,7 @@ import (
 	"porchlight/notify"
 )
 
-// settings are the flags that every command accepts. Each is also an environment variable, see variableOf.
+// settings are the flags that every command accepts. Each is also an environment variable; see variableOf.
 type settings struct {
 	Listen            string        `default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
 	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of the database, porchlight.db."`
@@ -37,7 +37,7 @@ type settings struct {
 
 	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`
 
-	Mail     string `placeholder:"URL" help:"Server that sends our mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
+	Mail     string `placeholder:"URL" help:"Server that sends mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
 	MailFrom string `placeholder:"ADDRESS" help:"Sender of mails. Default: porchlight@ and the host of --url."`
 	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, on which users may name a topic for alerts. Default: none."`
 	Webhook  string `placeholder:"URL" help:"URL that receives every alert of every user as signed JSON. Default: none."`
@@ -88,7 +88,7 @@ func (s *settings) check() error {
 	if err := s.checkMail(); err != nil {
 		return err
 	}
-	return s.checkPosts()
+	return s.checkNtfyAndWebhook()
 }
 
 func (s *settings) checkURL(port string) (err error) {

@@ -9,7 +9,7 @@ import (
 	"porchlight/notify"
 )
 
-// This file reads the settings of the servers to which messages are sent. Their URLs may hold a password, which no message may repeat.
+// This file reads the settings of the servers to which messages are sent. Their URLs may contain a password, which no error may repeat.
 
 // checkMail sets mail, unless --mail is empty.
 func (s *settings) checkMail() error {
@@ -38,8 +38,8 @@ func (s *settings) checkMail() error {
 	return nil
 }
 
-// checkPosts sets ntfy and webhook, unless they are empty.
-func (s *settings) checkPosts() (err error) {
+// checkNtfyAndWebhook sets ntfy and webhook, unless they are empty.
+func (s *settings) checkNtfyAndWebhook() (err error) {
 	if s.Ntfy != "" {
 		if s.ntfy, err = notify.ParseNtfy(s.Ntfy); err != nil {
 			return badSetting{"ntfy", withoutPassword(s.Ntfy), err.Error()}

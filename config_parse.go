@@ -114,7 +114,7 @@ func orQuotes(text string) string {
 	return text
 }
 
-// isSetting reports whether a flag is a setting, and so also an environment variable.
+// isSetting reports whether a flag is a setting, which is also an environment variable.
 func isSetting(flag *kong.Flag) bool { return flag.Group != nil && flag.Group.Key == "settings" }
 
 // variableOf returns the environment variable of a setting: PORCHLIGHT_COOKIE_DOMAIN for cookie-domain.
@@ -215,7 +215,7 @@ func explainWord(node *kong.Node, command string, words []string) error {
 	return usageErrorf("%s has no command %s; %s", command, orQuotes(word), advice)
 }
 
-// explainFlag says what is wrong with a word that looks like a flag. following are the words after it.
+// explainFlag says what is wrong with a word that looks like a flag. following holds the words after it.
 func explainFlag(node *kong.Node, command, word string, following []string) error {
 	given, _, hasValue := strings.Cut(word, "=")
 	var known []string
@@ -247,8 +247,8 @@ func childNames(node *kong.Node) (names []string) {
 	return names
 }
 
-// nearest returns the name that is most similar to the word, or "" if none is similar enough. It compares the number of letters that they
-// have in common, in the same order, with their lengths.
+// nearest returns the name that is most similar to the word, or "" if none is similar enough. It compares the number of letters that both
+// contain in the same order with their lengths.
 func nearest(word string, names []string) (best string) {
 	most := 0.6
 	for _, name := range names {

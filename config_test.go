@@ -135,7 +135,7 @@ func TestHelpListsEverySetting(t *testing.T) {
 			t.Errorf("%q: %v", args, err)
 		}
 		for _, s := range everySetting {
-			// The section is from this flag to the next one, or to the end of the flags.
+			// The section ends at the next flag, or at the end of the flags.
 			_, section, found := strings.Cut(help, " --"+s.flag+"=")
 			if !found {
 				t.Errorf("%q does not list --%s", args, s.flag)
@@ -341,7 +341,7 @@ func TestBadURLHidesThePassword(t *testing.T) {
 	}
 }
 
-// The sender is at the host of --url, also if that is an address.
+// The sender is at the host of --url, even if that is an address.
 func TestMailFrom(t *testing.T) {
 	s := settingByFlag("mail-from")
 	wantSetting(t, s, "porchlight@auth.example.com", "--url", "https://auth.example.com")

@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// This file warns about settings that are valid but probably wrong, when the server starts.
+// This file warns, when the server starts, about settings that are valid but probably wrong.
 
 func (s *settings) warn(log *slog.Logger) {
 	for _, warning := range s.warnings() {

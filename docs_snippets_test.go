@@ -9,13 +9,13 @@ import (
 
 // This file runs the shell snippets of the documents as they stand, or says why it does not. handlers/e2e runs those for proxies.
 
-// notRun are the snippets that this test does not run, by how they begin.
+// notRun lists the snippets that this test does not run, each by its first words.
 var notRun = []struct{ begins, reason string }{
 	{"go run .\n", "it serves until Ctrl-C; other tests build and run the same program"},
 	{"go test ./...\n", "it would run itself"},
 	{"go build -trimpath ",
 		"linking statically takes a minute, and scripts/release does it; TestStaticBuildIsThatOfReleases compares the two"},
-	{"docker compose ", "it needs Docker and a domain; TestComposeAsksLikeTheCaddyfile compares the file with the Caddyfile"},
+	{"docker compose ", "it needs Docker and a domain; TestComposeMatchesTheCaddyfile compares the file with the Caddyfile"},
 	{"URL=http://localhost:3000\n", "it has placeholders for a password and an id; TestDocumentsHaveEveryAPIRoute compares its routes"},
 	{"curl -H 'Authorization: Bearer plk_…'", "it has a placeholder for a key; TestProxies sends the same header"},
 	{"tiddlywiki ", "TestRealApps starts it with these arguments, where it is installed"},
@@ -80,7 +80,7 @@ next:
 	}
 	for _, listed := range notRun {
 		if !used[listed.begins] {
-			t.Errorf("no document has the snippet %q any more", listed.begins)
+			t.Errorf("notRun lists %q, which is in no document", listed.begins)
 		}
 	}
 }

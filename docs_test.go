@@ -55,7 +55,7 @@ func model(t *testing.T) *kong.Application {
 	return parser.Model
 }
 
-// A word is whatever stands between spaces, so this also counts code, addresses and the marks of tables.
+// Words are separated by spaces, so code, addresses and the marks of tables count, too.
 func TestReadmeIsShort(t *testing.T) {
 	t.Parallel()
 	if words := len(strings.Fields(readFile(t, "README.md"))); words > 700 {

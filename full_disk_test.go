@@ -25,7 +25,7 @@ func smallBlocks(t *testing.T) (folder string) {
 	}
 	for _, words := range [][]string{{"mkfs.ext4", "-q", "-b", "1024", image}, {"mount", "-o", "loop", image, folder}} {
 		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("cannot make a file system: %s: %v: %s", words[0], err, out)
+			t.Skipf("cannot create a file system: %s: %v: %s", words[0], err, out)
 		}
 	}
 	// It is detached because the store maps the -shm file until the process ends.
@@ -33,7 +33,7 @@ func smallBlocks(t *testing.T) (folder string) {
 	return folder
 }
 
-// fillDisk fills the disk except for so many bytes.
+// fillDisk fills the disk except for the given number of bytes.
 func fillDisk(t *testing.T, folder string, free int64) {
 	t.Helper()
 	path := filepath.Join(folder, "fill")

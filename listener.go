@@ -35,13 +35,13 @@ type listener struct {
 	limit int
 	log   *slog.Logger
 
-	acceptFailed, wasFull time.Time // when each was last logged; used by Accept only
+	acceptFailed, wasFull time.Time // when each was last logged; used only by Accept
 
 	turns atomic.Uint64 // counts the connections that were accepted and the answers that were written
 	full  atomic.Bool   // Accept waits for room
 
 	mu      sync.Mutex
-	changed *sync.Cond // a connection was closed or, while full is set, has begun to wait for its client
+	changed *sync.Cond // a connection was closed or, while full is set, started to wait for its client
 	open    map[*conn]struct{}
 	evicted int // connections that are being closed to make room
 	closed  bool

@@ -88,7 +88,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// The program's own files need at least eight descriptors less than are reserved for them.
+// The program's own files need at least eight descriptors fewer than are reserved for them.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, map[string]int{"ada": 10})
@@ -100,7 +100,7 @@ func TestDescriptors(t *testing.T) {
 			ada.get(path)
 		}
 		if _, reserved := p.files(); reserved > reservedDescriptors-8 {
-			t.Fatalf("%d descriptors, %d are reserved", reserved, reservedDescriptors)
+			t.Fatalf("the program uses %d descriptors, but only %d are reserved", reserved, reservedDescriptors)
 		}
 	}
 	p.terminate()

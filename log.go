@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// This file keeps the output from blocking the server: a write to a pipe that nobody reads never returns.
+// This file keeps output from blocking the server: a write to a full pipe that nobody reads never returns.
 
 const (
 	queuedBytes    = 256 << 10   // about 1,500 lines

@@ -75,7 +75,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	}
 }
 
-// The server goes on when its terminal closes and nobody reads its output any more. A command may end.
+// The server keeps running when its terminal closes and nobody reads its output any more. A command may end.
 func TestHangUpAndClosedPipes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, map[string]int{"ada": 20})

@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 	return parsed.Run(&environment{ctx: ctx, settings: &c.settings, stdin: stdin, stdout: stdout})
 }
 
-// environment is what every command is given.
+// environment is passed to every command.
 type environment struct {
 	ctx      context.Context
 	settings *settings
@@ -110,7 +110,7 @@ func serve(e *environment, views string) (err error) {
 	limitMemory(0)
 	addProcessors()
 	ignored := make(chan os.Signal, 1)
-	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // the server keeps running when its terminal or the log's reader goes away
+	signal.Notify(ignored, syscall.SIGPIPE, syscall.SIGHUP) // keep running when the terminal or the log's reader goes away
 	defer signal.Stop(ignored)
 	lines := e.settings.openQueue(os.Stderr)
 	defer lines.close()
@@ -137,8 +137,8 @@ func serve(e *environment, views string) (err error) {
 	return serveUntilDone(e.ctx, app, listener, log)
 }
 
-// newApp applies the settings to the database, prints how to reach the server, and returns the app. Call it after the server has got its
-// port, so that a start that fails changes nothing for a server that is already running.
+// newApp applies the settings to the database, prints how to reach the server, and returns the app. Call it once the server has its port,
+// so that a failed start changes nothing for a server that is already running.
 func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, log *slog.Logger, views string) (*fiber.App, error) {
 	if err := store.ApplyLimits(e.ctx); err != nil {
 		return nil, fmt.Errorf("cannot write to the database: %w", err)
@@ -172,14 +172,14 @@ func newApp(e *environment, store *db.Store, address net.Addr, out io.Writer, lo
 	}), nil
 }
 
-// startBackground starts the periodic work, and sends messages. The work continues after the context of e has ended, until stop is called.
+// startBackground starts the periodic work and the sender of messages. Both run on after the context of e has ended, until stop is called.
 func startBackground(e *environment, store *db.Store, listener *listener, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(e.ctx))
 	var running sync.WaitGroup
 	for _, work := range []struct {
 		what  string
 		every time.Duration
-		soon  <-chan struct{} // receives when do should run before that; may be nil
+		soon  <-chan struct{} // runs do before the interval ends; may be nil
 		do    func(context.Context) error
 	}{
 		{"write session activity", store.FlushEvery(), store.Moved(), store.Flush},
@@ -240,8 +240,8 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 	return setupToken, nil
 }
 
-// pauseAfter is the shortest time between two calls by runEvery, because clients can cause them.
-const pauseAfter = time.Second
+// minPause is the shortest time between two calls by runEvery, because clients can cause them.
+const minPause = time.Second
 
 // runEvery calls do at an interval, and sooner when it receives from soon, until the context ends. If do fails, it logs "cannot" and what,
 // with the error, and continues.
@@ -262,7 +262,7 @@ func runEvery(ctx context.Context, log *slog.Logger, what string, every time.Dur
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(min(every, pauseAfter)):
+		case <-time.After(min(every, minPause)):
 		}
 	}
 }

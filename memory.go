@@ -17,7 +17,7 @@ const (
 	memoryPerConnection = 32 << 10 // bytes: about 24 KB in use, most of it buffers, and room for garbage
 	limitEvery          = time.Second
 
-	// After a burst of sign-ins or connections, little is allocated, so the collector would not run for two minutes.
+	// After a burst of sign-ins or connections, little is allocated, and the collector might not run for two minutes.
 	returnEvery = 2 * time.Second
 	returnAbove = 16 << 20 // bytes that are free or may be garbage
 )
@@ -29,8 +29,8 @@ func limitMemory(connections int) {
 	}
 }
 
-// returnMemory collects garbage and returns free memory to the system, unless there is little of both. What was allocated since the
-// last collection counts as garbage; if it is in use, it no longer counts the next time.
+// returnMemory collects garbage and returns free memory to the system, unless there is little of both. It counts all that was allocated
+// since the last collection as garbage; what turns out to be in use does not count the next time.
 func returnMemory(context.Context) error {
 	heap := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},

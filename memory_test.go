@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// This is not parallel, because the memory limit belongs to the whole process.
+// Not parallel, because the memory limit belongs to the whole process.
 func TestMemoryLimit(t *testing.T) {
 	const other = 1 << 40
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(other))
@@ -35,8 +35,7 @@ func TestMemoryLimit(t *testing.T) {
 	})
 }
 
-// A single hash leaves 19 MiB of garbage on an idle server, which must return it. This is not parallel, because the memory belongs to the
-// whole process.
+// A single hash leaves 19 MiB of garbage on an idle server, which must return it. Not parallel, because it measures the whole process.
 func TestReturnMemory(t *testing.T) {
 	const size = 19 << 20
 	held := func() uint64 {

@@ -13,7 +13,7 @@ const extraProcessors = 4
 
 var processors = runtime.GOMAXPROCS(0)
 
-// addProcessors does nothing if the operator has set GOMAXPROCS.
+// addProcessors raises GOMAXPROCS, unless the operator has set it.
 func addProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processors + extraProcessors)

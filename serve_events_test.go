@@ -52,9 +52,9 @@ func TestServeEndsTheStreamOfAnIdleSession(t *testing.T) {
 	ada.want(http.StatusUnauthorized, "/me/sessions")
 }
 
-// Use from another browser is written, and so shown, at once, and not when activity is written next. That is every five seconds, so
-// the second of two uses would wait for that long.
-func TestServeTellsOfAnotherBrowserAtOnce(t *testing.T) {
+// Use from another browser is written and shown at once. If it were written with other activity, every five seconds, the second of two
+// uses would wait that long.
+func TestServeReportsAnotherBrowserAtOnce(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)
 	ada := s.signIn("ada", adaPassword)

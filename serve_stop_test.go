@@ -16,7 +16,7 @@ import (
 
 // This file tests how the server stops.
 
-// When the server stops, it writes what it has noted in memory: when sessions were last active, and failed sign-ins.
+// When the server stops, it writes what it holds in memory: when sessions were last active, and failed sign-ins.
 func TestServeFlushesActivityWhenItStops(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)

@@ -68,7 +68,7 @@ func TestServeAFreshFolder(t *testing.T) {
 		}
 	}
 	if rest := s.stopAndRead(); len(rest) > 0 {
-		t.Errorf("printed as well: %q", rest)
+		t.Errorf("also printed %q", rest)
 	}
 
 	again := start(t, data)
@@ -235,7 +235,7 @@ func TestServeTwice(t *testing.T) {
 	s.newClient().want(http.StatusOK, "/healthz") // the first one still works
 }
 
-// Shorter limits apply from the start on, even to existing sessions.
+// Shorter limits apply as soon as the server starts, even to existing sessions.
 func TestServeAppliesItsLimits(t *testing.T) {
 	f := newFixture(t, nil)
 	s := start(t, f.data)
@@ -284,7 +284,7 @@ func TestProcess(t *testing.T) {
 		t.Errorf("exit status %d after SIGTERM: %s", code, p.errors)
 	}
 	if more, ok := <-p.lines; ok {
-		t.Errorf("printed as well %q", more)
+		t.Errorf("also printed %q", more)
 	}
 	for line := range bytes.Lines(p.errors.Bytes()) {
 		if !bytes.HasPrefix(line, []byte(`{"time":`)) {

@@ -16,7 +16,7 @@ import (
 // This file tests the text of the samples: what two of them must have in common, and that proxies accept those in the documents.
 
 // The sample for containers contains a Caddyfile, which must guard apps in the same way.
-func TestComposeAsksLikeTheCaddyfile(t *testing.T) {
+func TestComposeMatchesTheCaddyfile(t *testing.T) {
 	snippet := func(name string) (lines []string) {
 		_, text, found := strings.Cut(sample(t, name), "(porchlight) {")
 		if !found {
