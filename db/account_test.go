@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	accountPassword    = "lantern velvet orbit marmalade"
-	accountNewPassword = "gravel opera thimble quartz"
+	accountPassword    = "quartz lamp fjord"
+	accountNewPassword = "umber quill basil"
 	accountWrong       = "not the password of anybody"
 	accountIP          = "203.0.113.7"
 )

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	alicePassword = "lantern velvet orbit marmalade"
-	bobPassword   = "gravel opera thimble quartz"
+	alicePassword = "quartz lamp fjord"
+	bobPassword   = "umber quill basil"
 	newPassword   = "pebble sonnet harbour walnut"
 )
 

@@ -30,7 +30,7 @@ func TestFloodOfSignInsIsAFewLines(t *testing.T) {
 		script.Do("POST", "/login", `{"username":"nobody","password":"x"}`, "Content-Type", "application/json", "X-Forwarded-For",
 			fmt.Sprintf("2001:db8:1:2::%x", i))
 	}
-	for i := range 10_000 {
+	for i := range 1000 {
 		attempt(i)
 	}
 	if lines := strings.Count(h.Log.String(), "\n"); lines != 2 { // the first failure and the first refusal
@@ -38,7 +38,7 @@ func TestFloodOfSignInsIsAFewLines(t *testing.T) {
 	}
 	h.Clock.Advance(time.Minute)
 	attempt(1)
-	if lines := logLines(h, "too many attempts"); len(lines) != 2 || !strings.Contains(lines[1], "skipped=9989") {
+	if lines := logLines(h, "too many attempts"); len(lines) != 2 || !strings.Contains(lines[1], "skipped=989") {
 		t.Errorf("lines %q", lines)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ func (c *Clock) Break(err error) {
 // them wait: for a lock, a time limit or a response. Otherwise that many could make a time limit of the database too short.
 func Run(m *testing.M) {
 	flag.Parse()
+	debug.SetGCPercent(400)                                                                                    // each test opens databases and soon drops them, so the garbage collector would take a tenth of the time
 	if testing.Short() && flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
 		flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0)))
 	}

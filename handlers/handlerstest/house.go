@@ -33,8 +33,8 @@ const (
 )
 
 const (
-	AlicePassword = "lantern velvet orbit marmalade"
-	BobPassword   = "gravel opera thimble quartz"
+	AlicePassword = "quartz lamp fjord"
+	BobPassword   = "umber quill basil"
 )
 
 // House is the real app with a real database and a real port, and without accounts.
