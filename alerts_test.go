@@ -69,12 +69,12 @@ func TestAlertByMail(t *testing.T) {
 	c := s.signIn("ada", adaPassword) // the first sign-in alerts nobody
 	status, body := c.form("/account/password", "current_password", adaPassword, "new_password", "pebble sonnet harbour walnut")
 	if status != http.StatusSeeOther {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("change the password: %d %s", status, body)
 	}
 	got := <-host.Arrived
 	if got.From != "porchlight@localhost" || got.To != "ada@example.com" ||
 		!strings.Contains(got.Data, "Subject: Your password was changed\r\n") || !strings.Contains(got.Data, "\r\nhttp://localhost:") {
-		t.Errorf("%+v", got)
+		t.Errorf("the mail is %+v", got)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestForgottenPassword(t *testing.T) {
 	s := start(t, f.data, "--mail", "smtp+insecure://"+host.Address)
 	c := s.newClient()
 	if status, body := c.form("/forgot", "name", "ada"); status != http.StatusSeeOther {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("POST /forgot: %d %s", status, body)
 	}
 	mail := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace((<-host.Arrived).Data) // quoted-printable
 	found := regexp.MustCompile(`\r\nhttp://localhost:\d+(/reset\?token=(\w+))\r\n`).FindStringSubmatch(mail)
@@ -96,7 +96,7 @@ func TestForgottenPassword(t *testing.T) {
 	c.want(http.StatusOK, found[1])
 	const password = "pebble sonnet harbour walnut"
 	if status, body := c.form("/reset", "token", found[2], "password", password); status != http.StatusSeeOther {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("POST /reset: %d %s", status, body)
 	}
 	s.signIn("ada", password).want(http.StatusOK, "/sessions")
 	c.want(http.StatusNotFound, found[1]) // it works once

@@ -146,7 +146,7 @@ func TestDoctorSendsATestMail(t *testing.T) {
 	}
 	got := <-host.Arrived
 	if got.From != "door@example.com" || got.To != "ada@example.com" || !strings.Contains(got.Data, "Subject: Test mail from Porchlight\r\n") {
-		t.Errorf("%+v", got)
+		t.Errorf("the mail is %+v", got)
 	}
 	host.Refuse(notifytest.Refusal(550, [3]int{5, 7, 1}, "we do not know you"))
 	if fix, _ := f.doctor(args...); !strings.Contains(fix, host.Address+": 550 5.7.1 we do not know you") {

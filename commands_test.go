@@ -91,7 +91,7 @@ func TestUserAddRefuses(t *testing.T) {
 func readRows(t *testing.T, out string) (rows []map[string]any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || rows == nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("not JSON: %v: %s", err, out)
 	}
 	return rows
 }

@@ -84,7 +84,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Errorf("%d lines about connections: %s", got, p.errors)
 	}
 	if p.command.ProcessState.ExitCode() != 0 || strings.Contains(p.errors.String(), "cannot accept") {
-		t.Errorf("%v: %s", p.command.ProcessState, p.errors)
+		t.Errorf("the process ended with %v: %s", p.command.ProcessState, p.errors)
 	}
 }
 

@@ -187,7 +187,7 @@ func TestScriptWithCurl(t *testing.T) {
 	script := exec.CommandContext(t.Context(), "sh", "-c", userScript, "sh", p.url, t.TempDir())
 	out, err := script.CombinedOutput()
 	if err != nil || string(out) != "done\n" {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("the script failed: %v: %s", err, out)
 	}
 	if got := f.sessions(); len(got) != 0 {
 		t.Errorf("the sessions are %q", got)

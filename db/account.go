@@ -71,7 +71,7 @@ func (s *Store) SetPassword(ctx context.Context, by Operator, username, password
 	})
 }
 
-// setPassword stores the hash of a new password, records that as changed, and ends every session of the user.
+// setPassword stores the hash of a new password, records the event, and ends every session of the user.
 func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user User, err error) {
 	user = User{Username: username, passwordHash: hash}
 	err = tx.QueryRow(`
@@ -92,8 +92,8 @@ func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user 
 	return user, err
 }
 
-// DisableUser disables an account, which ends every session of it. It returns ErrNotFound for an unknown name, and ErrLastAdmin unless
-// force is set. Disabling a disabled account changes nothing and is not an error.
+// DisableUser disables an account and ends its sessions. It returns ErrNotFound for an unknown name, and ErrLastAdmin unless force is set.
+// Disabling a disabled account changes nothing and is not an error.
 func (s *Store) DisableUser(ctx context.Context, by Operator, username string, force bool) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -140,7 +140,7 @@ type UserChange struct {
 }
 
 // ChangeUser changes an account. If one change fails, none is made. It returns ErrNotFound, ErrLastAdmin, or Invalid (field "email" or
-// "groups"). It records only values that were different.
+// "groups"). It records only what has changed.
 func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, change UserChange) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -211,11 +211,10 @@ func (s *Store) DeleteUser(ctx context.Context, by Operator, username string, fo
 // ErrLastAdmin means that no administrator who can sign in would be left.
 var ErrLastAdmin = errors.New("this is the last administrator who can sign in")
 
-// checkNotLastAdmin returns ErrLastAdmin for the only administrator who can sign in: who is not disabled. Nothing else counts. Every
-// account has a password. Somebody who must set up a second factor does so while signing in. After too many failures, a known device or a
-// mailed link still lets the user in, and if locked accounts did not count, a stranger could decide who may be demoted.
+// checkNotLastAdmin returns ErrLastAdmin if the user is the only administrator who is not disabled. Whether an account is locked does not
+// matter: a known device or a mailed link still lets its user in, and a stranger who locks accounts must not decide who may be demoted.
 //
-// It runs in the transaction of the change, so of two administrators who remove each other at once, one stays.
+// It runs in the transaction of the change, so if two administrators remove each other at once, one stays.
 func (tx *tx) checkNotLastAdmin(userID int64, force bool) error {
 	if force {
 		return nil
@@ -255,8 +254,8 @@ func (s *Store) deleteUser(ctx context.Context, user User, force bool, begin fun
 }
 
 // deleteSome deletes one batch of an account. The first batch disables the account. The last one, which for most accounts is also
-// the first, deletes the account and what is stored by its name: attempts, and an invitation that would create it again. The name
-// is never given out again.
+// the first, deletes the account and what is stored by its name: attempts, and an invitation that would create it again. It also
+// retires the name.
 func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err error) {
 	if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 		return 0, err

@@ -49,7 +49,7 @@ func (s *accountStore) signIn(user db.User, device string) (token string, sessio
 	return token, session
 }
 
-// try checks a password and begins no session.
+// try checks a password without beginning a session.
 func (s *accountStore) try(name, password, ip string) error {
 	_, err := s.Authenticate(context.Background(), name, password, clientOf(ip, "Firefox on Linux"))
 	return err
@@ -104,7 +104,7 @@ func TestSetPasswordEndsEverySession(t *testing.T) {
 		s.wantErr(err, db.ErrNotFound)
 	}
 	if _, err := s.Resume(other); err != nil {
-		t.Error("somebody else's session:", err)
+		t.Error("somebody else's session has ended:", err)
 	}
 	s.wantErr(s.try("alice", accountPassword, accountIP), db.ErrWrongPassword)
 	s.wantErr(s.try("alice", accountNewPassword, accountIP), nil)
@@ -158,7 +158,7 @@ func TestDisableAndEnableUser(t *testing.T) {
 	s.wantRows([]string{"1"}, `SELECT disabled FROM users WHERE username = 'alice'`)
 	s.wantRows([]string{}, `SELECT id FROM sessions WHERE user_id = ?`, alice.ID)
 	if _, err := s.Resume(other); err != nil {
-		t.Error("somebody else's session:", err)
+		t.Error("somebody else's session has ended:", err)
 	}
 
 	for range 2 {
@@ -197,7 +197,7 @@ func TestDeleteUser(t *testing.T) {
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
 	s.wantRows([]string{}, `SELECT key FROM consecutive_failures`)
 	if _, err := s.Resume(kept); err != nil {
-		t.Error("somebody else's session:", err)
+		t.Error("somebody else's session has ended:", err)
 	}
 
 	again := s.add(db.NewUser{Username: "bob", Reuse: true})

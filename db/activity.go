@@ -54,8 +54,8 @@ type Actor string
 // ByCommand is the Actor on the command line.
 const ByCommand = "command"
 
-// ByDevice returns a device as an Actor. A user can name a device "command" or "admin alice". Such a name is in quotes, because without
-// them it stands for the command line or for an administrator.
+// ByDevice returns a device as an Actor. A user can name a device "command" or "admin alice". Such a name is quoted, because without
+// quotes it would stand for the command line or for an administrator.
 func ByDevice(name string) Actor {
 	if name == ByCommand || strings.HasPrefix(name, adminPrefix) {
 		name = `"` + name + `"`
@@ -84,7 +84,7 @@ func eventOf(by Session, kind string) event {
 	return event{userID: by.UserID, kind: kind, ip: by.IP, deviceName: by.DeviceName, sessionID: by.ID, by: ByDevice(by.DeviceName)}
 }
 
-// record writes an event, and the alerts about it, in the transaction of what happened, so that none exists without the others.
+// record writes an event and the alerts about it in the transaction of the change, so that none exists without the others.
 func (tx *tx) record(e event) error {
 	if err := tx.insertActivity(e); err != nil {
 		return err
@@ -101,9 +101,9 @@ func (tx *tx) insertActivity(e event) error {
 	return err
 }
 
-// recordRepeat is record for what can repeat, so that somebody who guesses passwords all night does not fill the disk. If the user's
-// newest event is like e, e replaces it, with the count of both. It gets a new id, because followers of the activity look for larger
-// ids.
+// recordRepeat is like record, but for events that can repeat, so that somebody who guesses passwords all night does not fill the disk. If
+// the user's newest event is like e, e replaces it, with the count of both. It gets a new id, because followers of the activity look for
+// larger ids.
 func (tx *tx) recordRepeat(e event) error {
 	var count int
 	err := tx.QueryRow(`
@@ -120,7 +120,7 @@ func (tx *tx) recordRepeat(e event) error {
 	if err := tx.insertActivity(e); err != nil {
 		return err
 	}
-	e.count = n // earlier ones had their alert
+	e.count = n // the earlier ones have had their alert
 	return tx.alert(e)
 }
 
@@ -137,7 +137,7 @@ type Activity struct {
 }
 
 // Activity returns what happened to a user's account, newest first and at most limit rows. If before is not 0, it returns only rows
-// with a smaller id. Every list of devices shows the newest rows, so the limit is not bare (see sessionsOfUser).
+// with a smaller id. The limit has "+ 0", because every list of devices runs this statement (see sessionsOfUser).
 func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 	if before == 0 {
 		before = math.MaxInt64
@@ -150,7 +150,7 @@ func (s *Store) Activity(userID, before int64, limit int) ([]Activity, error) {
 		LIMIT $3 + 0`, userID, before, limit)
 }
 
-// ActivityAfter returns at most limit rows of a user's activity with a larger id than after: those that follow it, newest first.
+// ActivityAfter returns the rows of a user's activity that follow the one with the id after: at most limit, newest first.
 func (s *Store) ActivityAfter(userID, after int64, limit int) ([]Activity, error) {
 	rows, err := queryAll(s.reader, scanActivity, `
 		SELECT id, kind, happened_at, ip, device_name, session_id, done_by, count
@@ -181,7 +181,7 @@ func (s *Store) LastActivity(userID int64) (int64, error) {
 	return queryValue[int64](s.reader, `SELECT COALESCE(MAX(id), 0) FROM activity WHERE user_id = $1`, userID)
 }
 
-// UserActivity is something that happened to the account of the user.
+// UserActivity is something that happened to an account, with its user.
 type UserActivity struct {
 	UserID   int64
 	Username string
@@ -191,8 +191,8 @@ type UserActivity struct {
 // activityColumns is what scanUserActivity reads from activity a, after the username.
 const activityColumns = `a.user_id, a.id, a.kind, a.happened_at, a.ip, a.device_name, a.session_id, a.done_by, a.count`
 
-// AllActivity returns what happened since then to one user, or with "" to every user: at most limit rows, those that follow the one with
-// the id after, oldest first. It returns ErrNotFound for an unknown user.
+// AllActivity returns what has happened to one user, or to every user if username is "", since a time: the rows that follow the one with
+// the id after, at most limit, oldest first. It returns ErrNotFound for an unknown user.
 func (s *Store) AllActivity(username string, since time.Time, after int64, limit int) ([]UserActivity, error) {
 	if username == "" {
 		return queryAll(s.reader, scanUserActivity, `

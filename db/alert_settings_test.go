@@ -53,7 +53,7 @@ func TestAlertSettingsAreChecked(t *testing.T) {
 		}
 	}
 	if got, err := c.AlertSettings(c.alice.ID); err != nil || got.Topic != aliceTopic {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("AlertSettings: %+v, %v", got, err)
 	}
 	if got, err := c.AlertSettings(c.bob.ID); err != nil || !got.Mail || got.Topic != "" || len(got.Off) != 0 {
 		t.Errorf("without settings: %+v, %v", got, err)

@@ -38,7 +38,7 @@ var importantAlerts = []string{
 // AlertKinds returns every kind of alert.
 func AlertKinds() []string { return slices.Concat(OptionalAlerts, importantAlerts) }
 
-// quietFor is how long after an alert others of the same kind about the same session or device wait. They become one message.
+// quietFor is how long further alerts of the same kind about the same session or device wait after an alert. They become one message.
 const quietFor = time.Hour
 
 // storeWays stores the ways of this server, because commands write alerts too and do not know its settings.
@@ -95,8 +95,8 @@ func (tx *tx) alert(e event) error {
 	return tx.boundOutbox(e.userID)
 }
 
-// alertAdministrators alerts every administrator that a new user is waiting for approval. Sign-ups are summed up, so even
-// thousands of sign-ups are at most one message an hour for each administrator and way.
+// alertAdministrators alerts every administrator that a new user is waiting for approval. Sign-ups share a message, so even thousands
+// cause at most one message an hour for each administrator and way.
 func (tx *tx) alertAdministrators(username, ip string) error {
 	rows, err := tx.Query(`SELECT id FROM users WHERE is_admin = 1 AND disabled = 0`)
 	ids, err := scanAll(rows, err, func(row scanner) (id int64, err error) {
@@ -146,8 +146,8 @@ func (tx *tx) recipients(e event, important bool) ([]Recipient, error) {
 	return slices.Concat(all...), err
 }
 
-// addToWaiting adds an alert to one of the same kind about the same session or device that no sender has claimed yet. It reports whether
-// there was one.
+// addToWaiting merges an alert into one of the same kind about the same session or device that no sender has claimed yet. It reports
+// whether there was one.
 func (tx *tx) addToWaiting(m Message) (merged bool, err error) {
 	n, err := tx.changeRows(`
 		UPDATE outbox
@@ -177,7 +177,8 @@ func (tx *tx) alertDueAt(m Message) (dueAt int64, err error) {
 	return dueAt, err
 }
 
-// aboutOf returns the key by which events are summed up. Each sign-in creates a session, so sign-ins are summed up by device.
+// aboutOf returns what an event is about: events about the same thing share a message. Each sign-in creates a session, so for sign-ins it
+// is the device.
 func aboutOf(e event) string {
 	if e.kind == SignedIn {
 		return e.deviceName

@@ -11,7 +11,7 @@ import (
 	"porchlight/db"
 )
 
-// This file has what tests of alerts and mailed links share, and tests who is alerted to what.
+// This file has the helpers of the tests of alerts and mailed links, and tests who gets which alert.
 
 const (
 	aliceEmail = "alice@example.com"
@@ -24,7 +24,7 @@ func withWays(ways db.Ways) func(*db.Options) {
 	return func(o *db.Options) { o.Serve, o.Ways = true, ways }
 }
 
-// openMailCast is the cast on a server that can use every way. Alice has an address and a topic, bob has neither. No message waits.
+// openMailCast returns the cast on a server that can use every way. Alice has an address and a topic, bob has neither. No message waits.
 func openMailCast(t testing.TB, change ...func(*db.Options)) *cast {
 	t.Helper()
 	c := openCast(t, append([]func(*db.Options){withWays(everyWay)}, change...)...)
@@ -57,11 +57,11 @@ func (h *house) wantWaiting(what string, want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		h.t.Errorf("%s: these wait\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		h.t.Errorf("%s: these messages wait\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// everyWayTo returns what waits once alice was alerted.
+// everyWayTo returns the messages that wait after an alert to alice.
 func everyWayTo(kind string, count int) []string {
 	return []string{
 		fmt.Sprintf("mail %s %s %d", aliceEmail, kind, count),
@@ -170,7 +170,7 @@ func TestWebhookGetsEveryAlert(t *testing.T) {
 	c.wantWaiting("bob", "webhook signed_in 1")
 	m := c.claim(db.Webhook)[0]
 	if m.Username != "bob" || m.IP != "198.51.100.9" || m.DeviceName != "curl" || !m.At.Equal(c.clock.Now()) || m.Token != "" {
-		t.Errorf("%+v", m)
+		t.Errorf("the message is %+v", m)
 	}
 }
 
@@ -291,7 +291,7 @@ func TestCommandsAlertInTheWaysOfTheServer(t *testing.T) {
 	}
 	c.wantWaiting("by command", everyWayTo(db.PasswordChanged, 1)...)
 	if m := c.onlyMail(); m.By != db.ByCommand {
-		t.Errorf("%+v", m)
+		t.Errorf("the mail is %+v", m)
 	}
 
 	c.reopen(withWays(db.Ways{Ntfy: true}))

@@ -98,7 +98,7 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	c.use(c.desk, notes)
 	for i := range 5 {
 		if err := c.Flush(c.ctx()); err == nil {
-			t.Error("no error")
+			t.Error("the flush succeeded")
 		}
 		c.clock.Advance(time.Second)
 		c.use(c.laptop, madeUp(1000*(i+1), 1000*(i+1)+100)...)

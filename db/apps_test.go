@@ -138,14 +138,14 @@ var endingsOfAccounts = map[string]func(*cast) error{
 	},
 }
 
-// eachEnding runs try with every way in which sessions end. After end, the sessions in over have no row.
-func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, over, left []device)) {
-	run := func(name string, end func(*cast) error, over ...string) {
+// eachEnding runs try with every way in which sessions end. After end, the sessions in ended have no row.
+func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, ended, left []device)) {
+	run := func(name string, end func(*cast) error, endedNames ...string) {
 		t.Run(name, func(t *testing.T) {
 			c, devices := openEndings(t)
 			var ended, left []device
 			for name, d := range devices {
-				if slices.Contains(over, name) {
+				if slices.Contains(endedNames, name) {
 					ended = append(ended, d)
 				} else {
 					left = append(left, d)
@@ -155,7 +155,7 @@ func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, 
 		})
 	}
 	for _, test := range endings {
-		run(test.name, test.end, test.over...)
+		run(test.name, test.end, test.ended...)
 	}
 	for name, end := range endingsOfAccounts {
 		run(name, end, "laptop", "phone")
@@ -164,8 +164,8 @@ func eachEnding(t *testing.T, try func(t *testing.T, c *cast, end func() error, 
 
 func TestAppsAreDeletedWithTheirSession(t *testing.T) {
 	t.Parallel()
-	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
-		for _, d := range slices.Concat(over, left) {
+	eachEnding(t, func(t *testing.T, c *cast, end func() error, ended, left []device) {
+		for _, d := range slices.Concat(ended, left) {
 			c.use(d, notes, "photos.example.com")
 		}
 		c.flush()
@@ -175,7 +175,7 @@ func TestAppsAreDeletedWithTheirSession(t *testing.T) {
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range over {
+		for _, d := range ended {
 			c.wantApps(d)
 		}
 		for _, d := range left {
@@ -187,9 +187,9 @@ func TestAppsAreDeletedWithTheirSession(t *testing.T) {
 // A request may be allowed just before its session ends. Its note then finds no session, and is dropped.
 func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 	t.Parallel()
-	eachEnding(t, func(t *testing.T, c *cast, end func() error, over, left []device) {
+	eachEnding(t, func(t *testing.T, c *cast, end func() error, ended, left []device) {
 		var late []*db.AppAccess
-		for _, d := range slices.Concat(over, left) {
+		for _, d := range slices.Concat(ended, left) {
 			late = append(late, c.authorize(d, "photos.example.com"))
 			c.UseApp(c.authorize(d, notes), false)
 		}
@@ -200,7 +200,7 @@ func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 			c.UseApp(access, false)
 		}
 		c.flush()
-		for _, d := range over {
+		for _, d := range ended {
 			c.wantApps(d)
 		}
 		for _, d := range left {
@@ -210,7 +210,7 @@ func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 		if len(left) == 0 {
 			return
 		}
-		for _, d := range over {
+		for _, d := range ended {
 			c.exec(`
 				INSERT INTO sessions (id, token_hash, user_id, detected_name, device_kind, user_agent, ip, shared,
 				                      created_at, last_active_at, expires_at)
@@ -218,7 +218,7 @@ func TestANoteOfAnEndedSessionIsDropped(t *testing.T) {
 				FROM sessions WHERE id = $2`, d.ID, left[0].ID)
 		}
 		c.flush()
-		for _, d := range over {
+		for _, d := range ended {
 			c.wantApps(d)
 		}
 	})
@@ -318,7 +318,7 @@ func TestAppsUsedAtTheSameTimeAreListedByName(t *testing.T) {
 func TestNoAppsAreAnEmptyList(t *testing.T) {
 	t.Parallel()
 	if got := db.ParseAppUses(""); got != nil {
-		t.Errorf("%v", got)
+		t.Errorf("ParseAppUses of no text: %v", got)
 	}
 	c := openCast(t)
 	if session, err := c.Session(c.alice.ID, c.laptop.ID); err != nil || session.Apps != nil {

@@ -48,7 +48,7 @@ func (s *Store) Authenticate(ctx context.Context, name, password string, client 
 		return tx.recordLockout(s.accountKey(canonical(name), user.ID), user.ID, device, client.IP)
 	})
 	if errors.Is(err, ErrWrongPassword) {
-		// In memory for now, because a write would make known names slower than unknown ones. There can be any number of failures,
+		// In memory for now, because a write would make known names slower than unknown ones. Failures can come in any number,
 		// so none waits for a parse.
 		s.noteFailure(user.ID, client.IP, client.described(false).DeviceName)
 	}
@@ -80,11 +80,11 @@ const ConfirmLasts = 15 * time.Minute
 // Confirmed reports whether the session has checked a password or a passkey within ConfirmLasts. Signing in counts.
 func (s *Store) Confirmed(session Session) bool {
 	age := s.Now().Sub(session.ConfirmedAt)
-	return 0 <= age && age < ConfirmLasts // in the future, it is from before the clock was set back
+	return 0 <= age && age < ConfirmLasts // a negative age means that the clock was set back
 }
 
-// ConfirmWithPassword notes that the session's own user uses it, see Confirmed. It returns ErrWrongPassword, Throttled, ErrBusy or
-// ErrSessionEnded.
+// ConfirmWithPassword checks the password of the session's user, after which Confirmed reports true. It returns ErrWrongPassword,
+// Throttled, ErrBusy or ErrSessionEnded.
 func (s *Store) ConfirmWithPassword(ctx context.Context, by Session, client Client, password string) error {
 	if _, err := s.reauthenticate(ctx, by, client, password); err != nil {
 		return err

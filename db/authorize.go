@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// AppAccess is the result of an auth check: whose live session a request to an app has, and whether the rules allow that user to
-// reach the host. It holds only what this needs of the session, because one page of an app causes dozens of auth checks.
+// AppAccess is the result of an auth check: whose live session a request to an app belongs to, and whether the rules allow that user to
+// reach the host. It holds only the parts of the session that auth checks need, because one page of an app causes dozens of them.
 type AppAccess struct {
 	SessionID string // the public id
 	Username  string
@@ -101,7 +101,7 @@ func (s *Store) scanAppAccess(row scanner) (access AppAccess, err error) {
 	return access, err
 }
 
-// decide sets what depends on the settings and on what was read.
+// decide sets the fields that depend on the settings as well as on the database.
 func (s *Store) decide(access *AppAccess, groups string, hasFactor bool) {
 	access.Groups = allGroups(groups, access.IsAdmin)
 	access.MustSetUpFactor = !hasFactor && s.options.RequireSecondFactor.includes(access.IsAdmin)

@@ -201,7 +201,7 @@ func TestARuleWhoseLastUserWasDeletedAllowsNobody(t *testing.T) {
 func TestARuleAppliesToTheNextAuthCheck(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	other := c.beside()
+	other := c.openAgain()
 	want := func(host string, alice, bob bool) {
 		t.Helper()
 		c.wantAllowed(host, alice, bob)

@@ -33,8 +33,8 @@ func (h *house) use(d device, hosts ...string) {
 	}
 }
 
-// beside opens the same file once more, as a command does while the server runs.
-func (h *house) beside() *db.Store {
+// openAgain opens the same file once more, as a command does while the server runs.
+func (h *house) openAgain() *db.Store {
 	h.t.Helper()
 	store, err := db.Open(context.Background(), h.options)
 	if err != nil {
@@ -42,7 +42,7 @@ func (h *house) beside() *db.Store {
 	}
 	h.t.Cleanup(func() {
 		if err := store.Close(); err != nil {
-			h.t.Error("close the store beside:", err)
+			h.t.Error("close the second store:", err)
 		}
 	})
 	return store
@@ -85,7 +85,7 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 			return err
 		},
 		"revoked by another process": func(c *cast) error {
-			_, err := c.beside().RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
+			_, err := c.openAgain().RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
 		"signed out": func(c *cast) error { return c.SignOut(c.ctx(), c.laptop.Session) },
@@ -118,7 +118,7 @@ func TestAuthorizeRefusesWhatResumeRefuses(t *testing.T) {
 					t.Errorf("Authorize: %+v, %v", got, err)
 				}
 			}
-			c.over(c.laptop)
+			c.wantEnded(c.laptop)
 			c.authorize(c.desk, notes)
 		})
 	}
@@ -159,7 +159,7 @@ func TestASessionThatAuthorizeRefusedStaysRefusedWhenTheClockIsSetBack(t *testin
 				if _, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
 					t.Errorf("Authorize: %v", err)
 				}
-				c.over(c.laptop)
+				c.wantEnded(c.laptop)
 				c.flush()
 			}
 			c.authorize(c.phone, notes) // which was not asked for in the meantime
@@ -207,7 +207,7 @@ func TestAUseIsNotedOnceInAWhile(t *testing.T) {
 				t.Errorf("on disk is %v, want %v", got, h.clock.Now())
 			}
 			if got := h.lastActive(d); !got.Equal(first) {
-				t.Errorf("an app's use alone has counted as activity, at %v", got)
+				t.Errorf("the use of an app counted as activity, at %v", got)
 			}
 		})
 	}
@@ -256,7 +256,7 @@ func TestAuthorizeDeniesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 		"gone": func(t *testing.T, c *cast) {
 			c.moveAway()
 			if err := c.CheckFiles(); !errors.Is(err, db.ErrUnavailable) {
-				t.Fatal("the store has not noticed:", err)
+				t.Fatal("the store has not noticed the change:", err)
 			}
 		},
 		"no tables": func(t *testing.T, c *cast) { c.exec(`DROP TABLE app_rule_users`) },
@@ -268,7 +268,7 @@ func TestAuthorizeDeniesWhenTheDatabaseDoesNotAnswer(t *testing.T) {
 			for _, token := range []string{c.laptop.token, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
 				got, err := c.Authorize(token, notes)
 				if err == nil || errors.Is(err, db.ErrNotFound) || got != nil {
-					t.Errorf("%+v, %v", got, err)
+					t.Errorf("Authorize: %+v, %v", got, err)
 				}
 				if name != "no tables" && !errors.Is(err, db.ErrUnavailable) {
 					t.Errorf("%v, want ErrUnavailable", err)

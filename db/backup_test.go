@@ -48,7 +48,7 @@ func TestBackupHoldsWhatIsInTheWAL(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bytes.Contains(read(t, c.options.Path), []byte("alice")) {
-		t.Fatal("the database itself holds alice: nothing is in the WAL alone")
+		t.Fatal("alice is in the database file, but must be only in the WAL")
 	}
 	file := filepath.Join(t.TempDir(), "backup.db")
 	contents, err := db.Backup(t.Context(), c.options, file)
@@ -157,12 +157,12 @@ func TestRestoreEndsEverySession(t *testing.T) {
 	if want := (db.Restored{Users: 2, Ended: 4, Invitations: 1}); restored != want {
 		t.Errorf("restored %+v, want %+v", restored, want)
 	}
-	back.over(c.laptop, c.phone, c.desk, ended, short)
+	back.wantEnded(c.laptop, c.phone, c.desk, ended, short)
 	if _, err := back.SecondStep(step); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("the second step of a sign-in: %v", err)
 	}
 	back.clock.Advance(-time.Hour) // if the clock was ahead, nothing comes back
-	back.over(short)
+	back.wantEnded(short)
 	if ids := back.ids(); len(ids) != 0 {
 		t.Errorf("there are rows of %q", ids)
 	}
@@ -170,7 +170,7 @@ func TestRestoreEndsEverySession(t *testing.T) {
 		t.Errorf("%d sessions are recorded as revoked by a command, want 4", n)
 	}
 	if _, err := back.Invitation(back.ctx(), invitation, db.Client{IP: "192.0.2.1"}); err == nil {
-		t.Error("the invitation is good still")
+		t.Error("the invitation is still valid")
 	}
 	back.alive(back.signIn(back.bob(), "curl", "192.0.2.14"))
 	if after := c.number(`SELECT COUNT(*) FROM activity`); after != before {
@@ -199,7 +199,7 @@ func TestRestoreAcceptsOtherBackups(t *testing.T) {
 		if want := (db.Restored{Users: 2, Ended: 3}); restored != want {
 			t.Errorf("restored %+v, want %+v", restored, want)
 		}
-		back.over(c.laptop, c.phone, c.desk)
+		back.wantEnded(c.laptop, c.phone, c.desk)
 		if left := folder(t, path); len(left) != 2 || !bytes.Equal(append(read(t, path), read(t, path+"-wal")...), files) {
 			t.Errorf("the backup was changed: %q", left)
 		}
@@ -268,7 +268,7 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 		}
 	}
-	// It also refuses to restore beside the journal of another database, or from the file that a restore writes itself.
+	// Restore also refuses to work beside the journal of another database, or from the file that a restore itself writes.
 	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db")}
 	for path, from := range map[string]string{options.Path + "-journal": good, options.Path + ".restoring": options.Path + ".restoring"} {
 		if err := os.WriteFile(path, read(t, good), 0o600); err != nil {
@@ -284,7 +284,7 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// It never overwrites a database.
+	// Restore never overwrites a database.
 	c.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	before := read(t, c.options.Path)
 	if _, err := db.Restore(t.Context(), c.options, good); err == nil || !strings.Contains(err.Error(), "already") {

@@ -18,7 +18,8 @@ func (c *cast) failSecondBatch() (mend func()) {
 	return func() { c.exec(`DROP TRIGGER refuse`) }
 }
 
-// Long revocations let other writes in between. One that fails halfway reports how many sessions it ended, and can be repeated.
+// Other writes get their turn between the batches of a long revocation. One that fails halfway reports how many sessions it ended, and can
+// be repeated.
 func TestRevokeUserAndAllInBatches(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*cast) (int, error){
@@ -71,9 +72,9 @@ func TestDeleteUserInBatches(t *testing.T) {
 			if err := remove(c); err == nil {
 				t.Error("the second batch failed without an error")
 			}
-			c.over(c.laptop, c.phone)
+			c.wantEnded(c.laptop, c.phone)
 			if _, err := c.Authenticate(c.ctx(), "alice", alicePassword, clientOf("192.0.2.10", "")); !errors.Is(err, db.ErrWrongPassword) {
-				t.Errorf("signing in while the account goes: %v", err)
+				t.Errorf("signing in while the account is being deleted: %v", err)
 			}
 			mend()
 			if err := c.DeleteUser(c.ctx(), db.CommandLine, "alice", false); err != nil {

@@ -112,7 +112,7 @@ func BenchmarkRevoke(b *testing.B) {
 	}
 }
 
-// BenchmarkSignIn signs in from one new device after another, while as many alerts wait as may, or while there is no way to send any.
+// BenchmarkSignIn signs in from one new device after another: with a full outbox, and with no way to send alerts.
 func BenchmarkSignIn(b *testing.B) {
 	for name, ways := range map[string]db.Ways{"no way": {}, "10000 alerts wait": everyWay} {
 		b.Run(name, func(b *testing.B) {

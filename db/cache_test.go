@@ -39,9 +39,9 @@ func TestACachedSessionExpires(t *testing.T) {
 	if _, err := c.Authorize(c.phone.token, "notes.example.com"); !errors.Is(err, db.ErrNotFound) {
 		t.Error("for an app:", err)
 	}
-	c.over(c.phone)
+	c.wantEnded(c.phone)
 	c.clock.Advance(-time.Hour)
-	c.over(c.phone) // a session that was refused stays refused
+	c.wantEnded(c.phone) // a session that was refused stays refused
 }
 
 // A session that is cached by its id is shown only to its user.
@@ -101,7 +101,7 @@ func TestWithoutTheCounter(t *testing.T) {
 	c.StopCaching()
 	c.alive(c.phone)
 	c.exec(`DELETE FROM sessions WHERE id = $1`, c.phone.ID)
-	c.over(c.phone)
+	c.wantEnded(c.phone)
 	if sessions, access := c.Cached(); sessions != 0 || access != 0 {
 		t.Errorf("%d and %d entries without a counter", sessions, access)
 	}
@@ -325,7 +325,7 @@ func startOther(t *testing.T, path string) *other {
 	return o
 }
 
-// do has the process do something, and returns when it is done.
+// do runs a verb in the process, and returns when it is done.
 func (o *other) do(verb, argument string) {
 	o.t.Helper()
 	if _, err := fmt.Fprintln(o.stdin, verb, argument); err != nil {
@@ -352,7 +352,7 @@ func (o *other) kill() {
 	o.command.Wait()
 }
 
-// This is not a test, but the process that startOther starts.
+// TestHelperOtherProcess is not a test, but the process that startOther starts.
 func TestHelperOtherProcess(t *testing.T) {
 	path := os.Getenv(otherEnv)
 	if path == "" {

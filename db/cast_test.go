@@ -221,11 +221,11 @@ func (h *house) alive(d device) db.Session {
 	return *session
 }
 
-func (h *house) over(devices ...device) {
+func (h *house) wantEnded(devices ...device) {
 	h.t.Helper()
 	for _, d := range devices {
 		if _, err := h.Resume(d.token); !errors.Is(err, db.ErrNotFound) {
-			h.t.Fatalf("the session on %s should be over: %v", d.DeviceName, err)
+			h.t.Fatalf("the session on %s should have ended: %v", d.DeviceName, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func TestChangePasswordReplacesTheTokenAndEndsOtherSessions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		if token == c.laptop.token || len(token) != db.TokenLength {
 			t.Errorf("the new token has %d characters", len(token))
 		}
@@ -32,7 +32,7 @@ func TestChangePasswordReplacesTheTokenAndEndsOtherSessions(t *testing.T) {
 		}
 		changed := happening{db.PasswordChanged, "192.0.2.10", firefoxOnLinux, c.laptop.ID, firefoxOnLinux, 1}
 		if endOthers {
-			c.over(c.phone)
+			c.wantEnded(c.phone)
 			c.wantLatest(c.alice, changed, happening{db.Revoked, "198.51.100.20", safariOnIPhone, c.phone.ID, firefoxOnLinux, 1})
 		} else {
 			c.alive(c.phone)
@@ -96,7 +96,7 @@ func TestChangePasswordThatIsRefusedChangesNothing(t *testing.T) {
 				t.Errorf("got %v, want a reason with %q", err, test.reason)
 			}
 			if _, err := c.Resume(token); !errors.Is(err, db.ErrNotFound) {
-				t.Errorf("the token %q is good", token)
+				t.Errorf("got the token %q", token)
 			}
 			if after := stored(); !slices.Equal(after, before) {
 				t.Errorf("stored was %q\nis %q", before, after)
@@ -138,7 +138,7 @@ func TestOfTwoPasswordChangesAtOnceOneWins(t *testing.T) {
 			t.Errorf("%q: %v", password, err)
 		}
 	}
-	c.over(devices[won])
+	c.wantEnded(devices[won])
 	c.alive(device{tokens[won], devices[won].Session})
 	c.alive(devices[lost])
 	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'password_changed'`); n != 1 {

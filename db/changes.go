@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// stamp names one state of the database: the header of the WAL index, as SQLite keeps it at the start of porchlight.db-shm
+// stamp identifies one state of the database: the header of the WAL index, as SQLite keeps it at the start of porchlight.db-shm
 // (https://www.sqlite.org/walformat.html, 2.1 "The WAL-Index Header"). It holds a count of the commits, the number of valid frames
 // in the WAL, a checksum over them, and the salts, which change whenever the WAL restarts.
 type stamp [6]uint64

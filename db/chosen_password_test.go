@@ -13,7 +13,7 @@ import (
 
 // This file tests that a password chosen with a link counts only after the second factor of the account.
 
-// chosenWith are the links with which a user chooses a password.
+// chosenWith holds the kinds of links with which a user chooses a password.
 var chosenWith = map[string]struct {
 	method  string
 	link    func(*cast) string
@@ -94,7 +94,7 @@ func TestChosenPasswordWaitsForTheCode(t *testing.T) {
 		abandoned := c.begin(bobPassword) // a form that was sent twice
 		step := c.begin(newPassword)
 		if got, err := c.SecondStep(step); err != nil || !got.NewPassword {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("the second step is %+v, %v", got, err)
 		}
 		c.unchanged()
 		c.wantStep(step, c.wrongCode(c.secret), db.ErrWrongCode)
@@ -103,9 +103,9 @@ func TestChosenPasswordWaitsForTheCode(t *testing.T) {
 
 		d := c.finish(step, c.code(c.secret), func(n *db.NewSession) { n.IP, n.DeviceName = somewhere.IP, somewhere.DeviceName })
 		if got := c.alive(d); got.Method != db.ByPasswordAndCode {
-			t.Errorf("%+v", got)
+			t.Errorf("the session is %+v", got)
 		}
-		c.over(c.laptop, c.phone)
+		c.wantEnded(c.laptop, c.phone)
 		c.alive(c.desk)
 		if err := c.passwordAlone("alice", alicePassword); !errors.Is(err, db.ErrWrongPassword) {
 			t.Errorf("the old password: %v", err)
@@ -114,7 +114,7 @@ func TestChosenPasswordWaitsForTheCode(t *testing.T) {
 			t.Errorf("the new password: %v", err)
 		}
 		if got := c.activity(c.alice); !slices.Contains(got, c.changed) {
-			t.Errorf("%+v", got)
+			t.Errorf("the change was not recorded: %+v", got)
 		}
 		if err := c.choose(newPassword); !errors.Is(err, db.ErrNotFound) {
 			t.Errorf("the link, used: %v", err)

@@ -29,7 +29,7 @@ const notInFuture = `
 		    confirmed_at = CASE WHEN confirmed_at > $1 THEN 0 ELSE confirmed_at END,
 		    expires_at = MIN(MIN(last_active_at, $1) + $2, MIN(created_at, $1) + $3)`
 
-// fixFutureKeys corrects app keys. They have no limits, but the time that the user chose.
+// fixFutureKeys corrects app keys. They have no limits other than the time that the user chose.
 func (tx *tx) fixFutureKeys() error {
 	_, err := tx.Exec(`
 		UPDATE sessions

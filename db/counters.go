@@ -73,7 +73,7 @@ func (s *Store) deviceCounters(id string) []counter {
 
 func (s *Store) deviceKey(id string) attemptKey { return s.attemptKey("device", id) }
 
-// codeCounters returns the counters of a wrong code. They are not those of a wrong password, because the two are reset by different things:
+// codeCounters returns the counters of a wrong code. They are not those of a wrong password, because different events reset the two:
 //
 //   - A finished sign-in resets both kinds of consecutive failures. With a second factor, that takes the right code.
 //   - `user passwd`, and a new password by a link, reset all counters of passwords and codes. With a second factor, the link counts only

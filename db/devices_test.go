@@ -151,7 +151,7 @@ func TestNotMe(t *testing.T) {
 	}
 	h.alive(mine)
 	h.alive(bobs)
-	h.over(thief, other)
+	h.wantEnded(thief, other)
 	known := func(d device) int64 {
 		return h.number(`SELECT COUNT(*) FROM devices WHERE token_hash = $1`, hashOf(d.DeviceToken))
 	}
@@ -166,7 +166,7 @@ func TestNotMe(t *testing.T) {
 	}
 	h.alive(later)
 	if known(mine) != 1 || known(bobs) != 1 {
-		t.Error("a device was forgotten that is not that of another session of the user")
+		t.Error("a refused NotMe forgot a device")
 	}
 	// A second session in the caller's own browser: the browser stays known.
 	twin := h.signInOn(alice, mine.DeviceToken)
@@ -175,7 +175,7 @@ func TestNotMe(t *testing.T) {
 	}
 }
 
-// Somebody else's failures keep the owner out of no device that is known, even after 100 in a row.
+// Somebody else's failures do not keep the owner out on a known device, even after 100 in a row.
 func TestAKnownDeviceIsCountedApart(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
@@ -237,12 +237,12 @@ func TestAFormBeginsOneSession(t *testing.T) {
 	if second.ID != first.ID || second.DeviceToken == first.DeviceToken || len(h.devices(alice)) != 1 {
 		t.Errorf("the second press: %+v after %+v", second.Session, first.Session)
 	}
-	h.over(first)
+	h.wantEnded(first)
 	h.alive(second)
 	if n := len(h.activity(alice)); n != recorded {
 		t.Errorf("%d events more", n-recorded)
 	}
-	if name, err := h.BegunBy(tokenOf(9)); err != nil || name != "alice" {
+	if name, err := h.UsernameByForm(tokenOf(9)); err != nil || name != "alice" {
 		t.Errorf("begun by %q, %v", name, err)
 	}
 	if other := h.signInOn(bob, "", form); other.ID == first.ID {
@@ -253,7 +253,7 @@ func TestAFormBeginsOneSession(t *testing.T) {
 	if later := h.signInOn(alice, second.DeviceToken, form); later.ID == first.ID {
 		t.Error("after two minutes, the form still belongs to the session")
 	}
-	if _, err := h.BegunBy(tokenOf(8)); !errors.Is(err, db.ErrNotFound) {
+	if _, err := h.UsernameByForm(tokenOf(8)); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an unknown form: %v", err)
 	}
 }

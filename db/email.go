@@ -16,8 +16,8 @@ type EmailChange struct {
 	Email    string
 }
 
-// RequestEmailChange sends a link to a new e-mail address of the user. A link that was sent before is void. If the address belongs to
-// somebody else, it does nothing and returns nil too, because it must not reveal who has an account. It returns Invalid (field "email"),
+// RequestEmailChange sends a link to a new e-mail address of the user, and voids any earlier link. If the address belongs to somebody else,
+// it sends nothing and returns nil all the same, because it must not reveal who has an account. It returns Invalid (field "email"),
 // Throttled or ErrSessionEnded.
 func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string) error {
 	email = canonical(email)
@@ -93,7 +93,7 @@ func (s *Store) EmailChange(ctx context.Context, token string, client Client) (E
 }
 
 // ConfirmEmail makes the address that a link confirms the address of the user. It returns the errors of EmailChange, or Invalid (field
-// "email") if another account has got the address in the meantime.
+// "email") if another account has taken the address in the meantime.
 func (s *Store) ConfirmEmail(ctx context.Context, token string, client Client) (EmailChange, error) {
 	change, err := s.EmailChange(ctx, token, client)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) setEmail(tx *tx, by Operator, userID int64, email string) error 
 }
 
 // changeEmail stores another address, voids what was sent to the old one, and records the change unless there is none. Both addresses are
-// told.
+// alerted.
 func (s *Store) changeEmail(tx *tx, user User, email string, changed event) error {
 	if email == user.Email {
 		return nil

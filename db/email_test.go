@@ -28,7 +28,7 @@ func TestChangeEmail(t *testing.T) {
 	}
 	want := db.EmailChange{Username: "alice", Email: "new@example.com"}
 	if got, err := c.EmailChange(c.ctx(), token, somewhere); err != nil || got != want {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("EmailChange: %+v, %v", got, err)
 	}
 	c.emptyOutbox()
 	if _, err := c.ConfirmEmail(c.ctx(), token, somewhere); err != nil {
@@ -174,7 +174,7 @@ func TestUnconfirmedEmail(t *testing.T) {
 			c.must(c.RequestEmailChange(c.ctx(), c.laptop.Session, "other@example.com"))
 			c.must(c.RequestEmailChange(c.ctx(), c.laptop.Session, test.email)) // replaces it
 			if got, err := c.UnconfirmedEmail(c.alice.ID); got != test.email || err != nil {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("UnconfirmedEmail: %q, %v", got, err)
 			}
 			if _, err := c.UnconfirmedEmail(c.bob.ID); !errors.Is(err, db.ErrNotFound) {
 				t.Errorf("bob: %v", err)
@@ -207,7 +207,7 @@ func TestCancelledEmailChange(t *testing.T) {
 }
 
 // Sign-ups for many accounts must not fill a stranger's mailbox. Clients at other addresses can still request a link.
-func TestLinksThatOneAddressCanAskFor(t *testing.T) {
+func TestLinksPerAddress(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
 	ask := func(i, limit int, ip string) {
@@ -228,7 +228,7 @@ func TestLinksThatOneAddressCanAskFor(t *testing.T) {
 	ask(0, 1, "203.0.113.67")
 }
 
-func TestResetsThatOneSiteCanAskFor(t *testing.T) {
+func TestResetsPerSite(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
 	for i := range 201 {

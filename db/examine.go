@@ -12,7 +12,7 @@ import (
 	"porchlight/migrations"
 )
 
-// Finding is one thing that Examine looked at.
+// Finding is the result of one of Examine's checks.
 type Finding struct {
 	What string // what is right, in one line
 	Err  error  // what is wrong instead and what to do, in one line; nil if nothing is

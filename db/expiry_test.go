@@ -11,7 +11,7 @@ import (
 // This file tests the millisecond in which a session expires. When expires_at is now, it has ended for every method; one millisecond
 // before, it is alive.
 
-// seesAlive are all methods that look at a session, here at alice's phone. Each reports whether the session was alive.
+// seesAlive holds every method that looks at a session, here at alice's phone. Each reports whether the session was alive.
 var seesAlive = map[string]func(*cast) bool{
 	"Resume": func(c *cast) bool {
 		_, err := c.Resume(c.phone.token)

@@ -18,7 +18,7 @@ import (
 	"porchlight/db"
 )
 
-// writes are all methods that change something.
+// writes holds every method that changes something.
 var writes = map[string]func(*cast) error{
 	"sign in": func(c *cast) error {
 		_, _, err := c.SignIn(c.ctx(), c.bob, onCurl)
@@ -55,8 +55,8 @@ var writes = map[string]func(*cast) error{
 	"apply limits": func(c *cast) error { return c.ApplyLimits(c.ctx()) },
 }
 
-// refuseWrites runs all of them at once, and checks that each returns ErrUnavailable.
-func (c *cast) refuseWrites() {
+// wantWritesRefused runs all of them at once, and checks that each returns ErrUnavailable.
+func (c *cast) wantWritesRefused() {
 	c.t.Helper()
 	var all sync.WaitGroup
 	for name, write := range writes {
@@ -69,8 +69,8 @@ func (c *cast) refuseWrites() {
 	all.Wait()
 }
 
-// readOn checks that everything that only reads still works.
-func (c *cast) readOn() {
+// wantReads checks that everything that only reads still works.
+func (c *cast) wantReads() {
 	c.t.Helper()
 	for _, d := range []device{c.laptop, c.phone, c.desk} {
 		c.alive(d)
@@ -86,8 +86,8 @@ func (c *cast) readOn() {
 	}
 }
 
-// recover checks that everything works again, and that nothing from before is half done.
-func (c *cast) recover() {
+// wantRecovered checks that everything works again, and that nothing from before is half done.
+func (c *cast) wantRecovered() {
 	c.t.Helper()
 	if sessions := c.number(`SELECT COUNT(*) FROM sessions`); sessions != 3 {
 		c.t.Errorf("%d sessions, though nothing could be written", sessions)
@@ -102,7 +102,7 @@ func (c *cast) recover() {
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
 		c.t.Error("revoke:", err)
 	}
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	c.alive(c.signIn(c.bob, "curl", "203.0.113.31"))
 }
 
@@ -119,12 +119,12 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	if _, err := lock.ExecContext(c.ctx(), `BEGIN IMMEDIATE`); err != nil {
 		t.Fatal(err)
 	}
-	c.refuseWrites()
-	c.readOn()
+	c.wantWritesRefused()
+	c.wantReads()
 	if _, err := lock.ExecContext(c.ctx(), `ROLLBACK`); err != nil {
 		t.Fatal(err)
 	}
-	c.recover()
+	c.wantRecovered()
 }
 
 func TestDiskIsFull(t *testing.T) {
@@ -155,12 +155,12 @@ func TestDiskIsFull(t *testing.T) {
 	if left := c.ids(); !slices.Equal(left, sessions) {
 		t.Errorf("there were %d sessions, are %d", len(sessions), len(left))
 	}
-	c.readOn()
+	c.wantReads()
 	if _, err := c.Writer().Exec(`PRAGMA max_page_count = 1000000`); err != nil {
 		t.Fatal(err)
 	}
 	c.exec(`DELETE FROM sessions WHERE detected_name = 'curl'`)
-	c.recover()
+	c.wantRecovered()
 }
 
 func TestDatabaseIsDamaged(t *testing.T) {
@@ -171,7 +171,7 @@ func TestDatabaseIsDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if session, err := c.Resume(c.laptop.token); err == nil || errors.Is(err, db.ErrNotFound) {
-		t.Errorf("the door is not shut: %+v, %v", session, err)
+		t.Errorf("Resume from a damaged database: %+v, %v", session, err)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestCommitFails(t *testing.T) {
 			if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil {
 				t.Error("revoke:", err)
 			}
-			c.over(c.laptop)
+			c.wantEnded(c.laptop)
 		})
 	}
 }
@@ -268,12 +268,12 @@ func TestAWriteThatHasBegunIsFinishedAfterItsRequest(t *testing.T) {
 	_, err := c.Revoke(ctx, c.phone.Session, c.laptop.ID)
 	_, alive := c.Resume(c.laptop.token)
 	if (err == nil) != errors.Is(alive, db.ErrNotFound) {
-		t.Errorf("revoke answered %v, and the session: %v", err, alive)
+		t.Errorf("revoke returned %v, and the session: %v", err, alive)
 	}
 	if _, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID); err != nil && !errors.Is(err, db.ErrNotFound) {
 		t.Error("afterwards:", err)
 	}
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 }
 
 func TestCloseWritesWhatWasNoted(t *testing.T) {
@@ -283,7 +283,7 @@ func TestCloseWritesWhatWasNoted(t *testing.T) {
 	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.phone))
 	c.failToSignIn("bob", "192.0.2.66", "curl")
-	c.over(library)
+	c.wantEnded(library)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestCloseWritesWhatWasNoted(t *testing.T) {
 		t.Errorf("last active is %v", got)
 	}
 	if slices.Contains(c.ids(), library.ID) {
-		t.Error("what expired has a row still")
+		t.Error("an expired session still has a row")
 	}
 	c.wantLatest(c.bob, happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 1})
 	c.wantLatest(c.alice, happening{db.Expired, "192.0.2.12", "library", library.ID, "", 1})

@@ -79,7 +79,7 @@ func createFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// ensureFile is createFile, unless the file exists.
+// ensureFile is like createFile, but does nothing if the file exists.
 func ensureFile(path string) error {
 	file, err := createFile(path)
 	if errors.Is(err, fs.ErrExist) {

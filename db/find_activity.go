@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// This file owns the record of what happened to everybody, for administrators.
+// This file lists everybody's activity, for administrators.
 
 // ActivityFilter selects activity. A zero field selects all.
 type ActivityFilter struct {

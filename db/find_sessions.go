@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// This file owns the list of everybody's sessions, for administrators.
+// This file lists everybody's sessions, for administrators.
 
 // SessionFilter selects live sessions. A zero field selects all.
 type SessionFilter struct {
 	Username  string        // whose; in any form that CreateUser accepts
 	Host      string        // of an app that the session was used for, in CanonicalHost's form
-	IP        string        // from which the session was begun or last used
+	IP        string        // from which the user signed in or last used the session
 	UnusedFor time.Duration // at least
-	Before    int64         // the Position before which a page begins
+	Before    int64         // only what has a smaller Position
 }
 
-// FoundSession is a session in the list of everybody's.
+// FoundSession is a session that FindSessions returns.
 type FoundSession struct {
 	Session
 	Position int64 // for SessionFilter.Before
@@ -45,8 +45,7 @@ const isFound = `+s.expires_at > $2 AND u.disabled = 0 AND s.last_active_at <= $
 	      AND ($4 = '' OR s.ip = $4 OR s.last_ip = $4)
 	      AND ($5 = '' OR s.host = $5 OR EXISTS (SELECT 1 FROM session_apps a WHERE a.session_id = s.id AND a.host = $5))`
 
-// FindSessions returns the live sessions that the filter selects, at most limit of them, those that began last first. An unknown username
-// selects none.
+// FindSessions returns the live sessions that the filter selects, newest first and at most limit rows. An unknown username selects none.
 func (s *Store) FindSessions(filter SessionFilter, limit int) ([]FoundSession, error) {
 	now, before, usedUntil := s.now(), cmp.Or(filter.Before, math.MaxInt64), int64(math.MaxInt64)
 	if filter.UnusedFor > 0 {
@@ -62,8 +61,8 @@ func (s *Store) FindSessions(filter SessionFilter, limit int) ([]FoundSession, e
 	}, statement, append(args, limit)...)
 }
 
-// RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. Ids that name none
-// are ignored.
+// RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. It ignores unknown
+// ids.
 func (s *Store) RevokeSessions(ctx context.Context, by Operator, ids []string) (count int, err error) {
 	list, err := json.Marshal(ids)
 	if err != nil {

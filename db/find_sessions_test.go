@@ -36,7 +36,7 @@ func TestFindSessions(t *testing.T) {
 	c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), ended.ID)
 	began := c.texts(`SELECT id FROM sessions WHERE id <> $1 ORDER BY rowid DESC`, ended.ID)
 	if began[0] != tablet.ID || len(began) != 4 {
-		t.Fatalf("%q", began)
+		t.Fatalf("the sessions, newest first, are %q", began)
 	}
 	ofAlice := slices.DeleteFunc(slices.Clone(began), func(id string) bool { return id != c.phone.ID && id != c.laptop.ID })
 	signedInFrom := c.text(`SELECT ip FROM sessions WHERE id = $1`, c.phone.ID)
@@ -95,9 +95,9 @@ func TestRevokeSessions(t *testing.T) {
 	ids := []string{c.laptop.ID, c.desk.ID, c.phone.ID, c.desk.ID, "nowhere", `"`}
 	count, err := c.RevokeSessions(c.ctx(), db.Administrator(c.laptop.Session), ids)
 	if err != nil || count != 2 {
-		t.Errorf("%d, %v", count, err)
+		t.Errorf("RevokeSessions: %d, %v", count, err)
 	}
-	c.over(c.desk, c.phone)
+	c.wantEnded(c.desk, c.phone)
 	c.alive(c.laptop)
 	c.wantLatest(c.bob, happening{db.Revoked, c.desk.IP, c.desk.DeviceName, c.desk.ID, "admin alice", 1})
 	tablet := c.signIn(c.bob, chromeOnMac, "192.0.2.40")

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// This file reports changes to those that wait for them. The activity table is the log that they follow: whatever ends or changes a session
-// has a row there, written in the same transaction.
+// This file wakes goroutines that wait for changes. They follow the activity table: whatever ends or changes a session has a row there,
+// written in the same transaction.
 
 const (
-	followEvery = 100 * time.Millisecond // how often the commits of other processes are looked for
+	followEvery = 100 * time.Millisecond // how often to look for commits of other processes
 	retryEvery  = time.Second            // the same without stamps, and how long to wait while the database does not answer
 )
 
@@ -33,8 +33,8 @@ func (s *Store) Follow(ctx context.Context, read func() error) error {
 	}
 }
 
-// awaitCommit returns when this process has committed, or another one has, which it cannot see without a stamp: then it returns after a
-// while.
+// awaitCommit returns after a commit of any process. Without a stamp, it cannot see those of other processes, so it returns after
+// retryEvery.
 func (s *Store) awaitCommit(ctx context.Context, changed <-chan struct{}, before stamp, stamped bool) error {
 	every := followEvery
 	if !stamped {
@@ -56,7 +56,7 @@ func (s *Store) awaitCommit(ctx context.Context, changed <-chan struct{}, before
 	}
 }
 
-// followers are those who wait for changes of a user's sessions. While there are any, one goroutine follows the activity of all users.
+// followers are the subscribers to changes of users' sessions. While there are any, one goroutine follows the activity of all users.
 type followers struct {
 	mu     sync.Mutex
 	byUser map[int64]map[chan struct{}]bool
@@ -118,8 +118,8 @@ func (f *followers) userIDs() []int64 {
 	return slices.Collect(maps.Keys(f.byUser))
 }
 
-// followMost is how many rows of activity are read one by one. Beyond that, everybody is woken.
-const followMost = 1000
+// maxFollowed is how many new rows of activity are read to find their users. If there are more, every subscriber is woken.
+const maxFollowed = 1000
 
 // unknownActivity is the id of the newest row when it could not be read.
 const unknownActivity = -1
@@ -137,7 +137,7 @@ func (s *Store) followActivity(ctx context.Context, last int64) {
 			return err
 		}
 		userIDs := s.followers.userIDs()
-		if last != unknownActivity && newest-last <= followMost {
+		if last != unknownActivity && newest-last <= maxFollowed {
 			if userIDs, err = s.usersActiveBetween(last, newest); err != nil {
 				return err
 			}
@@ -148,9 +148,9 @@ func (s *Store) followActivity(ctx context.Context, last int64) {
 	})
 }
 
-// usersActiveBetween returns the users who have activity after the row with the id last, up to the one with the id newest. Missing rows
-// were repeated, and their user has a newer one, or were deleted with their account, so it also returns the subscribers' users who no
-// longer have one.
+// usersActiveBetween returns the users who have activity after the row with the id last, up to the one with the id newest. A missing row
+// was either replaced by a newer one of the same user (see recordRepeat) or deleted with its account, so if one is missing, the result
+// includes the subscribers' users whose accounts no longer exist.
 func (s *Store) usersActiveBetween(last, newest int64) (userIDs []int64, err error) {
 	userIDs, err = queryAll(s.reader, scanID, `SELECT user_id FROM activity WHERE id > $1 AND id <= $2`, last, newest)
 	if err != nil || int64(len(userIDs)) == newest-last {

@@ -161,7 +161,7 @@ func TestFollow(t *testing.T) {
 		case 2:
 			return c.Rename(c.ctx(), c.phone.Session, c.laptop.ID, "Kitchen tablet")
 		case 3:
-			return db.ErrUnavailable // it tries again
+			return db.ErrUnavailable // Follow retries
 		}
 		cancel()
 		return nil

@@ -33,7 +33,7 @@ func canonicalGroups(names []string) (groups []string) {
 	return slices.Compact(groups)
 }
 
-// checkGroups returns what is wrong with the names, which canonicalGroups returned, or "".
+// checkGroups returns what is wrong with the names, in canonicalGroups' form, or "".
 func checkGroups(groups []string) string {
 	for _, name := range groups {
 		if !usernamePattern.MatchString(name) {
@@ -58,7 +58,7 @@ func checkUserGroups(groups []string) string {
 // groupsOfUser is a column with the groups of users u. The name of a group contains no comma.
 const groupsOfUser = `COALESCE((SELECT group_concat(g.name) FROM user_groups g WHERE g.user_id = u.id), '')`
 
-// readNames returns the names in a column, which are separated by commas, sorted.
+// readNames returns the names in a column that are separated by commas, sorted.
 func readNames(column string) []string {
 	if column == "" {
 		return nil
@@ -110,7 +110,7 @@ func (tx *tx) setGroups(by Operator, userID int64, names []string) error {
 	return tx.record(event{userID: userID, kind: GroupsChanged, by: by.actor()})
 }
 
-// EmptyGroups returns the groups of the rule that nobody is in.
+// EmptyGroups returns the groups of the rule that have no members, sorted.
 func (s *Store) EmptyGroups(rule AppRule) ([]string, error) {
 	return queryAll(s.reader, scanText, `
 		SELECT g.name

@@ -21,14 +21,14 @@ func (h *house) setGroups(username string, groups ...string) {
 }
 
 // wantGroups checks which groups a user is in, and what an app receives.
-func (c *cast) wantGroups(d device, told string, groups ...string) {
+func (c *cast) wantGroups(d device, inHeader string, groups ...string) {
 	c.t.Helper()
 	user, err := c.UserByName(d.Username)
 	if err != nil || !slices.Equal(user.Groups, groups) {
 		c.t.Errorf("%s is in %q, %v; want %q", d.Username, user.Groups, err, groups)
 	}
-	if got := c.authorize(d, notes).Groups; got != told {
-		c.t.Errorf("apps see that %s is in %q, want %q", d.Username, got, told)
+	if got := c.authorize(d, notes).Groups; got != inHeader {
+		c.t.Errorf("apps see that %s is in %q, want %q", d.Username, got, inHeader)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestGroupsOfAUser(t *testing.T) {
 	c.wantGroups(c.laptop, "aardvarks,admins,zebras", "aardvarks", "zebras")
 }
 
-// manyGroups returns the names of that many groups.
+// manyGroups returns the names of count groups.
 func manyGroups(count int) (groups []string) {
 	for i := range count {
 		groups = append(groups, fmt.Sprintf("%032d", i))
@@ -81,7 +81,7 @@ func TestNamesOfGroups(t *testing.T) {
 			t.Errorf("%q: %v", groups, err)
 		}
 		new := db.NewUser{Username: "carol", Password: newPassword, Groups: groups}
-		if _, ok := c.wrong(new)["groups"]; !ok {
+		if _, ok := c.wantInvalid(new)["groups"]; !ok {
 			t.Errorf("a new user in %q is allowed", groups)
 		}
 		if _, _, err := c.Invite(c.ctx(), db.CommandLine, new); err == nil {
@@ -140,7 +140,7 @@ func TestEmptyGroups(t *testing.T) {
 		t.Errorf("the rule names %q, want %q", rule.Groups, want)
 	}
 	if got, err := c.EmptyGroups(rule); err != nil || !slices.Equal(got, []string{"all", "staff"}) {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("EmptyGroups: %q, %v", got, err)
 	}
 	if _, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestEmptyGroups(t *testing.T) {
 func TestGroupAppliesToNextAuthCheck(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	other := c.beside()
+	other := c.openAgain()
 	c.allowGroups(notes, "family")
 	c.wantAllowed(notes, false, false)
 	groups := []string{"family"}

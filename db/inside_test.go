@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What the tests need from inside the package.
+// This file exports what the tests need from inside the package.
 const (
 	BatchSize       = batchSize
 	FlushBatch      = flushBatch
@@ -51,7 +51,7 @@ func (s *Store) Write(ctx context.Context, work func(*sql.Tx) error) error {
 }
 func (s *Store) Overwrite(ctx context.Context) error { return s.overwrite(ctx) }
 
-// Agree asks the server that has the lock which files it has open, as commands do.
+// Agree waits until the server that has the lock has the same files open, as commands do.
 func (s *Store) Agree(ctx context.Context) (note string, err error) { return s.files.awaitServer(ctx) }
 
 // CheckFiles does what the store does in the background a few times a second.

@@ -35,8 +35,8 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 // MailInvitation is like Invite, but mails the link instead of returning its token: to the address of newUser, or of the account that
 // exists. If there is none, it returns Invalid (field "email").
 func (s *Store) MailInvitation(ctx context.Context, by Operator, newUser NewUser) (invitation Invitation, err error) {
-	nobodyKnows := hashToken(newToken())
-	return s.invite(ctx, by, newUser, nobodyKnows, func(tx *tx, invitation Invitation) error {
+	unusable := hashToken(newToken()) // each mail gets a token of its own
+	return s.invite(ctx, by, newUser, unusable, func(tx *tx, invitation Invitation) error {
 		if invitation.email == "" {
 			return Invalid{"email": "Enter the address to send the link to."}
 		}
@@ -105,8 +105,8 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 	return invitation, err
 }
 
-// voidMailedInvitation voids the mails of an invitation, sent or not. A mail that waits may be from before the account existed, and then
-// it has no user.
+// voidMailedInvitation voids the mails of an invitation, sent or not. It looks for them by name, because a mail that was queued before the
+// account existed has no user.
 func (tx *tx) voidMailedInvitation(username string) error {
 	if _, err := tx.Exec(`DELETE FROM invitation_tokens WHERE username = $1`, username); err != nil {
 		return err
@@ -115,17 +115,17 @@ func (tx *tx) voidMailedInvitation(username string) error {
 	return err
 }
 
-// voidInvitationsBy voids the invitations that an administrator created. Somebody who loses that role, or whose account was used by another
-// person, must leave no way in behind, least of all one that makes an administrator.
+// voidInvitationsBy voids the invitations that an administrator created. Neither an administrator who loses the role nor an intruder in
+// the account may leave a way back in.
 func (tx *tx) voidInvitationsBy(username string) error {
 	_, err := tx.Exec(`DELETE FROM invitations WHERE invited_by = $1`, adminPrefix+username)
 	return err
 }
 
-// maxMailedTokens is how many mails of one invitation, the newest, have a link that works.
+// maxMailedTokens is how many mails of one invitation have a link that works: the newest.
 const maxMailedTokens = 3
 
-// addInvitationToken makes a token for a mail with an invitation, which is valid for InvitationLasts from now on.
+// addInvitationToken creates a token for a mail with an invitation, and makes the invitation valid for InvitationLasts from now on.
 func (tx *tx) addInvitationToken(username string) (token string, err error) {
 	token = newToken()
 	if _, err := tx.Exec(`
@@ -168,8 +168,8 @@ func scanInvitation(row scanner) (i Invitation, err error) {
 }
 
 // AcceptInvitation sets the password, deletes the invitation, and ends every session of the account. If the user has a second factor, and
-// the invitation was not made to reset it, AcceptInvitation changes nothing yet and returns ErrSecondFactor: go on with BeginSecondStep for
-// the returned user. It returns the errors of Invitation, or Invalid if the password is refused or the name was taken in the meantime.
+// the invitation does not reset it, AcceptInvitation changes nothing yet and returns ErrSecondFactor: continue with BeginSecondStep for the
+// returned user. It returns the errors of Invitation, or Invalid if the password is refused or the name was taken in the meantime.
 // After ErrSecondFactor or Invalid, the invitation is still valid.
 func (s *Store) AcceptInvitation(ctx context.Context, token, password string, client Client) (user User, invitation Invitation,
 	err error) {
@@ -193,7 +193,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 				return err
 			}
 			if user.SecondFactor {
-				user = user.choosing(hash, token)
+				user = user.withChosenPassword(hash, token)
 				return ErrSecondFactor
 			}
 		}

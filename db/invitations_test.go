@@ -33,7 +33,7 @@ func TestInviteNewAccount(t *testing.T) {
 	token := s.invite(db.NewUser{Username: " Carol ", Email: "Carol@Example.com"})
 	invitation, err := s.Invitation(ctx, token, db.Client{IP: accountIP})
 	if err != nil || invitation.Username != "carol" || !invitation.New {
-		t.Fatalf("%+v, %v", invitation, err)
+		t.Fatalf("the invitation is %+v, %v", invitation, err)
 	}
 	s.wantRows([]string{}, `SELECT id FROM users`) // not before it is accepted
 	s.wantErr(s.accept(token, accountPassword), nil)
@@ -59,7 +59,7 @@ func TestInviteExistingAccount(t *testing.T) {
 	one, _ := s.signIn(bob, "Chrome on macOS")
 	token := s.invite(db.NewUser{Username: "BOB"})
 	if invitation, err := s.Invitation(ctx, token, db.Client{IP: accountIP}); err != nil || invitation.Username != "bob" || invitation.New {
-		t.Fatalf("%+v, %v", invitation, err)
+		t.Fatalf("the invitation is %+v, %v", invitation, err)
 	}
 	s.wantErr(s.try("bob", accountPassword, accountIP), nil) // an invitation changes nothing until it is accepted
 	if _, err := s.Resume(one); err != nil {
@@ -78,7 +78,7 @@ func TestInviteExistingAccount(t *testing.T) {
 	for _, new := range []db.NewUser{{Username: "bob", IsAdmin: true}, {Username: "bob", Email: "bob@example.com"}} {
 		var invalid db.Invalid
 		if _, _, err := s.Invite(ctx, db.CommandLine, new); !errors.As(err, &invalid) {
-			t.Errorf("%+v: %v", new, err)
+			t.Errorf("invite %+v: %v", new, err)
 		}
 	}
 	s.wantRows([]string{}, `SELECT username FROM invitations`)
@@ -94,7 +94,7 @@ func TestInviteRefusesWhatCannotBeAnAccount(t *testing.T) {
 	} {
 		var invalid db.Invalid
 		if _, _, err := s.Invite(context.Background(), db.CommandLine, new); !errors.As(err, &invalid) {
-			t.Errorf("%+v: %v", new, err)
+			t.Errorf("invite %+v: %v", new, err)
 		}
 	}
 	s.wantRows([]string{}, `SELECT username FROM invitations`)

@@ -24,7 +24,7 @@ type serverKey []byte
 func (k serverKey) derive(purpose string) []byte {
 	key, err := hkdf.Key(sha256.New, k, nil, "porchlight "+purpose, keySize)
 	if err != nil {
-		panic(err) // only a key that is too long fails
+		panic(err) // only a longer key could fail
 	}
 	return key
 }

@@ -31,7 +31,7 @@ func TestKeyFileIsCreatedOnce(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "porchlight.key.*")); len(left) > 0 {
-		t.Errorf("left behind: %q", left)
+		t.Errorf("the folder holds %q", left)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)

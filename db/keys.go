@@ -17,28 +17,28 @@ const keyPrefix = "plk_"
 // KeysMax is the maximum number of live keys of one user.
 const KeysMax = 50
 
-// neverExpires is when a key ends that never does. Every statement that looks for live sessions compares with it like with any other time.
+// neverExpires is the expiry of a key that does not expire, so that every statement that looks for live sessions works for it, too.
 var neverExpires = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // ErrTooManyKeys means that the user has KeysMax live app keys.
 var ErrTooManyKeys = errors.New("too many app keys")
 
-// IsKey reports whether a secret is meant to be an app key.
+// IsKey reports whether a secret has the prefix of app keys.
 func IsKey(secret string) bool { return strings.HasPrefix(secret, keyPrefix) }
 
 // NeverExpires reports whether the session is an app key that ends only when somebody ends it. Its ExpiresAt is in the year 9999.
 func (s Session) NeverExpires() bool { return !s.ExpiresAt.Before(neverExpires) }
 
-// NewKey describes an app key to make.
+// NewKey describes an app key to create.
 type NewKey struct {
-	IP    string        // of the client that makes it
+	IP    string        // of the client that creates it
 	Name  string        // "" for none
 	Host  string        // the app, in CanonicalHost's form
-	Lasts time.Duration // 0 means for ever
+	Lasts time.Duration // 0 means forever
 }
 
-// MakeKey makes an app key for the caller, and returns it with its session. Nothing but its hash is stored, so show it now. MakeKey returns
-// ErrTooManyKeys or ErrSessionEnded.
+// MakeKey creates an app key for the caller, and returns it with its session. Only its hash is stored, so it cannot be shown again. MakeKey
+// returns ErrTooManyKeys or ErrSessionEnded.
 func (s *Store) MakeKey(ctx context.Context, by Session, key NewKey) (secret string, made Session, err error) {
 	secret = keyPrefix + newToken()
 	err = s.writeAs(ctx, by, func(tx *tx) error {

@@ -62,8 +62,8 @@ func TestAKeyOpensItsHostAlone(t *testing.T) {
 			t.Errorf("at %q: %+v, %v", host, access, err)
 		}
 	}
-	// It is no token of a browser, even after an auth check has cached it, and the other way round.
-	c.over(key)
+	// It is not accepted as the token of a browser, even after an auth check has cached it, and the other way round.
+	c.wantEnded(key)
 	if access, err := c.Authorize(key.token, notes); !errors.Is(err, db.ErrNotFound) || access != nil {
 		t.Errorf("as a cookie: %+v, %v", access, err)
 	}
@@ -76,7 +76,7 @@ func TestAKeyOpensItsHostAlone(t *testing.T) {
 	// The statements themselves look at the kind, too.
 	c.exec(`UPDATE sessions SET token_hash = randomblob(32) WHERE id = $1`, c.laptop.ID)
 	c.exec(`UPDATE sessions SET token_hash = $1 WHERE id = $2`, hashOf(c.laptop.token), key.ID)
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	if _, err := c.Authorize(c.laptop.token, notes); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a key whose token has no prefix, as a cookie: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestWhatIsStoredOfAKey(t *testing.T) {
 	if err != nil || got.Kind != db.AppKey || got.Host != notes || got.DeviceName != "Calendar" || got.CustomName != "Calendar" ||
 		got.NamedBy != firefoxOnLinux || got.DetectedName != "App key for "+notes || got.SignInIP != "192.0.2.50" || got.UserAgent != "" ||
 		!got.CreatedAt.Equal(now) || !got.ExpiresAt.Equal(now.Add(30*day)) || !got.EndsAt.Equal(got.ExpiresAt) || got.NeverExpires() {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the stored session is %+v, %v", got, err)
 	}
 	if got.ID != key.Session.ID || got.DeviceName != key.DeviceName {
 		t.Errorf("MakeKey returned %+v", key.Session)
@@ -121,7 +121,7 @@ func TestKeyEnds(t *testing.T) {
 			return err
 		},
 		"revoked by another process": func(c *cast, key device) error {
-			_, err := c.beside().RevokeSession(c.ctx(), db.CommandLine, 0, key.ID)
+			_, err := c.openAgain().RevokeSession(c.ctx(), db.CommandLine, 0, key.ID)
 			return err
 		},
 		"with all others": func(c *cast, _ device) error {
@@ -292,10 +292,10 @@ func TestMakeKeyNeedsALiveSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if secret, _, err := c.MakeKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes}); !errors.Is(err, db.ErrSessionEnded) || secret != "" {
-		t.Errorf("%q, %v", secret, err)
+		t.Errorf("MakeKey: %q, %v", secret, err)
 	}
 	if keys := c.keysOf(c.alice); keys != nil {
-		t.Errorf("made were %v", keys)
+		t.Errorf("created %v", keys)
 	}
 }
 
@@ -315,7 +315,7 @@ func TestKeyUseIsRecorded(t *testing.T) {
 		got := c.listed(c.alice, key)
 		if got.IP != client.IP || "Mozilla/5.0 "+got.Browser != client.UserAgent || got.OtherBrowser != "" || got.SignInIP != "192.0.2.50" ||
 			got.DeviceName != "Calendar" || !got.LastActiveAt.Equal(c.clock.Now()) || len(got.Apps) != 1 || got.Apps[0].Host != notes {
-			t.Errorf("%+v", got)
+			t.Errorf("the session is %+v", got)
 		}
 	}
 	if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'browser_changed'`); n != 0 {
@@ -356,7 +356,7 @@ func TestRulesApplyToKeys(t *testing.T) {
 }
 
 // With a stolen session, somebody could create fifty keys. The user gets two alerts, and the link in the mail ends all of them.
-func TestKeysAreTold(t *testing.T) {
+func TestKeysCauseAlerts(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
 	intruder := c.signIn(c.alice, "the intruder's browser", "203.0.113.99", remembered)
@@ -365,7 +365,7 @@ func TestKeysAreTold(t *testing.T) {
 	c.wantWaiting("three keys", "mail alice@example.com key_made 3", "ntfy alice_phone key_made 3", "webhook key_made 3")
 	message := c.onlyMail()
 	if message.DeviceName != keys[2].DeviceName || message.By != "the intruder's browser" || message.SessionID != keys[2].ID {
-		t.Errorf("%+v", message)
+		t.Errorf("the mail is %+v", message)
 	}
 	c.makeKey(intruder)
 	if due := c.claim(db.Mail); due != nil {

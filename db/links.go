@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// This file owns the links in mails: how they are made, found, used once, and voided.
+// This file owns the links in mails: how they are created, found, used once, and voided.
 
 // ResetLinkLasts, EmailLinkLasts and NotMeLinkLasts are how long a link is valid after it was sent.
 const (
@@ -18,8 +18,8 @@ const (
 // linksKept is how many links of one kind a user has at most: the newest.
 const linksKept = 200
 
-// How many mails with a link to reset a password, and as many to confirm an address, can be asked for in linksWindow. The limits for
-// addresses keep somebody with many accounts, who may have signed up for them, from filling the mailbox of a stranger.
+// How many mails with a link can be requested in linksWindow, counted apart for links that reset a password and links that confirm an
+// address. The limits for IP addresses keep somebody with many accounts from filling the mailbox of a stranger.
 const (
 	linksPerHour    = 3   // for one account
 	linksPerAddress = 20  // from one IP address
@@ -68,8 +68,8 @@ type link struct {
 	data linkData
 }
 
-// addLink makes a link and returns its token, of which only the hash is stored. A message that is sent again gets another token; the one
-// before stays valid, because that mail may have arrived.
+// addLink creates a link and returns its token, of which only the hash is stored. A message that is sent again gets another token; the
+// previous one stays valid, because that mail may have arrived.
 func (tx *tx) addLink(userID int64, kind linkKind, data linkData, messageID int64) (token string, err error) {
 	stored, err := json.Marshal(data)
 	if err != nil {

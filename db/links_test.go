@@ -48,7 +48,7 @@ func (c *cast) notMeLink() (token string) {
 	return c.linkTo(db.SignedIn)
 }
 
-// uses are what links are for.
+// uses holds the kinds of links, with what they are for.
 var uses = map[string]struct {
 	link  func(*cast) string
 	look  func(*cast, string) error
@@ -114,7 +114,7 @@ func TestLinkWorksOnce(t *testing.T) {
 		}
 		all.Wait()
 		if results["<nil>"] != 1 || results[db.ErrNotFound.Error()] != 7 {
-			t.Errorf("%v", results)
+			t.Errorf("the results are %v", results)
 		}
 		for name, verb := range map[string]func(*cast, string) error{"look": look, "use": use} {
 			if err := verb(c, token); !errors.Is(err, db.ErrNotFound) {

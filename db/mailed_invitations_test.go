@@ -23,14 +23,14 @@ func (c *cast) acceptInvitation(token string) error {
 }
 
 // An invitation for a new account has no user whom the mail could be for.
-func TestMailedInvitationMakesAnAccount(t *testing.T) {
+func TestMailedInvitationCreatesAnAccount(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
 	c.mailInvitation(db.NewUser{Username: "Carol", Email: "Carol@Example.com"})
 	c.clock.Advance(time.Hour) // the time counts from when the mail is sent
 	m := c.onlyMail()
 	if m.Kind != db.InvitationLink || m.Address != "carol@example.com" || m.Username != "carol" || m.UserID != 0 || m.By != "admin alice" {
-		t.Errorf("%+v", m)
+		t.Errorf("the mail is %+v", m)
 	}
 	if err := c.Delivered(c.ctx(), m); err != nil {
 		t.Fatal(err)
@@ -53,12 +53,12 @@ func TestMailedInvitationForAnExistingAccount(t *testing.T) {
 	c.mailInvitation(db.NewUser{Username: "alice"})
 	m := c.onlyMail()
 	if m.Address != aliceEmail || m.UserID != c.alice.ID {
-		t.Errorf("%+v", m)
+		t.Errorf("the mail is %+v", m)
 	}
 	if err := c.acceptInvitation(m.Token); err != nil {
 		t.Fatal(err)
 	}
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	for _, newUser := range []db.NewUser{{Username: "bob"}, {Username: "dave"}} { // who have no address
 		_, err := c.MailInvitation(c.ctx(), db.CommandLine, newUser)
 		if invalid, ok := errors.AsType[db.Invalid](err); !ok || invalid["email"] == "" {
@@ -122,7 +122,7 @@ func TestVoidedInvitationIsNotMailed(t *testing.T) {
 		c.clock.Advance(time.Hour)
 		for _, m := range c.claim(db.Mail) {
 			if m.Address == "old@example.com" {
-				t.Errorf("%s: mailed all the same", name)
+				t.Errorf("%s: it was mailed anyway", name)
 			}
 		}
 		if _, err := c.Invitation(c.ctx(), sent.Token, clientOf("192.0.2.1", "curl")); !errors.Is(err, db.ErrNotFound) {

@@ -33,7 +33,7 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	}
 	disk := openDisk(t, path)
 	if _, err := disk.Exec(`SELECT 1 FROM session_apps`); err == nil {
-		t.Fatal("the apps are there before their time")
+		t.Fatal("the old schema already has apps")
 	}
 	at := dbtest.NewClock().Now().UnixMilli()
 	devices := []device{{token: tokenOf(1)}, {token: tokenOf(2)}, {token: tokenOf(3)}}
@@ -91,13 +91,13 @@ func TestADatabaseFromBeforeAppsKeepsItsSessions(t *testing.T) {
 	}
 	for _, d := range devices[:2] {
 		if got := h.alive(d); got.ID != d.ID || got.DeviceName != "Kitchen tablet" || got.LastActiveAt.UnixMilli() != at-1000 {
-			t.Errorf("%+v", got)
+			t.Errorf("after the migration, the session is %+v", got)
 		}
 		if got := h.authorize(d, notes); !got.Allowed {
 			t.Error("without a rule, a host is not open")
 		}
 	}
-	h.over(devices[2])
+	h.wantEnded(devices[2])
 	h.allow(notes, true)
 	h.use(devices[0], notes)
 	h.flush()

@@ -99,7 +99,7 @@ func TestOpenCreatesADatabase(t *testing.T) {
 		t.Errorf("not STRICT: %v", loose)
 	}
 	if copies, _ := filepath.Glob(h.options.Path + ".version-*"); len(copies) != 0 {
-		t.Errorf("there was nothing to keep a copy of: %v", copies)
+		t.Errorf("a new database has the copies %v", copies)
 	}
 }
 

@@ -31,7 +31,7 @@ const networkSince = `
 // networksKept is how many networks are stored for a user: the most recently used ones.
 const networksKept = 200
 
-// useNetwork records that a session is used from a network: since its sign-in, if that was before networks were stored.
+// useNetwork records that a session is used from a network: since its sign-in, if networks were not stored yet at that time.
 func (tx *tx) useNetwork(sessionID, network string, at int64) error {
 	_, err := tx.Exec(`
 		INSERT INTO networks (user_id, network, session_id, first_used_at, last_used_at)

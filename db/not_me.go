@@ -37,7 +37,7 @@ func (s *Store) NotMeAlert(ctx context.Context, token string, client Client) (No
 	return NotMeAlert{found.user.Username, data.Kind, time.UnixMilli(data.At), data.IP, data.DeviceName, data.Email}, nil
 }
 
-// UseNotMe ends every session of the user, voids the invitations that the user made, forgets the device that the alert was about, and
+// UseNotMe ends every session of the user, voids the invitations that the user created, forgets the device that the alert was about, and
 // returns a token for ResetPassword. If the alert said that the address was changed and went to the old one, it restores that address,
 // because otherwise the person who changed it could reset the password again. It returns the errors of NotMeAlert.
 func (s *Store) UseNotMe(ctx context.Context, token string, client Client) (resetToken string, err error) {

@@ -7,7 +7,7 @@ import (
 	"porchlight/db"
 )
 
-// One press throws everybody out, forgets the device that the alert was about, and leads to a new password.
+// One press ends every session, forgets the device that the alert was about, and leads to a new password.
 func TestNotMeByLink(t *testing.T) {
 	t.Parallel()
 	c := openMailCast(t)
@@ -18,7 +18,7 @@ func TestNotMeByLink(t *testing.T) {
 	alert, err := c.NotMeAlert(c.ctx(), token, somewhere)
 	want := db.NotMeAlert{Username: "alice", Kind: db.SignedIn, At: alert.At, IP: "203.0.113.99", DeviceName: safariOnIPhone}
 	if err != nil || alert != want || !alert.At.Equal(c.clock.Now()) {
-		t.Errorf("%+v, %v", alert, err)
+		t.Errorf("NotMeAlert: %+v, %v", alert, err)
 	}
 	pending, stolen := c.emailLink("intruder@example.com"), c.resetLink()
 	// The session ends before the press, which does not save the device.
@@ -29,7 +29,7 @@ func TestNotMeByLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.over(c.laptop, c.phone, own, intruder)
+	c.wantEnded(c.laptop, c.phone, own, intruder)
 	c.alive(c.desk)
 	devices, err := c.Devices(c.alice.ID)
 	if err != nil || len(devices) != 1 || devices[0].DetectedName != firefoxOnLinux {
@@ -114,7 +114,7 @@ func TestNotMeWithATakenAddress(t *testing.T) {
 	if _, err := c.UseNotMe(c.ctx(), token, somewhere); err != nil {
 		t.Fatal(err)
 	}
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	if got := c.email(c.alice); got != "intruder@example.com" {
 		t.Errorf("the address is %s", got)
 	}

@@ -28,8 +28,8 @@ type Options struct {
 	Warn        func(message string) // called with problems that do not prevent the database from opening; may be nil
 
 	Ways                Ways        // in which a server can send messages to users; commands use those of the server that ran last
-	KeepRevoked         bool        // keep the tokens of revoked sessions, see WasRevoked; commands do as the server that ran last
-	RequireSecondFactor Requirement // who must have a second factor, see Session.MustSetUpFactor
+	KeepRevoked         bool        // keep the tokens of revoked sessions (see WasRevoked); commands do as the server that ran last
+	RequireSecondFactor Requirement // who must have a second factor (see Session.MustSetUpFactor)
 }
 
 // roomNeeded is the free space, in bytes, that Open requires. SQLite maps its -shm file into memory, and if the disk is full when a
@@ -37,8 +37,8 @@ type Options struct {
 // are holes.)
 const roomNeeded = 1 << 20
 
-// checkFor limits the search for damage when a server starts. With a million sessions, a full search takes 1.8 s.
-const checkFor = time.Second
+// damageTimeout limits the search for damage when a server starts. With a million sessions, a full search takes 1.8 s.
+const damageTimeout = time.Second
 
 func (o Options) withDefaults() Options {
 	o.Limits = cmp.Or(o.Limits, DefaultLimits)
@@ -164,8 +164,8 @@ func checkRoom(path string) error {
 	return nil
 }
 
-// checkDamage looks for damage before the database is written to: in its length, and in its pages for as long as checkFor allows. The
-// caller holds the lock.
+// checkDamage looks for damage before the database is written to: in its length, and in its pages for at most damageTimeout. The caller
+// holds the lock.
 func checkDamage(ctx context.Context, path string) error {
 	pool, err := openPool(path, "_busy_timeout=1000", 1)
 	if err != nil {
@@ -175,11 +175,11 @@ func checkDamage(ctx context.Context, path string) error {
 	if err := checkLength(ctx, pool, path); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, checkFor)
+	limited, cancel := context.WithTimeout(ctx, damageTimeout)
 	defer cancel()
 	err = checkPages(limited, pool, `PRAGMA quick_check(1)`)
 	if limited.Err() != nil && ctx.Err() == nil {
-		return nil // too big to read to the end; no damage so far
+		return nil // too big to check completely; no damage so far
 	}
 	return err
 }

@@ -21,7 +21,7 @@ func wantRefused(t testing.TB, options db.Options, words ...string) {
 	store, err := db.Open(t.Context(), options)
 	if err == nil {
 		store.Close()
-		t.Fatal("it was opened")
+		t.Fatal("Open succeeded")
 	}
 	if strings.Contains(err.Error(), "\n") {
 		t.Errorf("not one line: %q", err)
@@ -35,12 +35,12 @@ func wantRefused(t testing.TB, options db.Options, words ...string) {
 
 func serves(o *db.Options) { o.Serve = true }
 
-func TestOpenCreatesOnlyWhenTold(t *testing.T) {
+func TestOpenCreatesOnlyWhenAsked(t *testing.T) {
 	t.Parallel()
 	options := db.Options{Path: filepath.Join(t.TempDir(), "data", "porchlight.db"), HashCost: dbtest.HashCost}
 	wantRefused(t, options, options.Path, "--data")
 	if _, err := os.Stat(filepath.Dir(options.Path)); err == nil {
-		t.Error("it made the folder")
+		t.Error("it created the folder")
 	}
 	if err := os.Mkdir(filepath.Dir(options.Path), 0o700); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestOpenRefusesAWALWithoutItsDatabase(t *testing.T) {
 			back := &house{t: t, clock: c.clock, options: db.Options{Path: path, HashCost: dbtest.HashCost, Now: c.clock.Now}}
 			back.open()
 			defer back.Close()
-			back.over(c.laptop)
+			back.wantEnded(c.laptop)
 			back.alive(c.phone)
 		})
 	}
@@ -273,7 +273,7 @@ func TestNobodyMigratesWhileAServerRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := db.MigrateWith(t.Context(), h.options.Path, steps); err != nil {
-			t.Error("with the server gone:", err)
+			t.Error("after the server has stopped:", err)
 		}
 	})
 	t.Run("from before the lock", func(t *testing.T) {

@@ -157,12 +157,12 @@ func TestAdministratorsKeepTheirOwnSession(t *testing.T) {
 	if count, err := c.RevokeUser(c.ctx(), db.Administrator(c.laptop.Session), "alice"); err != nil || count != 1 {
 		t.Errorf("ended %d, %v", count, err)
 	}
-	c.over(c.phone)
+	c.wantEnded(c.phone)
 	c.alive(c.desk)
 	if count, err := c.RevokeAll(c.ctx(), db.Administrator(c.laptop.Session)); err != nil || count != 1 {
 		t.Errorf("ended %d, %v", count, err)
 	}
-	c.over(c.desk)
+	c.wantEnded(c.desk)
 	c.alive(c.laptop)
 }
 

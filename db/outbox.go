@@ -23,8 +23,8 @@ const (
 )
 
 const (
-	messagesPerUser = 100    // alerts that wait; then the oldest goes
-	messagesInAll   = 10_000 // the same for all users
+	messagesPerUser = 100    // waiting alerts; beyond that, the oldest is deleted
+	messagesInTotal = 10_000 // the same for all users
 	claimLasts      = time.Minute
 	retryFor        = 24 * time.Hour
 	longestPause    = time.Hour
@@ -89,7 +89,7 @@ func (tx *tx) boundOutbox(userID int64) error {
 	}
 	_, err := tx.Exec(`
 		DELETE FROM outbox
-		WHERE id IN (SELECT id FROM outbox WHERE is_link = 0 ORDER BY id DESC LIMIT -1 OFFSET $1)`, messagesInAll)
+		WHERE id IN (SELECT id FROM outbox WHERE is_link = 0 ORDER BY id DESC LIMIT -1 OFFSET $1)`, messagesInTotal)
 	return err
 }
 
@@ -145,7 +145,7 @@ func (s *Store) ClaimMessages(ctx context.Context, way Way, limit int) (messages
 	return messages, nil
 }
 
-// dropVoidInvitations deletes the mails that are due of invitations that were used or voided.
+// dropVoidInvitations deletes the due mails of invitations that were used or voided.
 func (tx *tx) dropVoidInvitations(way Way) error {
 	_, err := tx.Exec(`
 		DELETE FROM outbox
@@ -241,12 +241,12 @@ func (tx *tx) giveUp(m Message) (givenUp bool, err error) {
 	return true, tx.recordRepeat(failed)
 }
 
-// retryPause returns how long to wait after so many attempts: 1, 2, 4 … minutes.
+// retryPause returns how long to wait after the given number of attempts: 1, 2, 4 … minutes.
 func retryPause(attempts int) time.Duration {
 	return min(time.Minute<<min(max(attempts, 1)-1, 10), longestPause)
 }
 
-// oneLine makes what another server said safe to store and to show on one line.
+// oneLine makes a message of another server safe to store and to show on one line.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -268,7 +268,7 @@ func (tx *tx) noteDelivery(m Message, problem string) error {
 	return err
 }
 
-// Delivery is the last result of a way for a user.
+// Delivery is the result of the last attempt to reach a user in one way.
 type Delivery struct {
 	Way   Way
 	At    time.Time

@@ -35,7 +35,7 @@ func TestMessageIsWrittenWithItsEvent(t *testing.T) {
 	defer next.Close()
 	messages, err := next.ClaimMessages(c.ctx(), db.Mail, 100)
 	if err != nil || len(messages) != 1 || messages[0].Kind != db.SignedIn || messages[0].Address != aliceEmail {
-		t.Fatalf("%+v, %v", messages, err)
+		t.Fatalf("the second process claimed %+v, %v", messages, err)
 	}
 	// That one is killed after the claim, too.
 	c.clock.Advance(time.Minute)
@@ -53,7 +53,7 @@ func TestMessageSurvivesAKill(t *testing.T) {
 	other.kill()
 	c.reopen()
 	if m := c.onlyMail(); m.Kind != db.PasswordChanged || m.Address != aliceEmail {
-		t.Errorf("%+v", m)
+		t.Errorf("the message after the kill is %+v", m)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestFailedMessages(t *testing.T) {
 	c.wantLatest(c.alice, happening{Kind: db.DeliveryFailed, By: "mail", Count: 1})
 	if got, err := c.Deliveries(c.alice.ID); err != nil || len(got) != 1 || got[0] != (db.Delivery{
 		Way: db.Mail, At: got[0].At, Error: "451 try later"}) || !got[0].At.Equal(c.clock.Now()) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the deliveries are %+v, %v", got, err)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestLastResultOfEachWay(t *testing.T) {
 	}
 	got, err := c.Deliveries(c.alice.ID)
 	if err != nil || len(got) != 2 || got[1].Way != db.Ntfy || got[1].Error != "" {
-		t.Fatalf("%+v, %v", got, err)
+		t.Fatalf("the deliveries are %+v, %v", got, err)
 	}
 	if text := got[0].Error; len(text) > 300 || len(text) < 290 || strings.ContainsAny(text, "\r\n\x00\x1b") || !utf8.ValidString(text) {
 		t.Errorf("stored is %q", text)
@@ -185,7 +185,7 @@ func TestLastResultOfEachWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := c.Deliveries(c.alice.ID); err != nil || got[0].Error != "" || !got[0].At.Equal(c.clock.Now()) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("after a success, the deliveries are %+v, %v", got, err)
 	}
 }
 
@@ -280,14 +280,14 @@ func TestWaysAreClaimedApart(t *testing.T) {
 	c.signIn(c.alice, "curl", "192.0.2.1")
 	c.onlyMail()
 	if got := c.claim(db.Ntfy); len(got) != 1 || got[0].Address != aliceTopic || got[0].Token != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("claimed for ntfy: %+v", got)
 	}
 	if got := c.claim(db.Webhook); len(got) != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("claimed for the webhook: %+v", got)
 	}
 	waiting, err := c.WaitingMessages(c.alice.ID)
 	if err != nil || len(waiting) != 3 || waiting[0].Kind != db.SignedIn {
-		t.Errorf("%+v, %v", waiting, err)
+		t.Errorf("these messages wait: %+v, %v", waiting, err)
 	}
 }
 

@@ -36,8 +36,8 @@ func (s *Store) SignInWithPasskey(ctx context.Context, use PasskeyUse, newSessio
 	return token, session, nil
 }
 
-// FinishSecondStepWithPasskey is FinishSecondStep with a passkey of the step's user. It returns ErrNotFound if there is no such step (any
-// more) or the passkey is not the user's, ErrChallengeUsed, or ErrPasskeyRefused.
+// FinishSecondStepWithPasskey is FinishSecondStep with a passkey of the step's user. It returns ErrNotFound if there is no such step or the
+// passkey is not the user's, ErrChallengeUsed, or ErrPasskeyRefused.
 func (s *Store) FinishSecondStepWithPasskey(ctx context.Context, token string, use PasskeyUse, newSession NewSession) (
 	sessionToken string, session Session, err error,
 ) {
@@ -53,8 +53,8 @@ func (s *Store) FinishSecondStepWithPasskey(ctx context.Context, token string, u
 	})
 }
 
-// ConfirmWithPasskey notes that the session's own user uses it, see Confirmed. It returns ErrNotFound for a passkey of somebody else,
-// ErrChallengeUsed, ErrPasskeyRefused or ErrSessionEnded.
+// ConfirmWithPasskey uses a passkey of the session's user, after which Confirmed reports true. It returns ErrNotFound for a passkey of
+// somebody else, ErrChallengeUsed, ErrPasskeyRefused or ErrSessionEnded.
 func (s *Store) ConfirmWithPasskey(ctx context.Context, by Session, client Client, use PasskeyUse) error {
 	client = client.described(true)
 	var refused error // after the commit

@@ -28,7 +28,7 @@ func TestAddPasskey(t *testing.T) {
 	got, err := c.PasskeyByCredential([]byte("key"))
 	if err != nil || got.UserID != c.alice.ID || got.Name != "key" || got.SignCount != 3 || string(got.Credential) != "{}" ||
 		!bytes.Equal(got.UserHandle, new.UserHandle) || !got.CreatedAt.Equal(c.clock.Now()) || !got.LastUsedAt.IsZero() {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the stored passkey is %+v, %v", got, err)
 	}
 	if _, err := c.PasskeyByCredential([]byte("ke")); !errors.Is(err, db.ErrNotFound) {
 		t.Error(err)
@@ -91,7 +91,7 @@ func TestRenameAndRemovePasskey(t *testing.T) {
 	}
 	c.must(c.RenamePasskey(c.ctx(), c.phone.Session, id, "Blue key"))
 	if f := c.factors(c.alice); len(f.Passkeys) != 2 || f.Passkeys[0].Name != "Blue key" || f.Passkeys[1].Name != "two" {
-		t.Errorf("%+v", f)
+		t.Errorf("the factors are %+v", f)
 	}
 	step := c.beginStep("alice", alicePassword)
 	c.must(c.RemovePasskey(c.ctx(), c.phone.Session, id))
@@ -117,12 +117,12 @@ func TestSignInWithPasskey(t *testing.T) {
 	}
 	d := device{token, session}
 	if s := c.alive(d); s.UserID != c.alice.ID || s.Method != db.ByPasskey || !s.Shared || !s.SecondFactor || !c.Confirmed(s) {
-		t.Errorf("%+v", s)
+		t.Errorf("the session is %+v", s)
 	}
 	c.wantLatest(c.alice, happening{db.SignedIn, "", "curl", d.ID, "curl", 1})
 	if got, _ := c.PasskeyByCredential([]byte("key")); got.SignCount != 1 || string(got.Credential) != `{"used":true}` ||
 		!got.LastUsedAt.Equal(c.clock.Now()) {
-		t.Errorf("%+v", got)
+		t.Errorf("after its use, the passkey is %+v", got)
 	}
 	before := len(c.ids())
 	sent.SignCount = 2
@@ -201,7 +201,7 @@ func TestSecondStepWithPasskey(t *testing.T) {
 	c.addPasskey(c.desk, "his")
 	step := c.beginStep("alice", alicePassword, shared)
 	if got, err := c.SecondStep(step); err != nil || got.TOTP || !got.Passkeys {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the second step is %+v, %v", got, err)
 	}
 	if _, _, err := c.FinishSecondStepWithPasskey(c.ctx(), step, use("his", 1), onCurl); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("with the passkey of somebody else: %v", err)
@@ -211,7 +211,7 @@ func TestSecondStepWithPasskey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := c.alive(device{token, session}); s.Method != db.ByPasswordAndPasskey || !s.Shared || s.UserID != c.alice.ID {
-		t.Errorf("%+v", s)
+		t.Errorf("the session is %+v", s)
 	}
 	if _, _, err := c.FinishSecondStepWithPasskey(c.ctx(), step, use("hers", 2), onCurl); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("a finished step: %v", err)
@@ -272,11 +272,11 @@ func TestConfirm(t *testing.T) {
 	}
 	c.clock.Advance(db.ConfirmLasts - 3*time.Millisecond)
 	if !confirmed() {
-		t.Error("it ended early")
+		t.Error("the confirmation ended early")
 	}
 	c.clock.Advance(time.Millisecond)
 	if confirmed() {
-		t.Error("it never ends") // although nothing in the database has changed
+		t.Error("the confirmation never ends") // although nothing in the database has changed
 	}
 	c.clock.Advance(time.Second) // so that it has ended on the phone, too
 	if err := c.ConfirmWithPassword(c.ctx(), c.laptop.Session, client, bobPassword); !errors.Is(err, db.ErrWrongPassword) || confirmed() {

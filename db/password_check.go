@@ -23,8 +23,8 @@ const (
 	scoredMax   = 64  // code points that zxcvbn gets, because its time grows much faster than the length
 	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
 
-	// Checking takes a few milliseconds, or about 60 for a password that was crafted for it (BenchmarkCheckPassword). It has its own
-	// queue, so that many such passwords do not keep sign-ins waiting, and one slot, so that it uses at most one processor.
+	// Checking takes a few milliseconds, or about 60 for a crafted password (BenchmarkCheckPassword). It has its own queue, so that many
+	// crafted passwords do not keep sign-ins waiting, and one slot, so that it uses at most one processor.
 	checkingAtOnce  = 1
 	checkingWaiting = 32 // takes two seconds if all are crafted
 )

@@ -53,7 +53,7 @@ func TestLongPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 		},
 	} {
 		for _, password := range passwords {
-			invalid := h.wrong(db.NewUser{Username: "bartholomew", Password: password})
+			invalid := h.wantInvalid(db.NewUser{Username: "bartholomew", Password: password})
 			if len(invalid) != 1 || !strings.Contains(invalid["password"], reason) {
 				t.Errorf("%q: %q, want a reason with %q", password, invalid["password"], reason)
 			}
@@ -98,7 +98,7 @@ func TestPasswordsThatAreHardToGuessAreAccepted(t *testing.T) {
 	}
 	h := openHouse(t)
 	for i, password := range passwords {
-		if invalid := h.wrong(db.NewUser{Username: fmt.Sprintf("user%d", i), Password: password}); len(invalid) != 0 {
+		if invalid := h.wantInvalid(db.NewUser{Username: fmt.Sprintf("user%d", i), Password: password}); len(invalid) != 0 {
 			t.Errorf("%q: %v", password, invalid)
 		}
 	}

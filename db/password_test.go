@@ -46,7 +46,7 @@ func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := openHouse(t)
-			reason := h.wrong(db.NewUser{Username: "ada", Password: test.password})["password"]
+			reason := h.wantInvalid(db.NewUser{Username: "ada", Password: test.password})["password"]
 			if (test.reason == "") != (reason == "") || !strings.Contains(reason, test.reason) {
 				t.Errorf("reason: %q, want %q", reason, test.reason)
 			}
@@ -81,13 +81,13 @@ func TestPasswordsThatAreEasyToGuessAreRefused(t *testing.T) {
 		{"login.lighthouse.example", "site"},
 		{"Porchlight Porchlight", "site"},
 	} {
-		invalid := h.wrong(db.NewUser{Username: "bartholomew", Email: "smithereens@example.net", Password: test.password})
+		invalid := h.wantInvalid(db.NewUser{Username: "bartholomew", Email: "smithereens@example.net", Password: test.password})
 		if len(invalid) != 1 || !strings.Contains(invalid["password"], test.reason) {
 			t.Errorf("%q: %q, want a reason with %q", test.password, invalid["password"], test.reason)
 		}
 	}
 	if has, err := h.HasUsers(); has || err != nil {
-		t.Errorf("an account was made: %v, %v", has, err)
+		t.Errorf("an account was created: %v, %v", has, err)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestPasswordsThatRepeatThemselvesAreRefused(t *testing.T) {
 		strings.Repeat("monkey", 40),
 		"1987-04-11 1987-04-11", strings.Repeat("é", 15), strings.Repeat("日本", 12),
 	} {
-		if invalid := h.wrong(db.NewUser{Username: "bartholomew", Password: password}); !strings.Contains(invalid["password"], "repeats") {
+		if invalid := h.wantInvalid(db.NewUser{Username: "bartholomew", Password: password}); !strings.Contains(invalid["password"], "repeats") {
 			t.Errorf("%q: %q", password, invalid["password"])
 		}
 	}
@@ -121,7 +121,7 @@ func TestGoodPassphrasesAreAccepted(t *testing.T) {
 		alicePassword + alicePassword, // long enough before it repeats itself
 	} {
 		username := fmt.Sprintf("user%d", i)
-		if invalid := h.wrong(db.NewUser{Username: username, Password: password}); len(invalid) != 0 {
+		if invalid := h.wantInvalid(db.NewUser{Username: username, Password: password}); len(invalid) != 0 {
 			t.Errorf("%q: %v", password, invalid)
 		} else if _, err := h.Authenticate(h.ctx(), username, password, db.Client{}); err != nil {
 			t.Errorf("%q: %v", password, err)

@@ -37,12 +37,11 @@ type failure struct {
 	ip, deviceName string
 }
 
-// note is when something last happened, in milliseconds since 1970; for failures how many times; and for a touch who sent the request, if
-// that has changed. A touch with at 0 is a background request of an app, which does not count as activity.
+// note says when something last happened. A touch with at 0 is a background request of an app, which does not count as activity.
 type note struct {
-	at    int64
-	count int
-	from  *Client
+	at    int64   // milliseconds since 1970; for looks the day
+	count int     // of failures
+	from  *Client // for a touch: who sent the request, if that has changed
 }
 
 const (
@@ -50,7 +49,7 @@ const (
 	flushBatch      = 100  // notes in one transaction, so that a revocation waits a few milliseconds at most
 )
 
-// LastUse is the address and the browser that a session was last used from. Both are up to two seconds old.
+// LastUse is the address and the browser that a session was last used from. Both may be up to two seconds old.
 type LastUse struct {
 	IP        string
 	Network   string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
@@ -97,8 +96,8 @@ func (p *pending) touch(id string, touch note) {
 	p.touches[id] = touch
 }
 
-// NoteLooked notes that a user has seen these of their sessions in the list.
-func (s *Store) NoteLooked(ids []string) {
+// NoteSeen notes that a user has seen these of their sessions in the list.
+func (s *Store) NoteSeen(ids []string) {
 	p, today := &s.pending, s.now()/(24*time.Hour).Milliseconds()
 	p.mu.Lock()
 	defer p.mu.Unlock()

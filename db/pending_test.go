@@ -72,14 +72,14 @@ func TestLimitsInMilliseconds(t *testing.T) {
 	h.Touch(h.alive(busy))
 	h.flush()
 	h.clock.Advance(time.Millisecond)
-	h.over(unused)
+	h.wantEnded(unused)
 	h.clock.Advance(1300 * time.Millisecond)
 	h.Touch(h.alive(busy))
 	h.flush()
 	h.clock.Advance(1199 * time.Millisecond)
 	h.alive(busy)
 	h.clock.Advance(time.Millisecond)
-	h.over(busy)
+	h.wantEnded(busy)
 }
 
 func TestFlushEveryIsSoonEnough(t *testing.T) {
@@ -135,7 +135,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 		}
 		c.Touch(c.laptop.Session)
 		c.flush()
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		if slices.Contains(c.ids(), c.laptop.ID) {
 			t.Error("it has a row again")
 		}
@@ -145,7 +145,7 @@ func TestTouchNeverBringsASessionBack(t *testing.T) {
 		c.clock.Advance(db.DefaultLimits.IdleTimeout)
 		c.Touch(c.laptop.Session) // a request that arrived before, and ends now
 		c.flush()
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		if got := c.lastActive(c.laptop); !got.Equal(c.laptop.LastActiveAt) {
 			t.Errorf("last active is %v", got)
 		}
@@ -192,7 +192,7 @@ func TestTouchesWhileOneRevokes(t *testing.T) {
 	all.Wait()
 	c.Touch(c.laptop.Session)
 	c.flush()
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	if slices.Contains(c.ids(), c.laptop.ID) {
 		t.Error("it has a row again")
 	}
@@ -204,15 +204,15 @@ func TestARefusedSessionStaysRefusedWhenTheClockIsSetBack(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, 365 * 24 * time.Hour} {
 		c := openCast(t)
 		c.clock.Advance(db.DefaultLimits.IdleTimeout)
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		c.clock.Advance(-by)
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		c.alive(c.phone) // which was not asked for in the meantime
 		c.flush()
 		if slices.Contains(c.ids(), c.laptop.ID) {
 			t.Error("it has a row after the flush")
 		}
-		c.over(c.laptop)
+		c.wantEnded(c.laptop)
 		c.wantLatest(c.alice, happening{db.Expired, "192.0.2.10", firefoxOnLinux, c.laptop.ID, "", 1})
 		c.flush()
 		if n := c.number(`SELECT COUNT(*) FROM activity WHERE kind = 'expired'`); n != 1 {
@@ -227,10 +227,10 @@ func TestANotedTouchDoesNotReviveARefusedSession(t *testing.T) {
 	c.clock.Advance(time.Hour)
 	c.Touch(c.alive(c.laptop))
 	c.clock.Advance(db.DefaultLimits.IdleTimeout)
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	c.clock.Advance(-db.DefaultLimits.IdleTimeout)
 	c.flush()
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	if slices.Contains(c.ids(), c.laptop.ID) {
 		t.Error("it has a row after the flush")
 	}
@@ -251,7 +251,7 @@ func TestTouchesAreNotedAfterTheClockWasAYearAhead(t *testing.T) {
 		t.Errorf("last active %v, expires %v; now is %v", got.LastActiveAt, got.ExpiresAt, now)
 	}
 	h.clock.Advance(db.DefaultLimits.IdleTimeout)
-	h.over(d)
+	h.wantEnded(d)
 }
 
 func TestNotesMadeDuringAFlushAreNotLost(t *testing.T) {
@@ -296,7 +296,7 @@ func TestNotesThatCannotBeWrittenAreKept(t *testing.T) {
 	c := openCast(t)
 	library := c.signIn(c.alice, "library", "192.0.2.12", shared)
 	c.clock.Advance(30 * time.Minute)
-	c.over(library)
+	c.wantEnded(library)
 	c.Touch(c.alive(c.desk))
 	c.failToSignIn("bob", "192.0.2.66", "curl")
 	c.exec(`CREATE TRIGGER refuse_touch BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'refused'); END`)
@@ -314,7 +314,7 @@ func TestNotesThatCannotBeWrittenAreKept(t *testing.T) {
 		t.Errorf("last active is %v", got)
 	}
 	if slices.Contains(c.ids(), library.ID) {
-		t.Error("what expired has a row still")
+		t.Error("an expired session still has a row")
 	}
 	c.wantLatest(c.bob, happening{db.SignInFailed, "192.0.2.66", "curl", "", "curl", 1})
 }

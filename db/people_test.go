@@ -88,7 +88,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("disabled, and %d wait, %v", n, err)
 	}
 	if user, err := c.User(c.alice.ID); err != nil || user.Username != "alice" || user.Sessions != 2 {
-		t.Errorf("%+v, %v", user, err)
+		t.Errorf("User: %+v, %v", user, err)
 	}
 	if _, err := c.User(999); !errors.Is(err, db.ErrNotFound) {
 		t.Error(err)

@@ -71,7 +71,7 @@ func TestRevocationsGoFirst(t *testing.T) {
 }
 
 // Many revocations do not starve other writes.
-func TestNoWriteWaitsForEver(t *testing.T) {
+func TestNoWriteWaitsForever(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.expire(1)
@@ -136,5 +136,5 @@ func TestTheQueueForgetsWritesThatGaveUp(t *testing.T) {
 	c.alive(c.laptop)
 	release()
 	all.Wait()
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 }

@@ -1,8 +1,8 @@
 package db
 
-// This file tells administrators who may reach a host, and which hosts have no rule.
+// This file answers the questions of administrators: who may reach a host, and which hosts have no rule?
 
-// Reach is the answer to whether a user may reach a host.
+// Reach says whether a user may reach a host, and why.
 type Reach struct {
 	AppAccess
 	Disabled bool   // the user cannot sign in at all

@@ -10,11 +10,11 @@ import (
 // This file owns recovery codes, with which a user signs in without the phone or the passkey. Each works once.
 
 const (
-	recoveryCodesMade  = 10
+	recoveryCodeCount  = 10
 	recoveryCodeLength = 16 // characters of base32, so 80 bits
 )
 
-// NewRecoveryCodes replaces the user's recovery codes by ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their hashes
+// NewRecoveryCodes replaces the user's recovery codes with ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their hashes
 // are stored. It returns ErrNotFound if the user has no second factor, or ErrSessionEnded.
 func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []string, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) error {
@@ -34,12 +34,12 @@ func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []strin
 	return codes, nil
 }
 
-// replaceRecoveryCodes makes new codes and records that as made.
+// replaceRecoveryCodes creates new codes and records the event.
 func (tx *tx) replaceRecoveryCodes(made event) (codes []string, err error) {
 	if _, err := tx.Exec(`DELETE FROM recovery_codes WHERE user_id = $1`, made.userID); err != nil {
 		return nil, err
 	}
-	for range recoveryCodesMade {
+	for range recoveryCodeCount {
 		code := strings.ToLower(rand.Text()[:recoveryCodeLength])
 		_, err := tx.Exec(`INSERT INTO recovery_codes (user_id, code_hash, used_at) VALUES ($1, $2, 0)`, made.userID, hashToken(code))
 		if err != nil {
@@ -61,7 +61,7 @@ func (tx *tx) useRecoveryCode(userID int64, code string) error {
 	return err
 }
 
-// cleanCode removes what people type into a code, or copy with it, to make it easier to read.
+// cleanCode removes the spaces and dashes that people type into a code, or copy with it.
 func cleanCode(code string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "", "\u00a0", "", "\t", "").Replace(code))
 }

@@ -11,7 +11,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests how recovery codes are made. How they sign in is tested in second_step_test.go.
+// This file tests how recovery codes are created. Signing in with them is tested in second_step_test.go.
 
 func TestRecoveryCodes(t *testing.T) {
 	t.Parallel()

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// This file is the way back in for users who have forgotten their password.
+// This file lets users who have forgotten their password choose a new one.
 
-// RequestReset sends a link to choose a new password, if the name or e-mail address belongs to an account that has an address. Whether it
-// does cannot be seen from the result or the time: every request writes the same rows. At most three links an hour are sent to an account.
+// RequestReset sends a link to choose a new password, if the name or e-mail address belongs to an account that has an address. Neither the
+// result nor the time reveals whether it does: every request writes the same rows. At most three links an hour are sent to an account.
 // RequestReset returns Throttled after too many requests from an IP address.
 func (s *Store) RequestReset(ctx context.Context, name string, client Client) error {
 	byAddress := s.linksFrom("reset from", client.IP)
@@ -64,8 +64,8 @@ func (s *Store) Reset(ctx context.Context, token string, client Client) (User, e
 }
 
 // ResetPassword sets the password, ends every session of the account, and resets the counters of failed attempts. If the user has a second
-// factor, it changes nothing yet and returns ErrSecondFactor: go on with BeginSecondStep for the returned user. ResetPassword returns the
-// errors of Reset, or Invalid (field "password"). After ErrSecondFactor or Invalid, the link is still valid.
+// factor, it changes nothing yet and returns ErrSecondFactor: continue with BeginSecondStep for the returned user. ResetPassword returns
+// the errors of Reset, or Invalid (field "password"). After ErrSecondFactor or Invalid, the link is still valid.
 func (s *Store) ResetPassword(ctx context.Context, token, password string, client Client) (User, error) {
 	user, err := s.Reset(ctx, token, client)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s *Store) ResetPassword(ctx context.Context, token, password string, clien
 			return err
 		}
 		if found.user.SecondFactor {
-			user = found.user.choosing(hash, token)
+			user = found.user.withChosenPassword(hash, token)
 			return ErrSecondFactor
 		}
 		user, err = s.useReset(tx, hashToken(token), hash, client)

@@ -10,7 +10,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests the way back in after a forgotten password.
+// This file tests resets of a forgotten password.
 
 func TestResetPassword(t *testing.T) {
 	t.Parallel()
@@ -26,14 +26,14 @@ func TestResetPassword(t *testing.T) {
 	if err != nil || user.Username != "alice" {
 		t.Fatal(user, err)
 	}
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	c.alive(c.desk)
 	c.wantWaiting("reset", everyWayTo(db.PasswordReset, 1)...)
 	c.signIn(user, "curl", somewhere.IP)
 	c.must(c.passwordAlone("alice", newPassword))
 	if got := c.activity(c.alice); !slices.Contains(got, happening{
 		Kind: db.PasswordReset, IP: somewhere.IP, DeviceName: somewhere.DeviceName, By: somewhere.DeviceName, Count: 1}) {
-		t.Errorf("%+v", got)
+		t.Errorf("the reset was not recorded: %+v", got)
 	}
 }
 

@@ -86,8 +86,8 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 	return count, err
 }
 
-// NotMe ends another session of the user that somebody else began, and every other one except the caller's, and forgets the device of that
-// session. It also voids the invitations that the user made. It returns ErrNotFound, and changes nothing, if there is no such session.
+// NotMe ends another session of the user, which somebody else began, and every other one except the caller's. It forgets the device of that
+// session, and voids the invitations that the user created. It returns ErrNotFound, and changes nothing, if there is no such session.
 func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		var device, own sql.NullString
@@ -133,8 +133,8 @@ func (s *Store) RevokeSession(ctx context.Context, by Operator, userID int64, id
 	return ended, err
 }
 
-// RevokeUser ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown name. The
-// session of an administrator who does so stays.
+// RevokeUser ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown name. An
+// administrator's own session stays.
 func (s *Store) RevokeUser(ctx context.Context, by Operator, username string) (count int, err error) {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -146,8 +146,8 @@ func (s *Store) RevokeUser(ctx context.Context, by Operator, username string) (c
 		s.now(), user.ID, by.sessionID(), batchSize)
 }
 
-// RevokeAll ends every session of every user in batches, and returns how many it ended. The session of an administrator who does so stays.
-// There is a statement for each kind, because each kind has a partial index.
+// RevokeAll ends every session of every user in batches, and returns how many it ended. An administrator's own session stays. There is a
+// statement for each kind, because each kind has a partial index.
 func (s *Store) RevokeAll(ctx context.Context, by Operator) (count int, err error) {
 	for _, statement := range []string{`
 		DELETE FROM sessions

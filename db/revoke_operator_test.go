@@ -42,12 +42,12 @@ func TestRevokeUserAndAllCountLiveSessions(t *testing.T) {
 			t.Errorf("%q: %d, %v; want %d, %v", test.username, count, err, test.count, test.err)
 		}
 	}
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	c.alive(c.desk)
 	for _, want := range []int{1, 0} {
 		if count, err := c.RevokeAll(c.ctx(), db.CommandLine); err != nil || count != want {
 			t.Errorf("everybody's: %d, %v; want %d", count, err, want)
 		}
 	}
-	c.over(c.desk)
+	c.wantEnded(c.desk)
 }

@@ -11,17 +11,17 @@ import (
 	"porchlight/db"
 )
 
-// endings are all ways in which a session ends.
+// endings holds every way in which a session ends.
 var endings = []struct {
 	name   string
 	end    func(*cast) error
-	over   []string // the sessions without a row afterwards
+	ended  []string // the sessions without a row afterwards
 	record []happening
 }{
 	{
 		name:   "sign out",
 		end:    func(c *cast) error { return c.SignOut(c.ctx(), c.phone.Session) },
-		over:   []string{"phone"},
+		ended:  []string{"phone"},
 		record: []happening{{db.SignedOut, "198.51.100.20", safariOnIPhone, "phone", safariOnIPhone, 1}},
 	},
 	{
@@ -30,7 +30,7 @@ var endings = []struct {
 			_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
 			return err
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", safariOnIPhone, 1}},
 	},
 	{
@@ -39,7 +39,7 @@ var endings = []struct {
 			_, err := c.RevokeOthers(c.ctx(), c.phone.Session)
 			return err
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", safariOnIPhone, 1}},
 	},
 	{
@@ -48,7 +48,7 @@ var endings = []struct {
 			_, _, err := c.SignIn(c.ctx(), c.bob, db.NewSession{Client: onCurl.Client, Replaces: []string{c.laptop.token}})
 			return err
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Replaced, "192.0.2.10", firefoxOnLinux, "laptop", "curl", 1}},
 	},
 	{
@@ -57,7 +57,7 @@ var endings = []struct {
 			_, _, err := c.SignIn(c.ctx(), c.alice, onCurl)
 			return err
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Evicted, "192.0.2.10", firefoxOnLinux, "laptop", "curl", 1}},
 	},
 	{
@@ -66,7 +66,7 @@ var endings = []struct {
 			_, err := c.changePassword(c.phone.Session, alicePassword, newPassword, true)
 			return err
 		},
-		over: []string{"laptop"},
+		ended: []string{"laptop"},
 		record: []happening{
 			{db.PasswordChanged, "198.51.100.20", safariOnIPhone, "phone", safariOnIPhone, 1},
 			{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", safariOnIPhone, 1},
@@ -78,7 +78,7 @@ var endings = []struct {
 			_, err := c.RevokeSession(c.ctx(), db.CommandLine, 0, c.laptop.ID)
 			return err
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", db.ByCommand, 1}},
 	},
 	{
@@ -87,7 +87,7 @@ var endings = []struct {
 			_, err := c.RevokeUser(c.ctx(), db.CommandLine, " Alice ")
 			return err
 		},
-		over: []string{"laptop", "phone"},
+		ended: []string{"laptop", "phone"},
 		record: []happening{
 			{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", db.ByCommand, 1},
 			{db.Revoked, "198.51.100.20", safariOnIPhone, "phone", db.ByCommand, 1},
@@ -99,7 +99,7 @@ var endings = []struct {
 			_, err := c.RevokeAll(c.ctx(), db.CommandLine)
 			return err
 		},
-		over: []string{"laptop", "phone", "desk"},
+		ended: []string{"laptop", "phone", "desk"},
 		record: []happening{
 			{db.Revoked, "192.0.2.10", firefoxOnLinux, "laptop", db.ByCommand, 1},
 			{db.Revoked, "198.51.100.20", safariOnIPhone, "phone", db.ByCommand, 1},
@@ -111,17 +111,17 @@ var endings = []struct {
 			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
 			return c.Sweep(c.ctx(), time.Time{})
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Expired, "192.0.2.10", firefoxOnLinux, "laptop", "", 1}},
 	},
 	{
 		name: "expired, found by a request",
 		end: func(c *cast) error {
 			c.exec(`UPDATE sessions SET expires_at = $1 WHERE id = $2`, c.clock.Now().UnixMilli(), c.laptop.ID)
-			c.over(c.laptop)
+			c.wantEnded(c.laptop)
 			return c.Flush(c.ctx())
 		},
-		over:   []string{"laptop"},
+		ended:  []string{"laptop"},
 		record: []happening{{db.Expired, "192.0.2.10", firefoxOnLinux, "laptop", "", 1}},
 	},
 }
@@ -142,11 +142,11 @@ func TestEveryEndingIsRecorded(t *testing.T) {
 			}
 			left := c.ids()
 			for name, d := range devices {
-				if is, want := !slices.Contains(left, d.ID), slices.Contains(test.over, name); is != want {
-					t.Errorf("%s: over is %v, should be %v", name, is, want)
+				if is, want := !slices.Contains(left, d.ID), slices.Contains(test.ended, name); is != want {
+					t.Errorf("%s: ended is %v, want %v", name, is, want)
 				}
-				if slices.Contains(test.over, name) {
-					c.over(d)
+				if slices.Contains(test.ended, name) {
+					c.wantEnded(d)
 				}
 			}
 			var got, want []happening
@@ -185,8 +185,8 @@ func TestNothingEndsThatCannotBeRecorded(t *testing.T) {
 			for name, d := range devices {
 				if !strings.HasPrefix(test.name, "expired") {
 					c.alive(d)
-				} else if slices.Contains(test.over, name) {
-					c.over(d)
+				} else if slices.Contains(test.ended, name) {
+					c.wantEnded(d)
 				}
 			}
 			c.exec(`DROP TRIGGER refuse`)
@@ -279,7 +279,7 @@ func TestRevokeOthersKeepsOnlyTheCaller(t *testing.T) {
 	}
 }
 
-// A session that has ended while its request was on the way changes nothing, and does not get a success.
+// A session that has ended while its request was on the way changes nothing, and the request fails.
 func TestAnEndedSessionChangesNothing(t *testing.T) {
 	t.Parallel()
 	for state, finish := range map[string]func(*cast){
@@ -350,7 +350,7 @@ func TestSignInAgainstRevokeOthersLosesNothing(t *testing.T) {
 	})
 	both.Wait()
 	c.alive(c.phone)
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	_, err := c.Resume(fresh.token)
 	if ended := errors.Is(err, db.ErrNotFound); ended != (count == 2) || err != nil && !ended {
 		t.Errorf("%d were revoked, and the session that began in the meantime: %v", count, err)
@@ -364,7 +364,7 @@ func TestSignOutIsRepeatable(t *testing.T) {
 		if err := c.SignOut(c.ctx(), c.phone.Session); err != nil {
 			t.Error(err)
 		}
-		c.over(c.phone)
+		c.wantEnded(c.phone)
 	}
 	c.alive(c.laptop)
 	c.alive(c.desk)

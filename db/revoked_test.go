@@ -35,9 +35,9 @@ func TestRevokedTokensAreKept(t *testing.T) {
 				revokes := slices.ContainsFunc(test.record, func(one happening) bool { return one.Kind == db.Revoked })
 				kept := int64(0)
 				for name, d := range map[string]device{"laptop": c.laptop, "phone": c.phone, "desk": c.desk} {
-					over := slices.Contains(test.over, name)
-					c.wasRevoked(d, keeps && revokes && over)
-					if keeps && revokes && over {
+					ended := slices.Contains(test.ended, name)
+					c.wasRevoked(d, keeps && revokes && ended)
+					if keeps && revokes && ended {
 						kept++
 					}
 				}

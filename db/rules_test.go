@@ -146,7 +146,7 @@ func TestRulesAreStoredByCanonicalHost(t *testing.T) {
 	for _, test := range hostsOfRules {
 		c := openCast(t)
 		if got := c.allow(test.text, true); got.Host != test.host {
-			t.Errorf("%q is kept as %q, want %q", test.text, got.Host, test.host)
+			t.Errorf("%q is stored as %q, want %q", test.text, got.Host, test.host)
 		}
 		c.wantRules(db.AppRule{Host: test.host, Admins: true})
 		other := c.allow("other.example.com", false)
@@ -207,7 +207,7 @@ func TestRemoveAppRule(t *testing.T) {
 		t.Errorf("a host that the wildcard covers has no rule of its own: %v", err)
 	}
 	if next, err := c.RemoveAppRule(c.ctx(), db.CommandLine, notes); err != nil || !reflect.DeepEqual(next, siblings) {
-		t.Errorf("after it decides %+v, %v; want %+v", next, err, siblings)
+		t.Errorf("the rule that applies next is %+v, %v; want %+v", next, err, siblings)
 	}
 	c.wantRules(siblings)
 	if n := c.number(`SELECT COUNT(*) FROM app_rule_users`); n != 0 {
@@ -243,7 +243,7 @@ func TestARuleThatWasNotCommittedDoesNotComeBack(t *testing.T) {
 	c.exec(`CREATE TABLE orphans (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)`)
 	c.exec(`CREATE TRIGGER fail_at_commit AFTER INSERT ON app_rules BEGIN INSERT INTO orphans VALUES (-1); END`)
 	if got, err := c.AllowApp(c.ctx(), db.CommandLine, ruleOf(notes, true)); err == nil || !reflect.DeepEqual(got, db.AppRule{}) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("AllowApp: %+v, %v", got, err)
 	}
 	c.wantRules()
 }

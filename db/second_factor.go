@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// This file knows which second factors a user has, and who must have one. A second factor is an authenticator app or a passkey. Recovery
+// This file says which second factors a user has, and who must have one. A second factor is an authenticator app or a passkey. Recovery
 // codes come with the first and go with the last.
 
 // Requirement is who must have a second factor.

@@ -13,7 +13,7 @@ import (
 	"porchlight/db"
 )
 
-// This file has what tests of second factors share, and tests who must have one and how it is reset.
+// This file has the helpers of the tests of second factors, and tests who must have one and how it is reset.
 
 // addTOTP sets up an authenticator app. It advances the clock, so that the code that was used is no longer valid.
 func (h *house) addTOTP(d device) (secret []byte, recoveryCodes []string) {
@@ -139,7 +139,7 @@ func TestFactorBeingSetUpIsNone(t *testing.T) {
 		t.Error(err)
 	}
 	if f := c.factors(c.alice); f.Any() || f.RecoveryCodes != 0 || !c.alive(c.laptop).MustSetUpFactor {
-		t.Errorf("%+v", f)
+		t.Errorf("the factors are %+v", f)
 	}
 }
 

@@ -39,7 +39,7 @@ type SecondStep struct {
 
 // BeginSecondStep begins the second step for a user for whom SignIn, ResetPassword or AcceptInvitation returned ErrSecondFactor. Put the
 // token into a cookie of the browser that sent the password; it is valid for SecondStepLasts. Only Client, Method and Shared of newSession
-// count. BeginSecondStep returns ErrWrongPassword as SignIn does.
+// are used. BeginSecondStep returns ErrWrongPassword as SignIn does.
 func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSession) (token string, err error) {
 	device, err := s.deviceOf(user.ID, newSession.Device)
 	if err != nil {
@@ -94,7 +94,7 @@ func scanSecondStep(row scanner) (step SecondStep, err error) {
 	return step, err
 }
 
-// SecondStep returns the sign-in that a token names. It returns ErrNotFound if there is none, or it is done or has expired.
+// SecondStep returns the sign-in that a token names, or ErrNotFound if there is none or it is done or has expired.
 func (s *Store) SecondStep(token string) (SecondStep, error) {
 	step, err := queryOne(s.reader, scanSecondStep, secondStepByToken, hashToken(token))
 	if err == nil && (step.done || step.expiresAt <= s.now()) {

@@ -45,7 +45,7 @@ func (h *house) finish(token, code string, change ...func(*db.NewSession)) devic
 	return device{sessionToken, session}
 }
 
-// wrong returns a code that is not valid now.
+// wrongCode returns a code that is not valid now.
 func (h *house) wrongCode(secret []byte) string {
 	for n := 0; ; n++ {
 		code := fmt.Sprintf("%06d", n)
@@ -83,12 +83,12 @@ func TestSecondStep(t *testing.T) {
 	}
 	got, err := c.SecondStep(step)
 	if err != nil || got.UserID != c.alice.ID || got.Username != "alice" || !got.Shared || !got.TOTP || got.Passkeys {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the second step is %+v, %v", got, err)
 	}
 	code := c.code(secret)
 	d := c.finish(step, " "+code[:3]+" "+code[3:])
 	if s := c.alive(d); s.Method != db.ByPasswordAndCode || !s.Shared || !s.SecondFactor || !c.Confirmed(s) {
-		t.Errorf("%+v", s)
+		t.Errorf("the session is %+v", s)
 	}
 	c.wantLatest(c.alice, happening{db.SignedIn, "", "curl", d.ID, "curl", 1})
 	if _, err := c.SecondStep(step); !errors.Is(err, db.ErrNotFound) {
@@ -100,7 +100,7 @@ func TestSecondStep(t *testing.T) {
 	typed := strings.ToUpper(strings.ReplaceAll(codes[3], "-", " "))
 	d = c.finish(c.beginStep("alice", alicePassword), typed)
 	if s := c.alive(d); s.Method != db.ByPasswordAndRecovery || s.Shared {
-		t.Errorf("%+v", s)
+		t.Errorf("the session is %+v", s)
 	}
 	c.wantLatest(c.alice, happening{db.RecoveryCodeUsed, "", "curl", "", "", 1}, happening{db.SignedIn, "", "curl", d.ID, "curl", 1})
 	c.wantStep(c.beginStep("alice", alicePassword), codes[3], db.ErrWrongCode) // each works once
@@ -120,7 +120,7 @@ func TestSecondStepRefusesWrongCodes(t *testing.T) {
 	}
 	c.wantLatest(c.alice, happening{Kind: db.SignInFailed, DeviceName: "curl", Count: 3})
 	if c.alive(c.finish(step, codes[0])).UserID != c.alice.ID {
-		t.Error("not alice")
+		t.Error("the step is not alice's")
 	}
 	for _, token := range []string{"", "A", step + "A", strings.ToLower(step)} {
 		c.wantStep(token, codes[1], db.ErrNotFound)
@@ -269,7 +269,7 @@ func TestSecondStepFormSentTwice(t *testing.T) {
 	if first.ID != second.ID || first.token == second.token {
 		t.Errorf("%s and %s", first.ID, second.ID)
 	}
-	c.over(first)
+	c.wantEnded(first)
 	c.alive(second)
 	new := onCurl
 	form("B")(&new)

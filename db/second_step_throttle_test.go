@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests how many codes somebody may guess who knows the password.
+// This file tests how many guesses at codes somebody gets who knows the password.
 
 // Somebody who knows the password gets as many guesses at codes as at passwords: repeating the password resets nothing.
 func TestGuessingCodesIsThrottled(t *testing.T) {
@@ -45,7 +45,7 @@ func TestGuessingCodesIsThrottled(t *testing.T) {
 		c.clock.Advance(15 * time.Minute)
 	}
 	if !throttled.Locked {
-		t.Errorf("%+v", throttled)
+		t.Errorf("not locked: %+v", throttled)
 	}
 	// The owner gets in where she has signed in before, and this resets the counters.
 	c.exec(`DELETE FROM consecutive_failures`)

@@ -63,7 +63,7 @@ type Session struct {
 
 	SecondFactor    bool      // the user has one
 	MustSetUpFactor bool      // the user has none but must have one, and may do nothing else until then
-	ConfirmedAt     time.Time // when it last checked a password or a passkey, see Store.Confirmed; zero if that was not stored
+	ConfirmedAt     time.Time // when it last checked a password or a passkey (see Store.Confirmed); zero if that was not stored
 
 	LastUse
 	SignInIP     string
@@ -75,7 +75,7 @@ type Session struct {
 
 	CreatedAt    time.Time
 	LastActiveAt time.Time
-	ExpiresAt    time.Time // when it ends without further use, see NeverExpires
+	ExpiresAt    time.Time // when it ends without further use; see NeverExpires
 	EndsAt       time.Time // when it ends even if it is used
 	DeviceToken  string    // to be sent as the device cookie; "" for none; set only by SignIn
 	Apps         []AppUse  // most recently used first; only in sessions that Sessions, AllSessions and Session return
@@ -117,7 +117,7 @@ func (s *Store) Resume(token string) (*Session, error) {
 	})
 }
 
-// expiring is what a token can name: a Session or an AppAccess.
+// expiring is a Session or an AppAccess: what a token can name.
 type expiring interface{ expiry() time.Time }
 
 func (s Session) expiry() time.Time { return s.ExpiresAt }
@@ -221,8 +221,8 @@ func (s *Store) AllSessions(username string) ([]Session, error) {
 		ORDER BY u.username, s.last_active_at DESC`, username, s.now())
 }
 
-// OnlyAddress returns the IP address from which every browser's session was begun that has not expired. It returns "" if there are
-// several, or no session.
+// OnlyAddress returns the IP address from which the users of all browser sessions that have not expired signed in. It returns "" if there
+// are several, or no session.
 func (s *Store) OnlyAddress() (string, error) {
 	return queryValue[string](s.reader, `
 		SELECT CASE COUNT(*) WHEN 1 THEN MIN(ip) ELSE '' END
@@ -246,8 +246,8 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 	return *session, nil
 }
 
-// Rename gives one of the user's own sessions, and its device, a name, or with "" removes its name. It returns ErrNotFound if there is no
-// such session.
+// Rename sets the name of one of the user's own sessions and of its device; "" removes it. It returns ErrNotFound if there is no such
+// session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
 	return s.writeAs(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: ByDevice(by.DeviceName)}

@@ -182,7 +182,7 @@ func TestResumeEndsAtTheLimits(t *testing.T) {
 			h.clock.Advance(begun.Add(test.until).Sub(h.clock.Now()) - time.Millisecond)
 			h.alive(d)
 			h.clock.Advance(time.Millisecond)
-			h.over(d)
+			h.wantEnded(d)
 		})
 	}
 }
@@ -191,7 +191,7 @@ func TestResumeRefusesADisabledUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'alice'`)
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	c.alive(c.desk)
 	if sessions, total, err := c.Sessions(c.alice.ID, 0); len(sessions) != 0 || total != 0 || err != nil {
 		t.Errorf("a disabled user has %d of %d sessions, %v", len(sessions), total, err)
@@ -242,7 +242,7 @@ func TestSignInReplacesTheBrowsersOtherSessions(t *testing.T) {
 	if fresh.token == c.desk.token || fresh.token == c.phone.token {
 		t.Error("a token that the client brought was adopted")
 	}
-	c.over(c.desk, c.phone)
+	c.wantEnded(c.desk, c.phone)
 	c.alive(c.laptop)
 	c.alive(fresh)
 	c.wantLatest(c.bob, happening{db.Replaced, "203.0.113.30", chromeOnMac, c.desk.ID, chromeOnMac, 1})
@@ -261,7 +261,7 @@ func TestTooManySessionsEndTheOneUnusedLongest(t *testing.T) {
 	c.Touch(c.alive(c.laptop)) // the oldest, but used in the meantime
 	c.flush()
 	fourth := c.signIn(c.alice, "curl", "192.0.2.13")
-	c.over(c.phone)
+	c.wantEnded(c.phone)
 	for _, d := range []device{c.laptop, third, fourth, c.desk} {
 		c.alive(d)
 	}
@@ -340,7 +340,7 @@ func TestSessionsOfAnUnknownUser(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if all, err := c.AllSessions("carol"); !errors.Is(err, db.ErrNotFound) {
-		t.Errorf("%v, %v", all, err)
+		t.Errorf("AllSessions of an unknown user: %v, %v", all, err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // NewSession describes a session to begin.
 type NewSession struct {
 	Client
-	Method   string // ByPassword, ByInvitation, ByReset, BySetup or BySignUp; the other verbs set it themselves
+	Method   string // ByPassword, ByInvitation, ByReset, BySetup or BySignUp; methods that check a code or a passkey set it themselves
 	Shared   bool
 	Remember bool     // as one of the user's devices
 	Form     string   // the random id of the form, or ""
@@ -32,8 +32,8 @@ const (
 	BySignUp              = "signup"
 )
 
-// formCounts is how long a form that is sent again begins no second session.
-const formCounts = time.Minute
+// formWindow is how long a form that is sent again begins no second session.
+const formWindow = time.Minute
 
 // SignIn begins a session, under a new token, for a user that Authenticate, CreateUser or AcceptInvitation returned. If the form has just
 // begun one, that session gets the new token instead. SignIn returns ErrSecondFactor if the user has a second factor, and ErrWrongPassword
@@ -57,8 +57,7 @@ func (s *Store) SignIn(ctx context.Context, user User, newSession NewSession) (t
 	return token, session, err
 }
 
-// beginSession begins a session for a user who has proved everything that is asked for. It returns ErrWrongPassword if the user cannot
-// sign in any more.
+// beginSession begins a session for a user who has given every factor. It returns ErrWrongPassword if the user cannot sign in any more.
 func (s *Store) beginSession(tx *tx, user User, newSession NewSession, token string) (session Session, err error) {
 	for _, brought := range newSession.Replaces {
 		if _, err := tx.endSessions(Replaced, ByDevice(newSession.DeviceName), `
@@ -91,15 +90,15 @@ func (s *Store) beginSession(tx *tx, user User, newSession NewSession, token str
 	}
 	signedIn := eventOf(session, SignedIn)
 	known := newSession.Remember && session.DeviceToken == newSession.Device
-	if signedIn.silent, err = tx.expectSignIn(session, known); err != nil {
+	if signedIn.silent, err = tx.isExpectedSignIn(session, known); err != nil {
 		return session, err
 	}
 	return session, tx.record(signedIn)
 }
 
-// expectSignIn reports whether a sign-in needs no alert: on a known device, the first one ever, or right after an invitation, set-up or
-// sign-up. A shared computer is never known, so a sign-in there always needs one.
-func (tx *tx) expectSignIn(session Session, known bool) (bool, error) {
+// isExpectedSignIn records that the user has signed in, and reports whether that needs no alert: on a known device, for the first time, or
+// right after an invitation, set-up or sign-up. A shared computer is never known, so a sign-in there always needs one.
+func (tx *tx) isExpectedSignIn(session Session, known bool) (bool, error) {
 	first, err := tx.changeRows(`UPDATE users SET has_signed_in = 1 WHERE id = $1 AND has_signed_in = 0`, session.UserID)
 	if err != nil || session.Shared {
 		return false, err
@@ -159,7 +158,7 @@ func (s *Store) signInAgain(tx *tx, user User, form, token string) (Session, err
 		return Session{}, ErrNotFound
 	}
 	session, err := s.scanSession(tx.QueryRow(sessionByForm,
-		hashToken(form), user.ID, tx.now-formCounts.Milliseconds(), tx.now, user.passwordHash))
+		hashToken(form), user.ID, tx.now-formWindow.Milliseconds(), tx.now, user.passwordHash))
 	if err != nil {
 		return session, storeError(err)
 	}
@@ -169,10 +168,10 @@ func (s *Store) signInAgain(tx *tx, user User, form, token string) (Session, err
 	return session, tx.changeOne(`UPDATE sessions SET token_hash = $1 WHERE id = $2`, hashToken(token), session.ID)
 }
 
-// BegunBy returns the user whose session a form has just begun, or ErrNotFound. It proves nothing about who sends the form again.
-func (s *Store) BegunBy(form string) (username string, err error) {
+// UsernameByForm returns the user whose session a form has just begun, or ErrNotFound. It proves nothing about who sends the form again.
+func (s *Store) UsernameByForm(form string) (username string, err error) {
 	return queryValue[string](s.reader, `
 		SELECT u.username
 		FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.form_hash = $1 AND s.created_at > $2`, hashToken(form), s.now()-formCounts.Milliseconds())
+		WHERE s.form_hash = $1 AND s.created_at > $2`, hashToken(form), s.now()-formWindow.Milliseconds())
 }

@@ -25,7 +25,7 @@ func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 	for first, same := range map[string]string{"192.0.2.7": "192.0.2.7", "2001:db8:1:2::1": "2001:db8:1:2:ffff::2"} {
 		h := openHouse(t)
 		for i := range 10 {
-			if invalid := h.wrong(db.NewUser{Username: "carol", Password: "short", SignUp: true, IP: first}); len(invalid) != 1 { // does not count
+			if invalid := h.wantInvalid(db.NewUser{Username: "carol", Password: "short", SignUp: true, IP: first}); len(invalid) != 1 { // does not count
 				t.Fatal(invalid)
 			}
 			if err := h.signUp(fmt.Sprintf("user%d", i), first); err != nil {
@@ -93,8 +93,8 @@ func TestSignUpWithTheNameOfAnInvitation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken := c.wrong(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})
-	if got := c.wrong(db.NewUser{Username: "Dan", Password: newPassword, SignUp: true}); got["username"] == "" || !maps.Equal(got, taken) {
+	taken := c.wantInvalid(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})
+	if got := c.wantInvalid(db.NewUser{Username: "Dan", Password: newPassword, SignUp: true}); got["username"] == "" || !maps.Equal(got, taken) {
 		t.Errorf("%v, want %v", got, taken)
 	}
 	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
@@ -162,7 +162,7 @@ func TestManySignUpsAreOneAlert(t *testing.T) {
 	signUp(0, 1)
 	first := c.onlyMail()
 	if first.Count != 1 || first.By != "user0" || first.IP != "10.0.0.1" || first.Username != "alice" || first.Token != "" {
-		t.Errorf("%+v", first)
+		t.Errorf("the mail is %+v", first)
 	}
 	signUp(1, 200) // the first is being sent
 	if n := c.number(`SELECT COUNT(*) FROM outbox`); n != 4 {

@@ -86,7 +86,7 @@ func TestADisabledUsersSessionHasNotExpired(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET disabled = 1 WHERE id = $1`, c.bob.ID)
-	c.over(c.desk)
+	c.wantEnded(c.desk)
 	c.flush()
 	if !slices.Contains(c.ids(), c.desk.ID) {
 		t.Error("its row is gone")
@@ -162,7 +162,7 @@ func TestAClockThatWasAhead(t *testing.T) {
 				}
 			}
 			h.clock.Advance(14 * day)
-			h.over(laptop, library)
+			h.wantEnded(laptop, library)
 		})
 	}
 }

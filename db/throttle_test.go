@@ -79,7 +79,7 @@ func TestThrottleCountsNothingWhileThrottled(t *testing.T) {
 	}
 	s.wantRows(counted, `SELECT hex(key), failed_at FROM attempts ORDER BY id`)
 	s.wantRows(streak, `SELECT hex(key), failures, last_failed_at FROM consecutive_failures`)
-	s.wantErr(s.try("nobody", accountWrong, accountIP), db.ErrWrongPassword) // the address is not throttled by them
+	s.wantErr(s.try("nobody", accountWrong, accountIP), db.ErrWrongPassword) // they do not throttle the address
 	s.clock.Advance(time.Minute)
 	s.wantErr(s.try("alice", accountPassword, accountIP), nil)
 }

@@ -31,8 +31,8 @@ var (
 	ErrTOTPOn = errors.New("an authenticator app is already set up")
 )
 
-// BeginTOTP begins to set up an authenticator app, and returns its new secret: 20 bytes. A set-up that was begun before is void. It
-// returns ErrTOTPOn if the user already has an app, or ErrSessionEnded.
+// BeginTOTP starts the set-up of an authenticator app, and returns its new secret: 20 bytes. It replaces an unfinished set-up. It returns
+// ErrTOTPOn if the user already has an app, or ErrSessionEnded.
 func (s *Store) BeginTOTP(ctx context.Context, by Session) (secret []byte, err error) {
 	secret = make([]byte, totpSecretSize)
 	rand.Read(secret)
@@ -159,7 +159,7 @@ func totpCode(secret []byte, counter int64) string {
 	return fmt.Sprintf("%0*d", totpDigits, number%1_000_000)
 }
 
-// newTOTPCipher returns what encrypts the secrets of authenticator apps.
+// newTOTPCipher returns the cipher for the secrets of authenticator apps.
 func newTOTPCipher(key serverKey) cipher.AEAD {
 	block, err := aes.NewCipher(key.derive("totp secrets"))
 	if err != nil {

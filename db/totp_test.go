@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file tests authenticator apps. How their codes sign in is tested in second_step_test.go.
+// This file tests authenticator apps. Signing in with their codes is tested in second_step_test.go.
 
 // RFC 6238, appendix B, has codes of 8 digits for this secret. Those of 6 digits are their ends.
 func TestTOTPVectors(t *testing.T) {
@@ -40,7 +40,7 @@ func TestSetUpTOTP(t *testing.T) {
 		t.Errorf("secrets %x and %x", old, secret)
 	}
 	if pending, err := c.PendingTOTP(c.phone.Session); err != nil || !bytes.Equal(pending, secret) {
-		t.Errorf("%x, %v", pending, err)
+		t.Errorf("PendingTOTP: %x, %v", pending, err)
 	}
 	for _, code := range []string{"", "12345", c.wrongCode(secret), c.code(old)} {
 		if _, err := c.EnableTOTP(c.ctx(), c.laptop.Session, code); !errors.Is(err, db.ErrWrongCode) || c.factors(c.alice).TOTP {
@@ -57,7 +57,7 @@ func TestSetUpTOTP(t *testing.T) {
 	on.Kind, made.Kind = db.TOTPOn, db.RecoveryCodesMade
 	c.wantLatest(c.alice, on, made)
 	if f := c.factors(c.alice); !f.TOTP || !f.TOTPSince.Equal(c.clock.Now()) || f.RecoveryCodes != 10 {
-		t.Errorf("%+v", f)
+		t.Errorf("the factors are %+v", f)
 	}
 	c.wantStep(c.beginStep("alice", alicePassword), code, db.ErrWrongCode) // the code that switched it on
 	if _, err := c.PendingTOTP(c.laptop.Session); !errors.Is(err, db.ErrNotFound) {

@@ -100,7 +100,7 @@ func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) 
 	if err != nil {
 		return storeError(err)
 	}
-	defer begun.Rollback() // also after a panic, which would keep the only connection
+	defer begun.Rollback() // also after a panic, which would otherwise keep the only connection
 	t := &tx{Tx: begun, now: s.now()}
 	if err := work(t); err != nil {
 		return storeError(err)
@@ -148,7 +148,7 @@ func (s *Store) takeTurn(ctx context.Context, c class) error {
 	return err
 }
 
-// Changed returns a channel that the next commit of this process closes. Take it before you read what may change.
+// Changed returns a channel that the next commit of this process closes. Call it before you read what may change.
 func (s *Store) Changed() <-chan struct{} { return *s.committed.Load() }
 
 // settleEvery is how long settle waits before it retries.

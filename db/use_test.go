@@ -20,7 +20,7 @@ func from(ip, browser string) db.Client {
 	}}
 }
 
-// use touches a session from elsewhere and writes it.
+// useFrom touches a session from elsewhere and writes it.
 func (h *house) useFrom(d device, client db.Client) db.Session {
 	h.t.Helper()
 	session := h.alive(d)
@@ -140,7 +140,7 @@ func TestAMoveOfAnEndedSessionIsDropped(t *testing.T) {
 	recorded, networks := len(c.activity(c.alice)), c.number(`SELECT COUNT(*) FROM networks`)
 	c.Store.Touch(&session, from("203.0.113.9", "curl"))
 	c.flush()
-	c.over(c.laptop)
+	c.wantEnded(c.laptop)
 	if n := len(c.activity(c.alice)); n != recorded {
 		t.Errorf("%d events more", n-recorded)
 	}
@@ -249,7 +249,7 @@ func TestADeviceIsNewUntilItWasSeenOnTwoDays(t *testing.T) {
 			t.Errorf("%s: new is %v", when, got)
 		}
 	}
-	look := func() { c.NoteLooked([]string{c.laptop.ID}); c.flush() }
+	look := func() { c.NoteSeen([]string{c.laptop.ID}); c.flush() }
 	isNew(true, "not looked at")
 	look()
 	look()
@@ -267,7 +267,7 @@ func TestADeviceIsNewUntilItWasSeenOnTwoDays(t *testing.T) {
 	}
 }
 
-func TestANameTellsWhoGaveIt(t *testing.T) {
+func TestANameShowsWhoGaveIt(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	for _, step := range []struct {

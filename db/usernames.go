@@ -64,7 +64,7 @@ const (
 // UsernameDeleted is why a username is refused unless NewUser.Reuse is set.
 const UsernameDeleted = "This username belonged to an account that was deleted, and the apps may still hold that person's data."
 
-// deletedKey returns what is stored of the username of a deleted account. Without the key file, nobody can find out the name.
+// deletedKey returns what is stored of the username of a deleted account: an HMAC, so that nobody finds out the name without the key file.
 func (s *Store) deletedKey(username string) []byte {
 	mac := hmac.New(sha256.New, s.usernameSecret)
 	mac.Write([]byte(username))

@@ -21,7 +21,7 @@ func TestReservedUsernames(t *testing.T) {
 		"admin1", "1admin", "admin-2026", "a.d.m.i.n", "root_", "mailer-daemon",
 		"adm1n", "r0ot", "5upp0rt", "adm1n7", "theadmin", "admin-team", "support-team", "the.real.admin", "adminteam",
 	} {
-		invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true})
+		invalid := h.wantInvalid(db.NewUser{Username: username, Password: newPassword, SignUp: true})
 		if len(invalid) != 1 || !strings.Contains(invalid["username"], "reserved") {
 			t.Errorf("sign up as %s: %q", username, invalid)
 		}
@@ -30,7 +30,7 @@ func TestReservedUsernames(t *testing.T) {
 		}
 	}
 	for _, username := range []string{"theadminah", "badmin", "roots", "mailey", "supporter", "ada", "guestav", "user1", "7", "theo"} {
-		if invalid := h.wrong(db.NewUser{Username: username, Password: newPassword, SignUp: true}); len(invalid) != 0 {
+		if invalid := h.wantInvalid(db.NewUser{Username: username, Password: newPassword, SignUp: true}); len(invalid) != 0 {
 			t.Errorf("sign up as %s: %q", username, invalid)
 		}
 	}
@@ -45,12 +45,12 @@ func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	}
 	c.reopen()
 	new := db.NewUser{Username: " BOB", Password: newPassword, SignUp: true}
-	taken := c.wrong(db.NewUser{Username: "alice", Password: newPassword, SignUp: true})["username"]
-	if got := c.wrong(new)["username"]; got != taken || got == "" {
+	taken := c.wantInvalid(db.NewUser{Username: "alice", Password: newPassword, SignUp: true})["username"]
+	if got := c.wantInvalid(new)["username"]; got != taken || got == "" {
 		t.Errorf("sign up: %q, and for a taken name %q", got, taken)
 	}
 	new.SignUp = false
-	if got := c.wrong(new)["username"]; !strings.Contains(got, deletedHint) {
+	if got := c.wantInvalid(new)["username"]; !strings.Contains(got, deletedHint) {
 		t.Errorf("user add: %q", got)
 	}
 	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "bob"}); err == nil || !strings.Contains(err.Error(), deletedHint) {
@@ -67,7 +67,7 @@ func TestDeletedUsernameCannotBeUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})["username"]; got != taken {
+	if got := c.wantInvalid(db.NewUser{Username: "bob", Password: newPassword, SignUp: true})["username"]; got != taken {
 		t.Errorf("sign up while the invitation is open: %q", got)
 	}
 	if _, _, err := c.AcceptInvitation(c.ctx(), token, newPassword, clientOf("192.0.2.1", "curl")); err != nil {
@@ -88,7 +88,7 @@ func TestUsernameOfADeletedOwnAccountCannotBeUsedAgain(t *testing.T) {
 	if err := c.DeleteAccount(c.ctx(), c.desk.Session, db.Client{IP: "192.0.2.1"}, bobPassword); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.wrong(db.NewUser{Username: "bob", Password: newPassword})["username"]; !strings.Contains(got, deletedHint) {
+	if got := c.wantInvalid(db.NewUser{Username: "bob", Password: newPassword})["username"]; !strings.Contains(got, deletedHint) {
 		t.Errorf("user add: %q", got)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"porchlight/db"
 )
 
-// wrong returns what CreateUser refuses, by field.
-func (h *house) wrong(new db.NewUser) db.Invalid {
+// wantInvalid returns what CreateUser rejects, by field.
+func (h *house) wantInvalid(new db.NewUser) db.Invalid {
 	h.t.Helper()
 	_, err := h.CreateUser(h.ctx(), new)
 	var invalid db.Invalid
@@ -50,7 +50,7 @@ func TestUsernameRules(t *testing.T) {
 		}
 	}
 	if n := h.number(`SELECT COUNT(*) FROM users`); n != 6 {
-		t.Errorf("%d accounts were made", n)
+		t.Errorf("%d accounts were created", n)
 	}
 }
 
@@ -88,12 +88,12 @@ func TestEmailRules(t *testing.T) {
 func TestCreateUserReturnsEverythingThatIsWrong(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
-	invalid := h.wrong(db.NewUser{Username: "Ada Lovelace", Email: "ada", Password: "short"})
+	invalid := h.wantInvalid(db.NewUser{Username: "Ada Lovelace", Email: "ada", Password: "short"})
 	if fields := slices.Sorted(maps.Keys(invalid)); !slices.Equal(fields, []string{"email", "password", "username"}) {
 		t.Errorf("wrong: %v", invalid)
 	}
 	if has, err := h.HasUsers(); has || err != nil {
-		t.Errorf("an account was made: %v, %v", has, err)
+		t.Errorf("an account was created: %v, %v", has, err)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestTakenNamesAndAddresses(t *testing.T) {
 		"nor a second without":    {db.NewUser{Username: "dora"}, ""},
 	} {
 		test.new.Password = bobPassword
-		invalid := h.wrong(test.new)
+		invalid := h.wantInvalid(test.new)
 		if (test.want == "") != (len(invalid) == 0) || test.want != "" && !strings.HasSuffix(invalid[test.want], says[test.want]) {
 			t.Errorf("%s: %v", name, invalid)
 		}
@@ -168,7 +168,7 @@ func TestOnlyOneFirstAccount(t *testing.T) {
 	}
 	all.Wait()
 	if made.Load() != 1 || refused.Load() != 19 {
-		t.Errorf("%d were made, %d refused", made.Load(), refused.Load())
+		t.Errorf("%d were created, %d refused", made.Load(), refused.Load())
 	}
 	if n := h.number(`SELECT COUNT(*) FROM users`); n != 1 {
 		t.Errorf("%d accounts", n)
@@ -271,7 +271,7 @@ func TestUsersAreListedWithTheirLiveSessions(t *testing.T) {
 	for _, u := range users {
 		got = append(got, fmt.Sprint(u.Username, " ", u.Email, " ", u.IsAdmin, " ", u.Disabled, " ", u.Sessions))
 		if u.CreatedAt.After(c.clock.Now()) || u.CreatedAt.Year() != 2026 {
-			t.Errorf("%s was made at %v", u.Username, u.CreatedAt)
+			t.Errorf("%s was created at %v", u.Username, u.CreatedAt)
 		}
 	}
 	if want := []string{"aaron  false false 0", "alice  true false 2", "bob bob@example.com false true 0"}; !slices.Equal(got, want) {
@@ -289,7 +289,7 @@ func TestDeletingAUserDeletesSessionsAndActivity(t *testing.T) {
 		activity != 1 {
 		t.Errorf("left are %v and %d rows of activity", sessions, activity)
 	}
-	c.over(c.laptop, c.phone)
+	c.wantEnded(c.laptop, c.phone)
 	if again := c.addUser("alice", alicePassword); again.ID == c.alice.ID {
 		t.Error("the id of a deleted account was given again")
 	}

@@ -44,7 +44,7 @@ func TestCheckpointWarnsOfAForgottenReader(t *testing.T) {
 	grow()
 	checkpoint(1)
 	if len(warnings) > 0 && !strings.Contains(warnings[0], "another process holds a read transaction open") {
-		t.Errorf("it says %q", warnings[0])
+		t.Errorf("the warning is %q", warnings[0])
 	}
 	checkpoint(1)
 	c.clock.Advance(time.Hour)

@@ -40,7 +40,7 @@ func TestACommandComparesItsFilesWithTheServers(t *testing.T) {
 			}
 		}
 		store, err := db.Open(context.Background(), command)
-		if told := err != nil && strings.Contains(err.Error(), "restart it, then try again"); told != test.refused ||
+		if reported := err != nil && strings.Contains(err.Error(), "restart it, then try again"); reported != test.refused ||
 			errors.Is(err, db.ErrUnavailable) != test.refused {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -98,8 +98,8 @@ func TestTheStoreShutsWhenItsFilesAreRemoved(t *testing.T) {
 					t.Errorf("beside the requests: %v, want ErrUnavailable", err)
 				}
 				before := c.snapshot()
-				c.refuseWrites()
-				c.refuseReads()
+				c.wantWritesRefused()
+				c.wantReadsRefused()
 				if err := c.Close(); err != nil {
 					t.Error("close:", err)
 				}
@@ -141,7 +141,7 @@ func TestFilesAreRemovedDuringAWrite(t *testing.T) {
 	if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUncertain", err)
 	}
-	c.refuseReads()
+	c.wantReadsRefused()
 }
 
 // The WAL keeps its inode, and SQLite would append to the rest of it.
@@ -178,8 +178,8 @@ func TestTheWALIsOverwrittenInPlace(t *testing.T) {
 			if err := spoil(); err != nil {
 				t.Fatal(err)
 			}
-			c.refuseWrites()
-			c.refuseReads()
+			c.wantWritesRefused()
+			c.wantReadsRefused()
 		})
 	}
 }
@@ -197,7 +197,7 @@ func TestTheWALIsEmptiedDuringAWrite(t *testing.T) {
 	if !errors.Is(err, db.ErrUncertain) || errors.Is(err, db.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUncertain", err)
 	}
-	c.refuseReads()
+	c.wantReadsRefused()
 }
 
 // The end of a file is missing. That is not an error of the disk.
@@ -269,8 +269,8 @@ func (c *cast) snapshot() (text string) {
 	return text
 }
 
-// refuseReads checks that everything that reads returns ErrUnavailable.
-func (c *cast) refuseReads() {
+// wantReadsRefused checks that everything that reads returns ErrUnavailable.
+func (c *cast) wantReadsRefused() {
 	c.t.Helper()
 	for name, read := range map[string]func() error{
 		"Resume":      func() error { _, err := c.Resume(c.phone.token); return err },

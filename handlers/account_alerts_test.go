@@ -80,7 +80,7 @@ func TestTestAlertAndItsResult(t *testing.T) {
 		c.Alice.Page("/account/alerts?done=alert-test").Has(t, "A test alert is on its way.", "1 message waits to be sent.")
 		mails, err := c.Store.ClaimMessages(context.Background(), db.Mail, 10)
 		if err != nil || len(mails) != 1 || mails[0].Kind != db.TestAlert {
-			t.Fatalf("%+v %v", mails, err)
+			t.Fatalf("the mails are %+v %v", mails, err)
 		}
 		return mails[0]
 	}
@@ -120,7 +120,7 @@ func TestWebhookOnly(t *testing.T) {
 	c.Alice.Page("/account/alerts").Has(t, "waits to be sent.")
 	requests, err := c.Store.ClaimMessages(context.Background(), db.Webhook, 10)
 	if err != nil || len(requests) != 1 || requests[0].Kind != db.TestAlert {
-		t.Fatalf("%+v %v", requests, err)
+		t.Fatalf("the requests are %+v %v", requests, err)
 	}
 	if _, err := c.Store.Failed(context.Background(), requests[0], "hooks.internal: 500"); err != nil {
 		t.Fatal(err)

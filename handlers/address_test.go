@@ -89,6 +89,6 @@ func TestClientIPTrustingNobody(t *testing.T) {
 	t.Parallel()
 	app, h := trusting()
 	if got := clientIPOf(app, h, "127.0.0.1", "198.51.100.1"); got != "127.0.0.1" {
-		t.Errorf("%s", got)
+		t.Errorf("the client's address is %s", got)
 	}
 }

@@ -145,7 +145,7 @@ func TestRefusedWithoutSecondFactor(t *testing.T) {
 		SELECT 'key', id, x'', x'01', x'', 0, '', 0, 0 FROM users WHERE username = 'alice'`)
 	page := c.Alice.Page("/admin/apps?person=bob&app=" + notes)
 	if got := refusedOn(page); len(got) != 1 || !strings.HasPrefix(got[0], "bob at notes.example.com: A second factor must be set up first.") {
-		t.Errorf("%q", got)
+		t.Errorf("the page says %q", got)
 	}
 	page.Has(t, "<strong>No.</strong> bob may not reach notes.example.com. A second factor must be set up first.")
 }

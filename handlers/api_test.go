@@ -60,7 +60,7 @@ func TestListByAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(list) != 2 || list[0].ID != c.Alice.ID {
-		t.Errorf("%v", list)
+		t.Errorf("listed: %v", list)
 	}
 	// Only live sessions are listed.
 	c.Exec(`UPDATE sessions SET expires_at = ? WHERE id = ?`, c.Clock.Now().UnixMilli(), c.AlicePhone.ID)
@@ -86,7 +86,7 @@ func TestRevokeByAPI(t *testing.T) {
 
 	got := c.Alice.API("DELETE", "/me/sessions/"+c.AlicePhone.ID, "")
 	if got.Body != `{"message":"Session revoked."}` {
-		t.Errorf("%s", got.Body)
+		t.Errorf("revoke: %s", got.Body)
 	}
 	got.Is(t, 200)
 	if left := c.SessionsOf("alice"); !slices.Equal(left, []string{c.Alice.ID}) {

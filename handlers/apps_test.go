@@ -125,7 +125,7 @@ func TestDeviceListNamesTheAppsOfThisDevice(t *testing.T) {
 	use(c, c.Alice, notes)
 	const line = "notes.example.com"
 	if shown := usedLine(t, rowOf(t, c.Alice.Page("/sessions"), c.Alice.ID)); shown != line {
-		t.Errorf("%q", shown)
+		t.Errorf("the line of apps is %q", shown)
 	}
 	for i := range 30 {
 		addPhone(c, fmt.Sprintf("MANY%022d", i), 600_000+i)
@@ -167,7 +167,7 @@ func TestAppsByAPI(t *testing.T) {
 		t.Helper()
 		got.Is(t, 200)
 		if err := json.Unmarshal([]byte(got.Body), into); err != nil {
-			t.Fatalf("%v: %s", err, got.Body)
+			t.Fatalf("not JSON: %v: %s", err, got.Body)
 		}
 	}
 	check := func(what string, all ...told) {
@@ -224,6 +224,6 @@ func TestAppHostsAreEscaped(t *testing.T) {
 	got := c.Alice.API("GET", "/me/sessions", "")
 	err := json.Unmarshal([]byte(got.Body), &list)
 	if err != nil || len(list) != 2 || len(list[0].Apps) != 1 || list[0].Apps[0].Host != hostile {
-		t.Errorf("%v: %s", err, got.Body)
+		t.Errorf("the apps in the list: %v: %s", err, got.Body)
 	}
 }

@@ -143,7 +143,7 @@ func TestDeleteAccountLastAdministrator(t *testing.T) {
 		got := wantStatus(c.House, c.Alice.Form("/account/delete", "password", handlerstest.AlicePassword, "confirm", "1"),
 			http.StatusUnprocessableEntity)
 		if !strings.Contains(got.Body, "last administrator") || len(got.Header.Values("Set-Cookie")) > 0 {
-			t.Errorf("%v %s", got.Header, got.Body)
+			t.Errorf("the answer is %v %s", got.Header, got.Body)
 		}
 	}
 	refused()

@@ -41,7 +41,7 @@ func readExport(t *testing.T, got handlerstest.Answer) (e exported) {
 	t.Helper()
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(got.Body), &keys); err != nil {
-		t.Fatalf("%v: %.300s", err, got.Body)
+		t.Fatalf("not JSON: %v: %.300s", err, got.Body)
 	}
 	want := []string{"account", "activity", "alerts", "devices", "networks", "secondFactors", "sessions"}
 	if names := slices.Sorted(maps.Keys(keys)); !slices.Equal(names, want) {
@@ -272,7 +272,7 @@ func TestExportNotSignedIn(t *testing.T) {
 		revoked.Do("GET", "/me/export?porchlight="+c.Alice.Token(), "")} {
 		wantStatus(c.House, got, http.StatusUnauthorized)
 		if strings.TrimSpace(got.Body) != `{"error":"Not signed in."}` || got.Header.Get("Content-Disposition") != "" {
-			t.Errorf("%v %s", got.Header, got.Body)
+			t.Errorf("not signed in: %v %s", got.Header, got.Body)
 		}
 	}
 	wantUnchanged(c.House, before)

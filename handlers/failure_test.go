@@ -22,7 +22,7 @@ func checkUnavailable(t testing.TB, got handlerstest.Answer, isJSON bool) {
 	got.Has(t, nothingChanged)
 	got.Lacks(t, "sql", "SQL", "database", "locked", "closed", ".go")
 	if strings.HasPrefix(got.Body, `{"error":`) != isJSON {
-		t.Errorf("%.60q", got.Body)
+		t.Errorf("JSON or not: %.60q", got.Body)
 	}
 	if got.Header.Get("Retry-After") == "" || got.Header.Get("Cache-Control") != "no-store" || touched(got) {
 		t.Errorf("headers %v", got.Header)
@@ -189,7 +189,7 @@ func TestRevokeOthersAtOnce(t *testing.T) {
 	group.Wait()
 	for _, got := range []handlerstest.Answer{one, two} {
 		if got.Status != 200 && got.Status != 401 {
-			t.Errorf("%d %s", got.Status, got.Body)
+			t.Errorf("unexpected answer %d %s", got.Status, got.Body)
 		}
 	}
 	if left := c.SessionsOf("alice"); len(left) != 1 {

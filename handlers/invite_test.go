@@ -266,7 +266,7 @@ func TestInviteTwoPostsAtOnce(t *testing.T) {
 						t.Error("the loser is signed in")
 					}
 				default:
-					t.Errorf("%d %s", r.got.Status, r.got.Body)
+					t.Errorf("unexpected answer %d %s", r.got.Status, r.got.Body)
 				}
 			}
 			if won != 1 {

@@ -84,7 +84,7 @@ func TestSignInByEmail(t *testing.T) {
 	got := c.NewClient("curl/8.5.0").API("POST", "/login", `{"username":"alice@EXAMPLE.com","password":"`+handlerstest.AlicePassword+`"}`)
 	got.Is(t, 200)
 	if got.Body != `{"username":"alice"}` {
-		t.Errorf("%s", got.Body)
+		t.Errorf("the body is %s", got.Body)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestSignInFails(t *testing.T) {
 			t.Errorf("pages differ:\n%s\n%s", pages[i], pages[0])
 		}
 		if scripts[i] != `{"error":"`+wrongPassword+`"}` {
-			t.Errorf("%s", scripts[i])
+			t.Errorf("the body is %s", scripts[i])
 		}
 	}
 	check(t)

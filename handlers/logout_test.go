@@ -83,7 +83,7 @@ func TestSignOut(t *testing.T) {
 				got := test.send(who)
 				got.Is(t, test.status, test.to)
 				if test.body != "" && got.Body != test.body {
-					t.Errorf("%s", got.Body)
+					t.Errorf("the body is %s", got.Body)
 				}
 				if !cleared(got, "porchlight") {
 					t.Errorf("Set-Cookie %q", got.Header.Get("Set-Cookie"))

@@ -148,7 +148,7 @@ func (h *handler) createOnce(c *fiber.Ctx, body formBody, method string, create 
 	if form != "" {
 		defer h.forms.lock(form)()
 	}
-	username, err := h.Store.BegunBy(form)
+	username, err := h.Store.UsernameByForm(form)
 	var user db.User
 	switch {
 	case err == nil:

@@ -60,7 +60,7 @@ func TestOtherSitesCannotAct(t *testing.T) {
 					t.Error("a cookie was set")
 				}
 				if isJSON := strings.HasPrefix(got.Body, `{"error":`); isJSON != r.isJSON() {
-					t.Errorf("%s", got.Body)
+					t.Errorf("JSON or not: %s", got.Body)
 				}
 			})
 		}

@@ -75,7 +75,7 @@ func TestLostAdminRole(t *testing.T) {
 	defer app.ReleaseCtx(c)
 	status, message := h.describe(c, fmt.Errorf("disable: %w", db.ErrNotAdmin))
 	if status != 403 || message != "Only an administrator can see this." {
-		t.Errorf("%d %q", status, message)
+		t.Errorf("described as %d %q", status, message)
 	}
 }
 

@@ -122,7 +122,7 @@ func TestPasskeyThatIsNotRight(t *testing.T) {
 			got := passkeySignIn(h.NewClient(handlerstest.FirefoxOnLinux), &tampered)
 			got.Is(t, 401)
 			if got.Body != passkeyRefused {
-				t.Errorf("%s", got.Body)
+				t.Errorf("the body is %s", got.Body)
 			}
 			check(t)
 		})
@@ -147,7 +147,7 @@ func TestPasskeyCounterThatGoesBack(t *testing.T) {
 		got := passkeySignIn(h.NewClient(handlerstest.ChromeOnMac), &clone)
 		got.Is(t, 401)
 		if got.Body != passkeyRefused {
-			t.Errorf("%s", got.Body)
+			t.Errorf("the body is %s", got.Body)
 		}
 	}
 	h.SameRows(t, []string{"passkey_refused 2"}, `SELECT kind, count FROM activity WHERE kind LIKE 'passkey_refused'`)

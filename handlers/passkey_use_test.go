@@ -94,7 +94,7 @@ func TestPasskeyConfirms(t *testing.T) {
 		t.Helper()
 		got := c.API("POST", "/account/passkeys/begin", "{}")
 		if refused := got.Status == 403 && got.Body == `{"confirm":true,"error":"Confirm it's you first."}`; refused != needs {
-			t.Errorf("%d %s", got.Status, got.Body)
+			t.Errorf("POST /account/passkeys/begin: %d %s", got.Status, got.Body)
 		}
 	}
 	needsConfirm(alice, true)

@@ -63,7 +63,7 @@ func TestForgotAnswersTheSame(t *testing.T) {
 		got := browser.Form("/forgot", "name", name)
 		got.Is(t, 303, "/forgot?done=link-sent")
 		if got.Body != "" || len(got.Header["Set-Cookie"]) > 0 {
-			t.Errorf("%.20q: %v %s", name, got.Header, got.Body)
+			t.Errorf("forgot %.20q: %v %s", name, got.Header, got.Body)
 		}
 	}
 	var to []string

@@ -199,7 +199,7 @@ func TestEveryRouteNeedsASession(t *testing.T) {
 				if r.isJSON() {
 					got.Is(t, 401, "")
 					if got.Body != `{"error":"Not signed in."}` || got.Header.Get("Content-Type") != "application/json" {
-						t.Errorf("%s %q", got.Header.Get("Content-Type"), got.Body)
+						t.Errorf("not signed in: %s %q", got.Header.Get("Content-Type"), got.Body)
 					}
 					return
 				}
@@ -265,7 +265,7 @@ func TestEveryRouteRefusesSomebodyElsesID(t *testing.T) {
 			case r.isJSON():
 				unknown.Is(t, 404)
 				if unknown.Body != `{"error":"Session not found"}` {
-					t.Errorf("%s", unknown.Body)
+					t.Errorf("an unknown session: %s", unknown.Body)
 				}
 			case r.method == "DELETE":
 				unknown.Is(t, 200)

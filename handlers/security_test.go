@@ -176,7 +176,7 @@ func TestSizeLimits(t *testing.T) {
 	got = c.Raw("POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n\r\n")
 	got.Is(t, 413)
 	if got.Body != `{"error":"This is too large."}` {
-		t.Errorf("%s", got.Body)
+		t.Errorf("the body is %s", got.Body)
 	}
 	whole := `{"username":"alice","password":"` + handlerstest.AlicePassword + `"}`
 	c.NewClient("curl/8.5.0").API("POST", "/login", whole+big(" ", 65536-len(whole))).Is(t, 200)
@@ -284,7 +284,7 @@ func TestErrorsAreGeneric(t *testing.T) {
 			switch {
 			case strings.HasSuffix(name, "JSON"):
 				if got.Body != `{"error":"`+message+`"}` {
-					t.Errorf("%s", got.Body)
+					t.Errorf("the body is %s", got.Body)
 				}
 			case strings.HasSuffix(name, "htmx"):
 				got.Has(t, `id="status"`, message)

@@ -71,7 +71,7 @@ func (h *handler) showSessions(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	h.Store.NoteLooked(list.newOnes())
+	h.Store.NoteSeen(list.newOnes())
 	p := sessionsPage{page: h.pageFor(c, "Your devices"), List: list}
 	if p.Waiting, err = h.waitingForApproval(c); err != nil {
 		return err

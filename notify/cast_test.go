@@ -148,7 +148,7 @@ func newWebServer(t *testing.T, answers ...http.HandlerFunc) *webServer {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s %s: %v", r.Method, r.Header, err)
+			t.Errorf("the request is %s %s: %v", r.Method, r.Header, err)
 		}
 		s.arrived <- posted{r.URL.Path, string(body), r.Header}
 		select {

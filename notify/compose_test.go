@@ -40,7 +40,7 @@ func TestInvitationByMail(t *testing.T) {
 		message := s.compose(db.Message{UserID: userID, Kind: db.InvitationLink, Username: "ada", Token: "abc", By: "admin bo", Count: 1})
 		text, _, err := message.render()
 		if err != nil || message.Subject != want[0] {
-			t.Errorf("%q, %v", message.Subject, err)
+			t.Errorf("the subject is %q, %v", message.Subject, err)
 		}
 		for _, part := range append(want[1:], "The administrator bo sent you this link.",
 			"https://auth.example.com/invite?token=abc", "72 hours") {
@@ -56,7 +56,7 @@ func TestFactsOfAnAppKey(t *testing.T) {
 	t.Parallel()
 	facts := factsOf(db.Message{Kind: db.KeyMade, DeviceName: "Calendar", By: "Tablet"})
 	if len(facts) != 3 || facts[0] != (Fact{"App key", "Calendar"}) || facts[1] != (Fact{"Done by", "Tablet"}) {
-		t.Errorf("%+v", facts)
+		t.Errorf("the facts are %+v", facts)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestMail(t *testing.T) {
 			t.Errorf("%+v: check: %v", test, err)
 		}
 		if err := m.Send(t.Context(), "ada@example.com", sample); err != nil {
-			t.Errorf("%+v: %v", test, err)
+			t.Errorf("send with %+v: %v", test, err)
 			continue
 		}
 		if got := <-host.Arrived; got.From != "porchlight@example.com" || got.To != "ada@example.com" || len(host.Arrived) > 0 {

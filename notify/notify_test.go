@@ -39,7 +39,7 @@ func TestAlertByMail(t *testing.T) {
 	got := <-host.Arrived
 	if got.To != "ada@example.com" || !strings.Contains(got.Data, "Subject: New sign-in to your account\r\n") ||
 		!strings.Contains(got.Data, "Device: Chrome on <b>Windows</b>\r\nIP address: 192.0.2.7\r\nTime: 18 November 2026, 10:02 UTC\r\n") {
-		t.Errorf("%+v", got)
+		t.Errorf("the mail is %+v", got)
 	}
 	alert, err := h.NotMeAlert(t.Context(), token(t, got, "/not-me"), db.Client{IP: "192.0.2.8"})
 	if err != nil || alert.Username != "ada" {
@@ -58,7 +58,7 @@ func TestLinksByMail(t *testing.T) {
 	must(t, h.RequestReset(t.Context(), "ada", client))
 	user, err := h.Reset(t.Context(), token(t, <-host.Arrived, "/reset"), client)
 	if err != nil || user.Username != "ada" {
-		t.Errorf("%+v: %v", user, err)
+		t.Errorf("Reset: %+v: %v", user, err)
 	}
 	must(t, h.RequestEmailChange(t.Context(), h.admin, "lovelace@example.com"))
 	got := <-host.Arrived
@@ -78,7 +78,7 @@ func TestLinksByMail(t *testing.T) {
 	}
 	alert, err := h.NotMeAlert(t.Context(), token(t, first, "/not-me"), client)
 	if err != nil || alert.Email != "ada@example.com" {
-		t.Errorf("%+v: %v", alert, err)
+		t.Errorf("NotMeAlert: %+v: %v", alert, err)
 	}
 }
 
@@ -233,7 +233,7 @@ func TestAlertByNtfy(t *testing.T) {
 	must(t, json.Unmarshal([]byte(got.body), &message))
 	if message.Title != "Somebody is waiting for approval" || message.Priority != 3 ||
 		message.Click != "https://auth.example.com/admin/users?waiting=1" || !strings.Contains(message.Message, "\nUsername: carol\n") {
-		t.Errorf("%+v", message)
+		t.Errorf("the message is %+v", message)
 	}
 }
 

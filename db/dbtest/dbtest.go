@@ -49,15 +49,15 @@ func (c *Clock) Advance(by time.Duration) {
 	c.now = c.now.Add(by)
 }
 
-// Break has Now panic with err until it is called with nil.
+// Break makes Now panic with err until Break is called with nil.
 func (c *Clock) Break(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = err
 }
 
-// Run runs the tests of a package. With -short, which is for somebody who waits, it runs three at once for each processor, because most of
-// them wait: for a lock, a time limit or a response. Otherwise that many could make a time limit of the database too short.
+// Run runs the tests of a package. With -short, it runs three at once for each processor, because most of them wait for a lock, a time
+// limit or a response. In a full run, that many could make a test miss a time limit of the database.
 func Run(m *testing.M) {
 	flag.Parse()
 	debug.SetGCPercent(400)                                                                                    // each test opens databases and soon drops them, so the garbage collector would take a tenth of the time

@@ -13,8 +13,8 @@ import (
 // Password is the password of everybody in the demo.
 const Password = "warm light on the porch"
 
-// past creates a database with the clock of the past.
-type past struct {
+// seeder fills a database, with a clock that is set to the past.
+type seeder struct {
 	*db.Store
 	ctx     context.Context
 	clock   time.Time
@@ -24,7 +24,7 @@ type past struct {
 // Seed creates the database, as if the last two weeks before now had happened. It returns the token of the session that ada has left on the
 // library's computer.
 func Seed(ctx context.Context, options db.Options, now time.Time) (library string, err error) {
-	d := &past{ctx: ctx}
+	d := &seeder{ctx: ctx}
 	options.Create, options.Now = true, func() time.Time { return d.clock }
 	const day = 24 * time.Hour
 	steps := []struct {
@@ -73,7 +73,7 @@ var (
 	stranger = db.Client{DeviceName: "curl", DeviceKind: "terminal", IP: "192.0.2.200", UserAgent: "curl/8.14.1"}
 )
 
-func (d *past) addPeople() error {
+func (d *seeder) addPeople() error {
 	for _, name := range []string{"ada", "ben"} {
 		if _, err := d.CreateUser(d.ctx, db.NewUser{Username: name, Email: name + "@example.com", Password: Password}); err != nil {
 			return err
@@ -92,13 +92,13 @@ func (d *past) addPeople() error {
 	return nil
 }
 
-func (d *past) signIn(username string, client db.Client, apps ...string) error {
+func (d *seeder) signIn(username string, client db.Client, apps ...string) error {
 	_, _, err := d.begin(username, db.NewSession{Client: client, Remember: true}, apps...)
 	return err
 }
 
-// begin signs somebody in, who then uses the apps.
-func (d *past) begin(username string, newSession db.NewSession, apps ...string) (token string, session db.Session, err error) {
+// begin signs a user in, and uses the apps.
+func (d *seeder) begin(username string, newSession db.NewSession, apps ...string) (token string, session db.Session, err error) {
 	user, err := d.UserByName(username)
 	if err != nil {
 		return "", session, err
@@ -117,7 +117,7 @@ func (d *past) begin(username string, newSession db.NewSession, apps ...string) 
 	return token, session, nil
 }
 
-func (d *past) useLaptop() error {
+func (d *seeder) useLaptop() error {
 	_, laptop, err := d.begin("ada", db.NewSession{Client: firefoxOnWindows, Remember: true}, "notes.example.com", "mail.example.com")
 	if err != nil {
 		return err
@@ -129,8 +129,8 @@ func (d *past) useLaptop() error {
 	return err
 }
 
-// guessPasswords is somebody who tries to sign in as ada.
-func (d *past) guessPasswords() error {
+// guessPasswords fails to sign in as ada.
+func (d *seeder) guessPasswords() error {
 	for _, guess := range []string{"password", "letmein", "ada12345"} {
 		if _, err := d.Authenticate(d.ctx, "ada", guess, stranger); !errors.Is(err, db.ErrWrongPassword) {
 			return fmt.Errorf("a guessed password: %w", err)
@@ -139,8 +139,8 @@ func (d *past) guessPasswords() error {
 	return nil
 }
 
-// signUp is somebody who waits for approval.
-func (d *past) signUp() error {
+// signUp creates an account that waits for approval.
+func (d *seeder) signUp() error {
 	_, err := d.CreateUser(d.ctx, db.NewUser{Username: "cleo", Password: Password, SignUp: true, IP: chromeOnAndroid.IP})
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (d *past) signUp() error {
 }
 
 // useLibrary leaves ada signed in on the library's computer.
-func (d *past) useLibrary() (err error) {
+func (d *seeder) useLibrary() (err error) {
 	d.library, _, err = d.begin("ada", db.NewSession{Client: firefoxInTheLibrary, Shared: true}, "mail.example.com", "notes.example.com")
 	return err
 }

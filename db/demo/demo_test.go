@@ -10,7 +10,7 @@ import (
 	"porchlight/db/dbtest"
 )
 
-// Every page of the demo has content.
+// Seed creates something to show on every page.
 func TestSeed(t *testing.T) {
 	t.Parallel()
 	options := db.Options{Path: filepath.Join(t.TempDir(), "porchlight.db"), HashCost: dbtest.HashCost}

@@ -258,7 +258,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 	got := s.send("notes.example.com",
 		"GET /a/../../etc HTTP/1.1\r\nHost: notes.example.com\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 	if got.Status != 400 && !strings.HasPrefix(got.Header.Get("Location"), signInPlace(notesSite+"/")) {
-		t.Errorf("%d %q", got.Status, got.Header.Get("Location"))
+		t.Errorf("the answer is %d %q", got.Status, got.Header.Get("Location"))
 	}
 	s.untouched(t)
 }

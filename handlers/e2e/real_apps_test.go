@@ -121,7 +121,7 @@ func editsAWiki(t *testing.T, p proxy) {
 	_, port, _ := net.SplitHostPort(address)
 	if name, err := exec.LookPath("tiddlywiki"); err == nil {
 		if said, err := exec.Command(name, wiki, "--init", "server").CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, said)
+			t.Fatalf("tiddlywiki --init: %v: %s", err, said)
 		}
 	}
 	arguments := strings.Fields(strings.NewReplacer(`"`, "", "FOLDER", wiki, "port=8080", "host=127.0.0.1 port="+port).
