@@ -28,7 +28,7 @@ func TestMessagesNameTheActor(t *testing.T) {
 	}
 }
 
-// An invitation without a user makes an account. Otherwise it is the way back in.
+// An invitation without a user creates an account. With one, it lets the user choose a new password.
 func TestInvitationByMail(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, db.Ways{})
@@ -60,7 +60,7 @@ func TestFactsOfAnAppKey(t *testing.T) {
 	}
 }
 
-// Every kind has its words, and its mail has a link exactly if there is a token.
+// Every kind has a text, and its mail has a link if and only if there is a token.
 func TestEveryKind(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, db.Ways{})

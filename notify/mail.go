@@ -16,7 +16,7 @@ import (
 	"github.com/wneessen/go-mail"
 )
 
-// MailServer is where mail is handed in.
+// MailServer is the server that sends our mail.
 type MailServer struct {
 	host, port     string
 	encryption     encryption
@@ -75,11 +75,11 @@ func (m MailServer) String() string { return net.JoinHostPort(m.host, m.port) }
 type Mailer struct {
 	Server MailServer
 	From   *netmail.Address
-	Host   string         // our own, as we greet the server and name messages
+	Host   string         // our own, for the greeting and the ids of messages
 	Roots  *x509.CertPool // who may sign the server's certificate; nil means those that the system trusts
 }
 
-// Check connects and signs in, but sends nothing. The error is in the server's own words.
+// Check connects and signs in, but sends nothing. The error contains the server's reply.
 func (m *Mailer) Check(ctx context.Context) error { return m.send(ctx) }
 
 // Send delivers one mail to the server. The error contains the server's reply. It is a refusal if the server will never accept this mail.

@@ -36,7 +36,7 @@ func TestMail(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		scheme, user string
-		host         string // the scheme for which the server is made
+		host         string // the scheme that the server is for
 		password     string
 	}{
 		{"smtp", "", "smtp", ""},
@@ -194,7 +194,7 @@ func TestMailRefused(t *testing.T) {
 		}
 		final := test.what == "unknown address" || test.what == "unwanted contents"
 		if errors.As(err, new(refusal)) != final {
-			t.Errorf("%s: refused for good: %t", test.what, !final)
+			t.Errorf("%s: permanent refusal: %t", test.what, !final)
 		}
 	}
 }

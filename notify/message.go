@@ -15,7 +15,7 @@ type Message struct {
 	Subject string
 	Site    string // the public address
 
-	// What it says, from top to bottom. Only Text is always there.
+	// The parts, from top to bottom. Only Text is never empty.
 	Text   []string // paragraphs
 	Facts  []Fact
 	Advice string

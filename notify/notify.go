@@ -17,7 +17,7 @@ const (
 	sentAtOnce  = 4
 	sendTimeout = 30 * time.Second
 
-	// stopWait is how long messages may still be sent after the server began to stop. The others are sent after the next start.
+	// stopWait is how long messages may still be sent after the server has begun to stop. The others are sent after the next start.
 	stopWait = 2 * time.Second
 
 	lookEvery  = time.Minute            // at the latest, in case the clock was changed
@@ -133,10 +133,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// refusal is an error that another attempt would not change.
+// refusal is a permanent error: another attempt would fail, too.
 type refusal struct{ error }
 
-// deliver sends a message and reports what came of it.
+// deliver sends a message and reports the result to the store.
 func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 	limited, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -159,7 +159,7 @@ func (s *Sender) deliver(ctx context.Context, w *way, m db.Message) {
 		givenUp, err = s.Store.Failed(ctx, m, failure.Error())
 	}
 	if err != nil {
-		s.Log.Error("cannot note whether a message was sent; it may be sent again", "way", w.name, "error", err)
+		s.Log.Error("cannot record whether a message was sent; it may be sent again", "way", w.name, "error", err)
 	}
 	if givenUp {
 		s.Log.Error("gave up on a message after a day", "way", w.name, "kind", m.Kind, "user", m.Username, "error", failure)

@@ -48,7 +48,7 @@ func TestAlertByMail(t *testing.T) {
 	h.eventually("the message is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
 }
 
-// Links arrive, and work.
+// Links arrive by mail, and work.
 func TestLinksByMail(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, mailOnly)
@@ -104,7 +104,7 @@ func TestRetry(t *testing.T) {
 }
 
 // A mail that the server will never take is not sent again, and says nothing about the server.
-func TestRefusedForGood(t *testing.T) {
+func TestPermanentRefusal(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t, mailOnly)
 	host := notifytest.NewMailHost(t, "smtp")

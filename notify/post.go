@@ -24,8 +24,8 @@ import (
 // postTimeout is how long an ntfy server or a webhook may take to answer.
 const postTimeout = 10 * time.Second
 
-// answerRead is how much of an answer is read, in bytes: enough for the server to say what is wrong.
-const answerRead = 2048
+// maxResponse is how many bytes of a response are read: enough for the server to say what is wrong.
+const maxResponse = 2048
 
 // ParseNtfy reads the URL of an ntfy server. The error says what would be valid, and never contains the URL, which may hold a password.
 func ParseNtfy(text string) (*url.URL, error) {
@@ -36,7 +36,7 @@ func ParseNtfy(text string) (*url.URL, error) {
 	return u, err
 }
 
-// ParseWebhook is ParseNtfy for the URL of a webhook.
+// ParseWebhook reads the URL of a webhook. Its errors are like those of ParseNtfy.
 func ParseWebhook(text string) (*url.URL, error) {
 	return parseURL(text, "https://hooks.example.com/porchlight")
 }
@@ -73,7 +73,7 @@ func newPoster() *poster {
 	}}
 }
 
-// post sends JSON, signed if there is a key. The error is in the server's own words.
+// post sends JSON, signed if there is a key. The error contains the server's response.
 func (p *poster) post(ctx context.Context, to *url.URL, body any, key string, at time.Time) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *poster) post(ctx context.Context, to *url.URL, body any, key string, at
 	if response.StatusCode/100 == 2 {
 		return nil
 	}
-	said, _ := io.ReadAll(io.LimitReader(response.Body, answerRead)) // what arrived of it
+	said, _ := io.ReadAll(io.LimitReader(response.Body, maxResponse)) // as much as has arrived
 	return fmt.Errorf("%s: %s", to.Host, oneLine(response.Status+" "+wordsOf(said)))
 }
 
@@ -115,8 +115,8 @@ func wordsOf(answer []byte) string {
 
 var tags = regexp.MustCompile(`<[^>]*>`)
 
-// ntfyMessage is the JSON that ntfy takes at its root: https://docs.ntfy.sh/publish/#publish-as-json. Unlike headers, it can hold any
-// name of a device.
+// ntfyMessage is the JSON that ntfy accepts at its root: https://docs.ntfy.sh/publish/#publish-as-json. Unlike a header, it can contain any
+// device name.
 type ntfyMessage struct {
 	Topic    string   `json:"topic"`
 	Title    string   `json:"title"`
@@ -126,7 +126,7 @@ type ntfyMessage struct {
 	Click    string   `json:"click"`
 }
 
-// sendNtfy links to the devices and holds no token, because anyone who knows or guesses the topic can read it.
+// sendNtfy sends a link to the list of devices and no token, because anyone who knows or guesses the topic can read the message.
 func (s *Sender) sendNtfy(ctx context.Context, m db.Message) error {
 	const normal, high = 3, 4
 	message := s.compose(m)
@@ -158,7 +158,7 @@ func (s *Sender) sendWebhook(ctx context.Context, m db.Message) error {
 	return s.poster.post(ctx, s.Webhook, event, WebhookKey(s.Store), s.Store.Now())
 }
 
-// WebhookKey returns the key with which requests to the webhook are signed. It is text, and used as it is.
+// WebhookKey returns the key that signs requests to the webhook: 64 hexadecimal digits, which are used as text.
 func WebhookKey(store *db.Store) string { return hex.EncodeToString(store.DerivedKey("webhook")) }
 
 // signatureHeader proves that Porchlight sent a request, and when: t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of the seconds, a dot

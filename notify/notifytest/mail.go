@@ -72,7 +72,7 @@ func (h *MailHost) Refuse(errs ...error) {
 	h.refuse = append(h.refuse, errs...)
 }
 
-// Refusal is an answer to a recipient, such as 550 5.1.1 with the words.
+// Refusal returns an SMTP error, such as 550 5.1.1, with the words as its text.
 func Refusal(code int, enhanced [3]int, words string) error {
 	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode(enhanced), Message: words}
 }
@@ -168,7 +168,7 @@ func newCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
-// NewServer accepts connections and answers each with serve, for faults that no proper server has. It returns its address.
+// NewServer starts a server that handles each connection with serve, for faults that no proper server has. It returns its address.
 func NewServer(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
