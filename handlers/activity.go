@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the record of what happened to an account, as a page and as JSON.
+// This file shows the activity of an account, as a page and as JSON.
 
 const (
 	activityShown = 50  // entries on a page, and in JSON unless the client asks for another number
@@ -257,11 +257,11 @@ func (h *handler) apiListActivity(c *fiber.Ctx) error {
 	return c.JSON(list)
 }
 
-// queryNumber returns a number from the query, or standard if there is none. One that is not from least to most is a problem.
-func queryNumber(c *fiber.Ctx, name string, standard, least, most int64) (int64, error) {
+// queryNumber returns a number from the query, or fallback if there is none. A number that is not between least and most is a problem.
+func queryNumber(c *fiber.Ctx, name string, fallback, least, most int64) (int64, error) {
 	text := c.Query(name)
 	if text == "" {
-		return standard, nil
+		return fallback, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least || n > most {

@@ -65,12 +65,12 @@ func (h *handler) host(c *fiber.Ctx) reported {
 	return h.forwarded(c, fiber.HeaderXForwardedHost, reported{string(c.Request().Host()), fiber.HeaderHost})
 }
 
-// forwarded returns a forwarded header from a trusted proxy, or otherwise if there is none. If there are several proxies, the
+// forwarded returns a forwarded header from a trusted proxy, or fallback if there is none. If there are several proxies, the
 // outermost counts.
-func (h *handler) forwarded(c *fiber.Ctx, name string, otherwise reported) reported {
+func (h *handler) forwarded(c *fiber.Ctx, name string, fallback reported) reported {
 	first, _, _ := strings.Cut(c.Get(name), ",")
 	if first = strings.TrimSpace(first); first == "" || !h.trusts(peerAddress(c)) {
-		return otherwise
+		return fallback
 	}
 	return reported{first, name}
 }

@@ -189,7 +189,7 @@ func (h *handler) clearCookie(c *fiber.Ctx) {
 	switch {
 	case h.sentSeveral(c):
 		h.clearForeignCookies(c, h.ownHost, requestPath(c))
-	case h.CookieDomain != "" && !h.secure(): // a cookie set before --cookie-domain was has the same name
+	case h.CookieDomain != "" && !h.secure(): // a cookie from before --cookie-domain was set has the same name
 		h.clearCookieAt(c, "", "/")
 	}
 }

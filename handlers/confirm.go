@@ -12,8 +12,8 @@ import (
 	"porchlight/db"
 )
 
-// This file owns step-up: before a change that could lock the owner out, the person in front of the browser confirms that it is
-// the owner, with a password or a passkey.
+// This file owns step-up: before a change that could lock the owner out, the person in front of the browser proves to be the owner, with a
+// password or a passkey.
 
 // requireConfirmed lets a request pass if the session was confirmed a short time ago. Otherwise it asks for the password, and keeps
 // what was typed into the form that was sent.
@@ -65,7 +65,7 @@ const (
 	confirmNext     = "confirm_next"
 )
 
-// fields returns the fields of a form but for those of the confirm page.
+// fields returns the fields of a form except those of the confirm page.
 func (b formBody) fields() (fields []formField) {
 	for name, value := range b.args.All() {
 		if !strings.HasPrefix(string(name), "confirm_") {

@@ -50,8 +50,8 @@ func cutUserAgent(userAgent string) string {
 	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")
 }
 
-// deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms if the User-Agent is crafted for
-// it. Several of those at once would slow down everybody's requests.
+// deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms for a crafted User-Agent. Several of
+// those at once would slow down everybody's requests.
 type deviceNamer struct {
 	parse   func(userAgent string) *uaparser.Client
 	parsing *sync.Mutex

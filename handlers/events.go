@@ -15,7 +15,7 @@ import (
 // This file owns the event stream. It notifies an open page when its list of sessions changes, and when the page's own
 // session ends.
 
-// heartbeatEvery is how long a stream is silent at most. A client that has gone is noticed only when something is written.
+// heartbeatEvery is the longest time that a stream is silent. A client that has gone is noticed only when something is written.
 const heartbeatEvery = 15 * time.Second
 
 const (
@@ -95,7 +95,7 @@ func (s *eventStream) Read(buffer []byte) (int, error) {
 	return copy(buffer, event), nil
 }
 
-// The server calls Close when the stream has ended, or when an event could not be written.
+// Close is called by the server when the stream has ended, or when an event could not be written.
 func (s *eventStream) Close() error {
 	s.timer.Stop()
 	s.unsubscribe()
@@ -103,7 +103,7 @@ func (s *eventStream) Close() error {
 	return nil
 }
 
-// next looks the session up before each event. Without an event, it costs no query.
+// next returns the next event. It looks the session up before each one, so a stream without events costs no query.
 func (s *eventStream) next() (event string, err error) {
 	event, s.first = s.first, ""
 	if event == "" {

@@ -67,7 +67,7 @@ func (h *handler) answerAuthCheck(
 	}
 	request, unclear := read(c)
 	key := readKey(c)
-	// The database is asked before unclear and guards are looked at, so that every auth check gets a 503 while it does not answer.
+	// The database comes first, before unclear and guards, so that every auth check gets a 503 while it does not answer.
 	access, err := h.findAppAccess(c, key, request.host)
 	if err == nil && h.logsRequests {
 		c.Locals(sessionIDKey, access.SessionID)
@@ -162,7 +162,7 @@ func answerSignedOut(c *fiber.Ctx) error {
 // page of the app.
 func (h *handler) signInFor(request appRequest) string {
 	if request.scheme != h.URL.Scheme && h.secure() {
-		h.logLimited(slog.LevelWarn, "cannot lead back to an app after signing in: the proxy says http, and --url is https", "",
+		h.logLimited(slog.LevelWarn, "cannot return to an app after sign-in: the proxy says http, and --url is https", "",
 			"host", request.host)
 	}
 	return h.origin + signInPath + "?next=" + returnTo(request)

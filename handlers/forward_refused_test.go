@@ -309,7 +309,7 @@ func TestForwardMistakesAreLogged(t *testing.T) {
 // log says so once a minute, and only then.
 func TestForwardWarnsOfHTTPApps(t *testing.T) {
 	t.Parallel()
-	const warning = "cannot lead back to an app after signing in"
+	const warning = "cannot return to an app after sign-in"
 	for _, test := range []struct {
 		url, app string
 		warnings int

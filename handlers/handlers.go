@@ -93,7 +93,7 @@ func New(options Options) *fiber.App {
 	publicRoute(app, healthPath, h.checkHealth)
 	publicRoute(app, signInPath, h.showSignIn, h.signIn)
 	publicRoute(app, secondStepPath, h.showCode, withForm(h.enterCode))
-	publicRoute(app, passkeySignInPath+beginning, nil, h.requirePasskeys, h.beginPasskeySignIn)
+	publicRoute(app, passkeySignInPath+beginSuffix, nil, h.requirePasskeys, h.beginPasskeySignIn)
 	publicRoute(app, passkeySignInPath, nil, h.requirePasskeys, h.signInWithPasskey)
 	publicRoute(app, signOutPath, h.showSignOut, h.signOut)
 	publicRoute(app, "/signup", h.showSignUp, h.signUp)
@@ -128,7 +128,7 @@ func New(options Options) *fiber.App {
 	app.Post("/account/delete", withForm(h.deleteAccount))
 	app.Get(confirmPath, h.showConfirm)
 	app.Post(confirmPath, withForm(h.confirm))
-	app.Post(passkeyConfirmPath+beginning, h.requirePasskeys, h.beginPasskeyConfirmation)
+	app.Post(passkeyConfirmPath+beginSuffix, h.requirePasskeys, h.beginPasskeyConfirmation)
 	app.Post(passkeyConfirmPath, h.requirePasskeys, h.confirmWithPasskey)
 	app.Get(securityPath, h.showSecurity)
 	app.Get(emailPath, h.ifMail(h.showEmail))
@@ -139,14 +139,14 @@ func New(options Options) *fiber.App {
 	app.Post(alertsPath+"/test", h.once(h.sendTestAlert))
 	app.Post("/account/passkeys/:id/name", withForm(h.namePasskey))
 
-	// Step-up: these decide who can sign in, so the person in front of the browser confirms first that it is the user.
+	// Step-up: these decide who can sign in, so the person in front of the browser first proves to be the user.
 	app.Post("/account/totp/begin", h.requireConfirmed, h.beginTOTP)
 	app.Post("/account/totp", h.requireConfirmed, h.once(h.enableTOTP))
 	app.Post("/account/totp/remove", h.requireConfirmed, withForm(h.removeTOTP))
 	app.Post(emailPath, h.ifMail(h.requireConfirmed), h.once(h.requestEmailChange))
 	app.Post("/account/recovery-codes", h.requireConfirmed, h.once(h.makeRecoveryCodes))
 	app.Post(keysPath, h.requireConfirmed, h.once(h.makeKey))
-	app.Post(passkeysPath+beginning, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
+	app.Post(passkeysPath+beginSuffix, h.requirePasskeys, h.requireConfirmed, h.beginPasskey)
 	app.Post(passkeysPath, h.requirePasskeys, h.requireConfirmed, h.addPasskey)
 	app.Post("/account/passkeys/:id/remove", h.requireConfirmed, withForm(h.removePasskey))
 

@@ -39,7 +39,7 @@ func (h *handler) showNotMe(c *fiber.Ctx) error {
 }
 
 func whatHappened(alert db.NotMeAlert) string {
-	if alert.Kind == db.BrowserChanged { // the alert does not keep which browser it is now
+	if alert.Kind == db.BrowserChanged { // the alert does not say which browser it is now
 		return fmt.Sprintf("The session of %s was used with another browser, from %s", isolate(alert.DeviceName), alert.IP)
 	}
 	return sentence(db.Activity{Kind: alert.Kind, At: alert.At, IP: alert.IP, DeviceName: alert.DeviceName}, db.Session{})

@@ -50,17 +50,17 @@ var (
 	errBadAnswer  = problem{fiber.StatusUnprocessableEntity, "Your browser's answer cannot be understood. Try again."}
 )
 
-// The paths of the ceremonies. The script begins one at the path with beginning, and ends it at the path.
+// The paths of the ceremonies. The script begins one at the path with beginSuffix, and ends it at the path itself.
 const (
 	passkeySignInPath  = signInPath + "/passkey"
 	passkeyConfirmPath = "/confirm/passkey"
 	passkeysPath       = "/account/passkeys"
-	beginning          = "/begin"
+	beginSuffix        = "/begin"
 )
 
 // isCeremony reports whether the request comes from the script for passkeys, which gets JSON.
 func isCeremony(c *fiber.Ctx) bool {
-	switch strings.TrimSuffix(c.Path(), beginning) {
+	switch strings.TrimSuffix(c.Path(), beginSuffix) {
 	case passkeySignInPath, passkeyConfirmPath, passkeysPath:
 		return true
 	}
@@ -95,7 +95,7 @@ func newRelyingParty(address *url.URL) *webauthn.WebAuthn {
 	return party
 }
 
-// passkeyUser is a user as go-webauthn wants to see one.
+// passkeyUser implements webauthn.User.
 type passkeyUser struct {
 	handle      []byte
 	name        string
@@ -175,7 +175,7 @@ func (h *handler) checkAssertion(begun ceremony, answer json.RawMessage) (use db
 	}, err
 }
 
-// hash returns the name by which the store remembers that a challenge was answered.
+// hash returns the hash of the challenge, by which the store remembers that it was answered.
 func (begun ceremony) hash() []byte {
 	hash := sha256.Sum256([]byte(begun.Challenge))
 	return hash[:]
@@ -248,7 +248,7 @@ func (h *handler) unseal(value string) (begun ceremony, ok bool) {
 	return begun, err == nil
 }
 
-// ceremonyCipher encrypts and authenticates.
+// ceremonyCipher returns the cipher for the cookie that stores a ceremony.
 func (h *handler) ceremonyCipher() cipher.AEAD {
 	block, err := aes.NewCipher(h.Store.DerivedKey("passkey ceremony"))
 	if err != nil {

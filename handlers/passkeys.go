@@ -110,7 +110,7 @@ func (h *handler) addPasskey(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	passkey.Name = firstName(current.Browser)
+	passkey.Name = initialPasskeyName(current.Browser)
 	codes, err := h.Store.AddPasskey(c.UserContext(), current, passkey)
 	switch {
 	case errors.Is(err, db.ErrPasskeyExists):
@@ -134,8 +134,8 @@ func (h *handler) addPasskey(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"html": shown.String()})
 }
 
-// firstName returns the name of a new passkey. Authenticators do not say their own, and the browser reminds people of the device.
-func firstName(browser string) string {
+// initialPasskeyName returns the name of a new passkey. Authenticators do not say their own, and the browser reminds people of the device.
+func initialPasskeyName(browser string) string {
 	name, err := checkName(browser)
 	if err != nil || name == "" || name == unknownDevice {
 		return "Passkey"

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the way back in after a forgotten password: asking for a link, and choosing a new password with it.
+// This file resets forgotten passwords: a user asks for a link, and chooses a new password with it.
 
 const (
 	forgotPath = "/forgot"

@@ -143,7 +143,7 @@ func (h *handler) enterCode(c *fiber.Ctx, body formBody) error {
 	return redirectSignedIn(c, next, err)
 }
 
-// codesLow is the number of recovery codes below which the page suggests creating new ones.
+// codesLow is the number of recovery codes at which the pages begin to suggest creating new ones.
 const codesLow = 3
 
 // showRecoveryCodeMessage redirects to the devices with a message about the recovery code that was just used.

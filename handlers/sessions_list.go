@@ -14,9 +14,9 @@ import (
 
 const (
 	rowsShown    = 20  // other devices on the page at first; "Show all" shows the rest
-	rowsMax      = 100 // of the rest on one page: browsers take seconds for some hundred forms
+	rowsMax      = 100 // of the rest on one page: browsers take seconds for several hundred forms
 	pagesMax     = 100
-	rowsFiltered = 10 // other devices from which on the list has a field to filter them
+	rowsFiltered = 10 // with this many other devices, the list has a field that filters them
 	recentShown  = 5  // entries of activity below the list
 )
 
@@ -155,7 +155,7 @@ func (h *handler) newRow(session, own db.Session) sessionRow {
 	}}
 	if session.Kind == db.AppKey {
 		row.Icon, row.Unused, row.Endless = "key", len(session.Apps) == 0, session.NeverExpires()
-		row.SameNetwork = row.SameNetwork && !row.Unused // until then, its address is that of the browser that made it
+		row.SameNetwork = row.SameNetwork && !row.Unused // until then, its address is that of the browser that created it
 	} else {
 		row.Apps = newUsedApps(session.Apps) // the row of a key names its only app
 	}

@@ -18,7 +18,7 @@ type streams struct {
 // enter adds a stream, and replaces another one if the user has too many.
 //
 // Refusing the new stream would leave the page that somebody looks at without one: a client that has gone is noticed only at the next
-// heartbeat, so a few impatient reloads would be enough, and a stolen session could fill the places for ever.
+// heartbeat, so a few impatient reloads would be enough, and a stolen session could fill the places forever.
 func (s *streams) enter(stream *eventStream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

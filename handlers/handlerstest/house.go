@@ -46,10 +46,10 @@ type House struct {
 	Store *db.Store
 	Clock *dbtest.Clock
 	Log   *dbtest.Logs
-	Stop  func() // ends the server, and leaves the store open
+	Stop  func() // stops the server, and leaves the store open
 }
 
-// OpenHouse starts the app. change may change its options. The test's end stops it.
+// OpenHouse starts the app, until the test ends. change may change its options.
 func OpenHouse(t testing.TB, change ...func(*handlers.Options)) *House {
 	t.Helper()
 	return OpenHouseWith(t, func(*db.Options) {}, change...)

@@ -6,7 +6,7 @@ import (
 	"porchlight/db"
 )
 
-// MakeKey makes an app key for a host, on behalf of the session that a token names. The key never expires.
+// MakeKey creates an app key for a host, on behalf of the session that a token names. The key never expires.
 func (h *House) MakeKey(token, host string) (secret string, key db.Session) {
 	h.T.Helper()
 	by, err := h.Store.Resume(token)

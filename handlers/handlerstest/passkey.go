@@ -36,7 +36,7 @@ type Passkey struct {
 	key *ecdsa.PrivateKey
 }
 
-// NewPasskey returns a passkey that behaves, for the site at a URL.
+// NewPasskey returns a well-behaved passkey for the site at a URL.
 func NewPasskey(t testing.TB, site string) *Passkey {
 	t.Helper()
 	at, err := url.Parse(site)
@@ -52,7 +52,7 @@ func NewPasskey(t testing.TB, site string) *Passkey {
 	return &Passkey{Origin: site, RPID: at.Hostname(), Flags: UserPresent | UserVerified, ID: id, key: key}
 }
 
-// options is what the tests read of the server's options.
+// options holds the parts of the server's options that the tests read.
 type options struct {
 	PublicKey struct {
 		Challenge string `json:"challenge"`

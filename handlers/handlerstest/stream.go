@@ -74,7 +74,7 @@ func (s *Stream) Next() string {
 				return ":"
 			}
 		case <-timeout:
-			s.t.Fatal("nothing comes")
+			s.t.Fatal("no event came in time")
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (s *Stream) Wants(events ...string) {
 	s.t.Helper()
 	for _, want := range events {
 		if got := s.Next(); got != want {
-			s.t.Fatalf("got %q, want %q", got, want)
+			s.t.Fatalf("the next event is %q, want %q", got, want)
 		}
 	}
 }
