@@ -266,14 +266,15 @@ func (s *Store) deleteSome(tx *tx, user User, force bool) (deleted int, err erro
 	if err := errors.Join(tx.voidPending(user.ID), tx.voidInvitationsBy(user.Username)); err != nil {
 		return 0, err
 	}
-	for _, statement := range []string{
-		`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)`,
-		`DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE user_id = $1 LIMIT $2)`,
-	} {
-		n, err := tx.changeRows(statement, user.ID, batchSize-deleted)
-		if deleted += n; err != nil || deleted == batchSize {
-			return deleted, err
-		}
+	deleted, err = tx.deleteSessions(user.ID, batchSize)
+	if err != nil || deleted == batchSize {
+		return deleted, err
+	}
+	n, err := tx.changeRows(`
+		DELETE FROM activity
+		WHERE id IN (SELECT id FROM activity WHERE user_id = $1 LIMIT $2)`, user.ID, batchSize-deleted)
+	if deleted += n; err != nil || deleted == batchSize {
+		return deleted, err
 	}
 	// This row goes with the account, but not its id: followers of the activity see the gap.
 	if err := tx.record(event{userID: user.ID, kind: Disabled}); err != nil {

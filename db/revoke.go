@@ -21,12 +21,9 @@ func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) 
 		          kind, token_hash, created_at, shared`, args...)
 	var tokens []endedToken
 	ended, err = scanAll(rows, err, func(row scanner) (e Ended, err error) {
-		var sessionKind SessionKind
 		var token endedToken
-		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP, &sessionKind, &token.hash, &token.createdAt, &token.shared)
-		if sessionKind == Browser { // an app key is in no cookie
-			tokens = append(tokens, token)
-		}
+		err = row.Scan(&e.ID, &e.UserID, &e.DeviceName, &e.IP, &token.kind, &token.hash, &token.createdAt, &token.shared)
+		tokens = append(tokens, token)
 		return e, err
 	})
 	if err != nil {
@@ -42,10 +39,26 @@ func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) 
 			}
 		}
 	}
-	if kind == Revoked && len(tokens) > 0 {
+	if kind == Revoked {
 		return ended, tx.keepRevoked(tokens)
 	}
 	return ended, nil
+}
+
+// deleteSessions ends up to limit sessions of an account that is being deleted, without an entry in its activity, which goes too.
+func (tx *tx) deleteSessions(userID int64, limit int) (count int, err error) {
+	rows, err := tx.Query(`
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)
+		RETURNING kind, token_hash, created_at, shared`, userID, limit)
+	tokens, err := scanAll(rows, err, func(row scanner) (token endedToken, err error) {
+		err = row.Scan(&token.kind, &token.hash, &token.createdAt, &token.shared)
+		return token, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(tokens), tx.keepRevoked(tokens)
 }
 
 // endSession is endSessions for one session. It returns ErrNotFound if the statement ended none.

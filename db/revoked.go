@@ -1,7 +1,8 @@
 package db
 
-// This file keeps the tokens of revoked sessions, so that an auth check can tell a browser that was signed out by somebody else to delete
-// the cookies of the apps. Tokens of sessions that were signed out, expired, replaced or evicted are not kept.
+// This file keeps the tokens of sessions that were revoked, or deleted with their account, so that an auth check can tell a browser that
+// was signed out by somebody else to delete the cookies of the apps. Tokens of sessions that were signed out, expired, replaced or evicted
+// are not kept.
 
 // storeKeepRevoked stores whether this server keeps the tokens, because commands revoke sessions too and do not know its settings.
 func (tx *tx) storeKeepRevoked(keep bool) error {
@@ -10,12 +11,13 @@ func (tx *tx) storeKeepRevoked(keep bool) error {
 
 // endedToken is the token of a session that has just ended.
 type endedToken struct {
+	kind      SessionKind
 	hash      []byte
 	createdAt int64
 	shared    bool
 }
 
-// keepRevoked stores the tokens of revoked sessions for as long as a browser may keep the cookie.
+// keepRevoked stores the tokens of revoked browsers for as long as a browser may keep the cookie.
 func (tx *tx) keepRevoked(tokens []endedToken) error {
 	var keep bool
 	var lifetime, sharedLifetime int64
@@ -29,6 +31,9 @@ func (tx *tx) keepRevoked(tokens []endedToken) error {
 	}
 	defer insert.Close()
 	for _, token := range tokens {
+		if token.kind == AppKey { // in no cookie
+			continue
+		}
 		expiresAt := token.createdAt + lifetime
 		if token.shared {
 			expiresAt = token.createdAt + sharedLifetime

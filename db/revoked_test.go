@@ -49,6 +49,32 @@ func TestRevokedTokensAreKept(t *testing.T) {
 	}
 }
 
+// Whoever deletes an account, its browsers are told, and so is the one that deleted it.
+func TestDeletionKeepsTheTokens(t *testing.T) {
+	t.Parallel()
+	for by, del := range map[string]func(c *cast) error{
+		"an administrator": func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "alice", true) },
+		"the user": func(c *cast) error {
+			return c.DeleteAccount(c.ctx(), c.laptop.Session, db.Client{IP: "192.0.2.10"}, alicePassword)
+		},
+	} {
+		t.Run(by, func(t *testing.T) {
+			c := openCast(t, keepsRevoked)
+			c.must(c.ApplyLimits(c.ctx()))
+			admin := true // or alice would be the last one
+			c.must(c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &admin}))
+			c.makeKey(c.laptop)
+			c.must(del(c))
+			c.wasRevoked(c.laptop, true)
+			c.wasRevoked(c.phone, true)
+			c.wasRevoked(c.desk, false)
+			if rows := c.number(`SELECT COUNT(*) FROM revoked_tokens`); rows != 2 {
+				t.Errorf("%d tokens are stored, want 2: an app key is in no cookie", rows)
+			}
+		})
+	}
+}
+
 // A command uses the setting of the server that ran last.
 func TestCommandsKeepRevokedTokens(t *testing.T) {
 	t.Parallel()

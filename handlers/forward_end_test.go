@@ -10,13 +10,13 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests that the next auth check after the end of a session is refused, however it ended, and that a browser whose session was
-// revoked must delete the cookies of the apps.
+// This file tests that the next auth check after the end of a session is refused, however it ended, and that a browser whose session
+// somebody else ended must delete the cookies of the apps.
 
-// ownEndings are the ends of a session, in TestForwardAfterTheEnd, that are no revocation.
-var ownEndings = []string{
+// clearsNothing are those ends of a session in TestForwardAfterTheEnd after which the browser keeps the cookies of the apps.
+var clearsNothing = []string{
 	"signed out", "signed out by script", "ended by itself", "replaced by a sign-in", "idle", "expired in the row", "its row deleted",
-	"user disabled in the row", "user deleted by command",
+	"user disabled in the row",
 }
 
 // clears fails the test unless the response tells the browser to delete cookies, or does not, as wanted.
@@ -111,7 +111,7 @@ func TestForwardAfterTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := handlerstest.OpenCastWith(t, handlerstest.KeepsRevoked, behindProxy)
-			revoked := !slices.Contains(ownEndings, name)
+			mustClear := !slices.Contains(clearsNothing, name)
 			target := c.SignIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 			cookie := withCookie(target.Token())
 			asker := c.NewClient(handlerstest.SafariOnIPhone)
@@ -123,17 +123,17 @@ func TestForwardAfterTheEnd(t *testing.T) {
 				for _, e := range endpoints {
 					script := e.ask(asker, toNotes, "Cookie", cookie)
 					stops(t, script, 401, "")
-					clears(t, script, revoked)
+					clears(t, script, mustClear)
 					post := e.ask(asker, toNotes.by("POST"), "Cookie", cookie)
 					stops(t, post, 401, "")
-					clears(t, post, revoked)
+					clears(t, post, mustClear)
 					status := 302
 					if e.path == nginx.path {
 						status = 401
 					}
 					person := e.ask(asker, toNotes, append([]string{"Cookie", cookie}, navigating...)...)
 					stops(t, person, status, signInFor(toNotes.address()))
-					clears(t, person, revoked)
+					clears(t, person, mustClear)
 				}
 				flush(c.House) // the pending activity does not bring it back
 				c.Clock.Advance(time.Minute)
