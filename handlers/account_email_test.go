@@ -61,7 +61,7 @@ func TestConfirmedAddressOfWhoeverIsSignedIn(t *testing.T) {
 	c.Bob.Page("/account/email?done=email").Has(t, "Your e-mail address is confirmed.", "<bdi>bob@example.com</bdi>")
 }
 
-// An address of somebody else answers like any other, and gets no mail.
+// The response for an address of somebody else is the usual one, but no mail is sent.
 func TestEmailAddressOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)

@@ -32,8 +32,8 @@ func facts(t testing.TB, got handlerstest.Answer, section string) map[string]str
 
 func wantFacts(t testing.TB, got handlerstest.Answer, section string, want map[string]string) {
 	t.Helper()
-	if told := facts(t, got, section); fmt.Sprint(told) != fmt.Sprint(want) {
-		t.Errorf("%s:\n got %q\nwant %q", section, told, want)
+	if shown := facts(t, got, section); fmt.Sprint(shown) != fmt.Sprint(want) {
+		t.Errorf("%s:\n got %q\nwant %q", section, shown, want)
 	}
 }
 
@@ -131,8 +131,8 @@ func TestProxyPageThroughATrustedProxy(t *testing.T) {
 	// Without forwarded headers, a trusted proxy is itself the client.
 	got = c.Alice.Page("/admin/proxy")
 	warns(t, got)
-	if told := facts(t, got, "believed")["Client address"]; told != "127.0.0.1, from the connection itself" {
-		t.Errorf("client address: %q", told)
+	if shown := facts(t, got, "believed")["Client address"]; shown != "127.0.0.1, from the connection itself" {
+		t.Errorf("client address: %q", shown)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestAppsByAPI(t *testing.T) {
 		`{"host":"app-3.example.com","lastUsedAt":"2026-11-18T10:04:02Z"},` +
 		`{"host":"app-2.example.com","lastUsedAt":"2026-11-18T10:04:01Z"},` +
 		`{"host":"app-1.example.com","lastUsedAt":"2026-11-18T10:04:00Z"}]`
-	type told struct {
+	type shownSession struct {
 		ID   string          `json:"id"`
 		Apps json.RawMessage `json:"apps"`
 	}
@@ -170,7 +170,7 @@ func TestAppsByAPI(t *testing.T) {
 			t.Fatalf("not JSON: %v: %s", err, got.Body)
 		}
 	}
-	check := func(what string, all ...told) {
+	check := func(what string, all ...shownSession) {
 		t.Helper()
 		want := map[string]string{c.Alice.ID: laptop, c.AlicePhone.ID: phone, c.Bob.ID: "[]"}
 		for _, one := range all {
@@ -179,24 +179,24 @@ func TestAppsByAPI(t *testing.T) {
 			}
 		}
 	}
-	var list []told
+	var list []shownSession
 	read(c.Alice.API("GET", "/me/sessions", ""), &list)
 	if len(list) != 2 {
 		t.Errorf("%d sessions", len(list))
 	}
 	check("list", list...)
-	var current told
+	var current shownSession
 	read(c.AlicePhone.API("GET", "/me/sessions/current", ""), &current)
 	check("current", current)
 	read(c.Alice.API("GET", "/me/sessions/current", ""), &current)
 	check("current of the laptop", current)
-	var renamed told
+	var renamed shownSession
 	read(c.Alice.API("PATCH", "/me/sessions/"+c.AlicePhone.ID, `{"name":"Phone"}`), &renamed)
 	check("renamed", renamed)
 	read(c.Bob.API("GET", "/me/sessions/current", ""), &current)
 	check("bob", current)
 	var export struct {
-		Sessions []told `json:"sessions"`
+		Sessions []shownSession `json:"sessions"`
 	}
 	read(c.Alice.API("GET", "/me/export", ""), &export)
 	if len(export.Sessions) != 2 {

@@ -20,7 +20,7 @@ import (
 // slowAgent takes the parser some twenty times as long as a browser's.
 var slowAgent = strings.Repeat("Mobile Safari ", 36)
 
-// The parser is slow for a User-Agent that is made for it, so an attempt that the throttle refuses must not reach it.
+// The parser is slow for a crafted User-Agent, so an attempt that the throttle refuses must not reach it.
 func TestRefusedAttemptParsesNothing(t *testing.T) {
 	t.Parallel()
 	store, err := db.Open(context.Background(), db.Options{Path: dbtest.NewDatabase(t), HashCost: dbtest.HashCost})

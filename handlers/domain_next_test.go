@@ -207,13 +207,13 @@ func TestNextHostsThatLowerCaseToASCII(t *testing.T) {
 func TestNextWithABackslashInItsQuery(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	question := toNotes.at(`/search?q=a\b`)
-	got := forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), question, navigating...)
+	request := toNotes.at(`/search?q=a\b`)
+	got := forward.ask(c.NewClient(handlerstest.FirefoxOnLinux), request, navigating...)
 	at, err := url.Parse(got.Header.Get("Location"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Alice.Page(at.RequestURI()).Is(t, 303, question.address())
+	c.Alice.Page(at.RequestURI()).Is(t, 303, request.address())
 }
 
 // Set-up, sign-up and invitation redirect to the devices and ignore next. Signing out takes it from the form, and gives it to the sign-in
@@ -252,8 +252,8 @@ func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, uri := range []string{"/", "/a%2fb/..//c?x=1&y=%26", "/caf\u00e9", "/?q=%zz+"} {
 		browser := c.NewClient(handlerstest.ChromeOnMac)
-		question := toNotes.at(uri)
-		got := forward.ask(browser, question, navigating...)
+		request := toNotes.at(uri)
+		got := forward.ask(browser, request, navigating...)
 		at, found := strings.CutPrefix(got.Header.Get("Location"), publicURL)
 		if got.Status != 302 || !found {
 			t.Fatalf("%s: %d %q", uri, got.Status, got.Header.Get("Location"))
@@ -261,7 +261,7 @@ func TestFromTheAppToTheSignInPageAndBack(t *testing.T) {
 		page := browser.Page(at)
 		page.Is(t, 200)
 		next := html.UnescapeString(regexp.MustCompile(`name="next" value="([^"]*)"`).FindStringSubmatch(page.Body)[1])
-		browser.Form("/login", "username", "bob", "password", handlerstest.BobPassword, "next", next).Is(t, 303, question.address())
-		passes(t, forward.ask(browser, question, navigating...), "bob")
+		browser.Form("/login", "username", "bob", "password", handlerstest.BobPassword, "next", next).Is(t, 303, request.address())
+		passes(t, forward.ask(browser, request, navigating...), "bob")
 	}
 }

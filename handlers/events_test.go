@@ -73,7 +73,7 @@ func TestEventsOfAnAccountThatIsDisabledOrDeleted(t *testing.T) {
 	alice.Wants("ended", "end")
 }
 
-// What happened between the page and its stream is made up for.
+// A stream begins with the events that happened after its page was rendered.
 func TestEventsThatWereMissed(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
@@ -218,8 +218,8 @@ func TestEventsNeedASession(t *testing.T) {
 	}
 }
 
-// A thousand connections that came and went leave no goroutine and no place among the user's streams. This is not parallel, because the
-// goroutines belong to the whole process.
+// A thousand connections that came and went leave no goroutine and take no place among the user's streams. Not parallel, because it counts
+// the goroutines of the whole process.
 func TestEventsLeaveNothingBehind(t *testing.T) {
 	c := handlerstest.OpenCast(t)
 	for range 1000 {

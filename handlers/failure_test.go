@@ -61,7 +61,7 @@ func TestDatabaseGone(t *testing.T) {
 	})
 	c.Alice.Page("/public/app.css").Is(t, 200)
 	if log := c.Log.String(); !strings.Contains(log, "the database does not answer") {
-		t.Errorf("the log does not tell: %s", log)
+		t.Errorf("the log does not say so: %s", log)
 	}
 }
 

@@ -40,7 +40,7 @@ func unpack(t testing.TB, packed string) string {
 }
 
 // Where the length of a body is given twice, a proxy may see one request and the server two. The connection ends after the refusal, so
-// the second one, which nobody let through, is never answered.
+// the second request, which the proxy did not check, is never answered.
 func TestTwoLengths(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenHouse(t)
@@ -58,7 +58,7 @@ func TestTwoLengths(t *testing.T) {
 			}
 		}
 	}
-	// With one length both are answered: the connection stays open, and another header of almost that name counts for nothing.
+	// With one length both are answered: the connection stays open, and a header with a similar name has no effect.
 	last := strings.Replace(smuggled, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
 	if got := statuses(c, post("/logout", "Transfer-Encoding: chunked\r\nX-Upload-Content-Length: 5\r\n")+last); !slices.Equal(got,
 		[]int{200, 200}) {

@@ -9,7 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Answers may hold secrets, so they leave the memory by themselves, and there are never many.
+// Answers may contain secrets, so they are deleted after a while, and only a limited number is kept.
 func TestFormAnswersAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

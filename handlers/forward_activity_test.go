@@ -23,14 +23,14 @@ func lastActive(h *handlerstest.House, id string) string {
 	return h.Only(`SELECT last_active_at || ' ' || expires_at FROM sessions WHERE id = ?`, id)
 }
 
-// Somebody who looks at an app, or changes something there, is active; a page that asks for news by itself is not, or a browser
-// that was left open would never fall idle.
+// Somebody who opens a page of an app, or changes something there, is active. Requests that a page sends by itself are no activity, or a
+// session would never become idle while a page is open.
 func TestForwardWhatCountsAsActivity(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	mode := func(mode string) []string { return []string{"Sec-Fetch-Mode", mode} }
 	for name, test := range map[string]struct {
-		asked   asked
+		request appRequest
 		headers []string
 		counts  bool
 	}{
@@ -67,7 +67,7 @@ func TestForwardWhatCountsAsActivity(t *testing.T) {
 			t.Run(e.path+" "+name, func(t *testing.T) {
 				c.Clock.Advance(2 * time.Minute)
 				before := lastActive(c.House, c.Bob.ID)
-				e.ask(c.Bob, test.asked, test.headers...)
+				e.ask(c.Bob, test.request, test.headers...)
 				want := before
 				if test.counts {
 					want = fmt.Sprint(c.Clock.Now().UnixMilli(), c.Clock.Now().Add(14*24*time.Hour).UnixMilli())
@@ -169,7 +169,7 @@ func TestForwardNotesTheAppOnceAMinute(t *testing.T) {
 	c.Clock.Advance(3 * time.Second)
 	ask()
 	c.SameRows(t, []string{notes + " " + fmt.Sprint(c.Clock.Now().UnixMilli())}, usedFor, c.Alice.ID)
-	// Another app of the same minute is noted all the same, and activity is throttled by itself.
+	// Another app is recorded even within the same minute. The time of the last activity is written once a minute, whatever the app.
 	c.Clock.Advance(time.Second)
 	passes(t, forward.ask(c.Alice, toNotes.of("photos.example.com"), navigating...), "alice")
 	flush(c.House)
@@ -198,7 +198,7 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 	}
 	flush(c.House)
 	c.SameRows(t, want[:50], usedFor, c.Alice.ID)
-	// What is used again is not the oldest any more.
+	// An app that is used again is not the oldest any more.
 	c.Clock.Advance(2 * time.Minute)
 	passes(t, forward.ask(c.Alice, toNotes.of("app-070.example.com")), "alice")
 	flush(c.House)
@@ -210,7 +210,7 @@ func TestForwardKeepsTheAppsUsedLast(t *testing.T) {
 		!strings.HasPrefix(rows[49], "app-072.example.com ") {
 		t.Errorf("%d rows: %q", len(rows), rows)
 	}
-	// Between two flushes no more than that are noted, however many there are.
+	// No more than that are kept in memory between two flushes.
 	for i := range 300 {
 		passes(t, forward.ask(c.AlicePhone, toNotes.of(fmt.Sprintf("made-up-%d.example.com", i))), "alice")
 	}
@@ -229,7 +229,7 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	c.Alice.API("DELETE", "/me/sessions/"+ended.ID, "").Is(t, 200)
 	allow(c.House, "secret.example.com")
 	stranger := c.NewClient(handlerstest.FirefoxOnLinux)
-	for _, e := range endpoints { // mistakes of a proxy are told once a minute, and the clock stands still
+	for _, e := range endpoints { // mistakes of a proxy are logged once a minute, and the clock stands still
 		stranger.Do("GET", e.path, "")
 		e.ask(stranger, toNotes.by("G T"))
 		e.ask(stranger, toNotes.at("x"))
@@ -238,21 +238,21 @@ func TestForwardWithoutASessionLeavesNoTrace(t *testing.T) {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	for i := range 1000 {
 		token := strings.Repeat(string(letters[i%32]), 13) + strings.Repeat(string(letters[i/32]), 13)
-		for _, question := range []asked{
+		for _, request := range []appRequest{
 			toNotes.of(fmt.Sprintf("made-up-%d.example.com", i)).at(fmt.Sprintf("/%d?x=%d", i, i)),
 			toNotes.of(fmt.Sprintf("evil-%d.test", i)),
 		} {
 			headers := [][]string{navigating, fetching, {"Cookie", withCookie(token)}, nil}[i%4]
-			if got := endpoints[i/4%2].ask(stranger, question, headers...); got.Status == 200 || got.Status >= 500 {
-				t.Fatalf("%v: %d", question, got.Status)
+			if got := endpoints[i/4%2].ask(stranger, request, headers...); got.Status == 200 || got.Status >= 500 {
+				t.Fatalf("%v: %d", request, got.Status)
 			}
 		}
 	}
 	for _, e := range endpoints {
 		for _, cookie := range []string{withCookie("garbage"), withCookie(dead), withCookie("", dead, "\xff"), "a=b"} {
-			for _, question := range []asked{toNotes, toNotes.by("POST"), toNotes.by("G T"), toNotes.of("secret.example.com"),
+			for _, request := range []appRequest{toNotes, toNotes.by("POST"), toNotes.by("G T"), toNotes.of("secret.example.com"),
 				toNotes.of("evil.test"), toNotes.as("wss"), toNotes.at("x")} {
-				e.ask(stranger, question, append([]string{"Cookie", cookie}, navigating...)...)
+				e.ask(stranger, request, append([]string{"Cookie", cookie}, navigating...)...)
 			}
 			stranger.Do("GET", e.path, "", "Cookie", cookie)
 			stranger.Do("POST", e.path+"/x", "", "Cookie", cookie)
@@ -280,32 +280,32 @@ func TestForwardLogsDenials(t *testing.T) {
 	}
 	deny("secret.example.com", c.Bob)
 	deny("Secret.Example.com.:8443", c.Bob)
-	told := denials()
-	if len(told) != 1 {
-		t.Fatalf("told %d times: %q", len(told), told)
+	lines := denials()
+	if len(lines) != 1 {
+		t.Fatalf("logged %d times, want once: %q", len(lines), lines)
 	}
 	for _, part := range []string{"level=WARN", "user=bob", "session=" + c.Bob.ID, "host=secret.example.com", "ip=" + address} {
-		if !slices.Contains(strings.Fields(told[0]), part) {
-			t.Errorf("%q lacks %s", told[0], part)
+		if !slices.Contains(strings.Fields(lines[0]), part) {
+			t.Errorf("%q lacks %s", lines[0], part)
 		}
 	}
 	// Another host, and another session, are something else.
 	deny(notes, c.Bob)
 	phone := c.SignIn("bob", handlerstest.BobPassword, handlerstest.SafariOnIPhone)
 	deny(notes, phone)
-	if told = denials(); len(told) != 3 || !strings.Contains(told[1], "host="+notes) || !strings.Contains(told[2], "session="+phone.ID) {
-		t.Errorf("told: %q", told)
+	if lines = denials(); len(lines) != 3 || !strings.Contains(lines[1], "host="+notes) || !strings.Contains(lines[2], "session="+phone.ID) {
+		t.Errorf("denials in the log: %q", lines)
 	}
 	c.Clock.Advance(59 * time.Second)
 	deny(notes, c.Bob)
-	if told = denials(); len(told) != 3 {
-		t.Errorf("told again within a minute: %q", told)
+	if lines = denials(); len(lines) != 3 {
+		t.Errorf("logged again within a minute: %q", lines)
 	}
 	c.Clock.Advance(time.Second)
 	deny(notes, c.Bob)
 	deny(notes, c.Bob)
-	if told = denials(); len(told) != 4 {
-		t.Errorf("told %d times, want once more after a minute: %q", len(told), told)
+	if lines = denials(); len(lines) != 4 {
+		t.Errorf("logged %d times, want once more after a minute: %q", len(lines), lines)
 	}
 	log := c.Log.String()
 	for _, secret := range []string{c.Bob.Token(), phone.Token(), handlerstest.SHA256Hex(c.Bob.Token()), "secret=word"} {
@@ -315,7 +315,7 @@ func TestForwardLogsDenials(t *testing.T) {
 	}
 	// What was denied was not used.
 	if count := c.Only(`SELECT COUNT(*) FROM session_apps`); count != "0" {
-		t.Errorf("%s apps are noted", count)
+		t.Errorf("%s apps are recorded", count)
 	}
 }
 
@@ -328,6 +328,6 @@ func TestForwardDoesNotLogPasses(t *testing.T) {
 		passes(t, e.ask(c.Alice, toNotes), "alice")
 	}
 	if after := c.Log.String(); after != before {
-		t.Errorf("told: %s", strings.TrimPrefix(after, before))
+		t.Errorf("logged: %s", strings.TrimPrefix(after, before))
 	}
 }

@@ -58,7 +58,7 @@ func TestForwardSeveralCookies(t *testing.T) {
 	} {
 		for _, e := range endpoints {
 			t.Run(e.path+" "+name, func(t *testing.T) {
-				headers := e.tell(toNotes)
+				headers := e.headers(toNotes)
 				for _, cookie := range test.cookies {
 					headers = append(headers, "Cookie", cookie)
 				}
@@ -148,7 +148,7 @@ func TestForwardPassesOnTheOtherCookies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ask := func(e endpoint) handlerstest.Answer {
-				headers := e.tell(toNotes)
+				headers := e.headers(toNotes)
 				for _, cookie := range test.cookies {
 					headers = append(headers, "Cookie", cookie)
 				}

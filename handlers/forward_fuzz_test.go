@@ -52,50 +52,50 @@ func FuzzForward(f *testing.F) {
 		}
 		// White space at the edges is not part of a header's value.
 		trim := func(value string) string { return strings.Trim(value, " \t") }
-		question := asked{trim(method), trim(scheme), trim(host), trim(path)}
-		clear := fuzzedMethod.MatchString(question.method) && fuzzedScheme.MatchString(question.scheme) && fuzzedPath.MatchString(question.uri)
-		below := fuzzedHost.MatchString(question.host)
+		request := appRequest{trim(method), trim(scheme), trim(host), trim(path)}
+		clear := fuzzedMethod.MatchString(request.method) && fuzzedScheme.MatchString(request.scheme) && fuzzedPath.MatchString(request.uri)
+		below := fuzzedHost.MatchString(request.host)
 
-		got := c.Raw(forward.raw("GET", append(question.forwarded(), "Cookie", cookie)...))
+		got := c.Raw(forward.raw("GET", append(request.forwarded(), "Cookie", cookie)...))
 		switch got.Status {
 		case 200:
 			if !clear || !below || got.Header.Get("Remote-User") != "alice" {
-				t.Errorf("%q passes as %q", question, got.Header.Get("Remote-User"))
+				t.Errorf("%q passes as %q", request, got.Header.Get("Remote-User"))
 			}
 		case 403:
-			name := strings.TrimSuffix(ordinaryPort.ReplaceAllString(question.host, ""), ".")
-			if clear && below && len(name) <= 253 && name == question.host {
-				t.Errorf("%q is refused", question)
+			name := strings.TrimSuffix(ordinaryPort.ReplaceAllString(request.host, ""), ".")
+			if clear && below && len(name) <= 253 && name == request.host {
+				t.Errorf("%q is refused", request)
 			}
 		default:
-			t.Errorf("%q, signed in: %d %.100s", question, got.Status, got.Body)
+			t.Errorf("%q, signed in: %d %.100s", request, got.Status, got.Body)
 		}
 
-		got = c.Raw(forward.raw("GET", append(question.forwarded(), "Sec-Fetch-Mode", "navigate")...))
+		got = c.Raw(forward.raw("GET", append(request.forwarded(), "Sec-Fetch-Mode", "navigate")...))
 		location := got.Header.Get("Location")
 		switch got.Status {
 		case 302, 303:
 			next, found := strings.CutPrefix(location, publicURL+"/login?next=")
 			to, err := url.QueryUnescape(next)
 			if !found || err != nil || strings.ContainsAny(next, "&#? \"<>\\") || !clear || !below {
-				t.Fatalf("%q leads to %q", question, location)
+				t.Fatalf("%q leads to %q", request, location)
 			}
 			back, _, _ := strings.Cut(strings.TrimPrefix(to[strings.Index(to, "://"):], "://"), "/")
 			plain := func(host string) string { return strings.TrimSuffix(ordinaryPort.ReplaceAllString(host, ""), ".") }
-			if !fuzzedHost.MatchString(back) || !strings.EqualFold(plain(back), plain(question.host)) {
-				t.Errorf("%q leads back to %q", question, to)
+			if !fuzzedHost.MatchString(back) || !strings.EqualFold(plain(back), plain(request.host)) {
+				t.Errorf("%q leads back to %q", request, to)
 			}
 			// Signing in leads there, or nowhere.
 			got = c.Raw("GET /login?next=" + next + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie + "\r\n\r\n")
 			if home := got.Header.Get("Location"); got.Status != 303 || home != "/sessions" && home != to {
-				t.Errorf("%q: next %q leads to %d %q", question, to, got.Status, home)
+				t.Errorf("%q: next %q leads to %d %q", request, to, got.Status, home)
 			}
 		case 401, 403:
 			if location != "" {
-				t.Errorf("%q: %d with %q", question, got.Status, location)
+				t.Errorf("%q: %d with %q", request, got.Status, location)
 			}
 		default:
-			t.Errorf("%q, signed out: %d %.100s", question, got.Status, got.Body)
+			t.Errorf("%q, signed out: %d %.100s", request, got.Status, got.Body)
 		}
 	})
 }

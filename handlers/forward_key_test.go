@@ -70,7 +70,7 @@ func TestForwardWithAKey(t *testing.T) {
 		for _, e := range endpoints {
 			for who, cookie := range map[string][]string{"": nil, ", and a session of alice": {"Cookie", withCookie(c.Alice.Token())}} {
 				t.Run(e.path+" "+name+who, func(t *testing.T) {
-					headers := append(slices.Concat(e.tell(toNotes), cookie), navigating...)
+					headers := append(slices.Concat(e.headers(toNotes), cookie), navigating...)
 					for _, line := range test.lines {
 						headers = append(headers, "Authorization", line)
 					}
@@ -108,12 +108,12 @@ func TestForwardLeavesTheAppsAuthorizationAlone(t *testing.T) {
 	} {
 		for _, e := range endpoints {
 			t.Run(e.path+" "+own[:min(len(own), 30)], func(t *testing.T) {
-				got := c.Raw(e.raw("GET", append(e.tell(toNotes), "Authorization", own, "Cookie", withCookie(c.Alice.Token()))...))
+				got := c.Raw(e.raw("GET", append(e.headers(toNotes), "Authorization", own, "Cookie", withCookie(c.Alice.Token()))...))
 				passes(t, got, "alice")
 				if echoed := got.Header.Get("Authorization"); echoed != strings.TrimSpace(own) {
 					t.Errorf("the app gets %q, want %q", echoed, own)
 				}
-				got = c.Raw(e.raw("GET", append(e.tell(toNotes), append([]string{"Authorization", own}, fetching...)...)...))
+				got = c.Raw(e.raw("GET", append(e.headers(toNotes), append([]string{"Authorization", own}, fetching...)...)...))
 				stops(t, got, 401, "")
 				if challenge := got.Header.Values("WWW-Authenticate"); challenge != nil {
 					t.Errorf("WWW-Authenticate: %q", challenge)
@@ -208,7 +208,7 @@ func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 		}
 		stops(t, e.ask(script, toNotes, "Authorization", bearer(c.Alice.Token())), 401, "")
 		stops(t, e.ask(script, toNotes, "X-Api-Key", key, "porchlight", key), 401, "")
-		stops(t, script.Do("GET", e.path+"?key="+key, "", append(e.tell(toNotes), "Proxy-Authorization", bearer(key))...), 401, "")
+		stops(t, script.Do("GET", e.path+"?key="+key, "", append(e.headers(toNotes), "Proxy-Authorization", bearer(key))...), 401, "")
 	}
 	check(t)
 	// A sign-in ends the session that the cookie names, but not a key.

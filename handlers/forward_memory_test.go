@@ -74,12 +74,12 @@ func TestAuthorizeGrowsNothing(t *testing.T) {
 		runtime.ReadMemStats(&stats)
 		return int64(stats.HeapAlloc)
 	}
-	const questions = 10_000
-	for name, asked := range map[string]struct {
+	const requests = 10_000
+	for name, sender := range map[string]struct {
 		cookie func(i int) string
 		first  int // auth checks before the memory is measured
 	}{
-		"nobody": {func(i int) string { return fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i) }, questions},
+		"nobody": {func(i int) string { return fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i) }, requests},
 		"alice":  {func(int) string { return token }, 60_000}, // fills the cache of what a token may open, whose size is fixed
 	} {
 		// Allocated once: the parser of User-Agents, which a sign-in waits for, and what the first auth checks need.
@@ -91,15 +91,15 @@ func TestAuthorizeGrowsNothing(t *testing.T) {
 		if status := send(&request); status != fasthttp.StatusUnauthorized {
 			t.Fatal("sign in:", status)
 		}
-		ask(0, asked.first, asked.cookie)
+		ask(0, sender.first, sender.cookie)
 		before := inUse()
-		passed := ask(asked.first, asked.first+questions, asked.cookie)
+		passed := ask(sender.first, sender.first+requests, sender.cookie)
 		if (passed > 0) != (name == "alice") {
 			t.Errorf("%s passed %d times", name, passed)
 		}
 		// A name or a token that was kept for each would be some 100 bytes, and its place in a map as much again.
-		if grown := inUse() - before; grown > 40*questions {
-			t.Errorf("%s: %d bytes are kept after %d questions", name, grown, questions)
+		if grown := inUse() - before; grown > 40*requests {
+			t.Errorf("%s: %d bytes are kept after %d requests", name, grown, requests)
 		}
 	}
 	runtime.KeepAlive(app)

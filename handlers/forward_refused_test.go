@@ -35,22 +35,22 @@ func TestForwardHeadersMissingOrRepeated(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
-		told := e.tell(toNotes)
+		described := e.headers(toNotes)
 		passes(t, e.ask(c.Alice, toNotes), "alice")
 		for who, client := range signedInAndOut(c) {
 			stops(t, client.Do("GET", e.path, "", navigating...), 403, "")
-			for i := 0; i < len(told); i += 2 {
-				name, value := told[i], told[i+1]
+			for i := 0; i < len(described); i += 2 {
+				name, value := described[i], described[i+1]
 				for what, headers := range map[string][]string{
-					"missing":                      without(told, name),
-					"empty":                        append(without(told, name), name, ""),
-					"twice":                        append(slices.Clone(told), name, value),
-					"twice, the second being evil": append(slices.Clone(told), name, "evil"),
-					"twice, the first empty":       append([]string{name, ""}, told...),
-					"twice, the second empty":      append(slices.Clone(told), name, ""),
-					"a list":                       append(without(told, name), name, value+", "+value),
-					"a list without a space":       append(without(told, name), name, value+","+value),
-					"under another name":           append(without(told, name), "X-"+name, value, strings.ReplaceAll(name, "-", "_"), value),
+					"missing":                      without(described, name),
+					"empty":                        append(without(described, name), name, ""),
+					"twice":                        append(slices.Clone(described), name, value),
+					"twice, the second being evil": append(slices.Clone(described), name, "evil"),
+					"twice, the first empty":       append([]string{name, ""}, described...),
+					"twice, the second empty":      append(slices.Clone(described), name, ""),
+					"a list":                       append(without(described, name), name, value+", "+value),
+					"a list without a space":       append(without(described, name), name, value+","+value),
+					"under another name":           append(without(described, name), "X-"+name, value, strings.ReplaceAll(name, "-", "_"), value),
 				} {
 					t.Run(fmt.Sprint(e.path, " ", who, ", ", name, " is ", what), func(t *testing.T) {
 						if strings.HasPrefix(what, "a list") && (name == "X-Forwarded-Uri" || name == "X-Original-URL") {
@@ -78,10 +78,10 @@ func TestForwardHeadersOfBothClientAndProxy(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for _, e := range endpoints {
-		for _, forged := range [][]string{e.tell(toNotes.of("photos.example.com")), e.tell(toNotes)} {
+		for _, forged := range [][]string{e.headers(toNotes.of("photos.example.com")), e.headers(toNotes)} {
 			for i := 0; i < len(forged); i += 2 {
 				for _, name := range []string{forged[i], strings.ToLower(forged[i]), strings.ToUpper(forged[i])} {
-					got := c.Raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.tell(toNotes),
+					got := c.Raw(e.raw("GET", slices.Concat([]string{name, forged[i+1]}, e.headers(toNotes),
 						[]string{"Cookie", withCookie(c.Alice.Token())})...))
 					stops(t, got, 403, "")
 				}
@@ -98,23 +98,23 @@ func TestForwardHeadersOfBothClientAndProxy(t *testing.T) {
 func TestForwardHostileSchemesPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	questions := map[string]asked{}
+	requests := map[string]appRequest{}
 	for _, scheme := range []string{"ftp", "file", "javascript", "data", "httpss", "http:", "http,https", "http, https", "https http", "h2",
 		"HTTP/1.1", "xhttp", "ws s", "0", "\u017fhttp", "http\u017f", "w\u017f", "\xff"} {
-		questions["scheme "+scheme] = toNotes.as(scheme)
+		requests["scheme "+scheme] = toNotes.as(scheme)
 	}
 	for _, path := range []string{"/a b", "/a\tb", "/x?a b", "/x?\ty"} {
-		questions["path "+path] = toNotes.at(path)
+		requests["path "+path] = toNotes.at(path)
 	}
 	for _, method := range []string{"GE T", "GET,POST", "GET\tX", "G@T", "(GET)", "GET/1", "<GET>", "\"GET\"", "G\u00c9T", "GET:", "{}",
 		"\xff", "[GET]", "GET;", "=", "?", "\\", big("G", 65)} {
-		questions["method "+method] = toNotes.by(method)
+		requests["method "+method] = toNotes.by(method)
 	}
-	for what, question := range questions {
+	for what, request := range requests {
 		for _, e := range endpoints {
 			for who, client := range signedInAndOut(c) {
 				t.Run(fmt.Sprintf("%s %s %q", e.path, who, what), func(t *testing.T) {
-					got := e.ask(client, question, navigating...)
+					got := e.ask(client, request, navigating...)
 					stops(t, got, 403, "")
 					got.Has(t, "is missing or malformed")
 				})
@@ -139,10 +139,10 @@ func TestForwardControlCharacters(t *testing.T) {
 	cookie := []string{"Cookie", withCookie(c.Alice.Token())}
 	for _, evil := range []string{"\x00", "\x01", "\x7f", "\x1b", "\x0b", "\x0c", "\r"} {
 		for _, e := range endpoints {
-			told := e.tell(toNotes)
-			for i := 1; i < len(told); i += 2 {
-				for _, value := range []string{told[i] + evil + "x", told[i] + evil, evil + told[i], told[i] + evil + ".example.com"} {
-					headers := slices.Clone(told)
+			described := e.headers(toNotes)
+			for i := 1; i < len(described); i += 2 {
+				for _, value := range []string{described[i] + evil + "x", described[i] + evil, evil + described[i], described[i] + evil + ".example.com"} {
+					headers := slices.Clone(described)
 					headers[i] = value
 					got := c.Raw(e.raw("GET", append(headers, cookie...)...))
 					if got.Status != 400 && got.Status != 403 {
@@ -182,8 +182,8 @@ func TestForwardPeerIsNotTrusted(t *testing.T) {
 			for _, e := range endpoints {
 				for who, client := range signedInAndOut(c) {
 					for what, headers := range map[string][]string{
-						"asks clearly": e.tell(toNotes), "for evil": e.tell(toNotes.of("evil.test")), "nothing": nil,
-						"claims to be trusted": append(e.tell(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded",
+						"asks clearly": e.headers(toNotes), "for evil": e.headers(toNotes.of("evil.test")), "nothing": nil,
+						"claims to be trusted": append(e.headers(toNotes), "X-Forwarded-For", "198.51.100.1", "X-Real-Ip", "198.51.100.1", "Forwarded",
 							"for=198.51.100.1", "Remote-Addr", "127.0.0.1"),
 					} {
 						for _, method := range []string{"GET", "POST", "PROPFIND"} {

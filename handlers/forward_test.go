@@ -90,18 +90,18 @@ func TestForwardAcceptsAnyMethod(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL",
 			"COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY", "PURGE", "PRI", "get", "X"} {
 			t.Run(e.path+" "+method, func(t *testing.T) {
-				got := c.Raw(e.raw(method, append(e.tell(toNotes), "Cookie", cookie)...))
+				got := c.Raw(e.raw(method, append(e.headers(toNotes), "Cookie", cookie)...))
 				passes(t, got, "alice")
 				checkVerdict(t, got)
-				got = c.Raw(e.raw(method, append(e.tell(toNotes), "Sec-Fetch-Mode", "navigate")...))
+				got = c.Raw(e.raw(method, append(e.headers(toNotes), "Sec-Fetch-Mode", "navigate")...))
 				if e.path == nginx.path {
 					stops(t, got, 401, signInFor(toNotes.address()))
 				} else {
 					stops(t, got, 302, signInFor(toNotes.address()))
 				}
-				got = c.Raw(e.raw(method, append(e.tell(toNotes.by("POST")), "Sec-Fetch-Mode", "cors")...))
+				got = c.Raw(e.raw(method, append(e.headers(toNotes.by("POST")), "Sec-Fetch-Mode", "cors")...))
 				stops(t, got, 401, "")
-				got = c.Raw(e.raw(method, append(e.tell(toNotes.of("evil.test")), "Cookie", cookie)...))
+				got = c.Raw(e.raw(method, append(e.headers(toNotes.of("evil.test")), "Cookie", cookie)...))
 				stops(t, got, 403, "")
 			})
 		}
@@ -116,7 +116,7 @@ func TestForwardSignedOut(t *testing.T) {
 	ended.Form("/logout").Is(t, 303)
 	const plain = "text/html"
 	for name, test := range map[string]struct {
-		asked   asked
+		request appRequest
 		headers []string
 		status  int // of /auth/forward; 302 and 303 are 401 with a Location at /auth/nginx
 	}{
@@ -142,7 +142,7 @@ func TestForwardSignedOut(t *testing.T) {
 		"a mode that nobody knows":         {toNotes, []string{"Sec-Fetch-Mode", "Navigate", "Accept", plain}, 401},
 		"curl":                             {toNotes, []string{"Accept", "*/*"}, 401},
 		"curl sends":                       {toNotes.by("POST"), []string{"Accept", "*/*"}, 401},
-		"nothing is told of it":            {toNotes, nil, 401},
+		"no headers of its own":            {toNotes, nil, 401},
 		"any text":                         {toNotes, []string{"Accept", "text/*"}, 401},
 		"almost text/html":                 {toNotes, []string{"Accept", "text/html-sandboxed, application/text/html"}, 401},
 		"JSON":                             {toNotes, []string{"Accept", "application/json"}, 401},
@@ -164,14 +164,14 @@ func TestForwardSignedOut(t *testing.T) {
 					}
 					status, location := test.status, ""
 					if status != 401 {
-						at := test.asked
+						at := test.request
 						at.scheme = strings.ToLower(at.scheme)
 						location = signInFor(at.address())
 					}
 					if e.path == nginx.path {
 						status = 401
 					}
-					got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.asked, headers...)
+					got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.request, headers...)
 					stops(t, got, status, location)
 					if location == "" && got.Header.Values("Location") != nil {
 						t.Error("an empty Location")
@@ -188,8 +188,8 @@ func TestForwardLocation(t *testing.T) {
 	c := handlerstest.OpenCast(t, behindProxy)
 	long := func(count int) string { return "/" + big("a", count) }
 	for name, test := range map[string]struct {
-		asked asked
-		want  string
+		request appRequest
+		want    string
 	}{
 		"query":               {toNotes.at("/a/b?x=1&y=2&next=/z"), "http://notes.example.com/a/b?x=1&y=2&next=/z"},
 		"escapes":             {toNotes.at("/a%2fb/..//c/%C3%A9?q=%26%zz+%"), "http://notes.example.com/a%2fb/..//c/%C3%A9?q=%26%zz+%"},
@@ -215,7 +215,7 @@ func TestForwardLocation(t *testing.T) {
 				if e.path == nginx.path {
 					status = 401
 				}
-				got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.asked, navigating...)
+				got := e.ask(c.NewClient(handlerstest.FirefoxOnLinux), test.request, navigating...)
 				stops(t, got, status, signInFor(test.want))
 			})
 		}
@@ -314,7 +314,7 @@ func TestForwardIgnoresTheQuery(t *testing.T) {
 	query := "?next=http://evil.test&X-Forwarded-Host=photos.example.com&X-Original-URL=http://photos.example.com/" +
 		"&host=photos.example.com&uri=/x&porchlight=" + c.Alice.Token() + "&token=" + c.Alice.Token()
 	for _, e := range endpoints {
-		asking := endpoint{e.path + query, e.tell}
+		asking := endpoint{e.path + query, e.headers}
 		passes(t, asking.ask(c.Alice, toNotes), "alice")
 		stops(t, asking.ask(c.Bob, toNotes), 403, "")
 		got := asking.ask(c.NewClient(handlerstest.FirefoxOnLinux), toNotes.at("/x"), navigating...)
@@ -335,8 +335,8 @@ func TestForwardAcceptsRequestsFromOtherSites(t *testing.T) {
 	for _, e := range endpoints {
 		for _, method := range []string{"GET", "POST", "DELETE", "PROPFIND"} {
 			for _, accept := range [][]string{navigating, fetching} {
-				ask := func(c *handlerstest.Client, a asked) handlerstest.Answer {
-					return c.Do(method, e.path, "", slices.Concat(e.tell(a.by(method)), hostile, accept)...)
+				ask := func(c *handlerstest.Client, a appRequest) handlerstest.Answer {
+					return c.Do(method, e.path, "", slices.Concat(e.headers(a.by(method)), hostile, accept)...)
 				}
 				passes(t, ask(c.Alice, toNotes), "alice")
 				got := ask(c.Bob, toNotes.of("photos.example.com"))

@@ -28,21 +28,21 @@ func behindProxy(o *handlers.Options) {
 	o.TrustedProxies = localProxies
 }
 
-// asked is the request to an app that an auth check is for.
-type asked struct{ method, scheme, host, uri string }
+// appRequest is the request to an app that an auth check is about.
+type appRequest struct{ method, scheme, host, uri string }
 
 // toNotes is an ordinary request, which tests modify.
-var toNotes = asked{"GET", "http", notes, "/"}
+var toNotes = appRequest{"GET", "http", notes, "/"}
 
-func (a asked) by(method string) asked { a.method = method; return a }
-func (a asked) as(scheme string) asked { a.scheme = scheme; return a }
-func (a asked) of(host string) asked   { a.host = host; return a }
-func (a asked) at(uri string) asked    { a.uri = uri; return a }
-func (a asked) address() string        { return a.scheme + "://" + a.host + a.uri }
-func (a asked) forwarded() []string {
+func (a appRequest) by(method string) appRequest { a.method = method; return a }
+func (a appRequest) as(scheme string) appRequest { a.scheme = scheme; return a }
+func (a appRequest) of(host string) appRequest   { a.host = host; return a }
+func (a appRequest) at(uri string) appRequest    { a.uri = uri; return a }
+func (a appRequest) address() string             { return a.scheme + "://" + a.host + a.uri }
+func (a appRequest) forwarded() []string {
 	return []string{"X-Forwarded-Method", a.method, "X-Forwarded-Proto", a.scheme, "X-Forwarded-Host", a.host, "X-Forwarded-Uri", a.uri}
 }
-func (a asked) original() []string {
+func (a appRequest) original() []string {
 	return []string{"X-Original-Method", a.method, "X-Original-URL", a.address()}
 }
 func signInFor(address string) string { return publicURL + "/login?next=" + url.QueryEscape(address) }
@@ -52,20 +52,20 @@ func withCookie(tokens ...string) string {
 
 // endpoint is one of the two for auth checks, with the headers that describe the request.
 type endpoint struct {
-	path string
-	tell func(asked) []string
+	path    string
+	headers func(appRequest) []string
 }
 
 var (
-	forward   = endpoint{"/auth/forward", asked.forwarded}
-	nginx     = endpoint{"/auth/nginx", asked.original}
+	forward   = endpoint{"/auth/forward", appRequest.forwarded}
+	nginx     = endpoint{"/auth/nginx", appRequest.original}
 	endpoints = []endpoint{forward, nginx}
 )
 
 // ask sends an auth check with GET, as Caddy, nginx and Traefik do. The headers are the client's own.
-func (e endpoint) ask(c *handlerstest.Client, a asked, headers ...string) handlerstest.Answer {
+func (e endpoint) ask(c *handlerstest.Client, a appRequest, headers ...string) handlerstest.Answer {
 	c.T.Helper()
-	return c.Do("GET", e.path, "", slices.Concat(e.tell(a), headers)...)
+	return c.Do("GET", e.path, "", slices.Concat(e.headers(a), headers)...)
 }
 
 // raw returns a whole request that no well-behaved client would send. The headers are pairs of name and value.
@@ -102,8 +102,8 @@ func noTrace(h *handlerstest.House) func(testing.TB) {
 		if after := everything(h); !slices.Equal(after, before) {
 			t.Errorf("the database was changed:\n got %q\nwant %q", after, before)
 		}
-		if told := strings.TrimPrefix(h.Log.String(), log); told != "" {
-			t.Errorf("the log was written to: %.500s", told)
+		if added := strings.TrimPrefix(h.Log.String(), log); added != "" {
+			t.Errorf("the log was written to: %.500s", added)
 		}
 	}
 }

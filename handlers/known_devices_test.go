@@ -85,7 +85,7 @@ func TestNobodyForgetsSomebodyElsesDevice(t *testing.T) {
 	check(t)
 }
 
-// Guessing keeps nobody out of a browser that is known, not even for good.
+// Failed attempts by others do not lock a user out in a known browser, not even when they lock the account.
 func TestAKnownDeviceGetsInPastTheThrottle(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t)

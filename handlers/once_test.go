@@ -90,7 +90,7 @@ func TestFormsHaveAnID(t *testing.T) {
 	}
 }
 
-// Everybody who presses sees the codes that work. Nobody else does, even with the id of the form.
+// Each of several submits shows the codes that are valid. Nobody else can see them, even with the id of the form.
 func TestImpatientPressShowsTheRecoveryCodes(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)

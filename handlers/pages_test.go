@@ -38,7 +38,7 @@ func TestTheKeyOfARowHoldsAllThatItShows(t *testing.T) {
 		change(&changed)
 		before, _ := row().key()
 		if after, _ := changed.key(); after == before {
-			t.Errorf("%s is no part of the key", what)
+			t.Errorf("%s does not change the key", what)
 		}
 	}
 	if shown, keyed := reflect.TypeFor[sessionRow]().NumField(), 2; shown != keyed {

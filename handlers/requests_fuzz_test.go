@@ -22,7 +22,7 @@ func FuzzCookie(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
 		c.T = t
-		// Line breaks would make other headers of it; NUL and the like no server takes in a header.
+		// A line break would begin another header, and no server accepts control characters in one.
 		if strings.ContainsFunc(cookie, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 			return
 		}
@@ -49,7 +49,7 @@ func FuzzSignInBody(f *testing.F) {
 	script := c.NewClient("curl/8.5.0")
 	f.Fuzz(func(t *testing.T, body string, isJSON bool) {
 		script.T = t
-		c.Clock.Advance(15 * time.Minute) // or the throttle would answer most
+		c.Clock.Advance(15 * time.Minute) // or the throttle would refuse most of them
 		kind := "application/json"
 		if !isJSON {
 			kind = "application/x-www-form-urlencoded"

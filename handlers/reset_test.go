@@ -10,7 +10,7 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// This file tests the way back in after a forgotten password.
+// This file tests the reset of a forgotten password.
 
 const resetPassword = "copper window seldom anchor"
 

@@ -238,7 +238,7 @@ func TestOneCodeInManyRequests(t *testing.T) {
 	}
 }
 
-// An invitation is a way back for a forgotten password, not past the second factor.
+// An invitation replaces a forgotten password, not the second factor.
 func TestInvitationAsksForTheCode(t *testing.T) {
 	t.Parallel()
 	h, secret, _ := openWithTOTP(t)
@@ -254,11 +254,11 @@ func TestInvitationAsksForTheCode(t *testing.T) {
 		t.Error("the invitation alone signed in")
 	}
 	h.Alice.Page("/sessions").Is(t, 200)
-	passFirstStep(h) // the old password is right until the code was
+	passFirstStep(h) // the old password stays valid until the code is entered
 	browser.Form("/login/code", "code", handlerstest.TOTP(t, secret, h.Clock.Now())).Is(t, 303, "/sessions")
 }
 
-// Between the password and the code, the browser is nobody: not for the apps either.
+// Between the password and the code, the browser is not signed in, so the apps refuse it too.
 func TestSecondStepIsNoSessionForApps(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenHouse(t, handlerstest.GuardsExample, func(o *handlers.Options) { o.URL.Scheme = "http" })

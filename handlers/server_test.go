@@ -69,8 +69,8 @@ func TestErrorsThatAskForPatience(t *testing.T) {
 	}
 }
 
-// The page must name a way back that exists.
-func TestLockedAccountIsToldTheWayBack(t *testing.T) {
+// The message must not offer a reset by mail where Porchlight sends no mail.
+func TestLockedAccountMessageNamesAWayIn(t *testing.T) {
 	t.Parallel()
 	for mail, want := range map[bool]string{true: "Forgot your password?", false: "invitation link"} {
 		h := &handler{Options: Options{Mail: mail}}

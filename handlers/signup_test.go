@@ -228,7 +228,7 @@ func TestSetUpWithoutAToken(t *testing.T) {
 	browser.Page("/setup?token=").Is(t, 403)
 	browser.Form("/setup", "token", "", "username", "eve", "password", newPassword).Is(t, 403)
 	if len(c.Rows(handlerstest.EveryAccount)) != 0 {
-		t.Error("an account was made")
+		t.Error("an account was created")
 	}
 }
 

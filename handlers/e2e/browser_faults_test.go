@@ -16,8 +16,9 @@ import (
 	"porchlight/handlers/handlerstest"
 )
 
-// What the devices page does when something goes wrong.
+// This file tests what the devices page does when a request fails.
 
+// lock holds the database's write lock, as another process would.
 func lock(h *handlerstest.House) (release func()) {
 	h.T.Helper()
 	pool, err := sql.Open("sqlite3", "file:"+h.Path+"?_txlock=immediate&_busy_timeout=1000")
@@ -142,6 +143,7 @@ func saysWhatWentWrong(t *testing.T, c *chromiumProcess) {
 	b.untilText(statusText, signedOut("One", "10.0.0.1"))
 }
 
+// answerFor answers requests in place of the server, until restore is called.
 func (b *tab) answerFor(pattern string, status int64, body string, headers ...string) (restore func()) {
 	b.t.Helper()
 	listening, stop := context.WithCancel(b.ctx)

@@ -178,11 +178,11 @@ func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 // checkLayout fails the test if the page does not fit a screen: narrow or wide, light or dark, or with forced colours.
 func (b *tab) checkLayout(what string) {
 	b.t.Helper()
-	told := map[string]bool{} // once for each page
-	tell := func(fault, where string) {
+	reported := map[string]bool{} // once for each page
+	report := func(fault, where string) {
 		b.t.Helper()
-		if fault != "" && !told[fault] {
-			told[fault] = true
+		if fault != "" && !reported[fault] {
+			reported[fault] = true
 			b.t.Errorf("%s, %s: %s", what, where, fault)
 		}
 	}
@@ -203,16 +203,16 @@ func (b *tab) checkLayout(what string) {
 			}
 			where := fmt.Sprintf("%d px, %s, forced colours %s", width, media.scheme, media.forced)
 			for _, fault := range faults {
-				tell(fault, where)
+				report(fault, where)
 			}
 			if width > 1000 && media.forced == "none" {
 				for _, fault := range b.axeFaults() {
-					tell(fault, where)
+					report(fault, where)
 				}
 			}
 			for range 12 {
 				b.press(kb.Tab)
-				tell(b.text(focusFault), where)
+				report(b.text(focusFault), where)
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"porchlight/db"
 )
 
-// Names of devices in the browser.
+// This file tests the names of devices in the browser.
 
 func namesADevice(t *testing.T, c *chromiumProcess) {
 	b, ids := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
@@ -119,6 +119,7 @@ func showsNamesAsText(t *testing.T, c *chromiumProcess) {
 	b.holds(`document.getElementById('boo') === null`)
 }
 
+// session returns the session of the tab.
 func (b *tab) session() db.Session {
 	b.t.Helper()
 	all, err := b.house.Store.AllSessions("")
@@ -135,6 +136,7 @@ func (b *tab) session() db.Session {
 	return db.Session{}
 }
 
+// isolated returns a name as sentences contain it: between marks that isolate its direction, unless it is plain ASCII.
 func isolated(name string) string {
 	if !strings.ContainsFunc(name, func(r rune) bool { return r > 127 }) {
 		return name

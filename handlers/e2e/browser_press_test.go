@@ -67,7 +67,7 @@ func (s *slowServer) hold() (release func()) {
 const mainButton = `document.querySelector('main button:not(.show)')`
 
 // pressed presses a button four times while the server holds the request, and fails the test unless each path gets one request. Chromium
-// answers no question about a page that is about to leave. So the page itself keeps what its button said.
+// evaluates no expression in a page that is about to be left, so the page itself records the texts of its button.
 func (s *slowServer) pressed(b *tab, path, button, busy string, then ...string) {
 	s.T.Helper()
 	b.eval(`((button) => addEventListener('pagehide', () => {

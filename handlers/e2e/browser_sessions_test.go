@@ -292,8 +292,6 @@ func endsTwoAtOnce(t *testing.T, c *chromiumProcess) {
 	b.holds(`document.activeElement !== document.body`)
 }
 
-// lock holds the database's write lock, as another process would.
-// answerFor answers requests in place of the server, until restore is called.
 func isEndedElsewhere(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"))
 	b.deafen()
@@ -320,6 +318,3 @@ func (b *tab) own() string {
 	b.t.Helper()
 	return strings.TrimPrefix(b.text(`document.querySelector('.device').id`), "device-")
 }
-
-// session returns the session of the tab.
-// isolated returns a name that is not plain ASCII as sentences contain it: between marks that isolate its direction.

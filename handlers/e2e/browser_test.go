@@ -160,7 +160,7 @@ func quote(text string) string {
 	return string(quoted)
 }
 
-// What the tests look for in the page.
+// These expressions read the page.
 const (
 	statusText  = `document.getElementById('status').textContent`
 	confirming  = `document.getElementById('confirming').textContent`

@@ -22,7 +22,7 @@ func withPublicPath(s *site) { s.publicPath = true }
 var exactPath = regexp.MustCompile(`^/public/(\w[\w.-]*/)*(\w[\w.-]*)?(\?|$)`)
 
 // opensAPublicPath requests the public path, without a session and with one.
-func opensAPublicPath(t *testing.T, s *site, _ sayings) {
+func opensAPublicPath(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	forged := "X-Hook: kept\r\nAuthorization: Bearer of-the-app\r\n"
 	for _, name := range forgedNames {
@@ -72,7 +72,7 @@ var hostileTargets = []string{
 }
 
 // Nobody gets past the public path to another one, however the app reads the path.
-func keepsToThePublicPath(t *testing.T, s *site, _ sayings) {
+func keepsToThePublicPath(t *testing.T, s *site, _ expected) {
 	for _, target := range hostileTargets {
 		for _, protocol := range []string{"HTTP/1.1\r\nHost: notes.example.com", "HTTP/1.0\r\nHost: notes.example.com", "HTTP/1.0"} {
 			s.checkTarget(t, target, protocol)
@@ -119,7 +119,7 @@ func FuzzPublicPath(f *testing.F) {
 }
 
 // A connection that begins on the public path cannot become a tunnel.
-func refusesHTTP2OnThePublicPath(t *testing.T, s *site, _ sayings) {
+func refusesHTTP2OnThePublicPath(t *testing.T, s *site, _ expected) {
 	for _, upgrade := range []string{"h2c", "H2C", "h2c, websocket", "websocket, h2c", "websocket\r\nUpgrade: h2c"} {
 		s.ask(t, "GET /public/ HTTP/1.1\r\nHost: notes.example.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "+upgrade+
 			"\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"+webSocketKey+"\r\n")
@@ -154,7 +154,7 @@ func (s *site) sendMany(requests string, quiet time.Duration) (got string) {
 }
 
 // Each request on a connection is checked for itself, with its own cookies and its own headers.
-func checksEachRequest(t *testing.T, s *site, _ sayings) {
+func checksEachRequest(t *testing.T, s *site, _ expected) {
 	const forged = "Remote-User: alice\r\nRemote-Groups: admins\r\n"
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	request := func(path, headers string) string {
@@ -209,7 +209,7 @@ var smuggling = []string{
 }
 
 // A request hidden in the body of another never reaches the app with an identity.
-func smugglesNothing(t *testing.T, s *site, _ sayings) {
+func smugglesNothing(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	const hidden = "GET /hidden HTTP/1.1\r\nHost: notes.example.com\r\nRemote-User: alice\r\nX-Forwarded-User: alice\r\n\r\n"
 	for short, body := range map[string]string{
@@ -233,7 +233,7 @@ func smugglesNothing(t *testing.T, s *site, _ sayings) {
 }
 
 // A request of HTTP/2 that names two hosts reaches the app whose host was checked, or none.
-func readsOneHostInHTTP2(t *testing.T, s *site, _ sayings) {
+func readsOneHostInHTTP2(t *testing.T, s *site, _ expected) {
 	for host, user := range map[string]string{"notes.example.com": "bob", "photos.example.com": "alice"} {
 		if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: host, Users: []string{user}}); err != nil {
 			t.Fatal(err)
@@ -273,7 +273,7 @@ func readsOneHostInHTTP2(t *testing.T, s *site, _ sayings) {
 }
 
 // No client reaches Porchlight's auth checks through the proxy. It could describe any request there.
-func hidesAuthChecks(t *testing.T, s *site, _ sayings) {
+func hidesAuthChecks(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, path := range []string{
 		"/auth/forward", "/auth/nginx", "//auth/forward", "/./auth/forward", "/x/../auth/forward", "/%61uth/forward", "/auth%2fforward",

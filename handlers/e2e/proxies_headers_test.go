@@ -28,7 +28,7 @@ var forgedNames = []string{
 	"X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Rewrite-URL", "Forwarded",
 }
 
-func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
+func dropsForgedIdentity(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	forged := ""
 	for _, name := range forgedNames {
@@ -62,7 +62,7 @@ func dropsForgedIdentity(t *testing.T, s *site, _ sayings) {
 }
 
 // A name that begins with Remote may mean something to an app, although Porchlight never sends it.
-func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
+func dropsUnknownRemote(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, name := range []string{"Remote-Role", "REMOTE-ID", "RemoteUser", "Remote_Role"} {
 		got := s.send("notes.example.com", toNotesSite+"Cookie: "+ours+token+"\r\n"+name+": forged\r\nConnection: close\r\n\r\n")
@@ -77,7 +77,7 @@ func dropsUnknownRemote(t *testing.T, s *site, _ sayings) {
 }
 
 // Headers in which a client describes its own request, as a proxy would, have no effect.
-func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
+func ignoresForgedRequest(t *testing.T, s *site, _ expected) {
 	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "photos.example.com", Everyone: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func ignoresForgedQuestion(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 }
 
-func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
+func keepsTheTokenFromApps(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
 	for sent, want := range map[string]string{
 		ours + token:                                               "",
@@ -126,7 +126,7 @@ func keepsTheTokenFromApps(t *testing.T, s *site, _ sayings) {
 }
 
 // HTTP/2 sends each cookie in a separate header, and an HTTP/1.1 client can do the same.
-func readsEveryCookieHeader(t *testing.T, s *site, _ sayings) {
+func readsEveryCookieHeader(t *testing.T, s *site, _ expected) {
 	token := domainCookie(s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)).Value
 	for _, lines := range [][]string{
 		{"a=1", ours + token},

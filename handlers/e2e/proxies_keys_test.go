@@ -15,7 +15,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-func takesAppKeys(t *testing.T, s *site, _ sayings) {
+func takesAppKeys(t *testing.T, s *site, _ expected) {
 	alice := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	key, made := s.MakeKey(domainCookie(bob).Value, "notes.example.com")
@@ -78,7 +78,7 @@ func takesAppKeys(t *testing.T, s *site, _ sayings) {
 }
 
 // Apps use Authorization, too. Signed-in users can use it as if Porchlight were not there.
-func keepsTheAppsAuthorization(t *testing.T, s *site, _ sayings) {
+func keepsTheAppsAuthorization(t *testing.T, s *site, _ expected) {
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
 	for _, own := range []string{basic("app", "own"), "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x_plk_y", "Negotiate " + strings.Repeat("YIIe", 1500)} {
 		seen := s.reaches(t, bob.Do("GET", notesSite+"/", "", "Authorization", own))

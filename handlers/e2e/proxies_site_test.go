@@ -51,7 +51,7 @@ func newSite(t testing.TB, changeStore func(*db.Options), change func(*handlers.
 // openSite starts a site. change may change it before the proxy starts.
 func openSite(t testing.TB, p proxy, change ...func(*site)) *site {
 	t.Helper()
-	p.find(t)
+	p.skipIfMissing(t)
 	s := newSite(t, func(*db.Options) {}, handlerstest.GuardsExample)
 	for _, c := range change {
 		c(s)

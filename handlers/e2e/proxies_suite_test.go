@@ -25,15 +25,15 @@ func TestProxies(t *testing.T) {
 	}
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
-			p.find(t)
+			p.skipIfMissing(t)
 			for _, test := range []struct {
 				name string
-				run  func(*testing.T, *site, sayings)
+				run  func(*testing.T, *site, expected)
 			}{
 				{"sign in and back", signsInAndBack},
-				{"who is there", tellsWho},
+				{"the signed-in user", identifiesTheUser},
 				{"forged identity", dropsForgedIdentity},
-				{"forged question", ignoresForgedQuestion},
+				{"forged request headers", ignoresForgedRequest},
 				{"unknown Remote headers", dropsUnknownRemote},
 				{"cookies", keepsTheTokenFromApps},
 				{"two Cookie headers", readsEveryCookieHeader},
@@ -42,11 +42,11 @@ func TestProxies(t *testing.T) {
 				{"the app's own Authorization", keepsTheAppsAuthorization},
 				{"events", passesEvents},
 				{"a body", passesABody},
-				{"a script", tellsAScript},
+				{"a script", answersAScript},
 				{"WebSocket", opensASocket},
 				{"upgrade to HTTP/2", refusesHTTP2Upgrade},
 				{"upgrade of HTTP/2", refusesHTTP2Connect},
-				{"many cookies", bearsManyCookies},
+				{"many cookies", acceptsManyCookies},
 				{"odd paths", keepsOddPaths},
 				{"not allowed", showsWhoIsNotAllowed},
 				{"the address on the device list", knowsTheClient},
@@ -54,12 +54,12 @@ func TestProxies(t *testing.T) {
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					s := openSite(t, p)
-					test.run(t, s, p.sayings)
+					test.run(t, s, p.expected)
 				})
 			}
 			for _, test := range []struct {
 				name string
-				run  func(*testing.T, *site, sayings)
+				run  func(*testing.T, *site, expected)
 			}{
 				{"a public path", opensAPublicPath},
 				{"only the public path", keepsToThePublicPath},
@@ -71,7 +71,7 @@ func TestProxies(t *testing.T) {
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					s := openSite(t, p, withPublicPath)
-					test.run(t, s, p.sayings)
+					test.run(t, s, p.expected)
 				})
 			}
 		})
@@ -99,7 +99,7 @@ func (s *site) untouched(t testing.TB) {
 
 func signInPlace(address string) string { return ownSite + "/login?next=" + url.QueryEscape(address) }
 
-func signsInAndBack(t *testing.T, s *site, _ sayings) {
+func signsInAndBack(t *testing.T, s *site, _ expected) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
 	const deep = notesSite + "/a/b?x=1&y=%26&z=a+b"
 	got := visitor.Page(deep)
@@ -115,7 +115,7 @@ func signsInAndBack(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-func tellsWho(t *testing.T, s *site, _ sayings) {
+func identifiesTheUser(t *testing.T, s *site, _ expected) {
 	s.Exec(`UPDATE users SET email = 'alice@example.com' WHERE username = 'alice'`)
 	s.setGroups(t, "alice", "staff", "accounts")
 	for _, visitor := range []struct {
@@ -144,7 +144,7 @@ func (s *site) setGroups(t *testing.T, username string, groups ...string) {
 	}
 }
 
-func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
+func isOutOnceRevoked(t *testing.T, s *site, _ expected) {
 	library := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	phone := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.SafariOnIPhone)
 	s.reaches(t, library.Page(notesSite+"/"))
@@ -161,7 +161,7 @@ func isOutOnceRevoked(t *testing.T, s *site, _ sayings) {
 }
 
 // No proxy holds an event back, or keeps the end of the stream from the page.
-func passesEvents(t *testing.T, s *site, _ sayings) {
+func passesEvents(t *testing.T, s *site, _ expected) {
 	laptop := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	laptop.HTTP.Timeout = 0 // for a whole response
 	events := laptop.Stream(ownSite + "/sessions/events")
@@ -172,7 +172,7 @@ func passesEvents(t *testing.T, s *site, _ sayings) {
 	events.Wants("ended", "end")
 }
 
-func passesABody(t *testing.T, s *site, say sayings) {
+func passesABody(t *testing.T, s *site, want expected) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	body := strings.Repeat("0123456789abcdef", 20_000)
 	for _, headers := range [][]string{
@@ -188,12 +188,12 @@ func passesABody(t *testing.T, s *site, say sayings) {
 	body = body[:1000]
 	stranger := s.visit(handlerstest.FirefoxOnLinux)
 	stranger.Do("POST", notesSite+"/save?x=1", body, "Accept", handlerstest.BrowserAccept,
-		"Sec-Fetch-Mode", "navigate").Is(t, say.redirect, signInPlace(notesSite+"/save?x=1"))
+		"Sec-Fetch-Mode", "navigate").Is(t, want.redirect, signInPlace(notesSite+"/save?x=1"))
 	stranger.Do("PUT", notesSite+"/save", body).Is(t, 401, "")
 	s.untouched(t)
 }
 
-func tellsAScript(t *testing.T, s *site, _ sayings) {
+func answersAScript(t *testing.T, s *site, _ expected) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
 	for _, headers := range [][]string{
 		{"Accept", "*/*", "Sec-Fetch-Mode", "cors"},
@@ -207,7 +207,7 @@ func tellsAScript(t *testing.T, s *site, _ sayings) {
 	s.untouched(t)
 }
 
-func bearsManyCookies(t *testing.T, s *site, _ sayings) {
+func acceptsManyCookies(t *testing.T, s *site, _ expected) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	many := "app=" + strings.Repeat("x", 2500) + "; more=" + strings.Repeat("y", 2500)
 	seen := s.reaches(t, visitor.Page(notesSite+"/", "Cookie", many))
@@ -218,7 +218,7 @@ func bearsManyCookies(t *testing.T, s *site, _ sayings) {
 	s.visit(handlerstest.FirefoxOnLinux).Page(long, "Cookie", many).Is(t, 302, signInPlace(long))
 }
 
-func keepsOddPaths(t *testing.T, s *site, say sayings) {
+func keepsOddPaths(t *testing.T, s *site, want expected) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	for _, path := range []string{
 		"/a%2fb", "/a%2Fb%5c?x=%2f%2F", "//evil.example/x", "/a//b", "/%", "/a?b?c=d", "/caf%C3%A9", "/a%20b+c", "/x?q=%F0%9F%8F%AE&r=a%26b",
@@ -237,7 +237,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 			t.Fatal(err)
 		}
 		asked, ofApp := strings.CutPrefix(place.Query().Get("next"), notesSite)
-		if got.Status != 302 || !ofApp || asked != path && !say.tidies {
+		if got.Status != 302 || !ofApp || asked != path && !want.tidies {
 			t.Errorf("%s: %d %s", path, got.Status, place)
 		}
 		s.untouched(t)
@@ -263,7 +263,7 @@ func keepsOddPaths(t *testing.T, s *site, say sayings) {
 	s.untouched(t)
 }
 
-func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
+func showsWhoIsNotAllowed(t *testing.T, s *site, _ expected) {
 	if _, err := s.Store.AllowApp(t.Context(), db.CommandLine, db.AppRule{Host: "notes.example.com", Users: []string{"alice"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func showsWhoIsNotAllowed(t *testing.T, s *site, _ sayings) {
 }
 
 // A client cannot set its address with X-Forwarded-For.
-func knowsTheClient(t *testing.T, s *site, _ sayings) {
+func knowsTheClient(t *testing.T, s *site, _ expected) {
 	visitor := s.visit(handlerstest.FirefoxOnLinux)
 	visitor.Do("POST", ownSite+"/login", handlerstest.Encode([]string{"username", "alice", "password", handlerstest.AlicePassword}),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", handlerstest.BrowserAccept, "X-Forwarded-For", "203.0.113.9",
@@ -306,7 +306,7 @@ func knowsTheClient(t *testing.T, s *site, _ sayings) {
 	}
 }
 
-func shutsWhenStopped(t *testing.T, s *site, say sayings) {
+func shutsWhenStopped(t *testing.T, s *site, want expected) {
 	visitor := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	s.reaches(t, visitor.Page(notesSite+"/"))
 	if err := s.Store.Close(); err != nil { // Porchlight still answers, but cannot look up the session
@@ -322,7 +322,7 @@ func shutsWhenStopped(t *testing.T, s *site, say sayings) {
 	for _, got := range []handlerstest.Answer{
 		visitor.Page(notesSite + "/"), visitor.Do("POST", notesSite+"/", "x"), s.visit(handlerstest.FirefoxOnLinux).Page(notesSite + "/"),
 	} {
-		got.Is(t, say.down)
+		got.Is(t, want.down)
 	}
 	s.untouched(t)
 }

@@ -25,15 +25,15 @@ import (
 
 // proxy is a reverse proxy that a test can start.
 type proxy struct {
-	name    string   // of its command
-	files   []string // that the sample expects on the machine, besides the command
-	mustBe  bool     // in CI, a missing command fails the test instead of skipping it
-	start   func(t testing.TB, s *site) *process
-	sayings sayings
+	name     string   // of its command
+	files    []string // that the sample expects on the machine, besides the command
+	mustBe   bool     // in CI, a missing command fails the test instead of skipping it
+	start    func(t testing.TB, s *site) *process
+	expected expected
 }
 
-// sayings are the responses in which proxies differ.
-type sayings struct {
+// expected are the responses in which proxies differ.
+type expected struct {
 	redirect int  // to a form sent without a session: 303, or what nginx makes of it
 	down     int  // while Porchlight does not answer
 	tidies   bool // it normalizes a path before it asks
@@ -42,10 +42,10 @@ type sayings struct {
 }
 
 var proxies = []proxy{
-	{name: "caddy", mustBe: true, start: startCaddy, sayings: sayings{redirect: 303, down: 502}},
-	{name: "nginx", mustBe: true, start: startNginx, sayings: sayings{redirect: 302, down: 502}},
-	{name: "haproxy", files: haproxyScripts, start: startHAProxy, sayings: sayings{redirect: 303, down: 500, socketOverHTTP2: true}},
-	{name: "traefik", start: startTraefik, sayings: sayings{redirect: 303, down: 500, tidies: true}},
+	{name: "caddy", mustBe: true, start: startCaddy, expected: expected{redirect: 303, down: 502}},
+	{name: "nginx", mustBe: true, start: startNginx, expected: expected{redirect: 302, down: 502}},
+	{name: "haproxy", files: haproxyScripts, start: startHAProxy, expected: expected{redirect: 303, down: 500, socketOverHTTP2: true}},
+	{name: "traefik", start: startTraefik, expected: expected{redirect: 303, down: 500, tidies: true}},
 }
 
 // missing returns what the proxy needs and this machine lacks, or "".
@@ -61,8 +61,8 @@ func (p proxy) missing() string {
 	return ""
 }
 
-// find skips the test if the proxy is not installed, or fails it in CI.
-func (p proxy) find(t testing.TB) {
+// skipIfMissing skips the test if the proxy is not installed, or fails it in CI.
+func (p proxy) skipIfMissing(t testing.TB) {
 	t.Helper()
 	switch missing := p.missing(); {
 	case missing == "":

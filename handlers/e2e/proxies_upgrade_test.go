@@ -32,7 +32,7 @@ func upgradeRequest(token, headers string) string {
 	return "GET /live HTTP/1.1\r\nHost: notes.example.com\r\n" + cookie + headers + "\r\n"
 }
 
-func opensASocket(t *testing.T, s *site, _ sayings) {
+func opensASocket(t *testing.T, s *site, _ expected) {
 	const webSocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://notes.example.com\r\n" + webSocketKey
 	s.send("notes.example.com", upgradeRequest("", webSocket)).Is(t, 401, "")
 	s.untouched(t)
@@ -44,7 +44,7 @@ func opensASocket(t *testing.T, s *site, _ sayings) {
 }
 
 // The session that opens the tunnel is revoked before it is used: neither that nor the identity is checked in there.
-func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
+func refusesHTTP2Upgrade(t *testing.T, s *site, _ expected) {
 	for _, upgrade := range []string{
 		"Upgrade: h2c\r\n", "Upgrade: H2C\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: h2c, websocket\r\n",
 		"Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n",
@@ -83,7 +83,7 @@ func refusesHTTP2Upgrade(t *testing.T, s *site, _ sayings) {
 }
 
 // HTTP/2 has its own way to ask for another protocol (RFC 8441), which HAProxy translates to Upgrade.
-func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
+func refusesHTTP2Connect(t *testing.T, s *site, want expected) {
 	token := domainCookie(s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)).Value
 	for _, protocol := range []string{"websocket", "h2c", "websocket, h2c"} {
 		s.sendFields(t, [][2]string{
@@ -91,7 +91,7 @@ func refusesHTTP2Connect(t *testing.T, s *site, say sayings) {
 			{"cookie", ours + token}, {"sec-websocket-version", "13"},
 		})
 		seen := s.notes.take()
-		if say.socketOverHTTP2 && protocol == "websocket" && (len(seen) != 1 || seen[0].header.Get("Upgrade") != "websocket") {
+		if want.socketOverHTTP2 && protocol == "websocket" && (len(seen) != 1 || seen[0].header.Get("Upgrade") != "websocket") {
 			t.Errorf("the app was asked for no WebSocket: %v", seen)
 		}
 		for _, request := range seen {
