@@ -1,92 +1,73 @@
-// Screenshots takes the pictures in docs/ with Chromium, of a server with a few devices, and of a mail that it sends. Run it from the top
-// of the repository:
+// Screenshots takes the pictures in docs/. They show the people and devices of "porchlight demo", and an app behind Caddy. It needs
+// Chromium, Caddy and TiddlyWiki on the PATH, and the font Inter (in Debian, fonts-inter). Run it from the top of the repository:
 //
 //	go run ./scripts/screenshots
 package main
 
 import (
 	"context"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"log"
 	"os"
-	"path/filepath"
-
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
+	"os/signal"
+	"time"
 )
 
 func main() {
 	log.SetFlags(0)
-	if err := run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := run(ctx); err != nil {
 		log.Fatal("screenshots: ", err)
 	}
 }
 
-func run() error {
-	folder, err := os.MkdirTemp("", "porchlight-screenshots")
+func run(ctx context.Context) (err error) {
+	folder, err := os.MkdirTemp("", "porchlight-screenshots-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
-	h, err := serve(folder)
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	s := &site{folder: folder}
+	defer s.stop()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	phone, stop, err := openBrowser(ctx, s, safariOnIPhone, "203.0.113.24")
 	if err != nil {
 		return err
 	}
-	defer h.stop()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.Flag("hide-scrollbars", true))
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	defer cancel()
-	browser, cancel := chromedp.NewContext(allocator)
-	defer cancel()
+	defer stop()
+	if err := phone.signIn(); err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	if err := s.awaitMails(ctx); err != nil {
+		return err
+	}
+	library, stop, err := openBrowser(ctx, s, firefoxOnLinux, "198.51.100.80")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := library.setSession(s.library); err != nil {
+		return err
+	}
 	for _, p := range []picture{
-		{"devices-light", "/sessions", "light", 820, 2, ""},
-		{"devices-dark", "/sessions", "dark", 820, 2, ""},
-		{"security", "/account/security", "light", 640, 1, ""},
-		{"alerts", "/account/alerts", "light", 640, 1, ""},
-		{"admin-person", "/admin/users/1", "light", 820, 1, ""},
-		{"admin-sessions", "/admin/sessions", "light", 820, 1, ""},
-		{"code", "/login/code", "light", 640, 1, "signed out"},
-		{"mail", "", "light", 640, 1, ""},
+		{name: "security", address: auth + "/account/security", width: 640},
+		{name: "alerts", address: auth + "/account/alerts", width: 640},
+		{name: "admin-person", address: auth + "/admin/users/1", width: 820, height: 1180},
+		{name: "admin-sessions", address: auth + "/admin/sessions", width: 820},
+		{name: "mail", html: s.mail, width: 640},
 	} {
-		if err := h.take(browser, p); err != nil {
+		if err := phone.take(p); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
+	if err := takeStory(phone, library); err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
 	return nil
-}
-
-// picture is a page in one colour scheme.
-type picture struct {
-	name   string
-	path   string // "" is the mail
-	scheme string
-	width  int64
-	scale  float64
-	as     string
-}
-
-func (h *house) take(browser context.Context, p picture) error {
-	address, site := h.site+p.path, h.site
-	if p.path == "" {
-		address = "data:text/html;base64," + base64.StdEncoding.EncodeToString(h.mail)
-	}
-	session := h.session
-	if p.as == "signed out" {
-		session = ""
-	}
-	var taken []byte
-	err := chromedp.Run(browser,
-		chromedp.EmulateViewport(p.width, 400, chromedp.EmulateScale(p.scale)),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}),
-		network.SetCookie("porchlight", session).WithURL(site),
-		network.SetCookie("porchlight-code", h.secondStep).WithURL(site),
-		chromedp.Navigate(address),
-		chromedp.FullScreenshot(&taken, 100),
-	)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join("docs", p.name+".png"), taken, 0o644)
 }
