@@ -10,14 +10,16 @@ import (
 )
 
 type userCommand struct {
-	Add     userAddCommand     `cmd:"" help:"Create an account. It asks for the password on a terminal, or reads one line from standard input."`
-	Invite  userInviteCommand  `cmd:"" help:"Print a one-time link, valid for ${invitation_lasts} hours, to choose a password. For an existing account, use it when somebody forgot theirs."`
-	Set     userSetCommand     `cmd:"" help:"Change an account: its role, e-mail address, groups, approval or second factor."`
-	List    userListCommand    `cmd:"" help:"List the accounts."`
-	Passwd  userPasswdCommand  `cmd:"" help:"Set a password, and end every session of the user. It asks for the password on a terminal, or reads one line from standard input."`
-	Disable userDisableCommand `cmd:"" help:"Disable an account, and end every session of the user."`
-	Enable  userEnableCommand  `cmd:"" help:"Enable a disabled account."`
-	Delete  userDeleteCommand  `cmd:"" help:"Delete an account, its sessions and its activity."`
+	Add         userAddCommand         `cmd:"" help:"Create an account. It asks for the password on a terminal, or reads one line from standard input."`
+	Invite      userInviteCommand      `cmd:"" help:"Print a one-time link, valid for ${invitation_lasts} hours, to choose a password. For an existing account, use it when somebody forgot theirs."`
+	Invitations userInvitationsCommand `cmd:"" help:"List the pending invitations: the links that nobody has used yet."`
+	Uninvite    userUninviteCommand    `cmd:"" help:"Cancel a pending invitation, so that its link no longer works."`
+	Set         userSetCommand         `cmd:"" help:"Change an account: its role, e-mail address, groups, approval or second factor."`
+	List        userListCommand        `cmd:"" help:"List the accounts."`
+	Passwd      userPasswdCommand      `cmd:"" help:"Set a password, and end every session of the user. It asks for the password on a terminal, or reads one line from standard input."`
+	Disable     userDisableCommand     `cmd:"" help:"Disable an account, and end every session of the user."`
+	Enable      userEnableCommand      `cmd:"" help:"Enable a disabled account."`
+	Delete      userDeleteCommand      `cmd:"" help:"Delete an account, its sessions and its activity."`
 }
 
 type userAddCommand struct {

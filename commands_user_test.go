@@ -1,15 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"porchlight/db"
 	"porchlight/db/dbtest"
+	"porchlight/handlers"
 )
 
 // This file tests the commands that invite users, set passwords, and disable, enable and delete accounts.
@@ -68,6 +73,57 @@ func TestUserInvite(t *testing.T) {
 		t.Error(message)
 	}
 	f.wantRows([]string{"cy"}, `SELECT username FROM invitations`)
+}
+
+// A running server refuses the link of an invitation that a command cancelled.
+func TestUserInvitations(t *testing.T) {
+	f := newFixture(t, nil)
+	s := start(t, f.data)
+	link := mustRun(t, "", f.with("user", "invite", "cy", "--email", "cy@example.com", "--admin", "--groups", "staff", "--url", s.url)...)
+	mustRun(t, "", f.with("user", "invite", "bo")...)
+	_, token, _ := strings.Cut(strings.TrimSpace(link), s.url+"/invite?token=")
+
+	var rows []map[string]any
+	if err := json.Unmarshal([]byte(mustRun(t, "", f.with("user", "invitations", "--json")...)), &rows); err != nil || len(rows) != 2 {
+		t.Fatal(rows, err)
+	}
+	created, err := time.Parse(time.RFC3339, rows[1]["createdAt"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []map[string]any{
+		{"username": "bo", "email": "", "newAccount": false, "isAdmin": false, "groups": []any{}},
+		{"username": "cy", "email": "cy@example.com", "newAccount": true, "isAdmin": true, "groups": []any{"staff"}},
+	} {
+		want["by"], want["createdAt"] = "command", rows[i]["createdAt"]
+		want["expiresAt"] = rows[i]["expiresAt"]
+		if !reflect.DeepEqual(rows[i], want) {
+			t.Errorf("got %v, want %v", rows[i], want)
+		}
+	}
+	if got := rows[1]["expiresAt"]; got != handlers.RFC3339(created.Add(db.InvitationLasts)) {
+		t.Errorf("created at %s, expires at %s", created, got)
+	}
+	table := mustRun(t, "", f.with("user", "invitations")...)
+	if !strings.HasPrefix(table, "USERNAME") || !regexp.MustCompile(`\ncy +cy@example.com +yes +yes +staff +command +2`).MatchString(table) {
+		t.Error(table)
+	}
+
+	c := s.newClient()
+	if status, _ := c.get("/invite?token=" + token); status != http.StatusOK {
+		t.Fatal("the link:", status)
+	}
+	if out := mustRun(t, "", f.with("user", "uninvite", " CY ")...); out != "Cancelled the invitation for cy. Its link no longer works.\n" {
+		t.Error(out)
+	}
+	if status, _ := c.get("/invite?token=" + token); status != http.StatusNotFound {
+		t.Error("the cancelled link:", status)
+	}
+	if message := f.mustFail(1, "", "user", "uninvite", "cy"); !strings.Contains(message, "there is no pending invitation for cy") {
+		t.Error(message)
+	}
+	f.mustFail(2, "", "user", "uninvite")
+	f.wantRows([]string{"bo"}, `SELECT username FROM invitations`)
 }
 
 // The link sets a new password, signs its user in, and ends the old sessions.

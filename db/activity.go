@@ -43,6 +43,8 @@ const (
 	RecoveryCodeUsed  = "recovery_code_used"
 	KeyMade           = "key_made"
 
+	InvitationCancelled = "invitation_cancelled"
+
 	PasswordReset  = "password_reset"  // with a mailed link
 	AccountLocked  = "account_locked"  // after maxConsecutiveFailures
 	DeliveryFailed = "delivery_failed" // a message to the user was given up; By is the Way

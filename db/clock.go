@@ -50,7 +50,8 @@ func (s *Store) fixFutureActivity(tx *tx, limit int) (int, error) {
 // fixFutureInvitations corrects invitations and attempts. An attempt from the future would not count now, and would lock somebody out
 // later.
 func (s *Store) fixFutureInvitations(tx *tx) error {
-	_, err := tx.Exec(`UPDATE invitations SET expires_at = $1 WHERE expires_at > $1`, tx.now+InvitationLasts.Milliseconds())
+	_, err := tx.Exec(`UPDATE invitations SET created_at = MIN(created_at, $1), expires_at = $2 WHERE expires_at > $2`,
+		tx.now, tx.now+InvitationLasts.Milliseconds())
 	if err != nil {
 		return err
 	}

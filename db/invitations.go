@@ -13,15 +13,17 @@ const InvitationLasts = 72 * time.Hour
 
 // Invitation lets its bearer choose the password of one account, once.
 type Invitation struct {
-	Username string
-	New      bool // accepting it creates the account; otherwise it changes the password of an existing one
+	Username  string
+	UserID    int64    // 0 if New
+	New       bool     // accepting it creates the account; otherwise it changes the password of an existing one
+	Email     string   // of the new account
+	IsAdmin   bool     // the new account is an administrator
+	Groups    []string // of the new account
+	By        Actor
+	CreatedAt time.Time
+	ExpiresAt time.Time
 
-	userID            int64
-	email             string
-	isAdmin           bool
-	groups            []string
-	resetSecondFactor bool
-	invitedBy         Actor
+	ResetSecondFactor bool // accepting it removes the second factor
 }
 
 // Invite creates an invitation and returns its token, of which only the hash is stored. If the account exists, the invitation lets its
@@ -37,11 +39,11 @@ func (s *Store) Invite(ctx context.Context, by Operator, newUser NewUser) (token
 func (s *Store) MailInvitation(ctx context.Context, by Operator, newUser NewUser) (invitation Invitation, err error) {
 	unusable := hashToken(newToken()) // each mail gets a token of its own
 	return s.invite(ctx, by, newUser, unusable, func(tx *tx, invitation Invitation) error {
-		if invitation.email == "" {
+		if invitation.Email == "" {
 			return Invalid{"email": "Enter the address to send the link to."}
 		}
 		return tx.enqueue(Message{
-			UserID: invitation.userID, Recipient: Recipient{Way: Mail, Address: invitation.email}, Kind: InvitationLink,
+			UserID: invitation.UserID, Recipient: Recipient{Way: Mail, Address: invitation.Email}, Kind: InvitationLink,
 			At: time.UnixMilli(tx.now), By: by.actor(), Count: 1, invitation: invitation.Username,
 		}, tx.now)
 	})
@@ -55,14 +57,14 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 	if invalid := checkNames(newUser); len(invalid) > 0 {
 		return invitation, invalid
 	}
-	invitation = Invitation{Username: newUser.Username, New: true, email: newUser.Email}
+	invitation = Invitation{Username: newUser.Username, New: true, Email: newUser.Email}
 	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
 		var disabled, emailTaken bool
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, newUser.Email).Scan(&emailTaken); err != nil {
 			return err
 		}
 		err := tx.QueryRow(`SELECT id, disabled, COALESCE(email, '') FROM users WHERE username = $1`, newUser.Username).
-			Scan(&invitation.userID, &disabled, &invitation.email)
+			Scan(&invitation.UserID, &disabled, &invitation.Email)
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && emailTaken:
 			return Invalid{"email": "This e-mail address is already in use."}
@@ -82,18 +84,19 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 			return Invalid{"username": "This account already exists: --admin, --email, --groups and --reuse are for new ones."}
 		default:
 			invitation.New = false
-			if err := tx.record(event{userID: invitation.userID, kind: Invited, by: by.actor()}); err != nil {
+			if err := tx.record(event{userID: invitation.UserID, kind: Invited, by: by.actor()}); err != nil {
 				return err
 			}
 		}
 		_, err = tx.Exec(`
-			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, group_names, reset_second_factor, invited_by, expires_at)
-			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7, $8, $9)
+			INSERT INTO invitations (username, token_hash, user_id, email, is_admin, group_names, reset_second_factor, invited_by,
+			                         created_at, expires_at)
+			VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, ''), $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (username) DO UPDATE
 			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, group_names = $6,
-			    reset_second_factor = $7, invited_by = $8, expires_at = $9`,
-			newUser.Username, tokenHash, invitation.userID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
-			newUser.ResetSecondFactor, by.actor(), tx.now+InvitationLasts.Milliseconds())
+			    reset_second_factor = $7, invited_by = $8, created_at = $9, expires_at = $10`,
+			newUser.Username, tokenHash, invitation.UserID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
+			newUser.ResetSecondFactor, by.actor(), tx.now, tx.now+InvitationLasts.Milliseconds())
 		if err != nil {
 			return err
 		}
@@ -155,15 +158,21 @@ func (s *Store) Invitation(ctx context.Context, token string, client Client) (in
 	return invitation, err
 }
 
+const invitationColumns = `
+	       i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.group_names, i.reset_second_factor, i.invited_by,
+	       i.created_at, i.expires_at`
+
 const invitationByToken = `
-	SELECT i.username, COALESCE(i.user_id, 0), COALESCE(i.email, ''), i.is_admin, i.group_names, i.reset_second_factor, i.invited_by
+	SELECT ` + invitationColumns + `
 	FROM invitations i
 	WHERE (i.token_hash = $1 OR i.username = (SELECT t.username FROM invitation_tokens t WHERE t.token_hash = $1)) AND i.expires_at > $2`
 
 func scanInvitation(row scanner) (i Invitation, err error) {
 	var groups string
-	err = row.Scan(&i.Username, &i.userID, &i.email, &i.isAdmin, &groups, &i.resetSecondFactor, &i.invitedBy)
-	i.New, i.groups = i.userID == 0, readNames(groups)
+	var createdAt, expiresAt int64
+	err = row.Scan(&i.Username, &i.UserID, &i.Email, &i.IsAdmin, &groups, &i.ResetSecondFactor, &i.By, &createdAt, &expiresAt)
+	i.New, i.Groups = i.UserID == 0, readNames(groups)
+	i.CreatedAt, i.ExpiresAt = time.UnixMilli(createdAt), time.UnixMilli(expiresAt)
 	return i, err
 }
 
@@ -177,7 +186,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 	if err != nil {
 		return user, invitation, err
 	}
-	hash, err := s.hashNewPassword(ctx, password, invitation.Username, invitation.email)
+	hash, err := s.hashNewPassword(ctx, password, invitation.Username, invitation.Email)
 	if err != nil {
 		return user, invitation, err
 	}
@@ -188,8 +197,8 @@ func (s *Store) AcceptInvitation(ctx context.Context, token, password string, cl
 		if err != nil {
 			return err
 		}
-		if !i.New && !i.resetSecondFactor {
-			if user, err = scanUser(tx.QueryRow(`SELECT `+userColumns+`0 FROM users u WHERE u.id = $1`, i.userID)); err != nil {
+		if !i.New && !i.ResetSecondFactor {
+			if user, err = scanUser(tx.QueryRow(`SELECT `+userColumns+`0 FROM users u WHERE u.id = $1`, i.UserID)); err != nil {
 				return err
 			}
 			if user.SecondFactor {
@@ -212,8 +221,8 @@ func (s *Store) useInvitation(tx *tx, linkHash []byte, passwordHash string, clie
 	if _, err := tx.Exec(`DELETE FROM invitations WHERE username = $1`, i.Username); err != nil {
 		return user, err
 	}
-	if i.resetSecondFactor {
-		if err := s.resetSecondFactor(tx, i.invitedBy, i.userID); err != nil {
+	if i.ResetSecondFactor {
+		if err := s.resetSecondFactor(tx, i.By, i.UserID); err != nil {
 			return user, err
 		}
 	}
@@ -221,12 +230,12 @@ func (s *Store) useInvitation(tx *tx, linkHash []byte, passwordHash string, clie
 		return s.setPassword(tx, i.Username, passwordHash, event{kind: PasswordChanged, by: ByDevice(client.DeviceName)})
 	}
 	// Invite has checked that the name may be used: deleting an account also deletes the links that would create it again.
-	newUser := NewUser{Username: i.Username, Email: i.email, IsAdmin: i.isAdmin, Groups: i.groups, Reuse: true}
+	newUser := NewUser{Username: i.Username, Email: i.Email, IsAdmin: i.IsAdmin, Groups: i.Groups, Reuse: true}
 	user, err = s.insertUser(tx, newUser, passwordHash)
 	if err != nil {
 		return user, err
 	}
-	return user, tx.record(event{userID: user.ID, kind: Invited, by: i.invitedBy})
+	return user, tx.record(event{userID: user.ID, kind: Invited, by: i.By})
 }
 
 // voidPending voids the invitation and the links that could still change the account's password or address, and deletes sign-ins that wait

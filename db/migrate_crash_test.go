@@ -50,6 +50,7 @@ var landed = map[string]string{
 	"00024_email_changes.sql":      "b809d3660d7a48b1faaa11363f9e1248a97fb713542300a79fc1bb345ec0caf6",
 	"00025_mailed_invitations.sql": "fc60ffdba2d6affb475b7a9ada6a31c3f45a71330b654512b28aa0d514785728",
 	"00026_apps_by_host.sql":       "21054b5d190d9269b4bd052cc6039355967e9919cc1d8d7c4e9077dd14aa75b5",
+	"00027_invitation_age.sql":     "cbb56618e6c600bac8257c20a193fc88168e42a2d7bc2fe6bec19d43abdd890e",
 }
 
 func TestLandedMigrationsNeverChange(t *testing.T) {

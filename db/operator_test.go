@@ -41,6 +41,11 @@ var adminVerbs = []struct {
 		_, _, err := c.Invite(c.ctx(), by, db.NewUser{Username: "bob"})
 		return err
 	}, []string{db.Invited}},
+	{"cancel an invitation", func(c *cast, by db.Operator) error {
+		c.exec(`INSERT INTO invitations (username, token_hash, user_id, expires_at) VALUES ('bob', x'01', $1, $2)`,
+			c.bob.ID, c.clock.Now().Add(time.Hour).UnixMilli())
+		return c.CancelInvitation(c.ctx(), by, "bob")
+	}, []string{db.InvitationCancelled}},
 	{"end a session", func(c *cast, by db.Operator) error {
 		_, err := c.RevokeSession(c.ctx(), by, c.bob.ID, c.desk.ID)
 		return err

@@ -193,6 +193,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"invitationByToken":    {"sqlite_autoindex_invitations_2 (token_hash=?)", "sqlite_autoindex_invitation_tokens_1 (token_hash=?)"},
 		"voidMailedInvitation": {"invitation_tokens_by_username (username=?)", "outbox_by_id (is_link=?)"},
 		"addInvitationToken":   {"invitation_tokens_by_username (username=?)"},
+		"Invitations":          {"sqlite_autoindex_invitations_1 (username>?)"},
 		"dropVoidInvitations":  {"outbox_by_way (way=? AND is_link=? AND next_at<?)"},
 		"people": {"SEARCH u USING INDEX sqlite_autoindex_users_1 (username>?)",
 			"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},

@@ -165,6 +165,8 @@ func sentence(a db.Activity, current db.Session) string {
 		return fmt.Sprintf("The session of %s was used with %s, from %s", device, isolate(string(a.By)), a.IP)
 	case db.Invited:
 		return "A link to choose a password was created" + by
+	case db.InvitationCancelled:
+		return "The link to choose a password was cancelled" + by
 	case db.Disabled:
 		return "The account was disabled" + by
 	case db.Enabled:

@@ -45,8 +45,8 @@ var activityChoices = []activityChoice{
 	{"failures", "Failed attempts", []string{db.SignInFailed, db.ConfirmFailed, db.PasskeyRefused, db.AccountLocked}},
 	{"ended", "Devices signed out", []string{db.SignedOut, db.Revoked, db.Replaced, db.Expired, db.Evicted}},
 	{"accounts", "Account changes", []string{
-		db.Invited, db.Approved, db.Disabled, db.Enabled, db.MadeAdmin, db.UnmadeAdmin, db.GroupsChanged, db.EmailChanged,
-		db.PasswordChanged, db.PasswordReset, db.TOTPOn, db.TOTPOff, db.PasskeyAdded, db.PasskeyRemoved, db.RecoveryCodesMade,
+		db.Invited, db.InvitationCancelled, db.Approved, db.Disabled, db.Enabled, db.MadeAdmin, db.UnmadeAdmin, db.GroupsChanged,
+		db.EmailChanged, db.PasswordChanged, db.PasswordReset, db.TOTPOn, db.TOTPOff, db.PasskeyAdded, db.PasskeyRemoved, db.RecoveryCodesMade,
 	}},
 }
 
