@@ -23,6 +23,9 @@ type adminRoute struct {
 
 const carolIsGone = `(SELECT COUNT(*) FROM sessions s WHERE s.user_id = u.id) = 0`
 
+const invitesCarol = `
+	INSERT INTO invitations (username, token_hash, user_id, expires_at) SELECT 'carol', x'01', id, 1e15 FROM users WHERE id = ?`
+
 func post(path string, body ...string) route {
 	status := 303
 	if len(body) == 0 {
@@ -59,6 +62,9 @@ var adminRoutes = []adminRoute{
 		effect: `EXISTS (SELECT 1 FROM invitations WHERE username = 'dave' AND invited_by = 'admin alice')`},
 	{stepUp: true, route: route{method: "POST", path: "/admin/users/{user}/invite", status: 200},
 		effect: `EXISTS (SELECT 1 FROM invitations WHERE user_id = u.id AND invited_by = 'admin alice')`, records: "invited"},
+	{stepUp: true, route: route{method: "POST", path: "/admin/users/cancel-invitation", body: []string{"username", "x"}, status: 303}},
+	{stepUp: true, route: post("/admin/users/cancel-invitation", "username", "carol", "confirm", "1"), before: invitesCarol,
+		effect: `NOT EXISTS (SELECT 1 FROM invitations)`, records: "invitation_cancelled"},
 	{stepUp: true, route: route{method: "POST", path: "/admin/users/{user}/approve", status: 303},
 		before: `UPDATE users SET approved = 0 WHERE id = ?`, effect: `approved`, records: "approved"},
 	{stepUp: true, route: post("/admin/users/{user}/disable")},

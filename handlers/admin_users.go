@@ -24,6 +24,7 @@ type usersPage struct {
 	After   string // the username after which this page begins; "" on the first page
 	Next    string // the username after which the next page begins, or ""
 	Invite  inviteForm
+	Pending *pendingInvitations // only on the first page with everybody
 }
 
 // personRow is an account in the list of people.
@@ -76,5 +77,8 @@ func (h *handler) newUsersPage(c *fiber.Ctx) (usersPage, error) {
 	if more {
 		p.Next = users[len(users)-1].Username
 	}
-	return p, nil
+	if p.Filter == "" && p.After == "" && !p.Waiting {
+		p.Pending, err = h.loadInvitations(strings.ToValidUTF8(c.Query("invited_after"), "\ufffd"))
+	}
+	return p, err
 }

@@ -165,6 +165,7 @@ func New(options Options) *fiber.App {
 	admin.Get("/proxy", h.showProxy)
 	admin.Use(h.requireConfirmedChange)
 	admin.Post("/users/invite", h.once(h.inviteNewUser))
+	admin.Post("/users/cancel-invitation", withForm(h.cancelInvitation))
 	admin.Post("/users/:id/invite", h.once(h.inviteUser))
 	admin.Post("/users/:id/approve", h.approveUser)
 	admin.Post("/users/:id/disable", withForm(h.disableUser))

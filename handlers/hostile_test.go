@@ -23,8 +23,8 @@ var (
 	tag       = regexp.MustCompile(`<[a-z][^>]*>`)
 	attribute = regexp.MustCompile(`\s([^\s=>"']+)(?:=("[^"]*"|'[^']*'|[^\s"'>]+))?`)
 	htmxFixed = regexp.MustCompile(`^"(/sessions/revoke-others|/sessions/[A-Z2-7]{26}(/name)?|/sessions/list|/sessions/events(\?after=\d+)?|` +
-		`/admin/users/\d+/(revoke|sessions(/[A-Z2-7]{26})?|events(\?after=\d+)?)|` +
-		`never|none|replaced|changed from:#events|#sessions|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
+		`/admin/users/cancel-invitation|/admin/users/\d+/(revoke|sessions(/[A-Z2-7]{26})?|events(\?after=\d+)?)|` +
+		`never|none|replaced|changed from:#events|#sessions|#invitations|outerMorph|outerHTML|innerHTML|body:queue all)"$`)
 	known = regexp.MustCompile(`^(accept-charset|action|alt|aria-[a-z]+|autocapitalize|autocomplete|autofocus|charset|checked|class|` +
 		`content|crossorigin|cx|cy|d|data-(ago|busy|confirm|date|day|exact|now|second|used)|datetime|defer|` +
 		`dir|fill|for|height|hidden|href|id|inputmode|lang|lowercase|method|` +
@@ -59,6 +59,8 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	c.Exec(`UPDATE users SET email = ? WHERE username = 'alice'`, hostileName)
 	c.Exec(`INSERT INTO users (username, email, password_hash, created_at) VALUES (?, '<img src=w>', '', 0)`, hostileName)
+	c.Exec(`INSERT INTO invitations (username, email, token_hash, invited_by, expires_at) VALUES (?, '<img src=v>', x'01', 'admin <img>', 1e15)`,
+		hostileName)
 	evil := c.Only(`SELECT id FROM users WHERE username = ?`, hostileName)
 	c.Exec(`UPDATE outbox SET device_name = ? WHERE kind = 'signed_in'`, hostileName)
 	var alert string
@@ -73,6 +75,7 @@ func TestHostileTextStaysText(t *testing.T) {
 		"person":         c.Alice.Page("/admin/users/1"),
 		"evil person":    c.Alice.Page("/admin/users/" + evil),
 		"ask":            c.Alice.Form("/admin/users/" + evil + "/delete"),
+		"ask to cancel":  c.Alice.Form("/admin/users/cancel-invitation", "username", hostileName, "after", hostileName),
 		"ask to end":     c.Alice.Form("/admin/users/1/sessions/" + named.ID + "/revoke"),
 		"address":        c.Alice.Form("/admin/users/1/account", "email", hostileName, "groups", hostileName),
 		"invitation":     c.Alice.Form("/admin/users/invite", "username", hostileName, "email", hostileName),

@@ -45,8 +45,10 @@ var flashMessages = map[string]notice{
 	"email-cancelled": {Message: "The link no longer works. Your address stays as it is."},
 	"email":           {Message: "Your e-mail address is confirmed."},
 
-	"invited": {Message: "The link is on its way by mail."},
-	"deleted": {Message: "Deleted the account, its sessions and its activity."},
+	"invited":   {Message: "The link is on its way by mail."},
+	"cancelled": {Message: "Cancelled the invitation. Its link no longer works."},
+	"uninvited": {Message: "That invitation is no longer pending. The list is up to date."},
+	"deleted":   {Message: "Deleted the account, its sessions and its activity."},
 
 	"alerts":        {Message: "Your alerts were changed."},
 	"alert-test":    {Message: "A test alert is on its way. Reload this page to see whether it was delivered."},

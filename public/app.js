@@ -100,14 +100,14 @@ document.addEventListener('htmx:finally:request', ({ detail: { ctx } }) => {
 let swapping = null;
 
 document.addEventListener('htmx:before:swap', () => {
-  const focused = document.activeElement.closest('#sessions :focus');
+  const focused = document.activeElement.closest('#sessions :focus, #invitations :focus');
   const next = [];
-  for (let row = focused?.closest('.device'); row; row = row.nextElementSibling) next.push(row);
-  swapping = { focused, next, places: placesOfRows() };
+  for (let row = focused?.closest('.device, .rules li'); row; row = row.nextElementSibling) next.push(row);
+  swapping = { focused, list: focused?.closest('section').id, next, places: placesOfRows() };
 });
 
 document.addEventListener('htmx:after:swap', () => {
-  const { focused, next, places } = swapping;
+  const { focused, list, next, places } = swapping;
   for (const [button, { text, state }] of labels) {
     const label = labelOf(button);
     if (!button.isConnected) {
@@ -123,7 +123,7 @@ document.addEventListener('htmx:after:swap', () => {
   filterRows();
   if (focused && !focused.isConnected) {
     const row = next.find((row) => row.isConnected && !row.hidden);
-    (row?.querySelector('h3') ?? document.getElementById('others')).focus();
+    (row?.querySelector('h3') ?? document.querySelector(`#${list} h2[tabindex]`)).focus();
   } else if (focused && focused !== document.activeElement) {
     focused.focus({ preventScroll: true }); // a browser without moveBefore takes the focus from a row that moves
   }

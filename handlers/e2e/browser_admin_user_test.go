@@ -6,6 +6,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp/kb"
 
+	"porchlight/db"
 	"porchlight/handlers/handlerstest"
 )
 
@@ -64,6 +65,37 @@ func endsSessionsOfOthers(t *testing.T, c *chromiumProcess) {
 	h.SameRows(t, []string{"1"}, `SELECT disabled FROM users WHERE username = 'bob'`)
 }
 
+// An administrator cancels invitations with a second press each, and without another page.
+func cancelsInvitations(t *testing.T, c *chromiumProcess) {
+	h := handlerstest.OpenHouse(t)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	for _, name := range []string{"carol", "dave"} {
+		if _, _, err := h.Store.Invite(t.Context(), db.CommandLine, db.NewUser{Username: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	b.signIn("alice", handlerstest.AlicePassword)
+	b.visit("/admin/users")
+	b.eval(`(window.same = true, 1)`)
+	for _, step := range []struct{ cancel, left, focus string }{
+		{"carol", "dave", "dave"}, // the heading of the next row
+		{"dave", "", "Pending invitations"},
+	} {
+		button := `document.querySelector('#invitation-` + step.cancel + ` button')`
+		b.tabTo(button)
+		b.press(kb.Enter)
+		b.same(confirming, "Press again to cancel the invitation for "+step.cancel+". Escape keeps it.")
+		h.SameRows(t, []string{"1"}, `SELECT COUNT(*) FROM invitations WHERE username = ?`, step.cancel)
+		b.press(kb.Enter)
+		b.until(`!` + button)
+		b.same(statusText, "Cancelled the invitation. Its link no longer works.")
+		b.same(focused+`.textContent`, step.focus)
+		h.SameRows(t, []string{step.left}, `SELECT COALESCE(MAX(username), '') FROM invitations`)
+	}
+	b.holds(`window.same`)
+}
+
 // Without JavaScript, a separate page asks. Step-up keeps what was typed.
 func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)
@@ -98,6 +130,15 @@ func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	b.untilText(title, "A link for carol")
 	b.holds(`document.getElementById('link').value.startsWith('` + h.URL + `/invite?token=')`)
 	h.SameRows(t, []string{"carol staff"}, `SELECT username, group_names FROM invitations`)
+	b.visit("/admin/users")
+	b.tabTo(`document.querySelector('#invitation-carol button')`)
+	b.press(kb.Enter)
+	b.untilText(title, "Cancel the invitation for carol?")
+	b.tabTo(`document.querySelector('main button')`)
+	b.press(kb.Enter)
+	b.untilText(title, "People")
+	b.same(statusText, "Cancelled the invitation. Its link no longer works.")
+	h.SameRows(t, []string{}, `SELECT username FROM invitations`)
 
 	b.visit(personPage)
 	h.Exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`) // in another tab

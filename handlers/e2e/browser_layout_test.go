@@ -145,6 +145,14 @@ func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 			t.Fatal(err)
 		}
 	}
+	for _, newUser := range []db.NewUser{
+		{Username: longest}, {Username: "another-" + longest[8:], Email: strings.Repeat("x", 64) + "@example.com", IsAdmin: true,
+			Groups: []string{"family", strings.Repeat("x", 32)}},
+	} {
+		if _, _, err := h.Store.Invite(t.Context(), db.CommandLine, newUser); err != nil {
+			t.Fatal(err)
+		}
+	}
 	refused := h.SignIn(longest, handlerstest.BobPassword, handlerstest.ChromeOnMac).Do("GET", "/auth/forward", "",
 		"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "127.0.0.1", "X-Forwarded-Uri", "/")
 	refused.Is(t, 403)
@@ -169,6 +177,12 @@ func showsAdminPagesOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.press(kb.Enter)
 	b.until(`document.getElementById('link') && document.readyState === 'complete'`)
 	b.checkLayout("an invitation")
+	b.visit("/admin/users?invited_after=zz&done=uninvited")
+	b.checkLayout("no pending invitations")
+	b.visit("/admin/users")
+	b.eval(`setTimeout(() => document.querySelector('#invitations form').submit())`)
+	b.until(title + `.startsWith('Cancel the invitation') && document.readyState === 'complete'`)
+	b.checkLayout("the page that asks, for an invitation")
 	for _, change := range []string{"revoke", "disable", "unmake-admin", "reset-second-factor", "delete"} {
 		b.post("/admin/users/2/" + change)
 		b.checkLayout("the page that asks, for " + change)

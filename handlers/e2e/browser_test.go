@@ -57,6 +57,7 @@ func TestBrowser(t *testing.T) {
 		{"layout", fitsEveryScreen},
 		{"layout for administrators", showsAdminPagesOnEveryScreen},
 		{"an administrator ends the sessions of others", endsSessionsOfOthers},
+		{"an administrator cancels invitations", cancelsInvitations},
 		{"an administrator without JavaScript", administersWithoutJavaScript},
 		{"everybody's sessions", endsTickedSessions},
 		{"rules", changesRules},
