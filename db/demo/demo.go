@@ -16,9 +16,10 @@ const Password = "warm light on the porch"
 // seeder fills a database, with a clock that is set to the past.
 type seeder struct {
 	*db.Store
-	ctx     context.Context
-	clock   time.Time
-	library string // a token
+	ctx   context.Context
+	clock time.Time
+
+	laptop, library string // tokens of ada's sessions
 }
 
 // Seed creates the database, as if the last two weeks before now had happened. It returns the token of the session that ada has left on the
@@ -31,13 +32,14 @@ func Seed(ctx context.Context, options db.Options, now time.Time) (library strin
 		ago time.Duration
 		do  func() error
 	}{
-		{14 * day, d.addPeople},
-		{9 * day, func() error { return d.signIn("ada", ipad, "photos.example.com") }},
-		{6 * day, d.useLaptop},
-		{5 * day, func() error { return d.signIn("ben", chromeOnWindows, "photos.example.com", "notes.example.com") }},
-		{2 * day, func() error { return d.signIn("ben", iphone, "photos.example.com") }},
-		{26 * time.Hour, d.guessPasswords},
-		{20 * time.Hour, d.signUp},
+		{14*day + 95*time.Minute, d.addPeople},
+		{9*day + 433*time.Minute, func() error { return d.signIn("ada", ipad, "photos.example.com") }},
+		{6*day - 187*time.Minute, d.setUpLaptop},
+		{5*day + 318*time.Minute, func() error { return d.signIn("ben", chromeOnWindows, "photos.example.com", "notes.example.com") }},
+		{2*day - 52*time.Minute, func() error { return d.signIn("ben", iphone, "photos.example.com") }},
+		{26*time.Hour + 13*time.Minute, d.guessPasswords},
+		{20*time.Hour + 34*time.Minute, d.signUp},
+		{3 * time.Hour, func() error { return d.use(d.laptop, firefoxOnWindows, "mail.example.com") }},
 		{10 * time.Minute, d.useLibrary},
 	}
 	d.clock = now.Add(-steps[0].ago)
@@ -107,21 +109,26 @@ func (d *seeder) begin(username string, newSession db.NewSession, apps ...string
 	if token, session, err = d.SignIn(d.ctx, user, newSession); err != nil {
 		return "", session, err
 	}
+	return token, session, d.use(token, newSession.Client, apps...)
+}
+
+func (d *seeder) use(token string, client db.Client, apps ...string) error {
 	for _, app := range apps {
 		access, err := d.Authorize(token, app)
 		if err != nil {
-			return "", session, err
+			return err
 		}
-		d.UseApp(access, newSession.Client, true)
+		d.UseApp(access, client, true)
 	}
-	return token, session, nil
+	return nil
 }
 
-func (d *seeder) useLaptop() error {
-	_, laptop, err := d.begin("ada", db.NewSession{Client: firefoxOnWindows, Remember: true}, "notes.example.com", "mail.example.com")
+func (d *seeder) setUpLaptop() error {
+	token, laptop, err := d.begin("ada", db.NewSession{Client: firefoxOnWindows, Remember: true}, "notes.example.com", "mail.example.com")
 	if err != nil {
 		return err
 	}
+	d.laptop = token
 	if err := d.Rename(d.ctx, laptop, laptop.ID, "My laptop"); err != nil {
 		return err
 	}

@@ -64,6 +64,9 @@ func TestSeed(t *testing.T) {
 	if names != "Firefox on Linux,My laptop,Calendar on my phone,Safari on iPad," || apps != 5 {
 		t.Errorf("ada's devices: %s with %d apps", names, apps)
 	}
+	if unused := now.Sub(sessions[1].LastActiveAt).Round(time.Second); unused != 3*time.Hour {
+		t.Errorf("the laptop was last used %s ago", unused)
+	}
 	session, err := store.Resume(library)
 	if err != nil {
 		t.Fatal(err)

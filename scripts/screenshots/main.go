@@ -58,7 +58,7 @@ func run(ctx context.Context) (err error) {
 	for _, p := range []picture{
 		{name: "security", address: auth + "/account/security", width: 640},
 		{name: "alerts", address: auth + "/account/alerts", width: 640},
-		{name: "admin-person", address: auth + "/admin/users/1", width: 820, height: 1180},
+		{name: "admin-person", address: auth + "/admin/users/1", width: 820, height: 1165},
 		{name: "admin-sessions", address: auth + "/admin/sessions", width: 820},
 		{name: "mail", html: s.mail, width: 640},
 	} {
