@@ -61,7 +61,7 @@ func parse(c *commands, args []string, stdout io.Writer) (*kong.Context, error) 
 func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append(options, kong.Name("porchlight"),
 		kong.Description("The front door of a self-hosted server: sign in, see the devices that are signed in as you, and sign any of them out."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(describeFlag),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(printHelp), kong.ValueFormatter(describeFlag),
 		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),
 		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),
@@ -275,6 +275,22 @@ func commonLetters(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// printHelp prints the help of a command. Every command accepts every setting, but only these four use more than two or three.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	command := ctx.Selected()
+	if command == nil || slices.Contains([]string{"serve", "demo", "doctor", "healthcheck"}, command.Name) {
+		return kong.DefaultHelpPrinter(options, ctx)
+	}
+	for _, flag := range ctx.Model.Flags {
+		flag.Hidden = flag.Hidden || isSetting(flag) && flag.Name != "data" && flag.Name != "url"
+	}
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(ctx.Stdout, "\nThis command accepts the other settings too: see porchlight serve --help.")
+	return err
 }
 
 // describeFlag returns the help of a flag. For a setting, that includes the default and the variable.

@@ -129,7 +129,7 @@ func TestSettings(t *testing.T) {
 
 func TestHelpListsEverySetting(t *testing.T) {
 	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // an invalid setting may be why somebody needs help
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"user", "add", "--help"}, {"-h"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"doctor", "--help"}, {"-h"}} {
 		help, err := command(t, "", args...)
 		if status(err) != 0 {
 			t.Errorf("%q: %v", args, err)
@@ -149,6 +149,19 @@ func TestHelpListsEverySetting(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The other commands use few settings. Their own flags must not drown in those of the server.
+func TestHelpOfACommandIsShort(t *testing.T) {
+	help := mustRun(t, "", "user", "add", "--help")
+	for _, listed := range []string{"--admin", "--data=", "--url=", "porchlight serve --help"} {
+		if !strings.Contains(help, listed) {
+			t.Errorf("no %s in:\n%s", listed, help)
+		}
+	}
+	if strings.Contains(help, "--sweep-interval") {
+		t.Errorf("a setting of the server in:\n%s", help)
 	}
 }
 
