@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// serveBare serves the handler that the app is compared with: the same server and router, and nothing behind them.
+// serveBare serves the handler that Porchlight is compared with: the same server and router, and nothing behind them.
 func serveBare() error {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect("/sessions", fiber.StatusSeeOther) })
@@ -109,7 +109,7 @@ func benchSize(data, binary, self string, count int) error {
 		return err
 	}
 	defer stop()
-	if err := firstAnswer(); err != nil {
+	if err := getHealth(); err != nil {
 		return err
 	}
 	fmt.Printf("\n%d sessions: start to first answer %d ms, at rest %.0f MB\n", count, time.Since(begun).Milliseconds(), memory(process))
@@ -155,12 +155,12 @@ func benchSize(data, binary, self string, count int) error {
 			median(rates[i]), median(ratios[i]), slices.Min(ratios[i]), slices.Max(ratios[i]))
 	}
 	before := memory(process)
-	for asked := 0; asked < 1_000_000; {
+	for sent := 0; sent < 1_000_000; {
 		_, count, err := load("http://127.0.0.1:3998/auth/forward", scripts["signed-out"])
 		if err != nil {
 			return err
 		}
-		asked += count
+		sent += count
 	}
 	fmt.Printf("memory after these loads %.0f MB, after a million more auth checks, signed out, %.0f MB\n", before, memory(process))
 	return nil
@@ -193,7 +193,7 @@ func commitEvery(every time.Duration, path string) (stop func() error) {
 	return func() error { cancel(); return <-ended }
 }
 
-// seed creates so many sessions, ten for each user, and returns the tokens of about a thousand of them.
+// seed creates a number of sessions, ten for each user, and returns the tokens of about a thousand of them.
 func seed(data string, count int) (tokens []string, err error) {
 	path := filepath.Join(data, "porchlight.db")
 	store, err := db.Open(context.Background(), db.Options{Path: path, Create: true})
@@ -244,7 +244,7 @@ func seed(data string, count int) (tokens []string, err error) {
 	return tokens, tx.Commit()
 }
 
-// userAgent and the address 192.0.2.7 are those of every session and every request: no session is used from elsewhere.
+// userAgent and the address 192.0.2.7 are those of every session and every request, so that no session seems to be used elsewhere.
 const userAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 // pageScript sends requests with each of the tokens in turn.
@@ -309,7 +309,7 @@ func start(name string, args ...string) (stop func(), process int, err error) {
 	return stop, command.Process.Pid, nil
 }
 
-func firstAnswer() error {
+func getHealth() error {
 	response, err := http.Get("http://127.0.0.1:3998/healthz")
 	if err != nil {
 		return err
@@ -319,11 +319,11 @@ func firstAnswer() error {
 
 var (
 	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-	requestsInAll     = regexp.MustCompile(`([0-9]+) requests in`)
+	requestsInTotal   = regexp.MustCompile(`([0-9]+) requests in`)
 	failed            = regexp.MustCompile(`(?m)^\s*(Non-2xx or 3xx responses|Socket errors).*$`)
 )
 
-// load runs wrk. It returns how many requests were answered per second and in all.
+// load runs wrk. It returns how many requests were answered per second and in total.
 func load(url, script string) (rate float64, count int, err error) {
 	out, err := exec.Command("wrk", "-t", "2", "-c", "32", "-d", *duration, "-s", script, url).CombinedOutput()
 	if err != nil {
@@ -332,13 +332,13 @@ func load(url, script string) (rate float64, count int, err error) {
 	if failed := failed.Find(out); failed != nil {
 		return 0, 0, fmt.Errorf("%s: %s", url, bytes.TrimSpace(failed))
 	}
-	perSecond, inAll := requestsPerSecond.FindSubmatch(out), requestsInAll.FindSubmatch(out)
-	if perSecond == nil || inAll == nil {
+	perSecond, inTotal := requestsPerSecond.FindSubmatch(out), requestsInTotal.FindSubmatch(out)
+	if perSecond == nil || inTotal == nil {
 		return 0, 0, fmt.Errorf("wrk printed no rate: %s", out)
 	}
 	rate, err = strconv.ParseFloat(string(perSecond[1]), 64)
 	if err == nil {
-		count, err = strconv.Atoi(string(inAll[1]))
+		count, err = strconv.Atoi(string(inTotal[1]))
 	}
 	return rate, count, err
 }

@@ -1,5 +1,5 @@
-// Forgot measures whether the time of POST /forgot reveals who has an account. It asks for links in turn for names that nobody has, and
-// for accounts with an address, without one, and disabled, and prints the median time of each and its ratio to the first:
+// Forgot measures whether the response time of POST /forgot reveals who has an account. It requests links in random order for unknown
+// names, and for accounts with an address, without one, and disabled. It prints the median time of each kind and its ratio to the first:
 //
 //	go run ./scripts/forgot [-rounds 1000] [PROGRAM]
 //
@@ -56,7 +56,7 @@ func run(program string) error {
 		return err
 	}
 	accounts := (*rounds + 1) / 2 // each is used twice
-	if err := create(folder, accounts); err != nil {
+	if err := createAccounts(folder, accounts); err != nil {
 		return err
 	}
 	s, err := server.Start(program, folder, "--trusted-proxies", "127.0.0.1", "--mail", "smtp+insecure://127.0.0.1:1")
@@ -67,7 +67,7 @@ func run(program string) error {
 	times := make([][]time.Duration, len(kinds))
 	for round := range *rounds {
 		for _, kind := range rand.Perm(len(kinds)) {
-			took, err := ask(s, name(kind, round%accounts), round*len(kinds)+kind)
+			took, err := requestLink(s, name(kind, round%accounts), round*len(kinds)+kind)
 			if err != nil {
 				return err
 			}
@@ -97,8 +97,7 @@ func name(kind, number int) string {
 	return strings.ReplaceAll(kinds[kind], " ", "") + fmt.Sprint(number)
 }
 
-// create creates the accounts.
-func create(data string, accounts int) (err error) {
+func createAccounts(data string, accounts int) (err error) {
 	ctx := context.Background()
 	store, err := db.Open(ctx, db.Options{Path: server.Database(data), Create: true, HashCost: db.HashCost{Memory: 8, Time: 1}})
 	if err != nil {
@@ -128,8 +127,8 @@ func create(data string, accounts int) (err error) {
 	return nil
 }
 
-// ask requests a link from a new address, because each address may request 20 an hour.
-func ask(s *server.Server, name string, number int) (took time.Duration, err error) {
+// requestLink requests a link from a new address, because each address may request 20 an hour.
+func requestLink(s *server.Server, name string, number int) (took time.Duration, err error) {
 	body := url.Values{"name": {name}}.Encode()
 	request, err := http.NewRequest(http.MethodPost, s.URL()+"/forgot", strings.NewReader(body))
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 
 const (
 	kills       = 100
-	atOnce      = 10 // concurrent revocations
+	concurrent  = 10 // revocations before each kill
 	restartWait = 2 * time.Second
 )
 
@@ -31,9 +31,9 @@ const (
 type setup struct {
 	program, data string
 	*server.Server
-	client  *http.Client
-	caller  server.Session // the session that revokes
-	slowest time.Duration  // of all starts
+	client       *http.Client
+	caller       server.Session // the session that revokes
+	slowestStart time.Duration
 }
 
 func main() {
@@ -55,7 +55,7 @@ func run(program string) (err error) {
 	if s.program, err = server.Build(program, folder); err != nil {
 		return err
 	}
-	all, err := server.SignIn(s.data, kills*atOnce+1, "ada")
+	all, err := server.SignIn(s.data, kills*concurrent+1, "ada")
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,7 @@ func run(program string) (err error) {
 		if err := s.start(); err != nil {
 			return fmt.Errorf("start %d: %w", i+1, err)
 		}
-		asked := alive[:atOnce]
-		acknowledged, left := s.revokeAndKill(asked, i%atOnce)
+		acknowledged, uncertain := s.revokeAndKill(alive[:concurrent], i%concurrent)
 		dead = append(dead, acknowledged...)
 		if err := s.start(); err != nil {
 			return fmt.Errorf("start after kill %d: %w", i+1, err)
@@ -81,8 +80,8 @@ func run(program string) (err error) {
 			return fmt.Errorf("after kill %d: %w", i+1, err)
 		}
 		// A revocation that was not acknowledged may still have happened. If not, the session is revoked later.
-		alive = alive[atOnce:]
-		for _, b := range left {
+		alive = alive[concurrent:]
+		for _, b := range uncertain {
 			status, err := s.Do(s.client, http.MethodGet, "/me/sessions/current", b.Token)
 			if err != nil {
 				return err
@@ -107,7 +106,7 @@ func (s *setup) start() (err error) {
 		return fmt.Errorf("the server is not healthy: %d (%v)", status, err)
 	}
 	took := time.Since(began)
-	s.slowest = max(s.slowest, took)
+	s.slowestStart = max(s.slowestStart, took)
 	if took > restartWait {
 		return fmt.Errorf("the start took %s", took)
 	}
@@ -119,26 +118,27 @@ func (s *setup) stop(signal os.Signal) error {
 	return s.Stop(signal)
 }
 
-// revokeAndKill revokes these sessions concurrently, and kills the server after so many responses.
-func (s *setup) revokeAndKill(asked []server.Session, after int) (acknowledged, left []server.Session) {
+// revokeAndKill revokes sessions concurrently, and kills the server once a number of responses have arrived. It returns the sessions
+// whose revocation was acknowledged, and those that may or may not have been revoked.
+func (s *setup) revokeAndKill(sessions []server.Session, responses int) (acknowledged, uncertain []server.Session) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	var answers atomic.Int32
+	var received atomic.Int32
 	enough := make(chan struct{})
-	if after == 0 {
+	if responses == 0 {
 		close(enough)
 	}
-	for _, b := range asked {
+	for _, b := range sessions {
 		all.Go(func() {
 			status, err := s.Do(s.client, http.MethodDelete, "/me/sessions/"+b.ID, s.caller.Token)
 			mu.Lock()
 			if err == nil && status == http.StatusOK {
 				acknowledged = append(acknowledged, b)
 			} else {
-				left = append(left, b)
+				uncertain = append(uncertain, b)
 			}
 			mu.Unlock()
-			if answers.Add(1) == int32(after) {
+			if received.Add(1) == int32(responses) {
 				close(enough)
 			}
 		})
@@ -146,7 +146,7 @@ func (s *setup) revokeAndKill(asked []server.Session, after int) (acknowledged, 
 	<-enough
 	s.stop(syscall.SIGKILL)
 	all.Wait()
-	return acknowledged, left
+	return acknowledged, uncertain
 }
 
 // check fails if a revoked session works again, a revocation is not recorded, the caller's session has ended, or the database is
@@ -216,6 +216,6 @@ func (s *setup) finish(alive, dead []server.Session) error {
 		return err
 	}
 	fmt.Printf("%d kills during %d revocations: %d were acknowledged and 0 of these lost; integrity_check was ok each time; "+
-		"the slowest of %d starts took %d ms.\n", kills, kills*atOnce, len(dead), 2*kills+1, s.slowest.Milliseconds())
+		"the slowest of %d starts took %d ms.\n", kills, kills*concurrent, len(dead), 2*kills+1, s.slowestStart.Milliseconds())
 	return nil
 }

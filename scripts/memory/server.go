@@ -16,14 +16,14 @@ import (
 // setup is the program serving in a separate process.
 type setup struct{ *server.Server }
 
-// publicURL is under the cookie domain. Clients use this URL, but connect to the address that the server printed.
+// publicURL is a host under the cookie domain. Clients use this URL, but connect to the address that the server printed.
 const publicURL = "http://auth.example.com"
 
 const password = "lantern velvet orbit marmalade"
 
 func username(i int) string { return fmt.Sprintf("user%d", i) }
 
-// createUsers creates accounts whose passwords cost as much as usual.
+// createUsers creates accounts whose passwords are hashed at the default cost.
 func createUsers(data string) (err error) {
 	store, err := db.Open(context.Background(), db.Options{Path: server.Database(data), Create: true})
 	if err != nil {

@@ -2,8 +2,8 @@
 //
 //	go run ./scripts/passwords 10_million_password_list_top_1M.txt >db/common_passwords.txt.gz
 //
-// It includes what the other rules do not refuse: passwords of 15 characters or more, and shorter ones among the first 100,000 that
-// zxcvbn considers strong, because people use them twice in a row or followed by a year.
+// It includes passwords that the other rules would accept: those of 15 characters or more, and shorter ones among the first 100,000 that
+// zxcvbn considers strong, because people lengthen these by repeating them or adding a year.
 package main
 
 import (

@@ -30,8 +30,8 @@ import (
 const (
 	samples   = 60                     // revocations per measurement
 	pause     = 100 * time.Millisecond // between two revocations
-	expired   = 500_000
-	attackers = 600 // connections
+	expired   = 500_000                // sessions
+	attackers = 600                    // connections
 	warmUp    = 3 * time.Second
 )
 
@@ -39,9 +39,9 @@ const (
 type setup struct {
 	program, data string
 	*server.Server
-	client *http.Client
-	caller string           // the token of the session that revokes
-	left   []server.Session // the sessions that are left to revoke
+	client    *http.Client
+	caller    string // the token of the session that revokes
+	unrevoked []server.Session
 }
 
 func main() {
@@ -72,7 +72,7 @@ func run(program string) error {
 	if err != nil {
 		return err
 	}
-	s.caller, s.left = all[0][0].Token, all[0][1:]
+	s.caller, s.unrevoked = all[0][0].Token, all[0][1:]
 	idle, err := s.measure("1h", false)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func run(program string) error {
 	return nil
 }
 
-// times has the durations of the revocations, sorted, and how many were refused.
+// times contains the sorted durations of the revocations, and how many were refused.
 type times struct {
 	sorted  []time.Duration
 	refused int
@@ -151,7 +151,7 @@ func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error)
 	time.Sleep(warmUp)
 	for range samples {
 		began := time.Now()
-		status, err := s.Do(s.client, http.MethodDelete, "/me/sessions/"+s.left[0].ID, s.caller)
+		status, err := s.Do(s.client, http.MethodDelete, "/me/sessions/"+s.unrevoked[0].ID, s.caller)
 		if err != nil {
 			return t, err
 		}
@@ -159,7 +159,7 @@ func (s *setup) measure(sweepInterval string, flooded bool) (t times, err error)
 		if status != http.StatusOK {
 			t.refused++
 		}
-		s.left = s.left[1:]
+		s.unrevoked = s.unrevoked[1:]
 		time.Sleep(pause)
 	}
 	slices.Sort(t.sorted)

@@ -22,16 +22,16 @@ import (
 )
 
 const (
-	perUser = 20 // as many as the server allows
-	idlers  = 250
-	samples = 20                     // revocations per measurement
-	pause   = 100 * time.Millisecond // between two revocations
+	perUser   = 20 // as many as the server allows
+	idleUsers = 250
+	samples   = 20                     // revocations per measurement
+	pause     = 100 * time.Millisecond // between two revocations
 
 	settleFor = 30 * time.Second // after the streams were opened: two heartbeats
 	idleFor   = 45 * time.Second // three heartbeats
 
-	memoryMost    = 250          // MB more than without streams
-	processorMost = idleFor / 10 // of one processor
+	memoryLimit    = 250          // MB more than without streams
+	processorLimit = idleFor / 10 // of one processor
 )
 
 // setup is a data folder, and the program that serves it.
@@ -74,7 +74,7 @@ func run(program string) error {
 	if err := s.fill(); err != nil {
 		return err
 	}
-	for _, streams := range []int{0, 1, 100, idlers * perUser} {
+	for _, streams := range []int{0, 1, 100, idleUsers * perUser} {
 		if err := s.measure(streams); err != nil {
 			return fmt.Errorf("%d streams: %w", streams, err)
 		}
@@ -90,7 +90,7 @@ func (s *setup) fill() error {
 	}
 	s.caller, s.victims = ada[0][0].Token, ada[0][1:]
 	var usernames []string
-	for i := range idlers {
+	for i := range idleUsers {
 		usernames = append(usernames, fmt.Sprintf("user%d", i))
 	}
 	others, err := server.SignIn(s.data, 1, usernames...)
@@ -142,8 +142,8 @@ func (s *setup) measure(streams int) (err error) {
 	} else {
 		fmt.Printf("  %.1f KB for each stream after the first\n", (with-s.withOne)*1024/float64(streams-1))
 	}
-	if with-memory > memoryMost || idle > processorMost {
-		return fmt.Errorf("that is above %d MB or %s", memoryMost, processorMost)
+	if with-memory > memoryLimit || idle > processorLimit {
+		return fmt.Errorf("memory is above %d MB, or processor time above %s", memoryLimit, processorLimit)
 	}
 	if err := s.revocations("the API", s.revoke, changed); err != nil {
 		return err
@@ -169,7 +169,7 @@ func (s *setup) processorTime() (time.Duration, error) {
 	return after - before, err
 }
 
-// watch opens a stream, and returns when each event of one kind came. The channel is closed when the stream ends.
+// watch opens a stream, and sends the time of each event of one kind on the channel, which is closed when the stream ends.
 func (s *setup) watch(token, kind string) (<-chan time.Time, error) {
 	stream, err := open(&http.Client{}, s.URL(), token)
 	if err != nil {
@@ -188,8 +188,8 @@ func (s *setup) watch(token, kind string) (<-chan time.Time, error) {
 	return events, nil
 }
 
-// revocations prints how long after each revocation had returned its events came: "changed" on the page that shows the list, and "ended"
-// on the page of the session. An event that came before counts as no time.
+// revocations prints how long after the response to a revocation its events arrive: "changed" on the page that shows the list, and "ended"
+// on the page of the session. An event that arrives before the response counts as 0 ms.
 func (s *setup) revocations(by string, revoke func(id string) error, changed <-chan time.Time) error {
 	var changedAfter, endedAfter []time.Duration
 	for range samples {
@@ -268,7 +268,7 @@ func (s *setup) holdElsewhere(streams int) (*exec.Cmd, error) {
 	return held, nil
 }
 
-// hold opens streams, says so, and reads them until it is killed.
+// hold opens streams, prints "open", and reads them until it is killed.
 func hold(target string, tokens []string, count int) error {
 	client := &http.Client{}
 	for i := range count {
@@ -282,7 +282,7 @@ func hold(target string, tokens []string, count int) error {
 	select {}
 }
 
-// open opens a stream, and returns it after its first line.
+// open opens a stream, and returns it once the server has sent its first line.
 func open(client *http.Client, target, token string) (io.ReadCloser, error) {
 	request, err := http.NewRequest(http.MethodGet, target+"/sessions/events", nil)
 	if err != nil {

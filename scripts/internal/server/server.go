@@ -1,4 +1,4 @@
-// Package server runs Porchlight in a process of its own, for the scripts that measure it or cause a fault.
+// Package server runs Porchlight in a separate process, for the scripts that measure it or kill it.
 package server
 
 import (
@@ -23,7 +23,7 @@ func Database(data string) string { return filepath.Join(data, "porchlight.db") 
 // Session is a session and the token in its cookie.
 type Session struct{ ID, Token string }
 
-// SignIn creates these accounts in a data folder, and begins so many sessions of each.
+// SignIn creates accounts in a data folder, and a number of sessions for each.
 func SignIn(data string, sessions int, usernames ...string) (all [][]Session, err error) {
 	ctx := context.Background()
 	store, err := db.Open(ctx, db.Options{
@@ -54,7 +54,7 @@ func SignIn(data string, sessions int, usernames ...string) (all [][]Session, er
 	return all, nil
 }
 
-// Build returns the path of the program. If it is "", Build builds it from the current folder into the other one.
+// Build returns the path of the program. If none is given, Build builds it from the current folder into another folder.
 func Build(program, folder string) (string, error) {
 	if program != "" {
 		return program, nil
@@ -70,7 +70,7 @@ func Build(program, folder string) (string, error) {
 
 // Server is a running program.
 type Server struct {
-	Address string // that it listens on
+	Address string // on which it listens
 	command *exec.Cmd
 }
 
@@ -145,8 +145,8 @@ func (s *Server) Memory(field string) (float64, error) {
 	return 0, fmt.Errorf("no %s in /proc", field)
 }
 
-// ForgetPeak resets the field VmHWM to what is resident now; see proc_pid_clear_refs(5).
-func (s *Server) ForgetPeak() error {
+// ResetPeak sets the field VmHWM to the memory that is resident now; see proc_pid_clear_refs(5).
+func (s *Server) ResetPeak() error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.command.Process.Pid), []byte("5"), 0)
 }
 
@@ -156,7 +156,7 @@ func (s *Server) ProcessorTime() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, fields, _ := strings.Cut(string(content), ") ") // the name before it can contain spaces
+	_, fields, _ := strings.Cut(string(content), ") ") // the program's name, in parentheses before it, can contain spaces
 	var user, system time.Duration
 	_, err = fmt.Sscanf(strings.Join(strings.Fields(fields)[11:13], " "), "%d %d", &user, &system)
 	return (user + system) * 10 * time.Millisecond, err // a tick is 10 ms on Linux
