@@ -4,24 +4,23 @@
 
 document.documentElement.classList.add('scripted');
 
-// Labels that buttons have for a while, instead of their own: button → {own, text, state}. A swap of the list can bring back the own
-// label.
+// Temporary labels of buttons: button → {original, text, state}. A swap of the list can restore an original label.
 const labels = new Map();
 const labelOf = (button) => button.querySelector('span:not(.hidden)') ?? button;
 
 function relabel(button, state, text) {
   restore(button);
   const label = labelOf(button);
-  labels.set(button, { own: label.textContent, text, state });
+  labels.set(button, { original: label.textContent, text, state });
   label.textContent = text;
   button.classList.add(state);
 }
 
 function restore(button) {
   if (!labels.has(button)) return;
-  const { own, state } = labels.get(button);
+  const { original, state } = labels.get(button);
   labels.delete(button);
-  labelOf(button).textContent = own;
+  labelOf(button).textContent = original;
   button.classList.remove(state);
 }
 
@@ -83,7 +82,7 @@ document.addEventListener('focusout', (event) => {
   if (event.target === armed && !swapping) disarm();
 });
 
-// A form is sent once. Its button says so until the page changes.
+// A form is sent once. Its button has the label for "busy" until the page changes.
 document.addEventListener('submit', (event) => {
   const button = event.submitter ?? event.target.querySelector('button:not([type=button])');
   if (!isBusy(button)) return setBusy(button);
@@ -96,14 +95,15 @@ document.addEventListener('htmx:finally:request', ({ detail: { ctx } }) => {
   restore(ctx.request.submitter);
 });
 
-// The list is morphed, so what did not change keeps its focus and its text. If the focused row went, the next one gets the focus.
+// The list is morphed, so elements that did not change keep their focus and their text. If the focused row is gone, the next one gets the
+// focus.
 let swapping = null;
 
 document.addEventListener('htmx:before:swap', () => {
   const focused = document.activeElement.closest('#sessions :focus, #invitations :focus');
   const next = [];
   for (let row = focused?.closest('.device, .rules li'); row; row = row.nextElementSibling) next.push(row);
-  swapping = { focused, list: focused?.closest('section').id, next, places: placesOfRows() };
+  swapping = { focused, list: focused?.closest('section').id, next, places: rowPlaces() };
 });
 
 document.addEventListener('htmx:after:swap', () => {
@@ -128,27 +128,27 @@ document.addEventListener('htmx:after:swap', () => {
     focused.focus({ preventScroll: true }); // a browser without moveBefore takes the focus from a row that moves
   }
   swapping = null;
-  moveRows(places);
+  animateRows(places);
 });
 
-// Where motion is allowed, a row that arrives slides in, and one that left fades. It is no longer part of the list by then: it lies on
-// top of the page, and can be neither read nor focused.
+// Unless the reader prefers reduced motion, an added row slides in and a removed one fades out. The removed row is no longer part of the
+// list by then: it lies on top of the page, and can be neither read by a screen reader nor focused.
 const motion = matchMedia('(prefers-reduced-motion: no-preference)');
 
-function placesOfRows() {
+function rowPlaces() {
   const rows = document.querySelectorAll('#other-devices > .device:not([hidden])');
   return new Map([...rows].map((row) => [row, row.getBoundingClientRect()]));
 }
 
-function moveRows(before) {
+function animateRows(before) {
   if (!motion.matches) return;
-  for (const row of placesOfRows().keys()) {
+  for (const row of rowPlaces().keys()) {
     if (!before.has(row)) row.animate({ opacity: [0, 1], translate: ['0 -0.75rem', '0'] }, { duration: 200, easing: 'ease-out' });
   }
   for (const [row, place] of before) {
     if (row.isConnected) continue;
     row.inert = true;
-    row.classList.add('left');
+    row.classList.add('removed');
     Object.assign(row.style, { left: `${place.left + scrollX}px`, top: `${place.top + scrollY}px`, width: `${place.width}px` });
     document.body.append(row);
     row.animate({ opacity: [1, 0] }, 200).onfinish = () => row.remove();
@@ -169,8 +169,8 @@ function filterRows() {
 
 document.addEventListener('input', (event) => { if (event.target.id === 'filter') filterRows(); });
 
-// The server reports errors in the status region. If it could not, the script does.
-function say(text) {
+// The server reports errors in the status region. Where it cannot, the script does.
+function showError(text) {
   const line = document.createElement('p');
   line.className = 'bad';
   line.textContent = text;
@@ -180,12 +180,12 @@ function say(text) {
 document.addEventListener('htmx:before:request', ({ detail: { ctx } }) => {
   if (ctx.request.method !== 'GET') document.getElementById('status')?.replaceChildren();
 });
-document.addEventListener('htmx:error', () => say("Can't reach the server. Reload to see what changed."));
+document.addEventListener('htmx:error', () => showError("Can't reach the server. Reload to see what changed."));
 document.addEventListener('htmx:response:error', ({ detail: { ctx } }) => {
-  if (!ctx.hx?.redirect && !ctx.text?.includes('id="status"')) say('Something went wrong. Please try again.');
+  if (!ctx.hx?.redirect && !ctx.text?.includes('id="status"')) showError('Something went wrong. Please try again.');
 });
 
-// What happened is said once, not again after a reload.
+// The message about a completed action is shown once, not again after a reload.
 const here = new URL(location);
 if (here.searchParams.has('done')) {
   here.searchParams.delete('done');
@@ -195,7 +195,7 @@ if (here.searchParams.has('done')) {
 // A page from the back-forward cache may be out of date, or its user may have signed out.
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 
-// If a proxy does not say which address was requested, the server cannot know whether it was its own. The browser can.
+// If a proxy does not pass on the requested address, the server cannot know whether it was its own. The browser can.
 for (const notice of document.querySelectorAll('[data-own]')) {
   notice.hidden = location.origin === new URL(notice.querySelector('a').href).origin;
 }
@@ -228,14 +228,14 @@ for (const input of document.querySelectorAll('input[type=password]')) {
   if (input.autofocus) input.focus();
 }
 
-// The server writes times in UTC and in English. Show them in the reader's time zone and language, and keep them true.
+// The server writes times in UTC and in English. Show them in the reader's time zone and language, and update "3 minutes ago".
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const second = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 const language = exact.resolvedOptions().locale;
-let serverAhead = 0; // ms; clocks differ, and the server's is the one that counts
+let serverAhead = 0; // ms; relative times are calculated with the server's clock
 
 const dayNumber = (at) => Date.UTC(at.getFullYear(), at.getMonth(), at.getDate()) / 864e5;
 
@@ -267,11 +267,11 @@ function localizeTimes() {
     if ('day' in time.dataset) writeTime(time, day.format(at));
   }
   for (const app of document.querySelectorAll('[data-used]')) app.title = exact.format(new Date(app.dataset.used));
-  tellTimeAgo();
+  updateRelativeTimes();
 }
 
 // A device counts as active now for as long as in the server's list.
-function tellTimeAgo() {
+function updateRelativeTimes() {
   const now = new Date(Date.now() + serverAhead);
   for (const time of document.querySelectorAll('time[data-ago]')) {
     const at = new Date(time.dateTime);
@@ -303,10 +303,10 @@ function groupByDay() {
 
 groupByDay();
 localizeTimes();
-setInterval(tellTimeAgo, 60e3);
-document.addEventListener('visibilitychange', () => { if (!document.hidden) tellTimeAgo(); });
+setInterval(updateRelativeTimes, 60e3);
+document.addEventListener('visibilitychange', () => { if (!document.hidden) updateRelativeTimes(); });
 
-// Paper is a good place for recovery codes.
+// Recovery codes can be printed.
 for (const button of document.querySelectorAll('[data-print]')) {
   button.hidden = false;
   button.addEventListener('click', () => print());

@@ -1,17 +1,17 @@
-// Keeps open pages true through the event stream: the list refreshes when it has changed, and the page leads to the sign-in page when
-// its session has ended.
+// Keeps open pages up to date with the event stream: the list is loaded again when it has changed, and the browser goes to the sign-in
+// page when the session has ended.
 'use strict';
 
 {
   const stream = document.getElementById('events');
-  const leave = () => location.replace('/login?next=' + encodeURIComponent(location.pathname + location.search));
+  const goToSignIn = () => location.replace('/login?next=' + encodeURIComponent(location.pathname + location.search));
 
-  // Signing out and deleting the account end the session, too, and their answer leads to another page.
+  // Signing out and deleting the account end the session, too, and their responses redirect to another page.
   let sentAt = -Infinity;
   document.addEventListener('submit', (event) => { sentAt = event.timeStamp; });
 
-  // The extension closes the stream while the page is hidden, and connects again by itself. It does not begin by itself, because a page
-  // that was opened in the background waits until it is shown, and not after a first attempt that failed.
+  // The extension closes the stream while the page is hidden, and connects again by itself. This script opens the first connection: a page
+  // that was opened in the background waits until it is shown, and a first attempt that failed is repeated.
   let connecting = false;
   let failures = 0;
 
@@ -23,7 +23,7 @@
 
   function failed(event) {
     if (event.detail.ctx?.sourceElement !== stream) return;
-    event.stopImmediatePropagation(); // it is not an answer to something that the person did
+    event.stopImmediatePropagation(); // no error message: the person did not send this request
     if (event.detail.ctx.hx?.redirect) return;
     setTimeout(() => { connecting = false; connect(); }, Math.min(60_000, 1000 * 2 ** failures++));
   }
@@ -35,8 +35,8 @@
     setTimeout(connect, 60_000);
   });
 
-  stream.addEventListener('ended', (event) => setTimeout(leave, event.timeStamp - sentAt < 5000 ? 5000 : 0));
-  stream.addEventListener('htmx:sse:error', (event) => { if (event.detail.status === 401) leave(); });
+  stream.addEventListener('ended', (event) => setTimeout(goToSignIn, event.timeStamp - sentAt < 5000 ? 5000 : 0));
+  stream.addEventListener('htmx:sse:error', (event) => { if (event.detail.status === 401) goToSignIn(); });
   document.addEventListener('htmx:error', failed, true);
   document.addEventListener('htmx:response:error', failed, true);
   document.addEventListener('visibilitychange', connect);

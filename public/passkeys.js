@@ -1,5 +1,5 @@
-// Passkeys: signing in, confirming that it is you, and adding one. The button of a page names its ceremony: data-passkey is the path, and
-// data-method what the authenticator does, get or create.
+// Passkeys: signing in, confirming that it is you, and adding one. The button of a page describes its ceremony: data-passkey is the path,
+// and data-method the method of navigator.credentials, get or create.
 'use strict';
 
 {
@@ -7,26 +7,26 @@
   const { passkey: path, method } = button.dataset;
   const secondStep = 'secondStep' in button.dataset;
 
-  // What happened is said below the button, so that nothing moves.
-  const said = document.createElement('p');
-  said.className = 'said';
-  said.setAttribute('role', 'status');
-  button.after(said);
+  // Messages appear below the button, so that the button does not move.
+  const status = document.createElement('p');
+  status.className = 'passkey-status';
+  status.setAttribute('role', 'status');
+  button.after(status);
 
-  function tell(text, bad) {
-    said.textContent = text;
-    said.classList.toggle('bad', bad);
+  function showStatus(text, bad) {
+    status.textContent = text;
+    status.classList.toggle('bad', bad);
   }
 
   const decode = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
   const encode = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)))
     .replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
-  // A refusal is an error whose message is for the person.
+  // A Refusal is an error whose message is shown to the person.
   class Refusal extends Error {}
 
-  // The page stays as it is until the other one has come.
-  function leave(address) {
+  // The promise never resolves, so the page stays as it is until the next one has loaded.
+  function navigate(address) {
     location.assign(address);
     return new Promise(() => {});
   }
@@ -39,13 +39,13 @@
       throw new Refusal("Can't reach the server. Try again.");
     }
     const answer = await response.json().catch(() => ({}));
-    if (answer.confirm) return leave('/confirm?next=' + encodeURIComponent(here.pathname));
+    if (answer.confirm) return navigate('/confirm?next=' + encodeURIComponent(here.pathname));
     if (!response.ok) throw new Refusal(answer.error ?? 'Something went wrong. Please try again.');
     return answer;
   }
 
-  // JSON holds bytes as base64url. Browsers can convert them by themselves, but Safari only since 18.4.
-  async function askForChallenge(signal) {
+  // JSON contains bytes as base64url. Safari can convert them by itself only since 18.4 (parseCreationOptionsFromJSON).
+  async function requestChallenge(signal) {
     const { publicKey } = await post(path + '/begin', { secondStep }, signal);
     tabs.postMessage('begun');
     publicKey.challenge = decode(publicKey.challenge);
@@ -64,8 +64,8 @@
     return { id, rawId: encode(rawId), type, response: signed };
   }
 
-  // The form of the confirm page goes on without the password now.
-  function goOn() {
+  // After a passkey, the form of the confirm page is accepted without the password.
+  function submitConfirmForm() {
     button.form.reset();
     button.form.submit();
   }
@@ -75,33 +75,33 @@
     const answer = await post(path, {
       credential: toJSON(credential), shared: fields?.shared?.checked, next: fields?.next?.value,
     });
-    if (answer.location) return leave(answer.location);
-    if (!answer.html) return goOn();
+    if (answer.location) return navigate(answer.location);
+    if (!answer.html) return submitConfirmForm();
     document.getElementById('main').innerHTML = answer.html;
     const heading = document.querySelector('h1');
     document.title = heading.textContent + ' – Porchlight';
     heading.focus();
   }
 
-  // Browsers do not tell whether the person cancelled, had no passkey, or was too slow.
+  // For any other reason, browsers do not reveal whether the person cancelled, had no passkey, or was too slow.
   const reasons = {
     InvalidStateError: 'This device already has a passkey for your account.',
     SecurityError: "Passkeys can't be used at this address.",
   };
 
   function report(error) {
-    if (error instanceof Refusal) tell(error.message, true);
-    else if (error.name in reasons) tell(reasons[error.name], true);
-    else tell('No passkey was used.', false);
+    if (error instanceof Refusal) showStatus(error.message, true);
+    else if (error.name in reasons) showStatus(reasons[error.name], true);
+    else showStatus('No passkey was used.', false);
   }
 
   button.addEventListener('click', async () => {
     if (isBusy(button)) return;
     setBusy(button);
-    tell('', false);
+    showStatus('', false);
     autofill?.abort();
     try {
-      const publicKey = await askForChallenge();
+      const publicKey = await requestChallenge();
       await finish(await navigator.credentials[method]({ publicKey }));
     } catch (error) {
       restore(button);
@@ -128,11 +128,11 @@
     const { signal } = autofill;
     let credential;
     try {
-      const publicKey = await askForChallenge(signal);
+      const publicKey = await requestChallenge(signal);
       credential = await navigator.credentials.get({ publicKey, signal, mediation: 'conditional' });
       signal.throwIfAborted(); // the button was pressed in the meantime
     } catch {
-      return; // the person did not ask for it
+      return; // no message: the person has not pressed anything
     }
     setBusy(button);
     finish(credential).catch((error) => {

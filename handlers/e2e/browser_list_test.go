@@ -100,7 +100,7 @@ func placeOf(element string) string {
 	return `((r) => [r.x + scrollX, r.y + scrollY, r.width, r.height].join())(` + element + `.getBoundingClientRect())`
 }
 
-// A row that arrives slides in. One that left fades, but is out of the list at once.
+// An added row slides in. A removed one fades out, but is no longer in the list.
 func movesRows(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "10.0.0.2"))
 	alice, err := b.house.Store.UserByName("alice")
@@ -119,7 +119,7 @@ func movesRows(t *testing.T, c *chromiumProcess) {
 			};`).Do(ctx)
 		return err
 	}))
-	const guest, left = "10.0.0.9", `document.querySelector('.left')`
+	const guest, removed = "10.0.0.9", `document.querySelector('.removed')`
 	for _, motion := range []string{"reduce", "no-preference"} {
 		b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: motion}}))
 		b.visit("/sessions")
@@ -138,12 +138,12 @@ func movesRows(t *testing.T, c *chromiumProcess) {
 		}
 		b.until(focused + ` === ` + headingOf("10.0.0.2"))
 		b.holds(otherRows + ` === 2`)
-		b.holds(fmt.Sprintf(`%t === (%s !== null)`, moves, left))
+		b.holds(fmt.Sprintf(`%t === (%s !== null)`, moves, removed))
 		if moves {
-			b.same(placeOf(left), place)
-			b.holds(left + `.inert && ` + left + `.checkVisibility() && !` + left + `.closest('main')`)
+			b.same(placeOf(removed), place)
+			b.holds(removed + `.inert && ` + removed + `.checkVisibility() && !` + removed + `.closest('main')`)
 			b.eval(`moves[1].finish()`)
-			b.until(left + ` === null`)
+			b.until(removed + ` === null`)
 		}
 		b.holds(fmt.Sprintf(`moves.length === %d`, map[bool]int{true: 2}[moves]))
 	}

@@ -21,7 +21,7 @@ import (
 
 const (
 	passkeyButton = `document.querySelector('[data-passkey]')`
-	passkeySaid   = `document.querySelector('.said').textContent` // below the button
+	passkeyStatus = `document.querySelector('.passkey-status').textContent` // below the button
 )
 
 // addPasskey adds a passkey on the security page, and returns what the status says, or that there are recovery codes.
@@ -30,13 +30,13 @@ func (b *tab) addPasskey() string {
 	b.visit("/account/security")
 	b.until(`!` + passkeyButton + `.hidden`)
 	b.click(passkeyButton, 1)
-	b.until(`document.querySelector('h1').textContent !== 'Security' || ` + statusText + ` || ` + passkeySaid)
+	b.until(`document.querySelector('h1').textContent !== 'Security' || ` + statusText + ` || ` + passkeyStatus)
 	if b.text(`document.querySelector('h1').textContent`) == "Your recovery codes" {
 		b.same(`document.title`, "Your recovery codes – Porchlight")
 		b.holds(focused + ` === document.querySelector('h1')`)
 		return "recovery codes"
 	}
-	return b.text(statusText + ` + ` + passkeySaid)
+	return b.text(statusText + ` + ` + passkeyStatus)
 }
 
 func (b *tab) signOut() {
@@ -202,7 +202,7 @@ func refusesAForgedPasskey(t *testing.T, c *chromiumProcess) {
 	}; return 1; })(fetch)`)
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(passkeySaid, passkeyRefused)
+	b.untilText(passkeyStatus, passkeyRefused)
 	b.same(`location.pathname`, "/login")
 	b.house.SameRows(t, nil, everyMethod)
 }
@@ -222,7 +222,7 @@ func refusesACopiedPasskey(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(passkeySaid, passkeyRefused)
+	b.untilText(passkeyStatus, passkeyRefused)
 	b.house.SameRows(t, nil, everyMethod)
 	b.house.SameRows(t, []string{"passkey_refused"}, `SELECT kind FROM activity WHERE id = (SELECT MAX(id) FROM activity)`)
 }
@@ -233,7 +233,7 @@ func needsAVerifiedUser(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(passkeySaid, "No passkey was used.")
+	b.untilText(passkeyStatus, "No passkey was used.")
 	b.holds(`document.querySelector('.bad') === null`)
 	b.same(passkeyButton+`.textContent`, "Sign in with a passkey")
 	b.house.SameRows(t, nil, everyMethod)
@@ -296,7 +296,7 @@ func removesAPasskey(t *testing.T, c *chromiumProcess) {
 	b.offered()
 	a.isTouched(true)
 	b.click(passkeyButton, 1)
-	b.untilText(passkeySaid, passkeyRefused)
+	b.untilText(passkeyStatus, passkeyRefused)
 	b.house.SameRows(t, nil, everyMethod)
 }
 
@@ -343,7 +343,7 @@ func showsPasskeysOnEveryScreen(t *testing.T, c *chromiumProcess) {
 	a.isTouched(true)
 	at := b.eval(passkeyButton + `.getBoundingClientRect().top`)
 	b.click(passkeyButton, 1)
-	b.untilText(passkeySaid, "No passkey was used.")
+	b.untilText(passkeyStatus, "No passkey was used.")
 	if now := b.eval(passkeyButton + `.getBoundingClientRect().top`); now != at {
 		t.Errorf("the button was at %s and is at %s", at, now)
 	}
