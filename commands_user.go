@@ -159,7 +159,7 @@ func (i *userInviteCommand) Run(e *environment) error {
 		if !invitation.New {
 			what = "A new password"
 		}
-		hours := int(db.InvitationLasts.Hours())
+		hours := int(db.InvitationLifetime.Hours())
 		fmt.Fprintf(e.stdout, "%s for %s. The link works once, for %d hours: %s\n", what, invitation.Username, hours, link)
 		return nil
 	})

@@ -101,7 +101,7 @@ func TestUserInvitations(t *testing.T) {
 			t.Errorf("got %v, want %v", rows[i], want)
 		}
 	}
-	if got := rows[1]["expiresAt"]; got != handlers.RFC3339(created.Add(db.InvitationLasts)) {
+	if got := rows[1]["expiresAt"]; got != handlers.RFC3339(created.Add(db.InvitationLifetime)) {
 		t.Errorf("created at %s, expires at %s", created, got)
 	}
 	table := mustRun(t, "", f.with("user", "invitations")...)

@@ -72,7 +72,7 @@ func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 			"shared_idle_timeout": shortDuration(db.DefaultLimits.SharedIdleTimeout),
 			"shared_max_lifetime": shortDuration(db.DefaultLimits.SharedMaxLifetime),
 			"max_sessions":        strconv.Itoa(db.DefaultMaxSessions),
-			"invitation_lasts":    strconv.Itoa(int(db.InvitationLasts.Hours())),
+			"invitation_lasts":    strconv.Itoa(int(db.InvitationLifetime.Hours())),
 		})...)
 }
 

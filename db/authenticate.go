@@ -74,13 +74,13 @@ func (s *Store) reauthenticate(ctx context.Context, by Session, client Client, p
 	})
 }
 
-// ConfirmLasts is how long after a session has checked a password or a passkey it may make changes that need such a check.
-const ConfirmLasts = 15 * time.Minute
+// ConfirmLifetime is how long after a session has checked a password or a passkey it may make changes that need such a check.
+const ConfirmLifetime = 15 * time.Minute
 
-// Confirmed reports whether the session has checked a password or a passkey within ConfirmLasts. Signing in counts.
+// Confirmed reports whether the session has checked a password or a passkey within ConfirmLifetime. Signing in counts.
 func (s *Store) Confirmed(session Session) bool {
 	age := s.Now().Sub(session.ConfirmedAt)
-	return 0 <= age && age < ConfirmLasts // a negative age means that the clock was set back
+	return 0 <= age && age < ConfirmLifetime // a negative age means that the clock was set back
 }
 
 // ConfirmWithPassword checks the password of the session's user, after which Confirmed reports true. It returns ErrWrongPassword,

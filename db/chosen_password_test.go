@@ -133,7 +133,7 @@ func TestChosenPasswordIsForgotten(t *testing.T) {
 		how  func(c *chosen, step string)
 		link error // of choosing a password with the same link again
 	}{
-		"ten minutes": {func(c *chosen, step string) { c.clock.Advance(db.SecondStepLasts) }, db.ErrSecondFactor},
+		"ten minutes": {func(c *chosen, step string) { c.clock.Advance(db.SecondStepLifetime) }, db.ErrSecondFactor},
 		"five wrong codes": {func(c *chosen, step string) {
 			for range 5 {
 				c.FinishSecondStep(c.ctx(), step, c.wrongCode(c.secret), onCurl)
@@ -175,11 +175,11 @@ func TestChosenPasswordIsForgotten(t *testing.T) {
 func TestChosenPasswordIsBoundToItsLink(t *testing.T) {
 	t.Parallel()
 	eachLink(t, func(t *testing.T, c *chosen) {
-		lasts := db.ResetLinkLasts
+		lifetime := db.ResetLinkLifetime
 		if c.changed.Kind == db.PasswordChanged {
-			lasts = db.InvitationLasts
+			lifetime = db.InvitationLifetime
 		}
-		c.clock.Advance(lasts - time.Minute)
+		c.clock.Advance(lifetime - time.Minute)
 		step := c.begin(newPassword)
 		c.clock.Advance(time.Minute)
 		code := c.code(c.secret)

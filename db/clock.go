@@ -2,7 +2,6 @@ package db
 
 import (
 	"errors"
-	"time"
 )
 
 // This file corrects rows that were written while the clock was ahead. Their times are in the future, so they would outlive every
@@ -51,7 +50,7 @@ func (s *Store) fixFutureActivity(tx *tx, limit int) (int, error) {
 // later.
 func (s *Store) fixFutureInvitations(tx *tx) error {
 	_, err := tx.Exec(`UPDATE invitations SET created_at = MIN(created_at, $1), expires_at = $2 WHERE expires_at > $2`,
-		tx.now, tx.now+InvitationLasts.Milliseconds())
+		tx.now, tx.now+InvitationLifetime.Milliseconds())
 	if err != nil {
 		return err
 	}
@@ -66,7 +65,7 @@ func (s *Store) fixFutureInvitations(tx *tx) error {
 // fixFutureFactors corrects second steps and challenges, and the counters of authenticator apps: codes would be refused until the clock
 // has caught up. A code of this minute stays refused, because it may be the one that was used.
 func (tx *tx) fixFutureFactors() error {
-	_, err := tx.Exec(`UPDATE second_steps SET expires_at = $1 WHERE expires_at > $1`, tx.now+SecondStepLasts.Milliseconds())
+	_, err := tx.Exec(`UPDATE second_steps SET expires_at = $1 WHERE expires_at > $1`, tx.now+SecondStepLifetime.Milliseconds())
 	if err != nil {
 		return err
 	}
@@ -79,15 +78,15 @@ func (tx *tx) fixFutureFactors() error {
 
 // fixFutureMail corrects links and messages. What waits is due within the longest pause.
 func (tx *tx) fixFutureMail() error {
-	for kind, lasts := range map[linkKind]time.Duration{linkEmail: EmailLinkLasts, linkReset: ResetLinkLasts, linkNotMe: NotMeLinkLasts} {
+	for _, kind := range []linkKind{linkEmail, linkReset, linkNotMe} {
 		_, err := tx.Exec(`
 			UPDATE links SET created_at = MIN(created_at, $1), expires_at = $2
-			WHERE expires_at > $2 AND kind = $3`, tx.now, tx.now+lasts.Milliseconds(), kind)
+			WHERE expires_at > $2 AND kind = $3`, tx.now, tx.now+kind.lifetime().Milliseconds(), kind)
 		if err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(`UPDATE email_changes SET expires_at = $1 WHERE expires_at > $1`, tx.now+EmailLinkLasts.Milliseconds())
+	_, err := tx.Exec(`UPDATE email_changes SET expires_at = $1 WHERE expires_at > $1`, tx.now+EmailLinkLifetime.Milliseconds())
 	if err != nil {
 		return err
 	}

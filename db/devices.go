@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// DeviceLasts is how long a device is known without being used, and how long its cookie lasts.
-const DeviceLasts = 400 * 24 * time.Hour
+// DeviceLifetime is how long a device is known without being used, and how long its cookie lasts.
+const DeviceLifetime = 400 * 24 * time.Hour
 
 // devicesKept is how many devices are stored for a user: those that were seen last.
 const devicesKept = 200
@@ -138,12 +138,12 @@ func (s *Store) ForgetDevice(ctx context.Context, by Session, id string) error {
 	})
 }
 
-// sweepDevices deletes devices that were not used for DeviceLasts.
+// sweepDevices deletes devices that were not used for DeviceLifetime.
 func (tx *tx) sweepDevices(limit int) (int, error) {
 	return tx.changeRows(`
 		DELETE FROM devices
 		WHERE id IN (SELECT id FROM devices d
 		             WHERE last_seen_at < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.device_id = d.id AND s.last_active_at >= $1)
 		             ORDER BY last_seen_at
-		             LIMIT $2)`, tx.now-DeviceLasts.Milliseconds(), limit)
+		             LIMIT $2)`, tx.now-DeviceLifetime.Milliseconds(), limit)
 }

@@ -52,7 +52,7 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 		}
 		if _, err := tx.Exec(`
 			INSERT INTO email_changes (user_id, email, expires_at) VALUES ($1, $2, $3)`,
-			by.UserID, email, tx.now+EmailLinkLasts.Milliseconds()); err != nil {
+			by.UserID, email, tx.now+EmailLinkLifetime.Milliseconds()); err != nil {
 			return err
 		}
 		return tx.enqueue(m, tx.now)

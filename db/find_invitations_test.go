@@ -35,7 +35,7 @@ func TestPendingInvitations(t *testing.T) {
 	c.clock.Advance(time.Hour)
 	c.onlyMail() // which moves the end of the invitation, not its age
 
-	c.clock.Advance(db.InvitationLasts - 2*time.Hour)
+	c.clock.Advance(db.InvitationLifetime - 2*time.Hour)
 	var names []string
 	after := ""
 	for more := true; more; {
@@ -49,11 +49,11 @@ func TestPendingInvitations(t *testing.T) {
 			if i.By != "admin alice" || !i.CreatedAt.Equal(made) || i.New == (i.Username == "bob") || i.New != (i.UserID == 0) {
 				t.Errorf("%+v", i)
 			}
-			lasts := db.InvitationLasts
+			lifetime := db.InvitationLifetime
 			if i.Username == "mia" {
-				lasts += time.Hour
+				lifetime += time.Hour
 			}
-			if got := i.ExpiresAt.Sub(i.CreatedAt); got != lasts {
+			if got := i.ExpiresAt.Sub(i.CreatedAt); got != lifetime {
 				t.Errorf("%s lasts %s", i.Username, got)
 			}
 			if got := fmt.Sprintln(i.Email, i.IsAdmin, i.Groups); i.Username == "dora" && got != "dora@example.com true [staff]\n" {
@@ -100,7 +100,7 @@ func TestCancelledInvitation(t *testing.T) {
 	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "erin"}); err != nil {
 		t.Fatal(err)
 	}
-	c.clock.Advance(db.InvitationLasts)
+	c.clock.Advance(db.InvitationLifetime)
 	if err := c.CancelInvitation(c.ctx(), db.CommandLine, "erin"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("an invitation that has expired: %v", err)
 	}

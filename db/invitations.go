@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// InvitationLasts is how long the link of an invitation is valid.
-const InvitationLasts = 72 * time.Hour
+// InvitationLifetime is how long the link of an invitation is valid.
+const InvitationLifetime = 72 * time.Hour
 
 // Invitation lets its bearer choose the password of one account, once.
 type Invitation struct {
@@ -96,7 +96,7 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 			SET token_hash = $2, user_id = NULLIF($3, 0), email = NULLIF($4, ''), is_admin = $5, group_names = $6,
 			    reset_second_factor = $7, invited_by = $8, created_at = $9, expires_at = $10`,
 			newUser.Username, tokenHash, invitation.UserID, newUser.Email, newUser.IsAdmin, strings.Join(newUser.Groups, ","),
-			newUser.ResetSecondFactor, by.actor(), tx.now, tx.now+InvitationLasts.Milliseconds())
+			newUser.ResetSecondFactor, by.actor(), tx.now, tx.now+InvitationLifetime.Milliseconds())
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (tx *tx) voidInvitationsBy(username string) error {
 // maxMailedTokens is how many mails of one invitation have a link that works: the newest.
 const maxMailedTokens = 3
 
-// addInvitationToken creates a token for a mail with an invitation, and makes the invitation valid for InvitationLasts from now on.
+// addInvitationToken creates a token for a mail with an invitation, and makes the invitation valid for InvitationLifetime from now on.
 func (tx *tx) addInvitationToken(username string) (token string, err error) {
 	token = newToken()
 	if _, err := tx.Exec(`
@@ -145,7 +145,7 @@ func (tx *tx) addInvitationToken(username string) (token string, err error) {
 		return "", err
 	}
 	return token, tx.changeOne(`UPDATE invitations SET expires_at = $1 WHERE username = $2`,
-		tx.now+InvitationLasts.Milliseconds(), username)
+		tx.now+InvitationLifetime.Milliseconds(), username)
 }
 
 // Invitation returns the valid invitation with this token. It returns ErrNotFound if the token was used or voided, has expired or is

@@ -31,10 +31,10 @@ func (s Session) NeverExpires() bool { return !s.ExpiresAt.Before(neverExpires) 
 
 // NewKey describes an app key to create.
 type NewKey struct {
-	IP    string        // of the client that creates it
-	Name  string        // "" for none
-	Host  string        // the app, in CanonicalHost's form
-	Lasts time.Duration // 0 means forever
+	IP       string        // of the client that creates it
+	Name     string        // "" for none
+	Host     string        // the app, in CanonicalHost's form
+	Lifetime time.Duration // 0 means forever
 }
 
 // MakeKey creates an app key for the caller, and returns it with its session. Only its hash is stored, so it cannot be shown again. MakeKey
@@ -62,8 +62,8 @@ func (s *Store) MakeKey(ctx context.Context, by Session, key NewKey) (secret str
 
 func (s *Store) insertKey(tx *tx, by Session, key NewKey, secret string) (made Session, err error) {
 	expiresAt := neverExpires.UnixMilli()
-	if key.Lasts > 0 {
-		expiresAt = tx.now + key.Lasts.Milliseconds()
+	if key.Lifetime > 0 {
+		expiresAt = tx.now + key.Lifetime.Milliseconds()
 	}
 	namedBy := ""
 	if key.Name != "" {

@@ -18,7 +18,7 @@ const (
 	day    = 24 * time.Hour
 )
 
-func lasting(d time.Duration) func(*db.NewKey) { return func(k *db.NewKey) { k.Lasts = d } }
+func lasting(d time.Duration) func(*db.NewKey) { return func(k *db.NewKey) { k.Lifetime = d } }
 func named(name string) func(*db.NewKey)       { return func(k *db.NewKey) { k.Name = name } }
 func (c *cast) keysOf(user db.User) (ids []string) {
 	return c.texts(`SELECT id FROM sessions WHERE kind = 'app_key' AND user_id = $1 ORDER BY created_at`, user.ID)

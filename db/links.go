@@ -8,11 +8,11 @@ import (
 
 // This file owns the links in mails: how they are created, found, used once, and voided.
 
-// ResetLinkLasts, EmailLinkLasts and NotMeLinkLasts are how long a link is valid after it was sent.
+// ResetLinkLifetime, EmailLinkLifetime and NotMeLinkLifetime are how long a link is valid after it was sent.
 const (
-	ResetLinkLasts = time.Hour
-	EmailLinkLasts = time.Hour
-	NotMeLinkLasts = 3 * 24 * time.Hour
+	ResetLinkLifetime = time.Hour
+	EmailLinkLifetime = time.Hour
+	NotMeLinkLifetime = 3 * 24 * time.Hour
 )
 
 // linksKept is how many links of one kind a user has at most: the newest.
@@ -40,14 +40,14 @@ const (
 	linkNotMe linkKind = "not_me"
 )
 
-func (k linkKind) lasts() time.Duration {
+func (k linkKind) lifetime() time.Duration {
 	switch k {
 	case linkEmail:
-		return EmailLinkLasts
+		return EmailLinkLifetime
 	case linkReset:
-		return ResetLinkLasts
+		return ResetLinkLifetime
 	}
-	return NotMeLinkLasts
+	return NotMeLinkLifetime
 }
 
 // linkData is stored with a link.
@@ -79,7 +79,7 @@ func (tx *tx) addLink(userID int64, kind linkKind, data linkData, messageID int6
 	if _, err := tx.Exec(`
 		INSERT INTO links (token_hash, user_id, kind, data, message_id, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		hashToken(token), userID, kind, string(stored), messageID, tx.now, tx.now+kind.lasts().Milliseconds()); err != nil {
+		hashToken(token), userID, kind, string(stored), messageID, tx.now, tx.now+kind.lifetime().Milliseconds()); err != nil {
 		return "", err
 	}
 	if _, err := tx.Exec(`

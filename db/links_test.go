@@ -50,10 +50,10 @@ func (c *cast) notMeLink() (token string) {
 
 // uses holds the kinds of links, with what they are for.
 var uses = map[string]struct {
-	link  func(*cast) string
-	look  func(*cast, string) error
-	use   func(*cast, string) error
-	lasts time.Duration
+	link     func(*cast) string
+	look     func(*cast, string) error
+	use      func(*cast, string) error
+	lifetime time.Duration
 }{
 	"reset": {(*cast).resetLink, func(c *cast, token string) error {
 		_, err := c.Reset(c.ctx(), token, somewhere)
@@ -83,7 +83,7 @@ func eachUse(t *testing.T, test func(*testing.T, *cast, string, func(*cast, stri
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := openMailCast(t)
-			test(t, c, u.link(c), u.look, u.use, u.lasts)
+			test(t, c, u.link(c), u.look, u.use, u.lifetime)
 		})
 	}
 }
@@ -126,8 +126,8 @@ func TestLinkWorksOnce(t *testing.T) {
 
 func TestLinkExpires(t *testing.T) {
 	t.Parallel()
-	eachUse(t, func(t *testing.T, c *cast, token string, look, use func(*cast, string) error, lasts time.Duration) {
-		c.clock.Advance(lasts - time.Millisecond)
+	eachUse(t, func(t *testing.T, c *cast, token string, look, use func(*cast, string) error, lifetime time.Duration) {
+		c.clock.Advance(lifetime - time.Millisecond)
 		if err := look(c, token); err != nil {
 			t.Error(err)
 		}

@@ -35,7 +35,7 @@ func TestMailedInvitationCreatesAnAccount(t *testing.T) {
 	if err := c.Delivered(c.ctx(), m); err != nil {
 		t.Fatal(err)
 	}
-	c.clock.Advance(db.InvitationLasts - time.Second)
+	c.clock.Advance(db.InvitationLifetime - time.Second)
 	if err := c.acceptInvitation(m.Token); err != nil {
 		t.Fatal(err)
 	}

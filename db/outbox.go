@@ -25,7 +25,7 @@ const (
 const (
 	messagesPerUser = 100    // waiting alerts; beyond that, the oldest is deleted
 	messagesInTotal = 10_000 // the same for all users
-	claimLasts      = time.Minute
+	claimLifetime   = time.Minute
 	retryFor        = 24 * time.Hour
 	longestPause    = time.Hour
 	longestError    = 300 // bytes
@@ -163,7 +163,7 @@ func scanMessage(row scanner) (m Message, err error) {
 }
 
 func (tx *tx) claim(m *Message) error {
-	_, err := tx.Exec(`UPDATE outbox SET attempts = $1, next_at = $2 WHERE id = $3`, m.Attempts, tx.now+claimLasts.Milliseconds(), m.ID)
+	_, err := tx.Exec(`UPDATE outbox SET attempts = $1, next_at = $2 WHERE id = $3`, m.Attempts, tx.now+claimLifetime.Milliseconds(), m.ID)
 	if err != nil || m.Way != Mail {
 		return err
 	}

@@ -270,7 +270,7 @@ func TestConfirm(t *testing.T) {
 	if !confirmed() {
 		t.Error("signing in does not count")
 	}
-	c.clock.Advance(db.ConfirmLasts - 3*time.Millisecond)
+	c.clock.Advance(db.ConfirmLifetime - 3*time.Millisecond)
 	if !confirmed() {
 		t.Error("the confirmation ended early")
 	}
@@ -297,7 +297,7 @@ func TestConfirm(t *testing.T) {
 		if confirmed() {
 			t.Errorf("%s: after the clock was set back", name)
 		}
-		c.clock.Advance(time.Hour + db.ConfirmLasts)
+		c.clock.Advance(time.Hour + db.ConfirmLifetime)
 	}
 	_, err := c.Revoke(c.ctx(), c.phone.Session, c.laptop.ID)
 	c.must(err)

@@ -10,8 +10,8 @@ import (
 // This file owns the second step of a sign-in: what happens between the right password and the second factor. Until it is done, there is
 // no session.
 
-// SecondStepLasts is how long the second step may take after the password.
-const SecondStepLasts = 10 * time.Minute
+// SecondStepLifetime is how long the second step may take after the password.
+const SecondStepLifetime = 10 * time.Minute
 
 const (
 	secondStepAttempts = 5  // wrong codes, then the sign-in begins again
@@ -38,8 +38,8 @@ type SecondStep struct {
 }
 
 // BeginSecondStep begins the second step for a user for whom SignIn, ResetPassword or AcceptInvitation returned ErrSecondFactor. Put the
-// token into a cookie of the browser that sent the password; it is valid for SecondStepLasts. Only Client, Method and Shared of newSession
-// are used. BeginSecondStep returns ErrWrongPassword as SignIn does.
+// token into a cookie of the browser that sent the password; it is valid for SecondStepLifetime. Only Client, Method and Shared of
+// newSession are used. BeginSecondStep returns ErrWrongPassword as SignIn does.
 func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSession) (token string, err error) {
 	device, err := s.deviceOf(user.ID, newSession.Device)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 			SELECT $1, id, $2, $3, $4, $5, $6, $7
 			FROM users
 			WHERE id = $8 AND disabled = 0 AND password_hash = $9`,
-			hashToken(token), device, method, chosen.hash, chosen.linkHash, newSession.Shared, tx.now+SecondStepLasts.Milliseconds(),
+			hashToken(token), device, method, chosen.hash, chosen.linkHash, newSession.Shared, tx.now+SecondStepLifetime.Milliseconds(),
 			user.ID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
 			return ErrWrongPassword

@@ -131,7 +131,7 @@ func TestSecondStepEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(c *cast, step string, secret []byte){
 		"ten minutes": func(c *cast, step string, secret []byte) {
-			c.clock.Advance(db.SecondStepLasts)
+			c.clock.Advance(db.SecondStepLifetime)
 			c.wantStep(step, c.code(secret), db.ErrNotFound)
 			c.clock.Advance(-2 * time.Minute) // it stays refused
 		},
@@ -160,7 +160,7 @@ func TestSecondStepEnds(t *testing.T) {
 		},
 		"factor removed": func(c *cast, step string, secret []byte) { c.must(c.DisableTOTP(c.ctx(), c.phone.Session)) },
 		"swept": func(c *cast, step string, secret []byte) {
-			c.clock.Advance(db.SecondStepLasts)
+			c.clock.Advance(db.SecondStepLifetime)
 			c.must(c.Sweep(c.ctx(), time.Time{}))
 			if n := c.number(`SELECT COUNT(*) FROM second_steps`); n != 0 {
 				c.t.Errorf("%d steps are left", n)
@@ -172,10 +172,10 @@ func TestSecondStepEnds(t *testing.T) {
 			c.clock.Advance(-365 * 24 * time.Hour)
 			c.must(c.Sweep(c.ctx(), time.Time{}))
 			if n := c.number(`SELECT COUNT(*) FROM second_steps WHERE expires_at > $1`,
-				c.clock.Now().Add(db.SecondStepLasts).UnixMilli()); n != 0 {
+				c.clock.Now().Add(db.SecondStepLifetime).UnixMilli()); n != 0 {
 				c.t.Error("a step lasts a year")
 			}
-			c.clock.Advance(db.SecondStepLasts)
+			c.clock.Advance(db.SecondStepLifetime)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

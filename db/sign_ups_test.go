@@ -107,7 +107,7 @@ func TestSignUpWithTheNameOfAnInvitation(t *testing.T) {
 	if _, _, err := c.Invite(c.ctx(), db.CommandLine, db.NewUser{Username: "frank"}); err != nil {
 		t.Fatal(err)
 	}
-	c.clock.Advance(db.InvitationLasts)
+	c.clock.Advance(db.InvitationLifetime)
 	if err := c.signUp("frank", "192.0.2.7"); err != nil {
 		t.Errorf("the invitation has expired: %v", err)
 	}

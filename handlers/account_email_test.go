@@ -84,7 +84,7 @@ func TestEmailAddressOfSomebodyElse(t *testing.T) {
 func TestEmailAddressNeedsAFreshPassword(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCastWithMail(t)
-	c.Clock.Advance(db.ConfirmLasts)
+	c.Clock.Advance(db.ConfirmLifetime)
 	got := c.Alice.Form("/account/email", "email", "new@example.com")
 	got.Is(t, 403)
 	got.Has(t, `name="confirm_to" value="/account/email"`, `name="email" value="new@example.com"`)

@@ -144,7 +144,7 @@ func (h *handler) readKeyForm(c *fiber.Ctx, body formBody) (db.NewKey, db.Invali
 		invalid["host"] = reason
 	}
 	key.Host = canonical
-	if key.Lasts, ok = keyLifetimes[body.get("expires")]; !ok {
+	if key.Lifetime, ok = keyLifetimes[body.get("expires")]; !ok {
 		invalid["expires"] = "Choose 30 days, 1 year or never."
 	}
 	return key, invalid

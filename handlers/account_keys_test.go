@@ -140,7 +140,7 @@ func TestTooManyKeys(t *testing.T) {
 func TestKeyNeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	c.Clock.Advance(db.ConfirmLasts)
+	c.Clock.Advance(db.ConfirmLifetime)
 	values := []string{"name", "Calendar", "host", notes, "expires", "30d"}
 	got := c.Alice.Form("/account/keys", values...)
 	got.Is(t, 403)

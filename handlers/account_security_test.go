@@ -83,7 +83,7 @@ func TestFactorsNeedAFreshPassword(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenCast(t)
 	h.AddTOTP(h.Alice)
-	h.Clock.Advance(db.ConfirmLasts)
+	h.Clock.Advance(db.ConfirmLifetime)
 	state := `SELECT hex(secret), on_at, (SELECT COUNT(*) FROM recovery_codes) FROM totp`
 	before := h.Rows(state)
 	for _, path := range stepUpForms {
@@ -105,7 +105,7 @@ func TestFactorsNeedAFreshPassword(t *testing.T) {
 		Is(t, 307, "/account/totp/remove")
 	h.AlicePhone.Form("/account/totp/remove").Is(t, 403) // only this session is confirmed
 	h.Alice.Form("/account/totp/remove", "confirm", "1").Is(t, 303)
-	h.Clock.Advance(db.ConfirmLasts)
+	h.Clock.Advance(db.ConfirmLifetime)
 	h.Alice.Form("/account/totp/begin").Is(t, 403)
 	h.Alice.Page("/sessions").Is(t, 200)
 	h.Alice.HTMX("DELETE", "/sessions/"+h.AlicePhone.ID).Is(t, 200) // panic must be quick
@@ -115,7 +115,7 @@ func TestConfirmLeadsBack(t *testing.T) {
 	t.Parallel()
 	h := handlerstest.OpenCast(t)
 	h.Alice.Page("/confirm?next=/account/security").Is(t, 303, "/account/security") // just signed in
-	h.Clock.Advance(db.ConfirmLasts)
+	h.Clock.Advance(db.ConfirmLifetime)
 	h.Alice.Page("/confirm?next=/account/security").Has(t, `name="confirm_next" value="/account/security"`)
 	for given, want := range map[string]string{
 		"/account/security": "/account/security", "": "/account", "//evil.example": "/account", "https://evil.example/": "/account",

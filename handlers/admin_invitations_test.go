@@ -22,7 +22,7 @@ func TestPendingInvitations(t *testing.T) {
 	page := c.Alice.Page("/admin/users")
 	page.Has(t, `<h3 tabindex="-1">dave</h3>`, "For a new account, <bdi>dave@example.com</bdi>, in staff. Created", "by alice. Expires",
 		`<h3 tabindex="-1"><a href="/admin/users/2">bob</a></h3>`, "For a new password. Created", "by a command on the server. Expires",
-		c.Clock.Now().Format("2 Jan 2006, 15:04 UTC"), c.Clock.Now().Add(db.InvitationLasts).Format("2 Jan 2006, 15:04 UTC"))
+		c.Clock.Now().Format("2 Jan 2006, 15:04 UTC"), c.Clock.Now().Add(db.InvitationLifetime).Format("2 Jan 2006, 15:04 UTC"))
 	page.Lacks(t, "There are none.", token)
 	c.Alice.Page("/admin/users?q=dave").Lacks(t, "Pending invitations")
 

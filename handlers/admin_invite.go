@@ -46,7 +46,7 @@ func (h *handler) showInvited(c *fiber.Ctx, token string, invitation db.Invitati
 	link.RawQuery = "token=" + token
 	return c.Render("admin/invited", invitedPage{
 		adminPage: h.adminPageFor(c, "people", "A link for "+invitation.Username), Username: invitation.Username, New: invitation.New,
-		Hours: int(db.InvitationLasts.Hours()), Link: link.String(),
+		Hours: int(db.InvitationLifetime.Hours()), Link: link.String(),
 	})
 }
 

@@ -175,7 +175,7 @@ func (h *handler) setCookie(c *fiber.Ctx, token string, session db.Session) {
 // setDeviceCookie sends the token by which the browser is recognised at the next sign-in. No other host gets it.
 func (h *handler) setDeviceCookie(c *fiber.Ctx, token string) {
 	c.Cookie(&fiber.Cookie{
-		Name: h.deviceCookieName, Value: token, Path: "/", MaxAge: int(db.DeviceLasts / time.Second),
+		Name: h.deviceCookieName, Value: token, Path: "/", MaxAge: int(db.DeviceLifetime / time.Second),
 		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: h.secure(),
 	})
 }

@@ -29,7 +29,7 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 		if count() != maxAnswers || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
 			t.Errorf("%d answers; the first is %q", count(), first.body)
 		}
-		time.Sleep(answerLasts - 1)
+		time.Sleep(answerLifetime - 1)
 		if count() != maxAnswers {
 			t.Error("they were forgotten early")
 		}

@@ -50,9 +50,9 @@ func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 }
 
 const (
-	answerLasts   = 10 * time.Second
-	maxAnswers    = 1000
-	answerMaxSize = 64 << 10
+	answerLifetime = 10 * time.Second
+	maxAnswers     = 1000
+	answerMaxSize  = 64 << 10
 )
 
 // formAnswers stores responses to forms. Some contain a secret, such as recovery codes, so they are kept only in memory, and
@@ -75,7 +75,7 @@ func (f *formAnswers) load(key [sha256.Size]byte) (formAnswer, bool) {
 	return answer, ok
 }
 
-// store stores a successful response for answerLasts.
+// store stores a successful response for answerLifetime.
 func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
 	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
 		return
@@ -91,7 +91,7 @@ func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
 	f.byKey[key] = formAnswer{
 		r.StatusCode(), string(r.Header.Peek(fiber.HeaderLocation)), string(r.Header.ContentType()), bytes.Clone(r.Body()),
 	}
-	time.AfterFunc(answerLasts, func() {
+	time.AfterFunc(answerLifetime, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.byKey, key)

@@ -22,8 +22,8 @@ import (
 // This file owns the WebAuthn ceremony: the server sends a challenge, the browser's authenticator signs it, and the server checks the
 // signature. Sign-in, the second step, step-up and adding a passkey all use it.
 
-// ceremonyLasts is how long a challenge is valid.
-const ceremonyLasts = 5 * time.Minute
+// ceremonyLifetime is how long a challenge is valid.
+const ceremonyLifetime = 5 * time.Minute
 
 // ceremony is what the server must remember of a challenge. It is stored in a cookie, encrypted, so that it costs no memory, and only the
 // browser that asked for the challenge can use it.
@@ -74,7 +74,7 @@ func newRelyingParty(address *url.URL) *webauthn.WebAuthn {
 	if address.Scheme != "https" && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
 		return nil
 	}
-	timeout := webauthn.TimeoutConfig{Timeout: ceremonyLasts, TimeoutUVD: ceremonyLasts}
+	timeout := webauthn.TimeoutConfig{Timeout: ceremonyLifetime, TimeoutUVD: ceremonyLifetime}
 	party, err := webauthn.New(&webauthn.Config{
 		RPID:                  host,
 		RPDisplayName:         "Porchlight",
@@ -194,12 +194,12 @@ func (h *handler) requirePasskeys(c *fiber.Ctx) error {
 
 // rememberChallenge stores the ceremony in the browser's cookie, and sends the options to the page's script.
 func (h *handler) rememberChallenge(c *fiber.Ctx, begun ceremony, options any) error {
-	begun.ExpiresAt = h.Store.Now().Add(ceremonyLasts)
+	begun.ExpiresAt = h.Store.Now().Add(ceremonyLifetime)
 	sealed, err := h.seal(begun)
 	if err != nil {
 		return err
 	}
-	h.setCeremonyCookie(c, sealed, ceremonyLasts)
+	h.setCeremonyCookie(c, sealed, ceremonyLifetime)
 	return c.JSON(options)
 }
 
@@ -208,7 +208,7 @@ func (h *handler) takeCeremony(c *fiber.Ctx) (ceremony, error) {
 	begun, ok := h.unseal(string(c.Request().Header.Cookie(h.passkeyCookieName)))
 	h.setCeremonyCookie(c, "", -time.Second)
 	left := begun.ExpiresAt.Sub(h.Store.Now())
-	if !ok || left <= 0 || left > ceremonyLasts { // more is left if the clock was set back since
+	if !ok || left <= 0 || left > ceremonyLifetime { // more is left if the clock was set back since
 		return ceremony{}, errNoCeremony
 	}
 	return begun, nil

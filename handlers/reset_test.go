@@ -165,7 +165,7 @@ func TestWrongLinks(t *testing.T) {
 	browser := c.NewClient(handlerstest.ChromeOnMac)
 	browser.Form("/forgot", "name", "alice").Is(t, 303)
 	old := c.MailedToken(db.PasswordLink)
-	c.Clock.Advance(db.ResetLinkLasts)
+	c.Clock.Advance(db.ResetLinkLifetime)
 	check := c.Unchanged()
 	bodies := map[string]bool{}
 	for _, path := range linkPaths {

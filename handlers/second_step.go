@@ -21,7 +21,7 @@ const secondStepPath = signInPath + "/code"
 func (h *handler) beginSecondStep(c *fiber.Ctx, user db.User, newSession db.NewSession) error {
 	token, err := h.Store.BeginSecondStep(c.UserContext(), user, newSession)
 	if err == nil {
-		c.Cookie(h.secondStepCookie(token, db.SecondStepLasts))
+		c.Cookie(h.secondStepCookie(token, db.SecondStepLifetime))
 	}
 	return err
 }

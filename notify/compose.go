@@ -99,7 +99,7 @@ func (message *Message) invite(s *Sender, m db.Message) {
 	}
 	message.Action = s.link(label, "/invite", m.Token)
 	message.After = fmt.Sprintf("The link is valid for %d hours and works once. If you did not expect it, ignore this mail: nothing changes.",
-		int(db.InvitationLasts.Hours()))
+		int(db.InvitationLifetime.Hours()))
 }
 
 func (message *Message) addNotMe(s *Sender, m db.Message) {

@@ -27,7 +27,7 @@ func usesAnAuthenticatorApp(t *testing.T, c *chromiumProcess) {
 		title := `document.querySelector('h1').textContent`
 
 		// Set it up, a while after signing in: the password is asked for, and then the set-up goes on by itself.
-		h.Clock.Advance(db.ConfirmLasts)
+		h.Clock.Advance(db.ConfirmLifetime)
 		b.visit("/account/security")
 		b.click(`document.querySelector('[action="/account/totp/begin"] button')`, 1)
 		b.untilText(title, "Confirm it's you")

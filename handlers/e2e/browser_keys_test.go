@@ -19,7 +19,7 @@ func makesAKey(t *testing.T, c *chromiumProcess) {
 	b.provokes("status of 403")
 	b.provokes("status of 422")
 	b.signIn("alice", handlerstest.AlicePassword)
-	s.Clock.Advance(db.ConfirmLasts)
+	s.Clock.Advance(db.ConfirmLifetime)
 
 	b.visit("/account/keys")
 	b.checkLayout("app keys")

@@ -109,7 +109,7 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	check("recovery codes", b)
 	b.visit("/account/security")
 	check("security", b)
-	h.Clock.Advance(db.ConfirmLasts)
+	h.Clock.Advance(db.ConfirmLifetime)
 	b.visit("/confirm?next=/account/security")
 	check("confirm it's you", b)
 	b.visit("/logout")

@@ -147,7 +147,7 @@ func sendsEachFormOnce(t *testing.T, c *chromiumProcess) {
 	b.at("/account")
 
 	b.provokes("status of 403")
-	h.Clock.Advance(db.ConfirmLasts)
+	h.Clock.Advance(db.ConfirmLifetime)
 	b.visit("/account/security")
 	begin := `document.querySelector('[action="/account/totp/begin"] button')`
 	pressed(h, b, "/account/totp/begin", begin, "One moment…")
