@@ -182,15 +182,16 @@ func asksForHalfASecond(t *testing.T, c *chromiumProcess) {
 	}
 }
 
-// What appears moves nothing that the pointer may be about to press.
+// A question or a message moves nothing that the pointer may be about to press. Only the button that asks the question grows, to the left.
 func movesNothing(t *testing.T, c *chromiumProcess) {
 	b, _ := c.browserOfAlice(t, device("One", "10.0.0.1"), device("Two", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1001"))
 	for _, width := range []int64{320, 1100} {
 		b.run(emulation.SetDeviceMetricsOverride(width, 800, 1, false))
 		b.visit("/sessions")
-		places := `JSON.stringify([...document.querySelectorAll('#sessions, #sessions button, #sessions summary')].map((e) => {
+		places := `JSON.stringify([...document.querySelectorAll('#sessions, #sessions form, #sessions button, #sessions summary')].map((e) => {
 			const r = e.getBoundingClientRect();
-			return [r.x + scrollX, r.y + scrollY, r.width, r.height];
+			const left = e.matches('.device > form button') ? null : r.left + scrollX;
+			return [left, r.right + scrollX, r.top + scrollY, r.height];
 		}))`
 		before := b.text(places)
 		b.eval(`(document.querySelectorAll('#other-devices [data-confirm]')[0].click(), 1)`)
