@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/mail"
 	"time"
 
 	"porchlight/db"
@@ -23,6 +24,9 @@ func (d *doctorCommand) Run(e *environment) error {
 	}
 	if d.MailTo != nil && e.settings.mail == nil {
 		return usageError{errors.New("doctor: --mail-to needs --mail, the server that sends the mail")}
+	}
+	if d.MailTo != nil && !isAddress(*d.MailTo) {
+		return usageError{fmt.Errorf("doctor: --mail-to %s: give only an address, such as ada@example.com", printable(*d.MailTo))}
 	}
 	if d.WebhookKey {
 		return e.withStore(func(store *db.Store) error {
@@ -54,6 +58,11 @@ func (d *doctorCommand) Run(e *environment) error {
 		return fmt.Errorf("%d %s must be fixed", broken, plural(broken, "thing"))
 	}
 	return nil
+}
+
+func isAddress(text string) bool {
+	address, err := mail.ParseAddress(text)
+	return err == nil && address.Address == text
 }
 
 func (d *doctorCommand) checkMail(e *environment, report func(string, error)) {

@@ -43,6 +43,18 @@ func TestDoctorFindsNoProblems(t *testing.T) {
 	s.signIn("bo", boPassword).want(200, "/sessions") // the server still works
 }
 
+func TestDoctorWithoutAKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	if err := os.Remove(filepath.Join(f.data, "porchlight.key")); err != nil {
+		t.Fatal(err)
+	}
+	stdout := mustRun(t, "", f.with("doctor")...)
+	if !strings.Contains(stdout, "ok    no key file is needed yet") || strings.Contains(stdout, "fits") {
+		t.Error(stdout)
+	}
+}
+
 func TestDoctorFindsProblems(t *testing.T) {
 	t.Parallel()
 	type test struct {
@@ -165,4 +177,8 @@ func TestDoctorWrongUsage(t *testing.T) {
 	wantError(t, err, 2, "--mail-to needs --mail")
 	_, err = command(t, "", f.with("doctor", "--mail-to=", "--mail", "smtp://127.0.0.1")...)
 	wantError(t, err, 2, "--mail-to needs an address")
+	for _, to := range []string{"ada", "Ada <ada@example.com>"} {
+		_, err = command(t, "", f.with("doctor", "--mail-to", to, "--mail", "smtp://127.0.0.1")...)
+		wantError(t, err, 2, "--mail-to "+to+": give only an address")
+	}
 }
