@@ -37,8 +37,7 @@ func Examine(ctx context.Context, options Options) (findings []Finding) {
 	if err != nil {
 		return findings
 	}
-	return append(findings, Finding{"the key file fits the database", s.examineKey()},
-		Finding{"an administrator can sign in", s.examineAdministrators()})
+	return append(findings, s.examineKey(), Finding{"an administrator can sign in", s.examineAdministrators()})
 }
 
 // examineFiles looks for files that others can access, or that belong to another user than the folder, as after a copy by root.
@@ -100,23 +99,23 @@ func (s *Store) examineDatabase(ctx context.Context) (current int64, err error) 
 	return current, explain(path, err)
 }
 
-func (s *Store) examineKey() error {
+func (s *Store) examineKey() Finding {
 	path := filepath.Join(filepath.Dir(s.options.Path), keyName)
 	sealed, err := s.sealedTOTPs()
 	if err != nil {
-		return err
+		return Finding{Err: err}
 	}
 	key, err := readServerKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if len(sealed) == 0 {
-			return nil // the server creates it
+			return Finding{What: "no key file is needed yet; the server creates one"}
 		}
 		err = nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.useKey(key, path, sealed)
 	}
-	return s.useKey(key, path, sealed)
+	return Finding{"the key file fits the database", err}
 }
 
 func (s *Store) examineAdministrators() error {
