@@ -86,7 +86,7 @@ func TestBackupRefuses(t *testing.T) {
 		words    []string
 	}{
 		"a file that exists":       {c.options.Path, taken, []string{taken, "exists"}},
-		"a folder that is missing": {c.options.Path, filepath.Join(taken+"s", "backup.db"), []string{taken + "s"}},
+		"a folder that is missing": {c.options.Path, filepath.Join(taken+"s", "backup.db"), []string{"in " + taken + "s: no such"}},
 		"the WAL's name":           {copied, copied + "-wal", []string{"uses itself"}},
 		"the index's name":         {copied, copied + "-shm", []string{"uses itself"}},
 		"the journal's name":       {copied, copied + "-journal", []string{"uses itself"}},

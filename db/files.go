@@ -110,9 +110,10 @@ func inheritOwner(file *os.File) error {
 
 // copyDatabase writes a copy under a temporary name, and renames it once it is finished and on disk. It overwrites nothing.
 func copyDatabase(ctx context.Context, pool *sql.DB, to string, finish func(*os.File) error) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*.partial")
+	folder := filepath.Dir(to)
+	file, err := os.CreateTemp(folder, filepath.Base(to)+".*.partial")
 	if err != nil {
-		return err
+		return fmt.Errorf("create a file in %s: %w", folder, errors.Unwrap(err)) // without the temporary name
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	defer os.Remove(file.Name())
