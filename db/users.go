@@ -185,7 +185,7 @@ func checkNames(newUser NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(newUser.Username) {
 		invalid["username"] = fmt.Sprintf("A username must have 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
-			"and begins with a letter or a digit.", usernameMax)
+			"and begin with a letter or a digit.", usernameMax)
 	} else if newUser.SignUp && isReserved(newUser.Username) {
 		invalid["username"] = usernameReserved
 	}

@@ -71,7 +71,7 @@ func TestRulesThatAreRefused(t *testing.T) {
 		"unknown user":    {[]string{"host", notes, "users", "bob, <b>nobody</b>"}, "There is no user <b>nobody</b>."},
 		"an e-mail":       {[]string{"host", notes, "users", "bob@example.com"}, "There is no user bob@example.com."},
 		"reserved group":  {[]string{"host", notes, "groups", "admins"}, "The name admins is reserved"},
-		"not a group":     {[]string{"host", notes, "groups", "a b<i>"}, "The name of a group has 1 to 32 letters"},
+		"not a group":     {[]string{"host", notes, "groups", "a b<i>"}, "The name of a group must have 1 to 32 letters"},
 		"group and users": {[]string{"host", notes, "groups", "family", "users", "nobody"}, "There is no user nobody."},
 	} {
 		t.Run(name, func(t *testing.T) {
