@@ -62,6 +62,10 @@ func newParser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append(options, kong.Name("porchlight"),
 		kong.Description("The front door of a self-hosted server: sign in, see the devices that are signed in as you, and sign any of them out."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(printHelp), kong.ValueFormatter(describeFlag),
+		kong.PostBuild(func(k *kong.Kong) error {
+			k.Model.HelpFlag.Help = "Print this help and exit."
+			return nil
+		}),
 		kong.ExplicitGroups([]kong.Group{{Key: "settings", Title: "Settings, each also an environment variable:"}}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readDuration)),
 		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(readCount)),

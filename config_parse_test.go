@@ -231,6 +231,9 @@ func TestDurationsInDays(t *testing.T) {
 }
 
 func TestHelpCommand(t *testing.T) {
+	if help := mustRun(t, "", "--help"); !strings.Contains(help, "--help       Print this help and exit.\n") {
+		t.Error(help)
+	}
 	t.Setenv("PORCHLIGHT_IDLE_TIMEOUT", "nonsense") // an invalid setting may be why somebody needs help
 	for _, words := range [][]string{{}, {"user"}, {"user", "add"}, {"app", "allow"}, {"serve"}, {"help"}} {
 		want := mustRun(t, "", append(slices.Clone(words), "--help")...)
