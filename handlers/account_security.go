@@ -164,7 +164,7 @@ func (h *handler) enableTOTP(c *fiber.Ctx, body formBody) error {
 		if err != nil {
 			return err
 		}
-		p.Form.mark(db.Invalid{"code": wrongCode + " Is the clock of your phone right?"}, &p.Code)
+		p.Form.mark(db.Invalid{"code": wrongCode + " Check that your phone shows the right time."}, &p.Code)
 		return refuse(c, "account/totp", &p)
 	case errors.Is(err, db.ErrNotFound): // nothing is being set up, or it is on already
 		return c.Redirect(securityPath, fiber.StatusSeeOther)
