@@ -23,7 +23,7 @@ func TestDocsCommand(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"| `--idle-timeout` | `PORCHLIGHT_IDLE_TIMEOUT` | `336h` | A session ends after it has been unused for this long. |\n",
+		"| `--idle-timeout` | `PORCHLIGHT_IDLE_TIMEOUT` | `336h` | A session ends after it has been unused for this long. 336h is 14 days. |\n",
 		"| `--log-format` | `PORCHLIGHT_LOG_FORMAT` | `text` | Format of the log on standard error. One of `text`, `json`. |\n",
 		"| `http://localhost`, with the port of `--listen` | The public address;",
 		"| `porchlight [serve]` |",

@@ -21,28 +21,28 @@ import (
 // settings are the flags that every command accepts. Each is also an environment variable; see variableOf.
 type settings struct {
 	Listen            string        `default:"127.0.0.1:3000" placeholder:"ADDRESS" help:"Address to serve on."`
-	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of the database, porchlight.db."`
+	Data              string        `default:"data" placeholder:"FOLDER" help:"Folder of porchlight.db and porchlight.key."`
 	URL               string        `placeholder:"URL" help:"The public address; every absolute link is built from it. https makes cookies Secure. Default: http://localhost, with the port of --listen."`
 	CookieDomain      string        `placeholder:"DOMAIN" help:"Parent domain shared with the guarded apps, such as example.com. Default: none; then only the host of --url is guarded."`
 	TrustedProxies    []string      `placeholder:"ADDRESS" help:"Addresses or CIDRs of reverse proxies, separated by commas, whose forwarded headers are trusted. Default: none."`
-	Signup            string        `default:"closed" enum:"open,closed" placeholder:"open|closed" help:"open lets anyone create an account at /signup."`
-	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends after it has been unused for this long."`
-	MaxLifetime       time.Duration `default:"${max_lifetime}" placeholder:"DURATION" help:"A session ends after this long, even if it is in use."`
+	Signup            string        `default:"closed" enum:"open,closed" placeholder:"open|closed" help:"Whether anyone can create an account at /signup."`
+	IdleTimeout       time.Duration `default:"${idle_timeout}" placeholder:"DURATION" help:"A session ends after it has been unused for this long. 336h is 14 days."`
+	MaxLifetime       time.Duration `default:"${max_lifetime}" placeholder:"DURATION" help:"A session ends after this long, even if it is in use. 720h is 30 days."`
 	SharedIdleTimeout time.Duration `default:"${shared_idle_timeout}" placeholder:"DURATION" help:"The idle limit on a shared computer."`
 	SharedMaxLifetime time.Duration `default:"${shared_max_lifetime}" placeholder:"DURATION" help:"The lifetime limit on a shared computer."`
 	SweepInterval     time.Duration `default:"10m" placeholder:"DURATION" help:"How often expired sessions are deleted."`
-	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept."`
+	ActivityRetention time.Duration `default:"4320h" placeholder:"DURATION" help:"How long activity, with its IP addresses, is kept. 4320h is 180 days."`
 	MaxSessions       int           `default:"${max_sessions}" placeholder:"N" help:"Live sessions a user may have. A sign-in beyond that ends the one unused longest. App keys count apart."`
 	AppsDefault       string        `default:"allow" enum:"allow,deny" placeholder:"allow|deny" help:"Whether a guarded host without a rule is open to every approved user or to none."`
 
 	RequireSecondFactor db.Requirement `default:"none" enum:"none,admins,all" placeholder:"none|admins|all" help:"Who must have a passkey or an authenticator app."`
 
 	Mail     string `placeholder:"URL" help:"Server that sends mail: smtp://user:password@host:587 (STARTTLS required), smtps://user:password@host:465 or smtp+insecure://host:25. Use the variable: other users of the machine can read arguments. Default: none; then no mail is sent."`
-	MailFrom string `placeholder:"ADDRESS" help:"Sender of mails. Default: porchlight@ and the host of --url."`
-	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, on which users may name a topic for alerts. Default: none."`
+	MailFrom string `placeholder:"ADDRESS" help:"Address that mail is sent from. Default: porchlight@ and the host of --url."`
+	Ntfy     string `placeholder:"URL" help:"An ntfy server, such as https://ntfy.example.com, where users can choose a topic for their alerts. Default: none."`
 	Webhook  string `placeholder:"URL" help:"URL that receives every alert of every user as signed JSON. Default: none."`
 
-	ClearAppData string `default:"off" enum:"off,on" placeholder:"off|on" help:"on tells a browser whose session was revoked to delete the cookies of the apps, too. Needs https in --url, or localhost."`
+	ClearAppData string `default:"off" enum:"off,on" placeholder:"off|on" help:"Whether a browser whose session was revoked is told to delete the cookies of apps as well. Needs https in --url, or localhost."`
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
 	LogLevel  string `default:"info" enum:"debug,info,warn" placeholder:"debug|info|warn" help:"Lowest level that is logged. debug adds a line for each request."`
