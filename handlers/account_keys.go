@@ -122,7 +122,7 @@ func (h *handler) makeKey(c *fiber.Ctx, body formBody) error {
 		page: h.pageFor(c, "Your new app key"), Key: secret, Name: made.DeviceName, Host: made.Host, App: app.String(), Feed: feed.String(),
 	}
 	p.Section = "account"
-	return c.Render("account/key", p)
+	return renderSecret(c, "account/key", p)
 }
 
 // readKeyForm returns the key that a form describes, or the reasons why it describes none.

@@ -220,7 +220,7 @@ type recoveryCodesPage struct {
 }
 
 func (h *handler) showRecoveryCodes(c *fiber.Ctx, codes []string, message string) error {
-	return c.Render("account/recovery_codes", h.newRecoveryCodesPage(c, codes, message))
+	return renderSecret(c, "account/recovery_codes", h.newRecoveryCodesPage(c, codes, message))
 }
 
 func (h *handler) newRecoveryCodesPage(c *fiber.Ctx, codes []string, message string) recoveryCodesPage {

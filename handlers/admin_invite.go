@@ -44,7 +44,7 @@ type invitedPage struct {
 func (h *handler) showInvited(c *fiber.Ctx, token string, invitation db.Invitation) error {
 	link := h.URL.JoinPath(invitePath)
 	link.RawQuery = "token=" + token
-	return c.Render("admin/invited", invitedPage{
+	return renderSecret(c, "admin/invited", invitedPage{
 		adminPage: h.adminPageFor(c, "people", "A link for "+invitation.Username), Username: invitation.Username, New: invitation.New,
 		Hours: int(db.InvitationLifetime.Hours()), Link: link.String(),
 	})

@@ -22,12 +22,12 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 		var page fasthttp.Response
 		page.SetBodyString("abcd-efgh-ijkl-mnop")
 		for i := range 2 * maxAnswers {
-			answers.store(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), &page)
+			answers.store(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), &page, time.Now())
 		}
 		page.SetBodyString("another")
-		first, known := answers.load(sha256.Sum256([]byte{0, 0}))
-		if count() != maxAnswers || !known || string(first.body) != "abcd-efgh-ijkl-mnop" {
-			t.Errorf("%d answers; the first is %q", count(), first.body)
+		first, _ := answers.load(sha256.Sum256([]byte{0, 0}), time.Now())
+		if count() != maxAnswers || first == nil || string(first.body) != "abcd-efgh-ijkl-mnop" {
+			t.Fatalf("%d answers; the first is %v", count(), first)
 		}
 		time.Sleep(answerLifetime - 1)
 		if count() != maxAnswers {
@@ -39,8 +39,26 @@ func TestFormAnswersAreForgotten(t *testing.T) {
 			t.Errorf("%d answers are left", count())
 		}
 		page.SetStatusCode(fasthttp.StatusUnprocessableEntity)
-		if answers.store(sha256.Sum256(nil), &page); count() != 0 {
+		if answers.store(sha256.Sum256(nil), &page, time.Now()); count() != 0 {
 			t.Error("a refusal is kept, so the form cannot be sent again")
 		}
 	})
+}
+
+// Only a limited number of used forms is remembered: the newest.
+func TestUsedFormsAreBounded(t *testing.T) {
+	t.Parallel()
+	var answers formAnswers
+	key := func(i int) formKey { return sha256.Sum256([]byte{byte(i), byte(i >> 8)}) }
+	for i := range maxUsedForms + 1 {
+		answers.markUsed(key(i))
+	}
+	for i, want := range map[int]bool{0: false, 1: true, maxUsedForms: true} {
+		if _, used := answers.load(key(i), time.Now()); used != want {
+			t.Errorf("form %d is used: %t, want %t", i, used, want)
+		}
+	}
+	if len(answers.used) != maxUsedForms {
+		t.Errorf("%d are remembered", len(answers.used))
+	}
 }

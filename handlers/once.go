@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,58 +27,96 @@ func formID(body formBody) string {
 	return ""
 }
 
-// once returns the first response again if a form is sent twice within a few seconds. It is for responses that set no cookie. Both forms
-// must agree in every field and come from the same session.
+// once returns the first response again if a form is sent twice within a few seconds. Later, it rejects a form whose response was shown once
+// (see renderSecret): reloading that page sends the form again. once is for responses that set no cookie. Both forms must come from the same
+// session and agree in every field, except in those of the confirm page.
 func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 	return withForm(func(c *fiber.Ctx, body formBody) error {
 		if formID(body) == "" {
 			return handle(c, body)
 		}
-		id := c.Path() + "\x00" + string(c.Body())
+		sessionID := ""
 		if session, ok := c.Locals(sessionKey).(*db.Session); ok {
-			id = session.ID + id
+			sessionID = session.ID
 		}
-		key := sha256.Sum256([]byte(id))
+		key := sha256.Sum256(fmt.Appendf(nil, "%q", []any{sessionID, c.Path(), body.fields()}))
 		defer h.forms.lock(string(key[:]))()
-		if first, ok := h.answers.load(key); ok {
+		first, used := h.answers.load(key, h.Store.Now())
+		switch {
+		case first != nil:
 			return first.send(c)
+		case used:
+			return errFormUsed
 		}
 		if err := handle(c, body); err != nil {
 			return err
 		}
-		h.answers.store(key, c.Response())
+		h.answers.store(key, c.Response(), h.Store.Now())
+		if c.Locals(shownOnceKey) != nil {
+			h.answers.markUsed(key)
+		}
 		return nil
 	})
+}
+
+var errFormUsed = problem{fiber.StatusConflict,
+	"This form was already sent. Porchlight showed the result once and can't show it again. If you missed it, create another."}
+
+const shownOnceKey = "shown once"
+
+// renderSecret renders a page with a secret that is shown once. The form that asked for it must have gone through once.
+func renderSecret(c *fiber.Ctx, view string, p any) error {
+	c.Locals(shownOnceKey, true)
+	return c.Render(view, p)
 }
 
 const (
 	answerLifetime = 10 * time.Second
 	maxAnswers     = 1000
 	answerMaxSize  = 64 << 10
+
+	maxUsedForms = 10_000
 )
 
 // formAnswers stores responses to forms. Some contain a secret, such as recovery codes, so they are kept only in memory, and
 // not for long.
 type formAnswers struct {
 	mu    sync.Mutex
-	byKey map[[sha256.Size]byte]formAnswer
+	byKey map[formKey]formAnswer
+	used  []formKey // the forms that must not be sent again, oldest first, at most maxUsedForms
 }
 
+type formKey = [sha256.Size]byte
+
 type formAnswer struct {
+	at                    time.Time
 	status                int
 	location, contentType string
 	body                  []byte
 }
 
-func (f *formAnswers) load(key [sha256.Size]byte) (formAnswer, bool) {
+// load returns the response to a form, or nil if there is none from the last answerLifetime, and reports whether the form is marked as used.
+func (f *formAnswers) load(key formKey, now time.Time) (answer *formAnswer, used bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	answer, ok := f.byKey[key]
-	return answer, ok
+	if a, ok := f.byKey[key]; ok && now.Sub(a.at) < answerLifetime {
+		answer = &a
+	}
+	return answer, slices.Contains(f.used, key)
+}
+
+// markUsed remembers that a form must not be sent again, until maxUsedForms others were.
+func (f *formAnswers) markUsed(key formKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.used) == maxUsedForms {
+		f.used = slices.Delete(f.used, 0, 1)
+	}
+	f.used = append(f.used, key)
 }
 
 // store stores a successful response for answerLifetime.
-func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
+func (f *formAnswers) store(key formKey, r *fasthttp.Response, now time.Time) {
 	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
 		return
 	}
@@ -86,10 +126,10 @@ func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
 		return
 	}
 	if f.byKey == nil {
-		f.byKey = map[[sha256.Size]byte]formAnswer{}
+		f.byKey = map[formKey]formAnswer{}
 	}
 	f.byKey[key] = formAnswer{
-		r.StatusCode(), string(r.Header.Peek(fiber.HeaderLocation)), string(r.Header.ContentType()), bytes.Clone(r.Body()),
+		now, r.StatusCode(), string(r.Header.Peek(fiber.HeaderLocation)), string(r.Header.ContentType()), bytes.Clone(r.Body()),
 	}
 	time.AfterFunc(answerLifetime, func() {
 		f.mu.Lock()
@@ -98,7 +138,7 @@ func (f *formAnswers) store(key [sha256.Size]byte, r *fasthttp.Response) {
 	})
 }
 
-func (a formAnswer) send(c *fiber.Ctx) error {
+func (a *formAnswer) send(c *fiber.Ctx) error {
 	if a.location != "" {
 		return c.Redirect(a.location, a.status)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"porchlight/db"
 	"porchlight/handlers/handlerstest"
@@ -121,3 +122,51 @@ func TestImpatientPressShowsTheRecoveryCodes(t *testing.T) {
 		t.Errorf("another session of hers was shown %q", others)
 	}
 }
+
+// Reloading the page with a secret sends its form again, even a day later. That must not create another secret.
+func TestReloadingASecretCreatesNoOther(t *testing.T) {
+	t.Parallel()
+	for path, test := range map[string]struct {
+		body    []string
+		created string // counts what the form created
+		before  func(*handlerstest.Cast)
+	}{
+		"/account/keys": {[]string{"host", "notes.example.com", "expires", "1y"},
+			`SELECT COUNT(*) FROM sessions WHERE kind = 'app_key'`, nil},
+		"/admin/users/invite":     {[]string{"username", "dave"}, `SELECT COUNT(DISTINCT token_hash) FROM invitations`, nil},
+		"/admin/users/2/invite":   {nil, `SELECT COUNT(*) FROM activity WHERE kind = 'invited'`, nil},
+		"/account/recovery-codes": {[]string{"confirm", "1"}, `SELECT COUNT(*) FROM activity WHERE kind = 'recovery_codes_made'`, addFactor},
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			c := handlerstest.OpenCast(t, behindProxy)
+			if test.before != nil {
+				test.before(c)
+			}
+			made := c.Only(test.created)
+			send := func(id string, more ...string) handlerstest.Answer {
+				return c.Alice.Form(path, append(slices.Concat(test.body, []string{"form", strings.Repeat(id, db.TokenLength)}), more...)...)
+			}
+			page := send("A")
+			page.Is(t, 200)
+			if made == c.Only(test.created) {
+				t.Fatal("nothing was created")
+			}
+			c.Clock.Advance(9 * time.Second)
+			if again := send("A"); again.Body != page.Body {
+				t.Error("an impatient press is answered otherwise than the first")
+			}
+			c.Clock.Advance(time.Second)
+			check := c.Unchanged()
+			for _, confirmed := range [][]string{nil, {"confirm_password", "x", "confirm_to", path}} { // the latter came through step-up
+				got := send("A", confirmed...)
+				got.Is(t, 409)
+				got.Has(t, "This form was already sent", "If you missed it, create another.")
+			}
+			check(t)
+			send("B").Is(t, 200) // another form
+		})
+	}
+}
+
+func addFactor(c *handlerstest.Cast) { c.AddTOTP(c.Alice) }

@@ -106,6 +106,7 @@ func fitsEveryScreen(t *testing.T, c *chromiumProcess) {
 	b.fill("code", handlerstest.TOTP(t, secret, h.Clock.Now()))
 	b.press(kb.Enter)
 	b.untilText(`document.querySelector('h1').textContent`, "Your recovery codes")
+	b.holds(`location.pathname === '/account/security'`) // so that a reload does not send the form again
 	check("recovery codes", b)
 	b.visit("/account/security")
 	check("security", b)
