@@ -321,7 +321,15 @@ for (const button of document.querySelectorAll('[data-copy]')) {
   if (!navigator.clipboard) continue; // needs https
   button.hidden = false;
   button.addEventListener('click', async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
-    button.textContent = 'Copied';
+    const secret = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(secret.value);
+      button.textContent = 'Copied';
+      document.getElementById('status').replaceChildren();
+    } catch { // the browser or the user refused
+      secret.select();
+      button.textContent = 'Copy';
+      say('Copy failed. Select the text and copy it.');
+    }
   });
 }

@@ -96,6 +96,34 @@ func cancelsInvitations(t *testing.T, c *chromiumProcess) {
 	b.holds(`window.same`)
 }
 
+// A link is shown once: reloading the page does not create another. If the browser does not copy it, the page says so.
+func copiesALink(t *testing.T, c *chromiumProcess) {
+	h := handlerstest.OpenHouse(t)
+	h.AddUser("alice", handlerstest.AlicePassword)
+	b := c.newTab(t, h, handlerstest.FirefoxOnLinux)
+	b.signIn("alice", handlerstest.AlicePassword)
+	b.visit("/admin/users")
+	b.fill("username", "carol")
+	b.press(kb.Enter)
+	b.untilText(title, "A link for carol")
+	button := `document.querySelector('[data-copy]')`
+	b.eval(`(navigator.clipboard.writeText = () => Promise.reject(new Error('refused')), 1)`)
+	b.click(button, 1)
+	b.untilText(statusText, "Copy failed. Select the text and copy it.")
+	b.same(button+`.textContent`, "Copy")
+	b.holds(`getSelection().toString() === document.getElementById('link').value`)
+	b.checkLayout("a link that was not copied")
+	b.eval(`(navigator.clipboard.writeText = async (text) => { window.copied = text; }, 1)`)
+	b.click(button, 1)
+	b.untilText(button+`.textContent`, "Copied")
+	b.same(statusText, "")
+	b.holds(`window.copied === document.getElementById('link').value`)
+	hash := h.Only(`SELECT hex(token_hash) FROM invitations`)
+	b.reload()
+	b.untilText(title, "People")
+	h.SameRows(t, []string{hash}, `SELECT hex(token_hash) FROM invitations`)
+}
+
 // Without JavaScript, a separate page asks. Step-up keeps what was typed.
 func administersWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	h := handlerstest.OpenHouse(t)

@@ -58,6 +58,7 @@ func TestBrowser(t *testing.T) {
 		{"layout for administrators", showsAdminPagesOnEveryScreen},
 		{"an administrator ends the sessions of others", endsSessionsOfOthers},
 		{"an administrator cancels invitations", cancelsInvitations},
+		{"an administrator copies a link", copiesALink},
 		{"an administrator without JavaScript", administersWithoutJavaScript},
 		{"everybody's sessions", endsTickedSessions},
 		{"rules", changesRules},
