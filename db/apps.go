@@ -14,8 +14,8 @@ type AppUse struct {
 	LastUsedAt time.Time
 }
 
-// appsKept is how many apps are stored for a session: the most recently used ones.
-const appsKept = 50
+// maxApps is how many apps are stored for a session: the most recently used ones.
+const maxApps = 50
 
 // appsOfSession selects the apps of a session as one column for parseAppUses: "notes.example.com 1763460120000,…". A host contains
 // neither separator.
@@ -40,13 +40,13 @@ func parseAppUses(text string) (uses []AppUse) {
 // appUse is the key of a note: the session, and the app that it was used for.
 type appUse struct{ sessionID, host string }
 
-// useApp notes that a session was used for an app. It notes at most appsKept apps of one session, so that a client that invents
+// useApp notes that a session was used for an app. It notes at most maxApps apps of one session, so that a client that invents
 // hosts cannot fill the memory.
 func (p *pending) useApp(use appUse, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, noted := p.apps[use]; !noted {
-		if p.appsOf[use.sessionID] >= appsKept {
+		if p.appsOf[use.sessionID] >= maxApps {
 			return
 		}
 		p.appsOf[use.sessionID]++
@@ -87,7 +87,7 @@ func (s *Store) writeApps(tx *tx, batch map[appUse]note) error {
 			WHERE session_id = $1 AND host IN (SELECT host FROM session_apps
 			                                   WHERE session_id = $1
 			                                   ORDER BY last_used_at DESC, host
-			                                   LIMIT -1 OFFSET $2)`, id, appsKept); err != nil {
+			                                   LIMIT -1 OFFSET $2)`, id, maxApps); err != nil {
 			return err
 		}
 	}

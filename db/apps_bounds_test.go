@@ -24,7 +24,7 @@ func TestTheFiftyMostRecentAppsAreStored(t *testing.T) {
 	c := openCast(t)
 	c.use(c.desk, invented(0)) // the laptop was there too: this one stays when the laptop's goes
 	c.flush()
-	for i := range appsKept + 10 {
+	for i := range maxApps + 10 {
 		c.use(c.laptop, invented(i))
 		c.clock.Advance(2 * time.Second)
 		if i%7 == 0 {
@@ -32,7 +32,7 @@ func TestTheFiftyMostRecentAppsAreStored(t *testing.T) {
 		}
 	}
 	c.flush()
-	c.wantApps(c.laptop, madeUp(10, appsKept+10)...)
+	c.wantApps(c.laptop, madeUp(10, maxApps+10)...)
 
 	// The host that was unused for longest is used again, so the next one is dropped.
 	c.use(c.laptop, invented(10))
@@ -40,13 +40,13 @@ func TestTheFiftyMostRecentAppsAreStored(t *testing.T) {
 	c.clock.Advance(time.Second)
 	c.use(c.laptop, invented(100))
 	c.flush()
-	c.wantApps(c.laptop, slices.Concat([]string{invented(10)}, madeUp(12, appsKept+10), []string{invented(100)})...)
+	c.wantApps(c.laptop, slices.Concat([]string{invented(10)}, madeUp(12, maxApps+10), []string{invented(100)})...)
 
 	// As many new hosts as are stored replace all of the old ones.
 	c.clock.Advance(time.Second)
-	c.use(c.laptop, madeUp(200, 200+appsKept)...)
+	c.use(c.laptop, madeUp(200, 200+maxApps)...)
 	c.flush()
-	c.wantApps(c.laptop, madeUp(200, 200+appsKept)...)
+	c.wantApps(c.laptop, madeUp(200, 200+maxApps)...)
 	c.wantApps(c.desk, invented(0))
 }
 
@@ -66,14 +66,14 @@ func TestHostsThatAClientInventsAreBounded(t *testing.T) {
 	c.clock.Advance(time.Second)
 	c.UseApp(first, false) // it is already noted, so it is noted again
 	c.flush()
-	if n := c.writtenFor(c.laptop); n != appsKept {
-		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
+	if n := c.writtenFor(c.laptop); n != maxApps {
+		t.Errorf("%d notes were kept in memory, want %d", n, maxApps)
 	}
 	if got := c.lastUsed(c.laptop, invented(0)); !got.Equal(c.clock.Now()) {
 		t.Errorf("a noted app was last used at %v, want %v", got, c.clock.Now())
 	}
-	if got := len(c.appsOf(c.laptop)); got != appsKept {
-		t.Errorf("%d apps are on disk, want %d", got, appsKept)
+	if got := len(c.appsOf(c.laptop)); got != maxApps {
+		t.Errorf("%d apps are on disk, want %d", got, maxApps)
 	}
 	c.wantApps(c.phone, notes)
 	c.wantApps(c.desk, notes)
@@ -94,7 +94,7 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	c.countWrites()
 	c.exec(`CREATE TRIGGER refuse_apps BEFORE INSERT ON session_apps BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 	noted := c.clock.Now()
-	c.use(c.laptop, madeUp(0, appsKept)...)
+	c.use(c.laptop, madeUp(0, maxApps)...)
 	c.use(c.desk, notes)
 	for i := range 5 {
 		if err := c.Flush(c.ctx()); err == nil {
@@ -105,13 +105,13 @@ func TestAppsThatCannotBeWrittenStayNoted(t *testing.T) {
 	}
 	c.exec(`DROP TRIGGER refuse_apps`)
 	c.flush()
-	c.wantApps(c.laptop, madeUp(0, appsKept)...)
+	c.wantApps(c.laptop, madeUp(0, maxApps)...)
 	c.wantApps(c.desk, notes)
 	if got := c.lastUsed(c.desk, notes); !got.Equal(noted) {
 		t.Errorf("last used at %v, want %v", got, noted)
 	}
-	if n := c.writtenFor(c.laptop); n != appsKept {
-		t.Errorf("%d notes were kept in memory, want %d", n, appsKept)
+	if n := c.writtenFor(c.laptop); n != maxApps {
+		t.Errorf("%d notes were kept in memory, want %d", n, maxApps)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestHostsThatAClientInventsDuringAFlushAreBounded(t *testing.T) {
 	c.use(c.laptop, madeUp(1000, 2000)...)
 	c.countWrites()
 	c.flush()
-	if n := c.writtenFor(c.laptop); n == 0 || n > 2*appsKept {
-		t.Errorf("%d notes were kept in memory, want %d at most", n, 2*appsKept)
+	if n := c.writtenFor(c.laptop); n == 0 || n > 2*maxApps {
+		t.Errorf("%d notes were kept in memory, want %d at most", n, 2*maxApps)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // This file tests which apps are stored for a session, and that they are deleted with it. How often a use is noted is tested in
 // authorize_test.go.
 
-// appsKept is how many apps the list of a session has at most.
-const appsKept = 50
+// maxApps is how many apps the list of a session has at most.
+const maxApps = 50
 
 // appsOf returns the hosts that are stored for a session, sorted.
 func (h *house) appsOf(d device) []string {
@@ -115,15 +115,15 @@ func TestFlushWritesMoreThanOneBatchOfApps(t *testing.T) {
 	h := openHouse(t)
 	alice := h.addUser("alice", alicePassword)
 	devices := []device{}
-	for range 2*db.FlushBatch/appsKept + 1 {
+	for range 2*db.FlushBatch/maxApps + 1 {
 		devices = append(devices, h.signIn(alice, firefoxOnLinux, "192.0.2.10"))
 	}
 	for _, d := range devices {
-		h.use(d, madeUp(0, appsKept)...)
+		h.use(d, madeUp(0, maxApps)...)
 	}
 	h.flush()
 	for _, d := range devices {
-		h.wantApps(d, madeUp(0, appsKept)...)
+		h.wantApps(d, madeUp(0, maxApps)...)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 // DeviceLifetime is how long a device is known without being used, and how long its cookie lasts.
 const DeviceLifetime = 400 * 24 * time.Hour
 
-// devicesKept is how many devices are stored for a user: those that were seen last.
-const devicesKept = 200
+// maxDevices is how many devices are stored for a user: those that were seen last.
+const maxDevices = 200
 
 // Device is a browser that a user has signed in from before.
 type Device struct {
@@ -77,7 +77,7 @@ func (tx *tx) addDevice(session *Session, brought, token string) error {
 	}
 	_, err = tx.Exec(`
 		DELETE FROM devices
-		WHERE id IN (SELECT id FROM devices WHERE user_id = $1 ORDER BY last_seen_at DESC LIMIT -1 OFFSET $2)`, session.UserID, devicesKept)
+		WHERE id IN (SELECT id FROM devices WHERE user_id = $1 ORDER BY last_seen_at DESC LIMIT -1 OFFSET $2)`, session.UserID, maxDevices)
 	return err
 }
 

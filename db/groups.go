@@ -38,7 +38,7 @@ func checkGroups(groups []string) string {
 	for _, name := range groups {
 		if !usernamePattern.MatchString(name) {
 			return fmt.Sprintf("The name of a group must have 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
-				"and begin with a letter or a digit.", usernameMax)
+				"and begin with a letter or a digit.", maxUsernameLength)
 		}
 		if name == adminsGroup {
 			return "The name admins is reserved: every administrator is in that group."

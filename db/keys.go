@@ -14,13 +14,13 @@ import (
 // keyPrefix begins every key, so that nobody mistakes one for another secret. Tokens of browsers consist of capital letters and digits.
 const keyPrefix = "plk_"
 
-// KeysMax is the maximum number of live keys of one user.
-const KeysMax = 50
+// MaxKeys is the maximum number of live keys of one user.
+const MaxKeys = 50
 
 // neverExpires is the expiry of a key that does not expire, so that every statement that looks for live sessions works for it, too.
 var neverExpires = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// ErrTooManyKeys means that the user has KeysMax live app keys.
+// ErrTooManyKeys means that the user has MaxKeys live app keys.
 var ErrTooManyKeys = errors.New("too many app keys")
 
 // IsKey reports whether a secret has the prefix of app keys.
@@ -48,7 +48,7 @@ func (s *Store) MakeKey(ctx context.Context, by Session, key NewKey) (secret str
 		if err != nil {
 			return err
 		}
-		if live >= KeysMax {
+		if live >= MaxKeys {
 			return ErrTooManyKeys
 		}
 		made, err = s.insertKey(tx, by, key, secret)

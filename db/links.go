@@ -15,8 +15,8 @@ const (
 	NotMeLinkLifetime = 3 * 24 * time.Hour
 )
 
-// linksKept is how many links of one kind a user has at most: the newest.
-const linksKept = 200
+// maxLinks is how many links of one kind a user has at most: the newest.
+const maxLinks = 200
 
 // How many mails with a link can be requested in linksWindow, counted apart for links that reset a password and links that confirm an
 // address. The limits for IP addresses keep somebody with many accounts from filling the mailbox of a stranger.
@@ -95,7 +95,7 @@ func (tx *tx) addLink(userID int64, kind linkKind, data linkData, messageID int6
 		WHERE token_hash IN (SELECT token_hash FROM links
 		                     WHERE user_id = $1 AND kind = $2
 		                     ORDER BY created_at DESC
-		                     LIMIT -1 OFFSET $3)`, userID, kind, linksKept)
+		                     LIMIT -1 OFFSET $3)`, userID, kind, maxLinks)
 	return token, err
 }
 

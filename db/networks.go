@@ -28,8 +28,8 @@ const networkSince = `
 	                 WHERE n.user_id = s.user_id AND n.network = s.network AND n.session_id = s.id
 	                       AND EXISTS (SELECT 1 FROM networks WHERE user_id = s.user_id AND first_used_at < n.first_used_at)), 0)`
 
-// networksKept is how many networks are stored for a user: the most recently used ones.
-const networksKept = 200
+// maxNetworks is how many networks are stored for a user: the most recently used ones.
+const maxNetworks = 200
 
 // useNetwork records that a session is used from a network: since its sign-in, if networks were not stored yet at that time.
 func (tx *tx) useNetwork(sessionID, network string, at int64) error {
@@ -49,7 +49,7 @@ func (tx *tx) useNetwork(sessionID, network string, at int64) error {
 		WHERE (user_id, network) IN (SELECT user_id, network FROM networks
 		                             WHERE user_id = (SELECT user_id FROM sessions WHERE id = $1)
 		                             ORDER BY last_used_at DESC
-		                             LIMIT -1 OFFSET $2)`, sessionID, networksKept)
+		                             LIMIT -1 OFFSET $2)`, sessionID, maxNetworks)
 	return err
 }
 

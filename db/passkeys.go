@@ -18,9 +18,9 @@ import (
 // MaxPasskeys is how many passkeys a user may have.
 const MaxPasskeys = 20
 
-// challengesKept is how long the store remembers that a challenge was answered. It is much longer than a challenge is valid, in case the
-// clock is set back.
-const challengesKept = 24 * time.Hour
+// challengeRetention is how long the store remembers that a challenge was answered. It is much longer than a challenge is valid, in case
+// the clock is set back.
+const challengeRetention = 24 * time.Hour
 
 var (
 	// ErrChallengeUsed means that this challenge was answered before. Nothing was changed.

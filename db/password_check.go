@@ -15,13 +15,13 @@ import (
 
 // This file decides which new passwords are accepted.
 
-// PasswordMin is the minimum length of a new password in code points, from NIST SP 800-63B-4 for a password that is the only factor.
-const PasswordMin = 15
+// MinPasswordLength is the minimum length of a new password in code points, from NIST SP 800-63B-4 for a password that is the only factor.
+const MinPasswordLength = 15
 
 const (
-	passwordMax = 256 // code points
-	scoredMax   = 64  // code points that zxcvbn gets, because its time grows much faster than the length
-	scoreMin    = 3   // of 4: "safely unguessable", at least 10^8 guesses
+	maxPasswordLength = 256 // code points
+	maxScoredLength   = 64  // code points that zxcvbn gets, because its time grows much faster than the length
+	minScore          = 3   // of 4: "safely unguessable", at least 10^8 guesses
 
 	// Checking takes a few milliseconds, or about 60 for a crafted password (BenchmarkCheckPassword). It has its own queue, so that many
 	// crafted passwords do not keep sign-ins waiting, and one slot, so that it uses at most one processor.
@@ -43,10 +43,10 @@ func lengthReason(password string) (reason string) {
 	switch {
 	case !utf8.ValidString(password):
 		return "This password is not valid text."
-	case length < PasswordMin:
-		return fmt.Sprintf("Use at least %d characters. This password has %d.", PasswordMin, length)
-	case length > passwordMax:
-		return fmt.Sprintf("Use at most %d characters. This password has %d.", passwordMax, length)
+	case length < MinPasswordLength:
+		return fmt.Sprintf("Use at least %d characters. This password has %d.", MinPasswordLength, length)
+	case length > maxPasswordLength:
+		return fmt.Sprintf("Use at most %d characters. This password has %d.", maxPasswordLength, length)
 	}
 	return ""
 }
@@ -82,7 +82,7 @@ func weakness(password string, words []string) (reason string) {
 			return fmt.Sprintf(tooEasy, "is common")
 		}
 	}
-	if strength(password, words) < scoreMin {
+	if strength(password, words) < minScore {
 		return fmt.Sprintf(tooEasy, "is common, or made of common words, dates, repeats or keyboard rows")
 	}
 	if isShortRepeat(letters(password)) { // last, because the other reasons say more
@@ -127,8 +127,8 @@ func strength(password string, words []string) int {
 	for _, text := range readings(password) {
 		short := collapse([]rune(text))
 		for _, form := range []string{text, string(short), reversed(string(short))} {
-			if seen := []rune(form); len(seen) > scoredMax {
-				form = string(seen[:scoredMax])
+			if seen := []rune(form); len(seen) > maxScoredLength {
+				form = string(seen[:maxScoredLength])
 			}
 			score = min(score, zxcvbn.PasswordStrength(form, words, matching.FilterL33tMatcher).Score)
 		}
@@ -166,5 +166,5 @@ func isMadeOf(password string, words []string) bool {
 			letters++
 		}
 	}
-	return found && letters < PasswordMin/2
+	return found && letters < MinPasswordLength/2
 }

@@ -22,8 +22,8 @@ var commonPasswords []byte
 //go:embed known_phrases.txt
 var knownPhrases string
 
-// phraseMin is how many characters a part of a well-known phrase must have to count as one.
-const phraseMin = 12
+// minPhraseLength is how many characters a part of a well-known phrase must have to count as one.
+const minPhraseLength = 12
 
 // isCommon reports whether the text is a common password, forwards, backwards, or several times in a row.
 func isCommon(text string) bool {
@@ -52,7 +52,7 @@ var commonSet = sync.OnceValue(func() map[string]bool {
 func isPhrase(text string) bool {
 	for _, phrase := range phraseList() {
 		before, after, found := strings.Cut(text, phrase)
-		if found && len([]rune(before+after)) < unpredictableMin || len([]rune(text)) >= phraseMin && strings.Contains(phrase, text) {
+		if found && len([]rune(before+after)) < minUnpredictable || len([]rune(text)) >= minPhraseLength && strings.Contains(phrase, text) {
 			return true
 		}
 	}

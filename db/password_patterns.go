@@ -11,8 +11,8 @@ import (
 
 // This file finds the patterns that make a long password easy to guess in any script: keyboard walks, sequences and repeats.
 
-// unpredictableMin is how many letters a password must have besides a pattern, for the pattern to be harmless.
-const unpredictableMin = PasswordMin / 2
+// minUnpredictable is how many letters a password must have besides a pattern, for the pattern to be harmless.
+const minUnpredictable = MinPasswordLength / 2
 
 // letters returns the text in lower case without spaces and symbols, and without digits at both ends. People add these to a pattern to
 // make it look different. If that would remove more than half of the text, it removes less.
@@ -45,14 +45,14 @@ func reversed(text string) string {
 func isRepeat(text string) bool {
 	runes := []rune(text)
 	short := collapse(runes)
-	return len(short) < len(runes) && len(short) < unpredictableMin
+	return len(short) < len(runes) && len(short) < minUnpredictable
 }
 
 // isShortRepeat reports whether the text only repeats one part that is too short for a password.
 func isShortRepeat(text string) bool {
 	runes := []rune(text)
 	length, times := repeatAt(runes)
-	return times > 1 && length < PasswordMin && length*times >= len(runes)
+	return times > 1 && length < MinPasswordLength && length*times >= len(runes)
 }
 
 // collapse replaces repeated parts with a single one: "dragondragon" becomes "dragon". A double letter stays. At the end of the text, the
@@ -118,7 +118,7 @@ func isWalk(text string) bool {
 		}
 	}
 	for _, keys := range layouts() {
-		if left := notWalked(runes, keys); left < unpredictableMin && left <= len(runes)/3 {
+		if left := notWalked(runes, keys); left < minUnpredictable && left <= len(runes)/3 {
 			return true
 		}
 		// A random password may hold two short walks by chance, so these must be nearly all of it.

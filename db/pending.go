@@ -12,7 +12,7 @@ import (
 )
 
 // pending holds notes that are in memory and not yet on disk, so that reading never waits for a write. Every map is bounded, by the
-// number of sessions, with appsKept apps each, or by pendingFailures.
+// number of sessions, with maxApps apps each, or by pendingFailures.
 type pending struct {
 	flushing sync.Mutex // one flush at a time, so that each note is written once
 

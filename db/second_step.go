@@ -15,7 +15,7 @@ const SecondStepLifetime = 10 * time.Minute
 
 const (
 	secondStepAttempts = 5  // wrong codes, then the sign-in begins again
-	secondStepsKept    = 10 // unfinished ones of a user in one known browser, and in all that are not known
+	maxSecondSteps     = 10 // unfinished ones of a user in one known browser, and in all that are not known
 )
 
 // SecondStep is a sign-in that waits for a second factor.
@@ -57,7 +57,7 @@ func (s *Store) BeginSecondStep(ctx context.Context, user User, newSession NewSe
 			WHERE token_hash IN (SELECT token_hash FROM second_steps
 			                     WHERE user_id = $1 AND device_id = $2
 			                     ORDER BY expires_at DESC
-			                     LIMIT -1 OFFSET $3)`, user.ID, device, secondStepsKept-1)
+			                     LIMIT -1 OFFSET $3)`, user.ID, device, maxSecondSteps-1)
 		if err != nil {
 			return err
 		}

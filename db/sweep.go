@@ -37,7 +37,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				DELETE FROM consecutive_failures
 				WHERE key IN (SELECT key FROM consecutive_failures
 				              WHERE last_failed_at <= $1 AND failures < $2 ORDER BY last_failed_at LIMIT $3)`,
-				tx.now-consecutiveFailuresKept.Milliseconds(), maxConsecutiveFailures, batchSize)
+				tx.now-consecutiveFailureRetention.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
 	}
 	for _, old := range []struct {
@@ -53,7 +53,7 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 		{0, `
 			DELETE FROM second_steps
 			WHERE token_hash IN (SELECT token_hash FROM second_steps WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
-		{challengesKept, `
+		{challengeRetention, `
 			DELETE FROM used_challenges
 			WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`},
 		{0, `

@@ -12,14 +12,14 @@ import (
 // Failed attempts at a secret are counted for 15 minutes. For an account, consecutive failures are counted too (NIST SP 800-63B-4,
 // 3.2.2).
 const (
-	attemptsWindow          = 15 * time.Minute
-	attemptsPerAccount      = 10
-	attemptsPerSession      = 10
-	attemptsPerAddress      = 30
-	attemptsPerSite         = 300                 // an IPv6 /48: one customer may have all of its 65,536 networks
-	maxConsecutiveFailures  = 100                 // then only a new password by a link or `user passwd` unlocks the account
-	consecutiveFailuresKept = 30 * 24 * time.Hour // after the last one; a counter that has reached the maximum is kept forever
-	attemptsWaiting         = hashingWaiting      // attempts that may wait for others to be checked
+	attemptsWindow              = 15 * time.Minute
+	attemptsPerAccount          = 10
+	attemptsPerSession          = 10
+	attemptsPerAddress          = 30
+	attemptsPerSite             = 300                 // an IPv6 /48: one customer may have all of its 65,536 networks
+	maxConsecutiveFailures      = 100                 // then only a new password by a link or `user passwd` unlocks the account
+	consecutiveFailureRetention = 30 * 24 * time.Hour // after the last one; a counter that has reached the maximum is kept forever
+	attemptsWaiting             = hashingWaiting      // attempts that may wait for others to be checked
 )
 
 // Throttled says that there were too many failed attempts. The attempt that it refuses was not checked and does not count.

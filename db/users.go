@@ -72,9 +72,9 @@ func (n NewUser) canonical() NewUser {
 	return n
 }
 
-const usernameMax = 32 // characters
+const maxUsernameLength = 32 // characters
 
-var usernamePattern = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{0,%d}$`, usernameMax-1))
+var usernamePattern = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9][a-z0-9._-]{0,%d}$`, maxUsernameLength-1))
 
 // canonical returns the form in which usernames and e-mail addresses are stored and compared.
 func canonical(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
@@ -185,7 +185,7 @@ func checkNames(newUser NewUser) Invalid {
 	invalid := Invalid{}
 	if !usernamePattern.MatchString(newUser.Username) {
 		invalid["username"] = fmt.Sprintf("A username must have 1 to %d letters (a to z), digits, dots, dashes or underscores, "+
-			"and begin with a letter or a digit.", usernameMax)
+			"and begin with a letter or a digit.", maxUsernameLength)
 	} else if newUser.SignUp && isReserved(newUser.Username) {
 		invalid["username"] = usernameReserved
 	}

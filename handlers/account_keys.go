@@ -106,7 +106,7 @@ func (h *handler) makeKey(c *fiber.Ctx, body formBody) error {
 	secret, made, err := h.Store.MakeKey(c.UserContext(), current, key)
 	if errors.Is(err, db.ErrTooManyKeys) {
 		return h.refuseKey(c, body, nil,
-			fmt.Sprintf("You already have %d app keys, the most allowed. Sign out one you no longer need.", db.KeysMax))
+			fmt.Sprintf("You already have %d app keys, the most allowed. Sign out one you no longer need.", db.MaxKeys))
 	}
 	if err != nil {
 		return err

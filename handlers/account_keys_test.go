@@ -126,7 +126,7 @@ func TestNoKeysWithoutApps(t *testing.T) {
 func TestTooManyKeys(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	for range db.KeysMax {
+	for range db.MaxKeys {
 		c.MakeKey(c.Alice.Token(), notes)
 	}
 	got := c.Alice.Form("/account/keys", "name", "One more", "host", notes, "expires", "never")

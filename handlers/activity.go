@@ -12,8 +12,8 @@ import (
 // This file shows the activity of an account, as a page and as JSON.
 
 const (
-	activityShown = 50  // entries on a page, and in JSON unless the client asks for another number
-	activityMost  = 200 // entries that a client can ask for
+	activityShown    = 50  // entries on a page, and in JSON unless the client asks for another number
+	maxActivityLimit = 200 // entries that a client can ask for
 )
 
 // activityPage shows entries, newest first, by day.
@@ -244,7 +244,7 @@ func (h *handler) apiListActivity(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	limit, err := queryNumber(c, "limit", activityShown, 1, activityMost)
+	limit, err := queryNumber(c, "limit", activityShown, 1, maxActivityLimit)
 	if err != nil {
 		return err
 	}

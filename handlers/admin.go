@@ -30,13 +30,13 @@ func requireAdmin(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// filterMax is the maximum number of bytes in a filter field: the length of the longest e-mail address.
-const filterMax = 254
+// maxFilterBytes is the maximum number of bytes in a filter field: the length of the longest e-mail address.
+const maxFilterBytes = 254
 
 // queryText returns the text of a field of a filter.
 func queryText(c *fiber.Ctx, name string) (string, error) {
 	text := strings.TrimSpace(strings.ToValidUTF8(c.Query(name), "\ufffd"))
-	if len(text) > filterMax {
+	if len(text) > maxFilterBytes {
 		return "", problem{fiber.StatusUnprocessableEntity, "That filter is too long."}
 	}
 	return text, nil

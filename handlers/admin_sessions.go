@@ -17,7 +17,7 @@ import (
 const (
 	adminSessionsPath  = "/admin/sessions"
 	adminSessionsShown = 50
-	unusedDaysMost     = 3650
+	maxUnusedDays      = 3650
 )
 
 type adminSessionsPage struct {
@@ -42,7 +42,7 @@ func readSessionFilter(c *fiber.Ctx) (f sessionFilter, err error) {
 			return f, err
 		}
 	}
-	f.Unused, err = queryNumber(c, "unused", 0, 0, unusedDaysMost)
+	f.Unused, err = queryNumber(c, "unused", 0, 0, maxUnusedDays)
 	return f, err
 }
 

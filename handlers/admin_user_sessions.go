@@ -27,7 +27,7 @@ func (h *handler) loadPersonSessions(c *fiber.Ctx, person db.User) (personSessio
 	if err != nil {
 		return personSessions{}, err
 	}
-	sessions, total, err := h.Store.Sessions(person.ID, rowsMax)
+	sessions, total, err := h.Store.Sessions(person.ID, maxRows)
 	if err != nil {
 		return personSessions{}, err
 	}

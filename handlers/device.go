@@ -12,8 +12,8 @@ import (
 	"porchlight/db"
 )
 
-// userAgentMax is how many bytes of a User-Agent are parsed and stored: parsing a hostile one of 8 KB can take 100 ms.
-const userAgentMax = 512
+// maxUserAgentBytes is how many bytes of a User-Agent are parsed and stored: parsing a hostile one of 8 KB can take 100 ms.
+const maxUserAgentBytes = 512
 
 // client describes who sent the request. The User-Agent is parsed when the store asks for the device name, and so not at all for an
 // attempt that the throttle refuses.
@@ -47,7 +47,7 @@ func (h *handler) deviceToken(c *fiber.Ctx) string {
 }
 
 func cutUserAgent(userAgent string) string {
-	return strings.ToValidUTF8(userAgent[:min(len(userAgent), userAgentMax)], "")
+	return strings.ToValidUTF8(userAgent[:min(len(userAgent), maxUserAgentBytes)], "")
 }
 
 // deviceNamer parses one User-Agent at a time. A parse takes half a millisecond, but up to 35 ms for a crafted User-Agent. Several of

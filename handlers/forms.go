@@ -86,8 +86,8 @@ func (b formBody) has(name string) bool { return len(b.args.Peek(name)) > 0 }
 // sent reports whether the form has the field, even if it is empty.
 func (b formBody) sent(name string) bool { return b.args.Has(name) }
 
-// nameMax is how many characters the name of a device may have at most.
-const nameMax = 60
+// maxNameLength is how many characters the name of a device may have at most.
+const maxNameLength = 60
 
 // checkName returns the name that a user gives to a device, with control characters and line breaks as spaces, and trimmed. "" clears
 // the name. If the name is too long or has no visible character, checkName returns a problem.
@@ -99,8 +99,8 @@ func checkName(name string) (string, error) {
 		return r
 	}, strings.ToValidUTF8(name, "\ufffd")))
 	switch {
-	case utf8.RuneCountInString(name) > nameMax:
-		return "", problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("A name can have at most %d characters.", nameMax)}
+	case utf8.RuneCountInString(name) > maxNameLength:
+		return "", problem{fiber.StatusUnprocessableEntity, fmt.Sprintf("A name can have at most %d characters.", maxNameLength)}
 	case name != "" && !strings.ContainsFunc(name, isVisible):
 		return "", problem{fiber.StatusUnprocessableEntity, "A name needs at least one visible character."}
 	}

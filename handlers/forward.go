@@ -172,7 +172,7 @@ func (h *handler) signInFor(request appRequest) string {
 func returnTo(request appRequest) string {
 	address := request.site() + request.path
 	next := url.QueryEscape(address)
-	if len(address) > nextMax || len(next) > nextEscapedMax {
+	if len(address) > maxNextBytes || len(next) > maxEscapedNextBytes {
 		next = url.QueryEscape(request.site() + "/")
 	}
 	return next

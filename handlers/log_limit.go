@@ -26,7 +26,7 @@ type lastLine struct {
 
 const (
 	logPause       = time.Minute
-	logSubjectsMax = 1000 // events within one logPause; after that, all other subjects of a message share one line
+	maxLogSubjects = 1000 // events within one logPause; after that, all other subjects of a message share one line
 )
 
 // allow reports whether to log an event now, and how many like it were skipped since the last line about the subject.
@@ -37,9 +37,9 @@ func (l *logLimiter) allow(message, subject string, now time.Time) (skipped int,
 	if l.events == nil {
 		l.events = map[loggedEvent]lastLine{}
 	}
-	if _, known := l.events[event]; !known && len(l.events) >= logSubjectsMax {
+	if _, known := l.events[event]; !known && len(l.events) >= maxLogSubjects {
 		l.clean(now)
-		if len(l.events) >= logSubjectsMax {
+		if len(l.events) >= maxLogSubjects {
 			event.subject = ""
 		}
 	}

@@ -38,7 +38,7 @@ func TestLogLimiter(t *testing.T) {
 func BenchmarkLogLimiterFull(b *testing.B) {
 	now := time.Date(2026, 11, 18, 10, 0, 0, 0, time.UTC)
 	var l logLimiter
-	for i := range 2 * logSubjectsMax {
+	for i := range 2 * maxLogSubjects {
 		l.allow("sign-in failed", strconv.Itoa(i), now)
 	}
 	for b.Loop() {
@@ -57,7 +57,7 @@ func TestLogLimiterIsBounded(t *testing.T) {
 			lines++
 		}
 	}
-	if lines != logSubjectsMax+1 || len(l.events) != logSubjectsMax+1 {
+	if lines != maxLogSubjects+1 || len(l.events) != maxLogSubjects+1 {
 		t.Errorf("%d lines, %d kept", lines, len(l.events))
 	}
 	if _, ok := l.allow("the database does not answer", "", now); !ok {

@@ -8,8 +8,8 @@ import (
 
 // This file logs each request at level debug.
 
-// loggedPathMax is how many bytes of a path are logged, because a client can send 16 KB.
-const loggedPathMax = 256
+// maxLoggedPathBytes is how many bytes of a path are logged, because a client can send 16 KB.
+const maxLoggedPathBytes = 256
 
 // sessionIDKey is where an auth check stores the id of the session for logRequest.
 const sessionIDKey = "session id"
@@ -24,7 +24,7 @@ func (h *handler) logRequest(c *fiber.Ctx) error {
 	}
 	path := c.Path()
 	attributes := []any{
-		"method", c.Method(), "path", path[:min(len(path), loggedPathMax)], "status", c.Response().StatusCode(),
+		"method", c.Method(), "path", path[:min(len(path), maxLoggedPathBytes)], "status", c.Response().StatusCode(),
 		"duration", h.Store.Now().Sub(start), "ip", h.client(c).IP,
 	}
 	if session, ok := c.Locals(sessionKey).(*db.Session); ok {

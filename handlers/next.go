@@ -11,8 +11,8 @@ import (
 // Limits of the address to return to after signing in, in bytes, as it is and escaped. It becomes a part of the query of the sign-in page,
 // and proxies accept request lines of about 8 KB.
 const (
-	nextMax        = 4096
-	nextEscapedMax = 7 << 10
+	maxNextBytes        = 4096
+	maxEscapedNextBytes = 7 << 10
 )
 
 // safeNext returns next if it is a path of this site or an address under the cookie domain, and "" if a browser might take it for
@@ -101,7 +101,7 @@ func safePath(next string) string {
 
 // isClean reports whether an address is short enough and contains no character that browsers remove.
 func isClean(next string) bool {
-	return len(next) <= nextMax && !strings.ContainsFunc(next, func(r rune) bool {
+	return len(next) <= maxNextBytes && !strings.ContainsFunc(next, func(r rune) bool {
 		return r == ' ' || r == '\ufffd' || unicode.IsControl(r)
 	})
 }

@@ -73,7 +73,7 @@ func renderSecret(c *fiber.Ctx, view string, p any) error {
 const (
 	answerLifetime = 10 * time.Second
 	maxAnswers     = 1000
-	answerMaxSize  = 64 << 10
+	maxAnswerBytes = 64 << 10
 
 	maxUsedForms = 10_000
 )
@@ -117,7 +117,7 @@ func (f *formAnswers) markUsed(key formKey) {
 
 // store stores a successful response for answerLifetime.
 func (f *formAnswers) store(key formKey, r *fasthttp.Response, now time.Time) {
-	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > answerMaxSize {
+	if r.StatusCode() >= fiber.StatusBadRequest || len(r.Body()) > maxAnswerBytes {
 		return
 	}
 	f.mu.Lock()

@@ -75,7 +75,7 @@ func (h *handler) newViews() *html.Engine {
 	engine.AddFunc("otherDevices", otherDevices)
 	engine.AddFunc("isolate", isolate)
 	engine.AddFunc("formID", rand.Text)
-	engine.AddFunc("passwordMin", func() int { return db.PasswordMin })
+	engine.AddFunc("minPasswordLength", func() int { return db.MinPasswordLength })
 	engine.AddFunc("row", rows.render)
 	engine.AddFunc("entry", entries.render)
 	if err := engine.Load(); err != nil {

@@ -83,8 +83,8 @@ func (h *handler) passkeyUser(session db.Session) (passkeyUser, error) {
 	return passkeyUser{handle: handle, name: session.Username}, err
 }
 
-// credentialMax is how many bytes of a credential are stored. Those of known authenticators have less than 1 KB.
-const credentialMax = 4 << 10
+// maxCredentialBytes is how many bytes of a credential are stored. Those of known authenticators have less than 1 KB.
+const maxCredentialBytes = 4 << 10
 
 var (
 	errTooManyPasskeys = problem{fiber.StatusUnprocessableEntity,
@@ -163,7 +163,7 @@ func (h *handler) checkNewPasskey(begun ceremony, current db.Session, answer jso
 	}
 	credential.Attestation = webauthn.CredentialAttestation{} // none was asked for, and nothing needs it again
 	stored, err := json.Marshal(credential)
-	if err == nil && len(stored) > credentialMax {
+	if err == nil && len(stored) > maxCredentialBytes {
 		err = errPasskeyUnfit
 	}
 	return db.NewPasskey{

@@ -14,8 +14,8 @@ import (
 
 // Limits of the paths for which cookies are deleted, in bytes and in number: proxies accept about 4 KB of response headers.
 const (
-	foreignPathMax  = 64
-	foreignPathsMax = 8
+	maxForeignPathBytes = 64
+	maxForeignPaths     = 8
 )
 
 // clearForeignCookies deletes every cookie of our name, other than our own, that a browser would send for the host and path and that it
@@ -66,7 +66,7 @@ func cookieDomains(host string) []string {
 // cookiePaths returns the Path attributes that match a path (RFC 6265, 5.1.4), without the longest ones.
 func cookiePaths(path string) []string {
 	paths := []string{"/"}
-	for i := 1; i <= min(len(path), foreignPathMax) && len(paths) < foreignPathsMax; i++ {
+	for i := 1; i <= min(len(path), maxForeignPathBytes) && len(paths) < maxForeignPaths; i++ {
 		switch {
 		case i == len(path):
 			if path[i-1] != '/' {

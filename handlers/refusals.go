@@ -50,7 +50,7 @@ func (r refusal) repeats(other refusal) bool {
 }
 
 const (
-	refusalsMost    = 50
+	maxRefusals     = 50
 	refusalsPerUser = 10 // so that one user cannot displace the refusals of others
 )
 
@@ -78,7 +78,7 @@ func (r *refusals) add(latest refusal) {
 	} else if count >= refusalsPerUser {
 		i := slices.IndexFunc(r.all, ofUser)
 		r.all = slices.Delete(r.all, i, i+1)
-	} else if len(r.all) >= refusalsMost {
+	} else if len(r.all) >= maxRefusals {
 		r.all = slices.Delete(r.all, 0, 1)
 	}
 	r.all = append(r.all, latest)

@@ -14,8 +14,8 @@ import (
 
 const (
 	rowsShown    = 20  // other devices on the page at first; "Show all" shows the rest
-	rowsMax      = 100 // of the rest on one page: browsers take seconds for several hundred forms
-	pagesMax     = 100
+	maxRows      = 100 // of the rest on one page: browsers take seconds for several hundred forms
+	maxPages     = 100
 	rowsFiltered = 10 // with this many other devices, the list has a field that filters them
 	recentShown  = 5  // entries of activity below the list
 )
@@ -45,7 +45,7 @@ func (l sessionList) Folded() bool { return l.Count > rowsShown }
 
 // Next returns the next page, or 0 if this is the last one.
 func (l sessionList) Next() int {
-	if l.Page < pagesMax && l.Count > l.Page*rowsMax {
+	if l.Page < maxPages && l.Count > l.Page*maxRows {
 		return l.Page + 1
 	}
 	return 0
@@ -195,7 +195,7 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 	list := sessionList{Now: newMoment(h.Store.Now()), Current: h.newRow(own, own), Recent: newEntries(recent, own)}
 	limit := rowsShown
 	if page > 0 {
-		limit = page * rowsMax
+		limit = page * maxRows
 	}
 	sessions, total, err := h.Store.Sessions(own.UserID, limit+1)
 	if err != nil {
@@ -205,8 +205,8 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 	others = others[:min(limit, len(others))]
 	list.Count = max(total-1, len(others))
 	if page > 0 { // the last page, if there are fewer by now
-		list.Page = min(page, max(1, (len(others)+rowsMax-1)/rowsMax))
-		others = others[(list.Page-1)*rowsMax:]
+		list.Page = min(page, max(1, (len(others)+maxRows-1)/maxRows))
+		others = others[(list.Page-1)*maxRows:]
 	}
 	list.Others = make([]sessionRow, 0, len(others))
 	for _, session := range others {
@@ -219,5 +219,5 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 // listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".
 func listPage(c *fiber.Ctx) int {
 	page, _ := strconv.Atoi(cmp.Or(c.Query("all"), currentURLQuery(c).Get("all")))
-	return min(max(page, 0), pagesMax)
+	return min(max(page, 0), maxPages)
 }

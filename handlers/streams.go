@@ -7,7 +7,7 @@ import (
 
 // This file bounds how many event streams a user may have open.
 
-const streamsMost = 20 // of one user
+const maxStreams = 20 // of one user
 
 // streams holds the open streams of each user, oldest first.
 type streams struct {
@@ -26,7 +26,7 @@ func (s *streams) enter(stream *eventStream) {
 		s.byUser = map[int64][]*eventStream{}
 	}
 	open := append(s.byUser[stream.userID], stream)
-	if len(open) > streamsMost {
+	if len(open) > maxStreams {
 		i := toReplace(open)
 		close(open[i].replaced)
 		open = slices.Delete(open, i, i+1)

@@ -329,7 +329,7 @@ for (const button of document.querySelectorAll('[data-copy]')) {
     } catch { // the browser or the user refused
       secret.select();
       button.textContent = 'Copy';
-      say('Copy failed. Select the text and copy it.');
+      showError('Copy failed. Select the text and copy it.');
     }
   });
 }

@@ -27,10 +27,10 @@ const header = `# Common passwords, from the first million of the "10 million pa
 `
 
 const (
-	passwordMin = 15      // as in db
-	shortMin    = 8       // shorter ones are too weak even twice
-	shortRank   = 100_000 // only the shorter ones before this rank are included
-	scoreMin    = 3       // as in db
+	minPasswordLength = 15      // as in db
+	minShortLength    = 8       // shorter ones are too weak even twice
+	shortRank         = 100_000 // only the shorter ones before this rank are included
+	minScore          = 3       // as in db
 )
 
 func main() {
@@ -56,7 +56,7 @@ func write(out io.Writer, list io.Reader) error {
 			continue
 		}
 		length := utf8.RuneCountInString(password)
-		if length >= passwordMin || length >= shortMin && rank <= shortRank && looksStrong(password) {
+		if length >= minPasswordLength || length >= minShortLength && rank <= shortRank && looksStrong(password) {
 			kept = append(kept, password)
 		}
 	}
@@ -75,5 +75,5 @@ func write(out io.Writer, list io.Reader) error {
 }
 
 func looksStrong(password string) bool {
-	return zxcvbn.PasswordStrength(password, nil, matching.FilterL33tMatcher).Score >= scoreMin
+	return zxcvbn.PasswordStrength(password, nil, matching.FilterL33tMatcher).Score >= minScore
 }
