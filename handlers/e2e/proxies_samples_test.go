@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,20 @@ func TestComposeMatchesTheCaddyfile(t *testing.T) {
 		t.Errorf("compose.yaml asks with %q, the Caddyfile with %q", got, want)
 	}
 	sample(t, "compose.yaml", "order request_header before forward_auth", "")
+}
+
+// The page of each proxy says what the proxy answers while Porchlight is down. TestProxies checks that it does.
+func TestPagesSayWhatProxiesAnswerWithoutPorchlight(t *testing.T) {
+	for _, p := range proxies {
+		page, err := os.ReadFile("../../docs/proxies/" + p.name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := regexp.MustCompile(fmt.Sprintf(`While Porchlight is down, \w+ answers %d\.`, p.expected.down))
+		if !want.Match(page) {
+			t.Errorf("docs/proxies/%s.md lacks %q", p.name, want)
+		}
+	}
 }
 
 // snippet is a fenced block of a document.
