@@ -45,7 +45,7 @@ func (h *handler) isConfirmed(c *fiber.Ctx) bool { return h.Store.Confirmed(curr
 
 const confirmPath = "/confirm"
 
-type confirmIdentityPage struct {
+type confirmPage struct {
 	page
 	Form     form
 	Password field
@@ -75,9 +75,9 @@ func (b formBody) fields() (fields []formField) {
 	return fields
 }
 
-func (h *handler) newConfirmPage(c *fiber.Ctx, to, next string, body formBody) (confirmIdentityPage, error) {
+func (h *handler) newConfirmPage(c *fiber.Ctx, to, next string, body formBody) (confirmPage, error) {
 	factors, err := h.Store.Factors(currentSession(c).UserID)
-	p := confirmIdentityPage{
+	p := confirmPage{
 		page:     h.pageFor(c, "Confirm it's you"),
 		Password: field{Kind: "your-password", Name: confirmPassword, Autofocus: true},
 		Passkeys: len(factors.Passkeys) > 0 && h.passkeys != nil,

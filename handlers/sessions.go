@@ -140,8 +140,8 @@ func (h *handler) revokeSession(c *fiber.Ctx) error {
 	return h.answerList(c, notice{fmt.Sprintf("Signed out %s, %s.", isolate(ended.DeviceName), ended.IP), true})
 }
 
-// confirmPage asks for confirmation when JavaScript is off: to end the session ID or, if that is "", the Count other sessions.
-type confirmPage struct {
+// askToRevokePage asks for confirmation when JavaScript is off: to end the session ID or, if that is "", the Count other sessions.
+type askToRevokePage struct {
 	page
 	ID         string
 	DeviceName string
@@ -182,7 +182,7 @@ func (h *handler) askToRevoke(c *fiber.Ctx, id string) error {
 	if err != nil {
 		return redirectToList(c, "", err)
 	}
-	return c.Render("sessions/confirm", confirmPage{
+	return c.Render("sessions/ask", askToRevokePage{
 		page: h.pageFor(c, "Are you sure?"),
 		ID:   session.ID, DeviceName: session.DeviceName, Host: session.Host, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 	})
@@ -200,7 +200,7 @@ func (h *handler) notMe(c *fiber.Ctx, body formBody) error {
 		if err != nil {
 			return redirectToList(c, "", err)
 		}
-		return c.Render("sessions/not_me", confirmPage{
+		return c.Render("sessions/not_me", askToRevokePage{
 			page: h.pageFor(c, "Wasn't this you?"),
 			ID:   session.ID, DeviceName: session.DeviceName, Host: session.Host, IP: session.IP, LastActive: newMoment(session.LastActiveAt),
 		})
@@ -240,7 +240,7 @@ func (h *handler) askToRevokeOthers(c *fiber.Ctx) error {
 	if count == 0 {
 		return c.Redirect(sessionsPath, fiber.StatusSeeOther)
 	}
-	return c.Render("sessions/confirm", confirmPage{page: h.pageFor(c, "Are you sure?"), Count: count})
+	return c.Render("sessions/ask", askToRevokePage{page: h.pageFor(c, "Are you sure?"), Count: count})
 }
 
 // otherDevices returns "1 other device" or, for example, "all 4 other devices".
