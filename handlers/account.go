@@ -158,5 +158,5 @@ func (h *handler) deleteAccount(c *fiber.Ctx, body formBody) error {
 	h.Log.Info("account deleted", "user", current.Username, "session", current.ID)
 	h.clearCookie(c)
 	c.Set(headerClearSiteData, clearSiteData)
-	return c.Redirect(signInPath, fiber.StatusSeeOther)
+	return c.Redirect(signInPath+"?done=deleted", fiber.StatusSeeOther)
 }

@@ -38,7 +38,7 @@ func TestTokenIsReadOnlyFromTheCookie(t *testing.T) {
 		}
 	}
 	got := stranger.Form("/logout?porchlight="+token, "porchlight", token)
-	got.Is(t, 303, "/login")
+	got.Is(t, 303, "/login?done=signed-out")
 	c.Alice.API("GET", "/me/sessions", "").Is(t, 200)
 }
 
@@ -263,7 +263,7 @@ func TestSigningOutEndsPlantedSessions(t *testing.T) {
 	c := handlerstest.OpenCast(t, behindProxy)
 	plant(t, c.Alice, "example.com", "/logout", c.Bob.Token())
 	got := c.Alice.Form("/logout")
-	got.Is(t, 303, "/login")
+	got.Is(t, 303, "/login?done=signed-out")
 	if !cleared(got, "porchlight") {
 		t.Errorf("Set-Cookie %q", got.Header.Values("Set-Cookie"))
 	}

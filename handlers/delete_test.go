@@ -84,13 +84,14 @@ func TestDeleteAccount(t *testing.T) {
 	alice, bobsID := of("alice"), c.Only(`SELECT id FROM users WHERE username = 'bob'`)
 
 	got := wantStatus(c.House, c.Bob.Form("/account/delete", "password", handlerstest.BobPassword, "confirm", "1"), http.StatusSeeOther)
-	if got.Header.Get("Location") != "/login" || got.Header.Get("Clear-Site-Data") != `"cache", "storage"` ||
+	if got.Header.Get("Location") != "/login?done=deleted" || got.Header.Get("Clear-Site-Data") != `"cache", "storage"` ||
 		got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", got.Header)
 	}
 	if c.Bob.Token() != "" {
 		t.Error("the cookie was not cleared")
 	}
+	c.Bob.Page("/login?done=deleted").Has(t, "Deleted the account, its sessions and its activity.")
 	for _, table := range []string{"sessions", "activity", "invitations"} {
 		wantRows(c.House, nil, `SELECT user_id FROM `+table+` WHERE user_id = ?`, bobsID)
 	}

@@ -227,7 +227,7 @@ func TestOnlyTheSignInPageUsesNext(t *testing.T) {
 	h.NewClient(handlerstest.FirefoxOnLinux).Form("/signup?next=http://notes.example.com/",
 		"username", "bob", "password", handlerstest.BobPassword, "next", "http://notes.example.com/").Is(t, 303, "/sessions")
 	alice := h.SignIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
-	alice.Form("/logout?next=http://notes.example.com/").Is(t, 303, "/login")
+	alice.Form("/logout?next=http://notes.example.com/").Is(t, 303, "/login?done=signed-out")
 	h.NewClient(handlerstest.FirefoxOnLinux).Form("/login?next=http://notes.example.com/",
 		"username", "alice", "password", handlerstest.AlicePassword).Is(t, 303, "/sessions")
 	h.NewClient("curl/8.5.0").API("POST", "/login",

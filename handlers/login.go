@@ -222,10 +222,10 @@ func (h *handler) signOut(c *fiber.Ctx) error {
 	if isAPI(c) {
 		return c.JSON(fiber.Map{"message": "Logged out"})
 	}
-	signIn := signInPath
+	signIn := signInPath + "?done=signed-out"
 	if body, err := readForm(c); err == nil {
 		if next := h.safeNext(body.get("next")); next != "" {
-			signIn += "?next=" + url.QueryEscape(next)
+			signIn += "&next=" + url.QueryEscape(next)
 		}
 	}
 	return c.Redirect(signIn, fiber.StatusSeeOther)

@@ -43,7 +43,8 @@ func TestSignOutAndBack(t *testing.T) {
 	if next != at.address() {
 		t.Errorf("next is %q", next)
 	}
-	c.Bob.Form("/logout", "next", next).Is(t, 303, "/login?next="+url.QueryEscape(next))
+	c.Bob.Form("/logout", "next", next).Is(t, 303, "/login?done=signed-out&next="+url.QueryEscape(next))
+	c.Bob.Page("/login?done=signed-out&next="+url.QueryEscape(next)).Has(t, "You&#39;re signed out.", `name="next" value="`+html.EscapeString(next))
 	c.Bob.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next).Is(t, 303, next)
 	passes(t, forward.ask(c.Bob, at, navigating...), "alice")
 
@@ -52,7 +53,7 @@ func TestSignOutAndBack(t *testing.T) {
 		page := c.Alice.Page("/logout?next=" + url.QueryEscape(evil))
 		page.Is(t, 200)
 		page.Lacks(t, "evil", `name="next"`)
-		c.AlicePhone.Form("/logout", "next", evil).Is(t, 303, "/login")
+		c.AlicePhone.Form("/logout", "next", evil).Is(t, 303, "/login?done=signed-out")
 	}
 }
 
@@ -65,8 +66,8 @@ func TestSignOut(t *testing.T) {
 		to     string
 		body   string
 	}{
-		"form": {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login", ""},
-		"htmx": {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login", ""},
+		"form": {func(b *handlerstest.Client) handlerstest.Answer { return b.Form("/logout") }, 303, "/login?done=signed-out", ""},
+		"htmx": {func(b *handlerstest.Client) handlerstest.Answer { return b.HTMX("POST", "/logout") }, 303, "/login?done=signed-out", ""},
 		"script": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "") }, 200, "",
 			`{"message":"Logged out"}`},
 		"script, JSON": {func(b *handlerstest.Client) handlerstest.Answer { return b.API("POST", "/logout", "{}") }, 200, "",

@@ -40,6 +40,7 @@ var flashMessages = map[string]notice{
 	"forgotten": {Message: "The device was forgotten."},
 	"not-me":    {Message: "Every other device is signed out. Now choose a new password."},
 
+	"signed-out":      {Message: "You're signed out."},
 	"link-sent":       {Message: "If that account has an e-mail address, a link is on its way."},
 	"email-link":      {Message: "A link is on its way to the new address. Open it within an hour. Until then, nothing changes."},
 	"email-cancelled": {Message: "The link no longer works. Your address stays as it is."},

@@ -84,7 +84,7 @@ func worksWithoutJavaScript(t *testing.T, c *chromiumProcess) {
 	// Sign out, and sign in again with the new password.
 	b.click(`document.querySelector('.sign-out button')`, 1)
 	b.at("/login")
-	b.same(statusText, "")
+	b.same(statusText, "You're signed out.")
 	if got := h.SessionsOf("alice"); len(got) != 0 {
 		t.Errorf("%d sessions are left", len(got))
 	}
