@@ -9,7 +9,7 @@ import (
 type PasswordChange struct {
 	Current   string
 	New       string
-	EndOthers bool // end the user's other sessions
+	EndOthers bool // end the user's other sessions, and void the invitations that the user made
 }
 
 // ChangePassword sets a new password, and returns a new token for the caller's session; the old one no longer works. Its errors are
@@ -48,14 +48,17 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		if !change.EndOthers {
 			return nil
 		}
+		if err := tx.voidInvitationsBy(by.Username); err != nil { // whoever is signed out may have made them
+			return err
+		}
 		_, err = tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		return err
 	})
 	return token, err
 }
 
-// SetPassword sets the password of a user, ends every session of the user, and resets the counters of failed attempts. It returns
-// ErrNotFound, or Invalid (field "password").
+// SetPassword sets the password of a user, ends every session of the user, voids the invitations that the user made, and resets the counters
+// of failed attempts. It returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, by Operator, username, password string) error {
 	user, err := s.UserByName(username)
 	if err != nil {
@@ -85,7 +88,9 @@ func (s *Store) setPassword(tx *tx, username, hash string, changed event) (user 
 	if err := tx.record(changed); err != nil {
 		return user, err
 	}
-	if err := errors.Join(s.forgetWrongPasswords(tx, user), s.forgetWrongCodes(tx, user.ID), tx.voidPending(user.ID)); err != nil {
+	err = errors.Join(s.forgetWrongPasswords(tx, user), s.forgetWrongCodes(tx, user.ID), tx.voidPending(user.ID),
+		tx.voidInvitationsBy(user.Username))
+	if err != nil {
 		return user, err
 	}
 	_, err = tx.endSessions(Revoked, changed.by, `DELETE FROM sessions WHERE user_id = $1 AND expires_at > $2`, user.ID, tx.now)

@@ -229,7 +229,7 @@ func TestActorAdministrator(t *testing.T) {
 	}
 }
 
-// After the loss of the role, or "This wasn't me", no invitation is left that could create another administrator.
+// After the loss of the role, "This wasn't me", or a new password that ends the other sessions, no invitation is left that could create another administrator.
 func TestInvitationsOfAFormerAdministrator(t *testing.T) {
 	t.Parallel()
 	yes, no := true, false
@@ -237,6 +237,11 @@ func TestInvitationsOfAFormerAdministrator(t *testing.T) {
 		"demoted":  func(c *cast) error { return c.ChangeUser(c.ctx(), db.CommandLine, "bob", db.UserChange{IsAdmin: &no}) },
 		"disabled": func(c *cast) error { return c.DisableUser(c.ctx(), db.CommandLine, "bob", false) },
 		"deleted":  func(c *cast) error { return c.DeleteUser(c.ctx(), db.CommandLine, "bob", false) },
+		"the password changed, and the others ended": func(c *cast) error {
+			_, err := c.changePassword(c.signIn(c.bob, firefoxOnLinux, "192.0.2.7").Session, bobPassword, newPassword, true)
+			return err
+		},
+		"the password set": func(c *cast) error { return c.SetPassword(c.ctx(), db.CommandLine, "bob", newPassword) },
 		"not me": func(c *cast) error {
 			return c.NotMe(c.ctx(), c.signIn(c.bob, firefoxOnLinux, "192.0.2.7").Session, c.desk.ID)
 		},

@@ -80,3 +80,21 @@ func TestPendingInvitationsHavePages(t *testing.T) {
 		Is(t, 303, "/admin/users?invited_after=%3C%EF%BF%BD&done=cancelled")
 	c.Alice.Page("/admin/users?invited_after=%3Cimg%FF").Lacks(t, "<img")
 }
+
+// A new password that signs out the other devices also voids the invitations, and the page says so to whoever can make them.
+func TestNewPasswordVoidsInvitations(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t)
+	const warning = "Links that you sent to invite people stop working, too."
+	c.Alice.Page("/account/password").Has(t, warning)
+	c.Bob.Page("/account/password").Lacks(t, warning)
+	password := handlerstest.AlicePassword
+	for _, test := range []struct{ password, endOthers, want string }{
+		{"pebble sonnet harbour walnut", "", "dave"}, {"marble lantern orchid saddle", "1", ""},
+	} {
+		linkOn(t, c, c.Alice.Form("/admin/users/invite", "username", "dave"))
+		c.Alice.Form("/account/password", "current_password", password, "new_password", test.password, "end_others", test.endOthers).Is(t, 303)
+		c.SameRows(t, []string{test.want}, `SELECT COALESCE(MAX(username), '') FROM invitations`)
+		password = test.password
+	}
+}
