@@ -223,7 +223,7 @@ func TestSessionListShowsAppKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, key, err = store.MakeKey(t.Context(), maker, db.NewKey{Name: "Calendar sync", Host: "notes.example.com"}); err != nil {
+		if _, key, err = store.CreateKey(t.Context(), maker, db.NewKey{Name: "Calendar sync", Host: "notes.example.com"}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -135,7 +135,7 @@ func TestAlertKinds(t *testing.T) {
 		db.RecoveryCodesMade: func(c *cast) error {
 			c.addTOTP(c.laptop)
 			c.emptyOutbox()
-			_, err := c.NewRecoveryCodes(c.ctx(), c.laptop.Session)
+			_, err := c.ReplaceRecoveryCodes(c.ctx(), c.laptop.Session)
 			return err
 		},
 		db.BrowserChanged: func(c *cast) error {

@@ -72,7 +72,7 @@ func (s *Store) AuthorizeKey(key, host string) (*AppAccess, error) {
 // authorize caches the result by token and host, without the kind: the prefix of a token shows its kind.
 func (s *Store) authorize(kind SessionKind, token, host string) (*AppAccess, error) {
 	return sessionByToken(s, &s.access, token, host, func(hash []byte) (AppAccess, error) {
-		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, siblings(host), !s.options.DenyApps, hash, kind)
+		access, err := queryOne(s.reader, s.scanAppAccess, authorizeSession, host, wildcardOf(host), !s.options.DenyApps, hash, kind)
 		access.host = host
 		return access, err
 	})
@@ -80,8 +80,8 @@ func (s *Store) authorize(kind SessionKind, token, host string) (*AppAccess, err
 
 func (access AppAccess) expiry() time.Time { return access.expiresAt }
 
-// siblings returns the wildcard rule that matches the host, or "" if there can be none.
-func siblings(host string) string {
+// wildcardOf returns the wildcard rule that matches the host, or "" if there can be none.
+func wildcardOf(host string) string {
 	if _, parent, found := strings.Cut(host, "."); found { // of an IP address too, but no rule can exist for that
 		return "*." + parent
 	}

@@ -19,18 +19,18 @@ type ActivityFilter struct {
 const findActivity = `
 	SELECT u.username, ` + activityColumns + `
 	FROM activity a CROSS JOIN users u ON u.id = a.user_id
-	WHERE a.id < $1 AND ` + isFoundActivity + `
+	WHERE a.id < $1 AND ` + matchesActivityFilter + `
 	ORDER BY a.id DESC
 	LIMIT $4 + 0`
 
 const findActivityOfUser = `
 	SELECT u.username, ` + activityColumns + `
 	FROM users u CROSS JOIN activity a ON a.user_id = u.id
-	WHERE a.id < $1 AND ` + isFoundActivity + ` AND u.username = $4
+	WHERE a.id < $1 AND ` + matchesActivityFilter + ` AND u.username = $4
 	ORDER BY a.id DESC
 	LIMIT $5 + 0`
 
-const isFoundActivity = `($2 = '' OR a.ip = $2) AND ($3 = 'null' OR a.kind IN (SELECT value FROM json_each($3)))`
+const matchesActivityFilter = `($2 = '' OR a.ip = $2) AND ($3 = 'null' OR a.kind IN (SELECT value FROM json_each($3)))`
 
 // FindActivity returns the activity that the filter selects, newest first and at most limit rows. An unknown username selects none.
 func (s *Store) FindActivity(filter ActivityFilter, limit int) ([]UserActivity, error) {

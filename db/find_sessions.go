@@ -30,18 +30,18 @@ type FoundSession struct {
 const findSessions = `
 	SELECT ` + sessionColumns + listColumns + `, s.rowid
 	FROM sessions s CROSS JOIN users u ON u.id = s.user_id
-	WHERE s.rowid < $1 AND ` + isFound + `
+	WHERE s.rowid < $1 AND ` + matchesSessionFilter + `
 	ORDER BY s.rowid DESC
 	LIMIT $6 + 0`
 
 const findSessionsOfUser = `
 	SELECT ` + sessionColumns + listColumns + `, s.rowid
 	FROM users u CROSS JOIN sessions s ON s.user_id = u.id
-	WHERE s.rowid < $1 AND ` + isFound + ` AND u.username = $6
+	WHERE s.rowid < $1 AND ` + matchesSessionFilter + ` AND u.username = $6
 	ORDER BY s.rowid DESC
 	LIMIT $7 + 0`
 
-const isFound = `+s.expires_at > $2 AND u.disabled = 0 AND s.last_active_at <= $3
+const matchesSessionFilter = `+s.expires_at > $2 AND u.disabled = 0 AND s.last_active_at <= $3
 	      AND ($4 = '' OR s.ip = $4 OR s.last_ip = $4)
 	      AND ($5 = '' OR s.host = $5 OR EXISTS (SELECT 1 FROM session_apps a WHERE a.session_id = s.id AND a.host = $5))`
 

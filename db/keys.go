@@ -37,9 +37,9 @@ type NewKey struct {
 	Lifetime time.Duration // 0 means forever
 }
 
-// MakeKey creates an app key for the caller, and returns it with its session. Only its hash is stored, so it cannot be shown again. MakeKey
-// returns ErrTooManyKeys or ErrSessionEnded.
-func (s *Store) MakeKey(ctx context.Context, by Session, key NewKey) (secret string, made Session, err error) {
+// CreateKey creates an app key for the caller, and returns it with its session. Only its hash is stored, so it cannot be shown again.
+// CreateKey returns ErrTooManyKeys or ErrSessionEnded.
+func (s *Store) CreateKey(ctx context.Context, by Session, key NewKey) (secret string, made Session, err error) {
 	secret = keyPrefix + newToken()
 	err = s.writeAs(ctx, by, func(tx *tx) error {
 		var live int

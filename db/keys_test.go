@@ -31,7 +31,7 @@ func (h *house) makeKey(by device, change ...func(*db.NewKey)) device {
 	for _, c := range change {
 		c(&key)
 	}
-	secret, made, err := h.MakeKey(h.ctx(), by.Session, key)
+	secret, made, err := h.CreateKey(h.ctx(), by.Session, key)
 	if err != nil {
 		h.t.Fatalf("make a key for %s: %v", key.Host, err)
 	}
@@ -97,7 +97,7 @@ func TestWhatIsStoredOfAKey(t *testing.T) {
 		t.Errorf("the stored session is %+v, %v", got, err)
 	}
 	if got.ID != key.Session.ID || got.DeviceName != key.DeviceName {
-		t.Errorf("MakeKey returned %+v", key.Session)
+		t.Errorf("CreateKey returned %+v", key.Session)
 	}
 	if stored := c.text(`SELECT hex(token_hash) FROM sessions WHERE id = $1`, key.ID); stored != fmt.Sprintf("%X", hashOf(key.token)) {
 		t.Errorf("stored is %s, not the SHA-256 of the key", stored)
@@ -269,7 +269,7 @@ func TestAtMostFiftyKeys(t *testing.T) {
 	for range 49 {
 		c.makeKey(c.laptop)
 	}
-	if _, _, err := c.MakeKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes}); !errors.Is(err, db.ErrTooManyKeys) {
+	if _, _, err := c.CreateKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes}); !errors.Is(err, db.ErrTooManyKeys) {
 		t.Errorf("the 51st: %v", err)
 	}
 	c.alive(c.laptop) // keys do not count as sessions of browsers
@@ -285,14 +285,14 @@ func TestAtMostFiftyKeys(t *testing.T) {
 	}
 }
 
-func TestMakeKeyNeedsALiveSession(t *testing.T) {
+func TestCreateKeyNeedsALiveSession(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	if err := c.SignOut(c.ctx(), c.laptop.Session); err != nil {
 		t.Fatal(err)
 	}
-	if secret, _, err := c.MakeKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes}); !errors.Is(err, db.ErrSessionEnded) || secret != "" {
-		t.Errorf("MakeKey: %q, %v", secret, err)
+	if secret, _, err := c.CreateKey(c.ctx(), c.laptop.Session, db.NewKey{Host: notes}); !errors.Is(err, db.ErrSessionEnded) || secret != "" {
+		t.Errorf("CreateKey: %q, %v", secret, err)
 	}
 	if keys := c.keysOf(c.alice); keys != nil {
 		t.Errorf("created %v", keys)

@@ -6,30 +6,30 @@ import (
 	"sync"
 )
 
-// class is the priority of a write. A revocation does not wait for sign-ins, and nothing waits for the sweep.
-type class int
+// priority is that of a write. A revocation does not wait for sign-ins, and nothing waits for the sweep.
+type priority int
 
 const (
-	urgent     class = iota // revocations, and other changes by a signed-in user or an administrator
-	normal                  // sign-ins, counted attempts, notes of activity
-	background              // the sweep
-	classes
+	urgent     priority = iota // revocations, and other changes by a signed-in user or an administrator
+	normal                     // sign-ins, counted attempts, notes of activity
+	background                 // the sweep
+	priorities
 )
 
-// maxPassedOver is how many times a waiting class is passed over before it gets one turn, so that many urgent writes do not starve the
-// others: at least every ninth turn is theirs. A single revocation still waits for at most one other write.
+// maxPassedOver is how many times waiting writes of a priority are passed over before one gets its turn, so that many urgent writes do not
+// starve others: at least every ninth turn is theirs. A single revocation still waits for at most one other write.
 const maxPassedOver = 8
 
 // writeQueue gives one write at a time its turn. SQLite allows one writer, and its own way to wait is neither fair nor ordered.
 type writeQueue struct {
 	mu         sync.Mutex
 	busy       bool
-	waiting    [classes][]chan struct{}
-	passedOver [classes]int
+	waiting    [priorities][]chan struct{}
+	passedOver [priorities]int
 }
 
 // enter waits for a turn, which the caller ends with leave. It returns the context's error if ctx ends first.
-func (q *writeQueue) enter(ctx context.Context, c class) error {
+func (q *writeQueue) enter(ctx context.Context, p priority) error {
 	q.mu.Lock()
 	if !q.busy {
 		q.busy = true
@@ -37,7 +37,7 @@ func (q *writeQueue) enter(ctx context.Context, c class) error {
 		return nil
 	}
 	turn := make(chan struct{})
-	q.waiting[c] = append(q.waiting[c], turn)
+	q.waiting[p] = append(q.waiting[p], turn)
 	q.mu.Unlock()
 	select {
 	case <-turn:
@@ -45,9 +45,9 @@ func (q *writeQueue) enter(ctx context.Context, c class) error {
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
-	i := slices.Index(q.waiting[c], turn)
+	i := slices.Index(q.waiting[p], turn)
 	if i >= 0 {
-		q.waiting[c] = slices.Delete(q.waiting[c], i, i+1)
+		q.waiting[p] = slices.Delete(q.waiting[p], i, i+1)
 	}
 	q.mu.Unlock()
 	if i < 0 { // the turn came at the same time
@@ -65,9 +65,9 @@ func (q *writeQueue) leave() {
 		q.busy = false
 		return
 	}
-	for c := next + 1; c < classes; c++ {
-		if len(q.waiting[c]) > 0 {
-			q.passedOver[c]++
+	for p := next + 1; p < priorities; p++ {
+		if len(q.waiting[p]) > 0 {
+			q.passedOver[p]++
 		}
 	}
 	q.passedOver[next] = 0
@@ -75,17 +75,17 @@ func (q *writeQueue) leave() {
 	q.waiting[next] = slices.Delete(q.waiting[next], 0, 1)
 }
 
-// next returns a waiting class that was passed over too often, or else the most urgent waiting class.
-func (q *writeQueue) next() (next class, found bool) {
-	for c := range classes {
-		if len(q.waiting[c]) == 0 {
+// next returns a priority with a waiting write: one that was passed over too often, or else the most urgent one.
+func (q *writeQueue) next() (next priority, found bool) {
+	for p := range priorities {
+		if len(q.waiting[p]) == 0 {
 			continue
 		}
-		if q.passedOver[c] >= maxPassedOver {
-			return c, true
+		if q.passedOver[p] >= maxPassedOver {
+			return p, true
 		}
 		if !found {
-			next, found = c, true
+			next, found = p, true
 		}
 	}
 	return next, found

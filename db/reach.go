@@ -24,7 +24,7 @@ func (s *Store) Reach(username, host string) (Reach, error) {
 		err = row.Scan(&reach.Username, &reach.IsAdmin, &reach.Approved, &reach.Disabled, &hasFactor, &groups, &reach.Allowed, &reach.Rule)
 		s.decide(&reach.AppAccess, groups, hasFactor)
 		return reach, err
-	}, reachOfUser, host, siblings(host), !s.options.DenyApps, canonical(username))
+	}, reachOfUser, host, wildcardOf(host), !s.options.DenyApps, canonical(username))
 }
 
 // maxUsedHosts is how many of the hosts that sessions were used for are examined.
@@ -50,7 +50,7 @@ func (s *Store) HostsWithoutRule() (hosts []string, err error) {
 		)
 		SELECT host FROM used WHERE host IS NOT NULL LIMIT $1`, maxUsedHosts)
 	for _, host := range used {
-		if !ruled[host] && !ruled[siblings(host)] {
+		if !ruled[host] && !ruled[wildcardOf(host)] {
 			hosts = append(hosts, host)
 		}
 	}

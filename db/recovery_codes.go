@@ -14,9 +14,9 @@ const (
 	recoveryCodeLength = 16 // characters of base32, so 80 bits
 )
 
-// NewRecoveryCodes replaces the user's recovery codes with ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their hashes
-// are stored. It returns ErrNotFound if the user has no second factor, or ErrSessionEnded.
-func (s *Store) NewRecoveryCodes(ctx context.Context, by Session) (codes []string, err error) {
+// ReplaceRecoveryCodes replaces the user's recovery codes with ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their
+// hashes are stored. It returns ErrNotFound if the user has no second factor, or ErrSessionEnded.
+func (s *Store) ReplaceRecoveryCodes(ctx context.Context, by Session) (codes []string, err error) {
 	err = s.writeAs(ctx, by, func(tx *tx) error {
 		has, err := tx.hasSecondFactor(by.UserID)
 		if err != nil {

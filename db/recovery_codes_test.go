@@ -16,7 +16,7 @@ import (
 func TestRecoveryCodes(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
-	if _, err := c.NewRecoveryCodes(c.ctx(), c.laptop.Session); !errors.Is(err, db.ErrNotFound) {
+	if _, err := c.ReplaceRecoveryCodes(c.ctx(), c.laptop.Session); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("without a factor: %v", err)
 	}
 	first := c.addPasskey(c.laptop, "key")
@@ -24,7 +24,7 @@ func TestRecoveryCodes(t *testing.T) {
 	if len(first) != 10 || more != nil {
 		t.Errorf("%d codes with the first factor, and %d with the second", len(first), len(more))
 	}
-	codes, err := c.NewRecoveryCodes(c.ctx(), c.laptop.Session)
+	codes, err := c.ReplaceRecoveryCodes(c.ctx(), c.laptop.Session)
 	if err != nil || len(codes) != 10 {
 		t.Fatal(codes, err)
 	}

@@ -127,7 +127,7 @@ func (s *Store) RemoveAppRule(ctx context.Context, by Operator, host string) (ne
 		if err := tx.changeOne(`DELETE FROM app_rules WHERE host = $1`, host); err != nil {
 			return err
 		}
-		next, err = ruleByHost(tx, siblings(host))
+		next, err = ruleByHost(tx, wildcardOf(host))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

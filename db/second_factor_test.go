@@ -351,7 +351,7 @@ func TestNoOrderOfFactorsLocksTheAdministratorOut(t *testing.T) {
 				t.Fatalf("after a reset: %v", err)
 			}
 		case what == 6 && (secret != nil || len(keys) > 0):
-			made, err := h.NewRecoveryCodes(h.ctx(), d.Session)
+			made, err := h.ReplaceRecoveryCodes(h.ctx(), d.Session)
 			keep(made, err)
 		}
 

@@ -41,7 +41,7 @@ type SessionKind string
 // The kinds of sessions.
 const (
 	Browser SessionKind = "browser" // or another client that has signed in
-	AppKey  SessionKind = "app_key" // see MakeKey
+	AppKey  SessionKind = "app_key" // see CreateKey
 )
 
 // Session is one browser, or other client, that is signed in as one user, or an app key. It includes what a request needs to know about the

@@ -50,9 +50,9 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) e
 	})
 }
 
-// writeBy is write on behalf of an operator, in the given class. For an administrator it also returns the errors of checkOperator.
-func (s *Store) writeBy(ctx context.Context, c class, by Operator, work func(*tx) error) error {
-	return s.writeInTurn(ctx, c, func(tx *tx) error {
+// writeBy is write on behalf of an operator, with the given priority. For an administrator it also returns the errors of checkOperator.
+func (s *Store) writeBy(ctx context.Context, p priority, by Operator, work func(*tx) error) error {
+	return s.writeInTurn(ctx, p, func(tx *tx) error {
 		if err := tx.checkOperator(by); err != nil {
 			return err
 		}
@@ -63,11 +63,11 @@ func (s *Store) writeBy(ctx context.Context, c class, by Operator, work func(*tx
 // writeInBatches runs work in one transaction after another until it changes fewer rows than batchSize. After each it pauses for as
 // long as the transaction took, so that other writes, including those of other processes, get half of the time. It returns how many rows
 // it changed in total, even if a batch fails.
-func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (changed int, err error)) (total int, err error) {
+func (s *Store) writeInBatches(ctx context.Context, p priority, work func(*tx) (changed int, err error)) (total int, err error) {
 	for {
 		var changed int
 		var began time.Time
-		err := s.writeInTurn(ctx, c, func(tx *tx) (err error) {
+		err := s.writeInTurn(ctx, p, func(tx *tx) (err error) {
 			began = time.Now()
 			changed, err = work(tx)
 			return err
@@ -90,8 +90,8 @@ func (s *Store) writeInBatches(ctx context.Context, c class, work func(*tx) (cha
 // batchSize is how many rows a batch changes. It takes a few milliseconds, which is how long a revocation may wait for it.
 const batchSize = 50
 
-func (s *Store) writeInTurn(ctx context.Context, c class, work func(*tx) error) error {
-	if err := s.takeTurn(ctx, c); err != nil {
+func (s *Store) writeInTurn(ctx context.Context, p priority, work func(*tx) error) error {
+	if err := s.takeTurn(ctx, p); err != nil {
 		return err
 	}
 	defer s.queue.leave()
@@ -135,10 +135,10 @@ func (tx *tx) wakeUserOf(sessionID string) error {
 }
 
 // takeTurn waits until it is the caller's turn to write, and checks the files. The caller ends the turn with queue.leave.
-func (s *Store) takeTurn(ctx context.Context, c class) error {
+func (s *Store) takeTurn(ctx context.Context, p priority) error {
 	wait, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
-	if err := s.queue.enter(wait, c); err != nil {
+	if err := s.queue.enter(wait, p); err != nil {
 		return storeError(err)
 	}
 	err := s.files.check()

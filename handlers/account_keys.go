@@ -103,7 +103,7 @@ func (h *handler) makeKey(c *fiber.Ctx, body formBody) error {
 	if len(invalid) > 0 {
 		return h.refuseKey(c, body, invalid, "")
 	}
-	secret, made, err := h.Store.MakeKey(c.UserContext(), current, key)
+	secret, made, err := h.Store.CreateKey(c.UserContext(), current, key)
 	if errors.Is(err, db.ErrTooManyKeys) {
 		return h.refuseKey(c, body, nil,
 			fmt.Sprintf("You already have %d app keys, the most allowed. Sign out one you no longer need.", db.MaxKeys))
@@ -111,7 +111,7 @@ func (h *handler) makeKey(c *fiber.Ctx, body formBody) error {
 	if err != nil {
 		return err
 	}
-	h.Log.Info("app key made", "user", current.Username, "session", current.ID, "key", made.ID, "host", made.Host)
+	h.Log.Info("app key created", "user", current.Username, "session", current.ID, "key", made.ID, "host", made.Host)
 	app := url.URL{Scheme: h.URL.Scheme, Host: made.Host, Path: "/"}
 	if port := h.URL.Port(); port != "" { // most likely, the apps have it too
 		app.Host += ":" + port

@@ -72,7 +72,7 @@ func TestMakeAKey(t *testing.T) {
 	c.Alice.Page("/account/keys").Has(t, "notes.example.com, last used")
 	c.Alice.Page("/activity").Has(t, "Created the app key Calendar sync, 127.0.0.1, from Firefox on Linux<")
 	id := c.Only(`SELECT id FROM sessions WHERE custom_name = 'Calendar sync'`)
-	if log := c.Log.String(); !strings.Contains(log, "app key made") || !strings.Contains(log, id) {
+	if log := c.Log.String(); !strings.Contains(log, "app key created") || !strings.Contains(log, id) {
 		t.Error("it was not logged")
 	}
 	// The button on the page asks first when JavaScript is off.
@@ -127,7 +127,7 @@ func TestTooManyKeys(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	for range db.MaxKeys {
-		c.MakeKey(c.Alice.Token(), notes)
+		c.CreateKey(c.Alice.Token(), notes)
 	}
 	got := c.Alice.Form("/account/keys", "name", "One more", "host", notes, "expires", "never")
 	got.Is(t, 422)

@@ -202,14 +202,14 @@ func (h *handler) makeRecoveryCodes(c *fiber.Ctx, body formBody) error {
 		return h.askAboutChange(c, "recovery-codes", passkeyRow{})
 	}
 	current := currentSession(c)
-	codes, err := h.Store.NewRecoveryCodes(c.UserContext(), current)
+	codes, err := h.Store.ReplaceRecoveryCodes(c.UserContext(), current)
 	if errors.Is(err, db.ErrNotFound) { // without a second factor, they would be of no use
 		return c.Redirect(securityPath, fiber.StatusSeeOther)
 	}
 	if err != nil {
 		return err
 	}
-	h.Log.Info("recovery codes made", "user", current.Username, "session", current.ID)
+	h.Log.Info("recovery codes created", "user", current.Username, "session", current.ID)
 	return h.showRecoveryCodes(c, codes, "The old recovery codes no longer work.")
 }
 

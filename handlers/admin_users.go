@@ -62,7 +62,7 @@ func (h *handler) newUsersPage(c *fiber.Ctx) (usersPage, error) {
 		After:     strings.ToValidUTF8(c.Query("after"), "\ufffd"),
 		Invite:    h.newInviteForm(),
 	}
-	users, more, err := h.Store.People(db.PeopleFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
+	users, more, err := h.Store.FindUsers(db.UserFilter{Text: p.Filter, Waiting: p.Waiting, After: p.After}, usersShown)
 	if err != nil {
 		return p, err
 	}

@@ -27,7 +27,7 @@ func TestEventsOfChanges(t *testing.T) {
 	third := c.SignIn("alice", handlerstest.AlicePassword, "curl/8.5.0")
 	laptop.Wants("changed")
 	phone.Wants("changed")
-	c.MakeKey(third.Token(), notes)
+	c.CreateKey(third.Token(), notes)
 	laptop.Wants("changed")
 	phone.Wants("changed")
 	c.Alice.Form("/sessions/"+c.AlicePhone.ID+"/name", "name", "Kitchen").Is(t, 303)

@@ -13,7 +13,7 @@ import (
 
 func FuzzForwardKey(f *testing.F) {
 	c := handlerstest.OpenCast(f, behindProxy)
-	key, _ := c.MakeKey(c.Bob.Token(), notes)
+	key, _ := c.CreateKey(c.Bob.Token(), notes)
 	alice := withCookie(c.Alice.Token())
 	asBearer := regexp.MustCompile(`^(?i:bearer) +` + key + `$`)
 	word := regexp.MustCompile(`(^|[ \t,;:="'])plk_`)

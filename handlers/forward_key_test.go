@@ -26,7 +26,7 @@ func TestForwardWithAKey(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
 	c.Exec(`UPDATE users SET email = 'bob@example.com' WHERE username = 'bob'`)
-	key, made := c.MakeKey(c.Bob.Token(), notes)
+	key, made := c.CreateKey(c.Bob.Token(), notes)
 	unpadded := "Basic " + base64.RawStdEncoding.EncodeToString([]byte("bob:"+key))
 	if !strings.HasPrefix(basic("bob", key), unpadded+"=") {
 		t.Fatal("there is no padding to leave out in ", unpadded)
@@ -131,7 +131,7 @@ func TestForwardLeavesTheAppsAuthorizationAlone(t *testing.T) {
 func TestForwardWithAKeyForAnotherHost(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	key, _ := c.MakeKey(c.Bob.Token(), notes)
+	key, _ := c.CreateKey(c.Bob.Token(), notes)
 	script := c.NewClient("DAVx5/4")
 	for _, e := range endpoints {
 		for at, status := range map[string]int{otherHost: 401, "x.notes.example.com": 401, "auth.example.com": 401, "example.com": 401,
@@ -171,7 +171,7 @@ func TestForwardAfterTheEndOfAKey(t *testing.T) {
 		"by a script":     func(id string) { c.Alice.API("DELETE", "/me/sessions/"+id, "").Is(t, 200) },
 		"with all others": func(string) { c.Alice.API("POST", "/me/sessions/revoke-all", "").Is(t, 200) },
 	} {
-		key, made := c.MakeKey(c.Alice.Token(), notes)
+		key, made := c.CreateKey(c.Alice.Token(), notes)
 		for _, e := range endpoints {
 			passes(t, e.ask(script, toNotes, "Authorization", bearer(key)), "alice")
 		}
@@ -188,7 +188,7 @@ func TestForwardAfterTheEndOfAKey(t *testing.T) {
 func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	key, _ := c.MakeKey(c.Alice.Token(), notes)
+	key, _ := c.CreateKey(c.Alice.Token(), notes)
 	script := c.NewClient("DAVx5/4")
 	check := c.Unchanged()
 	for _, path := range []string{"/sessions", "/sessions/list", "/account", "/account/keys", "/me/sessions", "/me/sessions/current",
@@ -221,7 +221,7 @@ func TestAKeyOpensNoPageOfPorchlight(t *testing.T) {
 func TestForwardRecordsKeyUse(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	key, made := c.MakeKey(c.Bob.Token(), notes)
+	key, made := c.CreateKey(c.Bob.Token(), notes)
 	script := c.NewClient("DAVx5/4")
 	check := noTrace(c.House)
 	for i := range 200 {
@@ -246,10 +246,10 @@ func TestForwardRecordsKeyUse(t *testing.T) {
 func TestForwardKeyWithoutRequiredFactor(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t, behindProxy)
-	key, _ := c.MakeKey(c.Bob.Token(), notes)
+	key, _ := c.CreateKey(c.Bob.Token(), notes)
 	strict := handlerstest.OpenHouseWith(t, func(o *db.Options) { o.RequireSecondFactor = db.RequireAll }, behindProxy)
 	strict.AddUser("carol", handlerstest.BobPassword)
-	carols, _ := strict.MakeKey(strict.SignIn("carol", handlerstest.BobPassword, handlerstest.FirefoxOnLinux).Token(), notes)
+	carols, _ := strict.CreateKey(strict.SignIn("carol", handlerstest.BobPassword, handlerstest.FirefoxOnLinux).Token(), notes)
 	for _, e := range endpoints {
 		passes(t, e.ask(c.NewClient("curl"), toNotes, append([]string{"Authorization", bearer(key)}, navigating...)...), "bob")
 		stops(t, e.ask(strict.NewClient("curl"), toNotes, append([]string{"Authorization", bearer(carols)}, navigating...)...), 403, "")

@@ -132,7 +132,7 @@ func (d *seeder) setUpLaptop() error {
 	if err := d.Rename(d.ctx, laptop, laptop.ID, "My laptop"); err != nil {
 		return err
 	}
-	_, _, err = d.MakeKey(d.ctx, laptop, db.NewKey{IP: laptop.IP, Name: "Calendar on my phone", Host: "calendar.example.com"})
+	_, _, err = d.CreateKey(d.ctx, laptop, db.NewKey{IP: laptop.IP, Name: "Calendar on my phone", Host: "calendar.example.com"})
 	return err
 }
 

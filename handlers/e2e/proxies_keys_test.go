@@ -18,7 +18,7 @@ func basic(user, password string) string {
 func takesAppKeys(t *testing.T, s *site, _ expected) {
 	alice := s.signedIn("alice", handlerstest.AlicePassword, handlerstest.FirefoxOnLinux)
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
-	key, made := s.MakeKey(domainCookie(bob).Value, "notes.example.com")
+	key, made := s.CreateKey(domainCookie(bob).Value, "notes.example.com")
 	client := s.visit("DAVx5/4")
 	for name, request := range map[string]struct {
 		client *handlerstest.Client
@@ -55,7 +55,7 @@ func takesAppKeys(t *testing.T, s *site, _ expected) {
 			s.untouched(t)
 		}
 	}
-	forPhotos, _ := s.MakeKey(domainCookie(bob).Value, "photos.example.com")
+	forPhotos, _ := s.CreateKey(domainCookie(bob).Value, "photos.example.com")
 	refused("for another host", "Bearer "+forPhotos)
 	refused("an invented key", basic("bob", "plk_ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 	refused("malformed", "Token "+key)

@@ -88,7 +88,7 @@ func syncsACalendar(t *testing.T, p proxy) {
 		}
 	})
 	bob := s.signedIn("bob", handlerstest.BobPassword, handlerstest.ChromeOnMac)
-	key, made := s.MakeKey(domainCookie(bob).Value, "notes.example.com")
+	key, made := s.CreateKey(domainCookie(bob).Value, "notes.example.com")
 	phone := s.visit("DAVx5/4.5")
 	ask := func(method, path, body string, headers ...string) handlerstest.Answer {
 		t.Helper()

@@ -9,8 +9,8 @@ import (
 	"porchlight/db"
 )
 
-// fillPeople adds accounts with an address. Every thousandth is waiting for approval.
-func (h *house) fillPeople(n int) {
+// fillUsers adds accounts with an address. Every thousandth is waiting for approval.
+func (h *house) fillUsers(n int) {
 	h.t.Helper()
 	h.exec(`
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
@@ -19,21 +19,21 @@ func (h *house) fillPeople(n int) {
 		n, h.clock.Now().UnixMilli())
 }
 
-// BenchmarkPeople reads a page of the list of people. A page with few matches reads every account, the others do not.
-func BenchmarkPeople(b *testing.B) {
+// BenchmarkFindUsers reads a page of the list of people. A page with few matches reads every account, the others do not.
+func BenchmarkFindUsers(b *testing.B) {
 	for _, n := range []int{500, 50_000} {
 		h := openHouse(b)
-		h.fillPeople(n)
+		h.fillUsers(n)
 		for _, page := range []struct {
 			name   string
-			filter db.PeopleFilter
+			filter db.UserFilter
 		}{
-			{"first page", db.PeopleFilter{}}, {"last page", db.PeopleFilter{After: fmt.Sprintf("user%06d", n-20)}},
-			{"waiting", db.PeopleFilter{Waiting: true}}, {"no match", db.PeopleFilter{Text: "nobody"}},
+			{"first page", db.UserFilter{}}, {"last page", db.UserFilter{After: fmt.Sprintf("user%06d", n-20)}},
+			{"waiting", db.UserFilter{Waiting: true}}, {"no match", db.UserFilter{Text: "nobody"}},
 		} {
 			b.Run(fmt.Sprintf("accounts=%d %s", n, page.name), func(b *testing.B) {
 				for b.Loop() {
-					if _, _, err := h.People(page.filter, 50); err != nil {
+					if _, _, err := h.FindUsers(page.filter, 50); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -42,27 +42,27 @@ func BenchmarkPeople(b *testing.B) {
 	}
 }
 
-func TestPeople(t *testing.T) {
+func TestFindUsers(t *testing.T) {
 	t.Parallel()
 	c := openCast(t)
 	c.exec(`UPDATE users SET email = 'wonder@example.com' WHERE username = 'alice'`)
 	c.exec(`UPDATE users SET approved = 0 WHERE username = 'bob'`)
 	for _, test := range []struct {
-		filter db.PeopleFilter
+		filter db.UserFilter
 		limit  int
 		want   string
 	}{
-		{db.PeopleFilter{}, 2, "alice bob"},
-		{db.PeopleFilter{}, 1, "alice …"},
-		{db.PeopleFilter{After: "alice"}, 1, "bob"},
-		{db.PeopleFilter{After: "bob"}, 1, ""},
-		{db.PeopleFilter{Text: " LIC "}, 2, "alice"},
-		{db.PeopleFilter{Text: "wonder@"}, 2, "alice"},
-		{db.PeopleFilter{Text: "%"}, 2, ""},
-		{db.PeopleFilter{Waiting: true}, 2, "bob"},
-		{db.PeopleFilter{Waiting: true, Text: "alice"}, 2, ""},
+		{db.UserFilter{}, 2, "alice bob"},
+		{db.UserFilter{}, 1, "alice …"},
+		{db.UserFilter{After: "alice"}, 1, "bob"},
+		{db.UserFilter{After: "bob"}, 1, ""},
+		{db.UserFilter{Text: " LIC "}, 2, "alice"},
+		{db.UserFilter{Text: "wonder@"}, 2, "alice"},
+		{db.UserFilter{Text: "%"}, 2, ""},
+		{db.UserFilter{Waiting: true}, 2, "bob"},
+		{db.UserFilter{Waiting: true, Text: "alice"}, 2, ""},
 	} {
-		users, more, err := c.People(test.filter, test.limit)
+		users, more, err := c.FindUsers(test.filter, test.limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("%d wait, %v", n, err)
 	}
 	c.exec(`UPDATE users SET disabled = 1 WHERE username = 'bob'`)
-	if users, _, err := c.People(db.PeopleFilter{Waiting: true}, 2); err != nil || len(users) != 0 {
+	if users, _, err := c.FindUsers(db.UserFilter{Waiting: true}, 2); err != nil || len(users) != 0 {
 		t.Errorf("disabled, and still waiting: %+v, %v", users, err)
 	}
 	if n, err := c.WaitingForApproval(5); err != nil || n != 0 {
@@ -96,14 +96,14 @@ func TestPeople(t *testing.T) {
 }
 
 // The pages show every account once.
-func TestPagesOfPeople(t *testing.T) {
+func TestFindUsersInPages(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
-	h.fillPeople(123)
+	h.fillUsers(123)
 	var got []string
 	after := ""
 	for _, wantMore := range []bool{true, true, false} {
-		users, more, err := h.People(db.PeopleFilter{After: after}, 50)
+		users, more, err := h.FindUsers(db.UserFilter{After: after}, 50)
 		if err != nil || more != wantMore {
 			t.Fatalf("after %q: more is %v, %v", after, more, err)
 		}

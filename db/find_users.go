@@ -1,9 +1,9 @@
 package db
 
-// This file reads accounts for administrators. There may be 50,000 of them, so a page is read by key and nothing counts them all.
+// This file finds accounts for administrators. There may be 50,000 of them, so a page is read by key and nothing counts them all.
 
-// PeopleFilter selects the accounts that People returns.
-type PeopleFilter struct {
+// UserFilter selects the accounts that FindUsers returns.
+type UserFilter struct {
 	Text    string // a part of the username or of the e-mail address; "" for any
 	Waiting bool   // only those that wait for approval, and are not disabled
 	After   string // only usernames after this one
@@ -15,14 +15,14 @@ const (
 
 	matchesText = `($3 = '' OR instr(u.username, $3) > 0 OR instr(u.email, $3) > 0)`
 
-	people = `
+	findUsers = `
 	SELECT ` + userColumns + countSessions + `
 	FROM users u
 	WHERE u.username > $2 AND ` + matchesText + `
 	ORDER BY u.username
 	LIMIT $4 + 0`
 
-	peopleWaiting = `
+	findWaitingUsers = `
 	SELECT ` + userColumns + countSessions + `
 	FROM users u
 	WHERE u.approved = 0 AND u.disabled = 0 AND u.username > $2 AND ` + matchesText + `
@@ -30,11 +30,11 @@ const (
 	LIMIT $4 + 0`
 )
 
-// People returns at most limit accounts, sorted by username, and reports whether there are more.
-func (s *Store) People(filter PeopleFilter, limit int) (users []User, more bool, err error) {
-	query := people
+// FindUsers returns at most limit accounts, sorted by username, and reports whether there are more.
+func (s *Store) FindUsers(filter UserFilter, limit int) (users []User, more bool, err error) {
+	query := findUsers
 	if filter.Waiting {
-		query = peopleWaiting
+		query = findWaitingUsers
 	}
 	users, err = queryAll(s.reader, scanUser, query, s.now(), filter.After, canonical(filter.Text), limit+1)
 	if len(users) > limit {
