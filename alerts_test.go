@@ -71,7 +71,7 @@ func TestAlertByMail(t *testing.T) {
 	if status != http.StatusSeeOther {
 		t.Fatalf("change the password: %d %s", status, body)
 	}
-	got := <-host.Arrived
+	got := notifytest.Next(t, host.Arrived)
 	if got.From != "porchlight@localhost" || got.To != "ada@example.com" ||
 		!strings.Contains(got.Data, "Subject: Your password was changed\r\n") || !strings.Contains(got.Data, "\r\nhttp://localhost:") {
 		t.Errorf("the mail is %+v", got)
@@ -88,7 +88,7 @@ func TestForgottenPassword(t *testing.T) {
 	if status, body := c.form("/forgot", "name", "ada"); status != http.StatusSeeOther {
 		t.Fatalf("POST /forgot: %d %s", status, body)
 	}
-	mail := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace((<-host.Arrived).Data) // quoted-printable
+	mail := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace(notifytest.Next(t, host.Arrived).Data) // quoted-printable
 	found := regexp.MustCompile(`\r\nhttp://localhost:\d+(/reset\?token=(\w+))\r\n`).FindStringSubmatch(mail)
 	if found == nil {
 		t.Fatalf("no link in %s", mail)

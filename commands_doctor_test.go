@@ -156,7 +156,7 @@ func TestDoctorSendsATestMail(t *testing.T) {
 	if fix, _ := f.doctor(args...); fix != "" {
 		t.Fatal(fix)
 	}
-	got := <-host.Arrived
+	got := notifytest.Next(t, host.Arrived)
 	if got.From != "door@example.com" || got.To != "ada@example.com" || !strings.Contains(got.Data, "Subject: Test mail from Porchlight\r\n") {
 		t.Errorf("the mail is %+v", got)
 	}

@@ -59,7 +59,7 @@ func TestMail(t *testing.T) {
 			t.Errorf("send with %+v: %v", test, err)
 			continue
 		}
-		if got := <-host.Arrived; got.From != "porchlight@example.com" || got.To != "ada@example.com" || len(host.Arrived) > 0 {
+		if got := notifytest.Next(t, host.Arrived); got.From != "porchlight@example.com" || got.To != "ada@example.com" || len(host.Arrived) > 0 {
 			t.Errorf("%+v: from %s to %s, and %d more", test, got.From, got.To, len(host.Arrived))
 		}
 	}
@@ -75,7 +75,7 @@ func TestMailContents(t *testing.T) {
 	if err := m.Send(t.Context(), "ada@example.com", hostile); err != nil {
 		t.Fatal(err)
 	}
-	letter, err := netmail.ReadMessage(strings.NewReader((<-host.Arrived).Data))
+	letter, err := netmail.ReadMessage(strings.NewReader(notifytest.Next(t, host.Arrived).Data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,10 +295,10 @@ func TestMailServerHangs(t *testing.T) {
 			t.Errorf("%s: %v", scheme, err)
 		}
 		stop()
-		<-connected
+		notifytest.Next(t, connected)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			<-connected
+			notifytest.Next(t, connected)
 			cancel()
 		}()
 		if err := m.Send(ctx, "ada@example.com", sample); err == nil {

@@ -36,7 +36,7 @@ func TestAlertByMail(t *testing.T) {
 	host := notifytest.NewMailHost(t, "smtp")
 	h.run(Options{Mail: mailer(t, "smtp", "", host.Address, host.Roots)})
 	h.signIn("Chrome on <b>Windows</b>")
-	got := <-host.Arrived
+	got := notifytest.Next(t, host.Arrived)
 	if got.To != "ada@example.com" || !strings.Contains(got.Data, "Subject: New sign-in to your account\r\n") ||
 		!strings.Contains(got.Data, "Device: Chrome on <b>Windows</b>\r\nIP address: 192.0.2.7\r\nTime: 18 November 2026, 10:02 UTC\r\n") {
 		t.Errorf("the mail is %+v", got)
@@ -56,19 +56,19 @@ func TestLinksByMail(t *testing.T) {
 	h.run(Options{Mail: mailer(t, "smtp", "", host.Address, host.Roots)})
 	client := db.Client{IP: "192.0.2.8"}
 	must(t, h.RequestReset(t.Context(), "ada", client))
-	user, err := h.Reset(t.Context(), token(t, <-host.Arrived, "/reset"), client)
+	user, err := h.Reset(t.Context(), token(t, notifytest.Next(t, host.Arrived), "/reset"), client)
 	if err != nil || user.Username != "ada" {
 		t.Errorf("Reset: %+v: %v", user, err)
 	}
 	must(t, h.RequestEmailChange(t.Context(), h.admin, "lovelace@example.com"))
-	got := <-host.Arrived
+	got := notifytest.Next(t, host.Arrived)
 	if got.To != "lovelace@example.com" {
 		t.Errorf("sent to %s", got.To)
 	}
 	if _, err := h.ConfirmEmail(t.Context(), token(t, got, "/account/email/confirm"), client); err != nil {
 		t.Fatal(err)
 	}
-	first, second := <-host.Arrived, <-host.Arrived
+	first, second := notifytest.Next(t, host.Arrived), notifytest.Next(t, host.Arrived)
 	if first.To != "ada@example.com" {
 		first, second = second, first
 	}
@@ -94,7 +94,7 @@ func TestRetry(t *testing.T) {
 	h.advance(time.Minute)
 	h.eventually("the second failure", func() bool { return strings.Contains(h.delivery(db.Mail), ": 452 4.2.2 mailbox full") })
 	h.advance(2 * time.Minute)
-	<-host.Arrived
+	notifytest.Next(t, host.Arrived)
 	h.eventually("it is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
 	for _, line := range []string{"greylisted", "mailbox full", "messages get through again"} {
 		if n := strings.Count(h.log.String(), line); n != 1 {
@@ -116,7 +116,7 @@ func TestPermanentRefusal(t *testing.T) {
 		t.Errorf("activity: %q", got)
 	}
 	h.signIn("Safari on iPhone")
-	<-host.Arrived
+	notifytest.Next(t, host.Arrived)
 	h.eventually("the next one is delivered", func() bool { return h.outbox() == "" && h.delivery(db.Mail) == "" })
 	if log := h.log.String(); strings.Count(log, "message refused permanently") != 1 || strings.Contains(log, "retried") ||
 		strings.Contains(log, "again") {
@@ -156,9 +156,9 @@ func TestHangingServer(t *testing.T) {
 	ntfy, hook := newWebServer(t), newWebServer(t)
 	stop := h.run(Options{Mail: mailer(t, "smtp", "", address, nil), Ntfy: ntfy.url, Webhook: hook.url})
 	h.signIn("Chrome on Windows")
-	<-connected
-	<-ntfy.arrived
-	<-hook.arrived
+	notifytest.Next(t, connected)
+	notifytest.Next(t, ntfy.arrived)
+	notifytest.Next(t, hook.arrived)
 	h.eventually("only the mail waits", func() bool { return h.outbox() == "mail signed_in 1 " })
 	stop()
 	if got := h.outbox(); got != "mail signed_in 1 " {
@@ -167,7 +167,7 @@ func TestHangingServer(t *testing.T) {
 	host := notifytest.NewMailHost(t, "smtp")
 	h.run(Options{Mail: mailer(t, "smtp", "", host.Address, host.Roots)})
 	h.advance(time.Minute) // the claim of the first sender ends
-	<-host.Arrived
+	notifytest.Next(t, host.Arrived)
 	h.eventually("the outbox is empty", func() bool { return h.outbox() == "" })
 }
 
@@ -210,7 +210,7 @@ func TestAlertByNtfy(t *testing.T) {
 	ntfy.url.User = url.UserPassword("", "tk_secret")
 	h.run(Options{Ntfy: ntfy.url})
 	h.signIn(`Chrome"} on Windows`)
-	got := <-ntfy.arrived
+	got := notifytest.Next(t, ntfy.arrived)
 	var message ntfyMessage
 	decoder := json.NewDecoder(strings.NewReader(got.body))
 	decoder.DisallowUnknownFields()
@@ -229,7 +229,7 @@ func TestAlertByNtfy(t *testing.T) {
 
 	_, err := h.Store.CreateUser(t.Context(), db.NewUser{Username: "carol", Password: "pebble sonnet harbour walnut", SignUp: true})
 	must(t, err)
-	got = <-ntfy.arrived
+	got = notifytest.Next(t, ntfy.arrived)
 	must(t, json.Unmarshal([]byte(got.body), &message))
 	if message.Title != "Somebody is waiting for approval" || message.Priority != 3 ||
 		message.Click != "https://auth.example.com/admin/users?waiting=1" || !strings.Contains(message.Message, "\nUsername: carol\n") {
@@ -290,7 +290,7 @@ func TestPostServerHangs(t *testing.T) {
 	address, connected := hang(t)
 	stop := h.run(Options{Webhook: &url.URL{Scheme: "http", Host: address}})
 	h.signIn("Chrome on Windows")
-	<-connected
+	notifytest.Next(t, connected)
 	stop()
 	if got := h.outbox(); got != "webhook signed_in 1 " {
 		t.Errorf("the outbox is %q", got)
@@ -303,7 +303,7 @@ func TestWebhook(t *testing.T) {
 	hook := newWebServer(t)
 	h.run(Options{Webhook: hook.url.JoinPath("porchlight")})
 	session := h.signIn("Chrome on Windows")
-	got := <-hook.arrived
+	got := notifytest.Next(t, hook.arrived)
 	id := strings.TrimPrefix(strings.Split(got.body, ",")[0], `{"id":`)
 	want := `{"id":` + id + `,"kind":"signed_in","at":"2026-11-18T10:02:00Z","username":"ada","ip":"192.0.2.7",` +
 		`"deviceName":"Chrome on Windows","sessionId":"` + session.ID + `","by":"Chrome on Windows","count":1}`

@@ -168,6 +168,20 @@ func newCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
+// patience is how long a test waits for something to arrive, on a machine that is busy.
+const patience = time.Minute
+
+// Next returns what arrives next. If nothing does, the test fails instead of waiting until it is killed with all others.
+func Next[T any](t testing.TB, arrived <-chan T) (next T) {
+	t.Helper()
+	select {
+	case next = <-arrived:
+	case <-time.After(patience):
+		t.Fatalf("no %T arrived within %s", next, patience)
+	}
+	return next
+}
+
 // NewServer starts a server that handles each connection with serve, for faults that no proper server has. It returns its address.
 func NewServer(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
