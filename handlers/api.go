@@ -96,7 +96,7 @@ func (h *handler) apiEndCurrent(c *fiber.Ctx) error {
 }
 
 func (h *handler) apiRevokeSession(c *fiber.Ctx) error {
-	_, err := h.revoke(c, c.Params("id"))
+	_, err := h.endOtherSession(c, c.Params("id"))
 	switch {
 	case errors.Is(err, errOwnSession):
 		return problem{fiber.StatusBadRequest, "Use POST /logout to end your current session."}
@@ -109,7 +109,7 @@ func (h *handler) apiRevokeSession(c *fiber.Ctx) error {
 }
 
 func (h *handler) apiRevokeOthers(c *fiber.Ctx) error {
-	count, err := h.revokeAllOthers(c)
+	count, err := h.endOtherSessions(c)
 	if err != nil {
 		return err
 	}

@@ -104,8 +104,8 @@ func currentURLQuery(c *fiber.Ctx) url.Values {
 	return at.Query()
 }
 
-// revoke ends another session of the caller.
-func (h *handler) revoke(c *fiber.Ctx, id string) (db.Ended, error) {
+// endOtherSession ends another session of the caller.
+func (h *handler) endOtherSession(c *fiber.Ctx, id string) (db.Ended, error) {
 	current := currentSession(c)
 	if id == current.ID {
 		return db.Ended{}, errOwnSession
@@ -117,7 +117,8 @@ func (h *handler) revoke(c *fiber.Ctx, id string) (db.Ended, error) {
 	return ended, err
 }
 
-func (h *handler) revokeAllOthers(c *fiber.Ctx) (int, error) {
+// endOtherSessions ends every session of the caller except the current one, and returns how many it ended.
+func (h *handler) endOtherSessions(c *fiber.Ctx) (int, error) {
 	current := currentSession(c)
 	count, err := h.Store.RevokeOthers(c.UserContext(), current)
 	if err == nil {
@@ -131,7 +132,7 @@ var errOwnSession = problem{fiber.StatusBadRequest, "This is the device that you
 
 // revokeSession responds with 200 and the updated list, even if the session had already ended. With 204, htmx would leave the row in place.
 func (h *handler) revokeSession(c *fiber.Ctx) error {
-	ended, err := h.revoke(c, c.Params("id"))
+	ended, err := h.endOtherSession(c, c.Params("id"))
 	if errors.Is(err, db.ErrNotFound) {
 		return h.answerList(c, flashMessages["gone"])
 	}
@@ -158,7 +159,7 @@ func (h *handler) revokeSessionByForm(c *fiber.Ctx, body formBody) error {
 	if body.get("confirm") != "1" {
 		return h.askToRevoke(c, id)
 	}
-	_, err := h.revoke(c, id)
+	_, err := h.endOtherSession(c, id)
 	return redirectToList(c, "revoked", err)
 }
 
@@ -217,7 +218,7 @@ func (h *handler) revokeOthers(c *fiber.Ctx, body formBody) error {
 	if !isHTMX(c) && body.get("confirm") != "1" {
 		return h.askToRevokeOthers(c)
 	}
-	count, err := h.revokeAllOthers(c)
+	count, err := h.endOtherSessions(c)
 	if err != nil {
 		return err
 	}
