@@ -116,13 +116,22 @@ func answerNotSignedIn(c *fiber.Ctx) error {
 func currentPath(c *fiber.Ctx) string {
 	switch {
 	case isHTMX(c):
-		if at, err := url.Parse(c.Get("HX-Current-URL")); err == nil && at.Path != "" {
+		if at := currentURL(c); at.Path != "" {
 			return safePath(at.RequestURI())
 		}
 	case c.Method() == fiber.MethodGet:
 		return safePath(c.OriginalURL())
 	}
 	return ""
+}
+
+// currentURL returns the URL of the page that sent the htmx request, or an empty one. The client can write anything into it.
+func currentURL(c *fiber.Ctx) *url.URL {
+	at, err := url.Parse(c.Get("HX-Current-URL"))
+	if err != nil {
+		return &url.URL{}
+	}
+	return at
 }
 
 // startSession signs the user in with a new token. If the user has a second factor, it returns db.ErrSecondFactor instead, and a browser

@@ -3,7 +3,6 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"net/url"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -93,15 +92,6 @@ func (h *handler) answerList(c *fiber.Ctx, status notice) error {
 	}
 	list.Status = status
 	return c.Render("sessions/_list", list)
-}
-
-// currentURLQuery returns the query of the page that sent the htmx request.
-func currentURLQuery(c *fiber.Ctx) url.Values {
-	at, err := url.Parse(c.Get("HX-Current-URL"))
-	if err != nil {
-		return nil
-	}
-	return at.Query()
 }
 
 // endOtherSession ends another session of the caller.

@@ -218,6 +218,6 @@ func (h *handler) loadList(c *fiber.Ctx, page int) (sessionList, error) {
 
 // listPage returns the page that a request, or the page from which htmx sent it, asks for with "all".
 func listPage(c *fiber.Ctx) int {
-	page, _ := strconv.Atoi(cmp.Or(c.Query("all"), currentURLQuery(c).Get("all")))
+	page, _ := strconv.Atoi(cmp.Or(c.Query("all"), currentURL(c).Query().Get("all")))
 	return min(max(page, 0), maxPages)
 }
