@@ -31,12 +31,6 @@ type page struct {
 	LastActivity int64  // the newest id when the page was read, if the page shows a list of devices
 }
 
-// notice is what the status region of a page says.
-type notice struct {
-	Message  string // what has just happened, or ""
-	NotYours bool   // offer to change the password, because a device was signed out
-}
-
 // FullTitle returns the content of <title>, such as "Your devices – Porchlight", after the message or "Error: " if there is one.
 func (p page) FullTitle() string {
 	title := p.Title + " – Porchlight"
