@@ -92,6 +92,16 @@ func (h *handler) requireSession(c *fiber.Ctx) error {
 // currentSession returns the session that requireSession found.
 func currentSession(c *fiber.Ctx) db.Session { return *c.Locals(sessionKey).(*db.Session) }
 
+// readOwnSession returns the caller's session with its apps, which currentSession does not have, or db.ErrSessionEnded.
+func (h *handler) readOwnSession(c *fiber.Ctx) (db.Session, error) {
+	current := currentSession(c)
+	session, err := h.Store.Session(current.UserID, current.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		err = db.ErrSessionEnded
+	}
+	return session, err
+}
+
 func (h *handler) noteActivity(c *fiber.Ctx) error {
 	session := c.Locals(sessionKey).(*db.Session)
 	h.Store.Touch(session, h.clientLike(c, session.LastUse))

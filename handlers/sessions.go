@@ -9,16 +9,6 @@ import (
 	"porchlight/db"
 )
 
-// readOwnSession returns the caller's session with its apps, which currentSession does not have, or db.ErrSessionEnded.
-func (h *handler) readOwnSession(c *fiber.Ctx) (db.Session, error) {
-	current := currentSession(c)
-	session, err := h.Store.Session(current.UserID, current.ID)
-	if errors.Is(err, db.ErrNotFound) {
-		err = db.ErrSessionEnded
-	}
-	return session, err
-}
-
 type sessionsPage struct {
 	page
 	List    sessionList
