@@ -14,7 +14,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the page on which users make app keys. Keys are listed and ended with the other sessions, too.
+// This file owns the page on which users create app keys. Keys are listed and ended with the other sessions, too.
 
 const keysPath = "/account/keys"
 
@@ -42,7 +42,7 @@ type keyRow struct {
 	Never   bool // it does not expire
 }
 
-// keyLifetimes is how long each choice lasts; 0 means for ever.
+// keyLifetimes is how long a key is valid for each choice; 0 means forever.
 var keyLifetimes = map[string]time.Duration{"30d": 30 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "never": 0}
 
 var keyChoices = []string{"30d", "1y", "never"}

@@ -164,7 +164,7 @@ func TestKeyFormSentTwice(t *testing.T) {
 	first, _ := makeKey(c.Alice, values...)
 	second, _ := makeKey(c.Alice, values...)
 	if first != second {
-		t.Error("the second press made another key")
+		t.Error("the second press created another key")
 	}
 	c.SameRows(t, []string{"|notes.example.com|365"}, keysOfAlice)
 }
@@ -180,14 +180,14 @@ func TestKeysAreListed(t *testing.T) {
 	row := func(parts ...string) {
 		t.Helper()
 		got := textOf(rowOf(t, c.Alice.Page("/sessions"), id))
-		for _, part := range append(parts, "Made 18 Nov 2026, 10:04 UTC 127.0.0.1", "Opens notes.example.com only", "Expires Never") {
+		for _, part := range append(parts, "Created 18 Nov 2026, 10:04 UTC 127.0.0.1", "Opens notes.example.com only", "Expires Never") {
 			if !strings.Contains(got, part) {
 				t.Errorf("the row lacks %q:\n%s", part, got)
 			}
 		}
 	}
 	row("> Calendar sync New App key notes.example.com 127.0.0.1 not used yet Details", "User-Agent none",
-		"Sign out Calendar sync, 127.0.0.1, made 18 Nov")
+		"Sign out Calendar sync, 127.0.0.1, created 18 Nov")
 	c.Clock.Advance(time.Hour)
 	passes(t, forward.ask(script, toNotes, "Authorization", bearer(key), "X-Forwarded-For", "203.0.113.7"), "alice")
 	flush(c.House)

@@ -9,7 +9,7 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the record of what happened to everybody, as a page for administrators.
+// This file owns the page with the activity of all users, for administrators.
 
 type adminActivityPage struct {
 	adminPage

@@ -22,30 +22,30 @@ type appsPage struct {
 	Default     string // whom hosts without a rule are open to
 	WithoutRule []string
 	Refusals    []refusalRow
-	Question    accessCheck
+	Check       accessCheck
 	Rule        ruleForm
 }
 
-// ruleRow is a rule in the list.
+// ruleRow is a row in the list of rules.
 type ruleRow struct {
 	Host   string
 	OpenTo string
 	Empty  []string // the groups of the rule that nobody is in
 }
 
-// refusalRow is a refused auth check in the list.
+// refusalRow is a row in the list of refused auth checks.
 type refusalRow struct {
 	refusal
 	Moment moment
 	Ago    string
 }
 
-// accessCheck is whether a person may reach a host, with the answer.
+// accessCheck is the form that checks whether a person may reach a host, and the result.
 type accessCheck struct {
 	Person  string // as it was typed
 	Host    string // likewise
-	Problem string // why there is no answer
-	Asked   bool
+	Problem string // why there is no result
+	Checked bool
 	Why     string // as whyRefused says; "" is that the person may
 	Answer  db.Reach
 }
@@ -106,7 +106,7 @@ func (h *handler) showApps(c *fiber.Ctx) error {
 	if _, ok := db.RuleHost(p.Rule.Host.Value); !ok {
 		p.Rule.Host.Value = ""
 	}
-	if p.Question, err = h.checkAccess(c); err != nil {
+	if p.Check, err = h.checkAccess(c); err != nil {
 		return err
 	}
 	p.notice = flashMessages[c.Query("done")]
@@ -128,30 +128,30 @@ func (p *appsPage) describeRule(done, host string) {
 }
 
 // checkAccess reports whether the person in the query may reach the host.
-func (h *handler) checkAccess(c *fiber.Ctx) (q accessCheck, err error) {
-	for name, value := range map[string]*string{"person": &q.Person, "app": &q.Host} {
+func (h *handler) checkAccess(c *fiber.Ctx) (check accessCheck, err error) {
+	for name, value := range map[string]*string{"person": &check.Person, "app": &check.Host} {
 		if *value, err = queryText(c, name); err != nil {
-			return q, err
+			return check, err
 		}
 	}
-	if q.Person == "" && q.Host == "" {
-		return q, nil
+	if check.Person == "" && check.Host == "" {
+		return check, nil
 	}
-	host, _, ok := db.CanonicalHost(q.Host)
+	host, _, ok := db.CanonicalHost(check.Host)
 	if !ok {
-		q.Problem = "Enter a host, such as notes.example.com."
-		return q, nil
+		check.Problem = "Enter a host, such as notes.example.com."
+		return check, nil
 	}
-	q.Answer, err = h.Store.Reach(q.Person, host)
+	check.Answer, err = h.Store.Reach(check.Person, host)
 	if errors.Is(err, db.ErrNotFound) {
-		q.Problem = "There is no user " + isolate(q.Person) + "."
-		return q, nil
+		check.Problem = "There is no user " + isolate(check.Person) + "."
+		return check, nil
 	}
-	q.Host, q.Asked, q.Why = host, true, h.whyRefused(&q.Answer.AppAccess, host)
-	if q.Answer.Disabled {
-		q.Why = refusedDisabled
+	check.Host, check.Checked, check.Why = host, true, h.whyRefused(&check.Answer.AppAccess, host)
+	if check.Answer.Disabled {
+		check.Why = refusedDisabled
 	}
-	return q, err
+	return check, err
 }
 
 // allowApp allows more people to reach a host, like "porchlight app allow".

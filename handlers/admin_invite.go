@@ -8,9 +8,9 @@ import (
 	"porchlight/db"
 )
 
-// This file owns the invitations that administrators make: for new people, and as the way back in for others.
+// This file owns the invitations that administrators create: for new people, and for those who forgot their password.
 
-// invite makes an invitation, and shows its link or, if the form says so, mails it.
+// invite creates an invitation, and shows its link or, if the form says so, mails it.
 func (h *handler) invite(c *fiber.Ctx, body formBody, newUser db.NewUser) error {
 	current := currentSession(c)
 	by, token := db.Administrator(current), ""
@@ -90,7 +90,7 @@ func (h *handler) inviteNewUser(c *fiber.Ctx, body formBody) error {
 	return err
 }
 
-// inviteUser makes a link with which a person who has an account chooses a new password.
+// inviteUser creates a link with which a person who has an account chooses a new password.
 func (h *handler) inviteUser(c *fiber.Ctx, body formBody) error {
 	person, err := h.person(c)
 	if err != nil {
