@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -23,7 +24,9 @@ func (demoCommand) Run(e *environment) (err error) {
 	if _, err := demo.Seed(e.ctx, e.databaseOptions(), time.Now()); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	fmt.Fprintf(e.stdout, "Open %s and sign in as ada, who is an administrator, or as ben.\nTheir password: %s\n"+
-		"Everything is deleted when the demo stops.\n", e.settings.url, demo.Password)
+	e.greet = func(out io.Writer) {
+		fmt.Fprintf(out, "Open %s and sign in as ada, who is an administrator, or as ben.\nTheir password: %s\n"+
+			"Everything is deleted when the demo stops.\n", e.settings.url, demo.Password)
+	}
 	return serve(e, "")
 }

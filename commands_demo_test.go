@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -31,6 +32,10 @@ func TestDemo(t *testing.T) {
 		t.Errorf("signing in: %d", answer.StatusCode)
 	}
 	p.terminate()
+	_, port, _ := net.SplitHostPort(p.listen)
+	if line := <-p.lines; !strings.HasPrefix(line, "Open http://localhost:"+port+" and sign in as ada") {
+		t.Errorf("after the address, it printed %q", line)
+	}
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("the demo left %v: %v", left, err)
 	}

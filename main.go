@@ -80,6 +80,7 @@ type environment struct {
 	settings *settings
 	stdin    io.Reader
 	stdout   io.Writer
+	greet    func(io.Writer) // prints what the demo says once the server listens; else nil
 }
 
 func (e *environment) database() string { return filepath.Join(e.settings.Data, "porchlight.db") }
@@ -232,6 +233,9 @@ func announce(e *environment, out io.Writer, store *db.Store, address net.Addr) 
 		return "", err
 	}
 	fmt.Fprintf(out, "Listening on %s\n", address)
+	if e.greet != nil {
+		e.greet(out)
+	}
 	if hasUsers {
 		return "", nil
 	}
