@@ -24,7 +24,7 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 		return "", err
 	}
 	token = newToken()
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		// The old hash is in the condition so that of two changes at once, the second does not overwrite the first.
 		err := tx.changeOne(`UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3`, hash, by.UserID, user.passwordHash)
 		if errors.Is(err, ErrNotFound) {
@@ -68,7 +68,7 @@ func (s *Store) SetPassword(ctx context.Context, by Operator, username, password
 	if err != nil {
 		return err
 	}
-	return s.writeBy(ctx, urgent, by, func(tx *tx) error {
+	return s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
 		_, err := s.setPassword(tx, user.Username, hash, event{kind: PasswordChanged, by: by.actor()})
 		return err
 	})
@@ -104,7 +104,7 @@ func (s *Store) DisableUser(ctx context.Context, by Operator, username string, f
 	if err != nil {
 		return err
 	}
-	return s.writeBy(ctx, urgent, by, func(tx *tx) error {
+	return s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
 		if err := tx.checkNotLastAdmin(user.ID, force); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (s *Store) EnableUser(ctx context.Context, by Operator, username string) er
 	if err != nil {
 		return err
 	}
-	return s.writeBy(ctx, normal, by, func(tx *tx) error {
+	return s.writeForOperator(ctx, normal, by, func(tx *tx) error {
 		_, err := tx.setFlag(`UPDATE users SET disabled = 0 WHERE id = $1 AND disabled = 1`, by, user.ID, Enabled)
 		return err
 	})
@@ -151,7 +151,7 @@ func (s *Store) ChangeUser(ctx context.Context, by Operator, username string, ch
 	if err != nil {
 		return err
 	}
-	return s.writeBy(ctx, normal, by, func(tx *tx) error {
+	return s.writeForOperator(ctx, normal, by, func(tx *tx) error {
 		if change.Approve || change.IsAdmin != nil && *change.IsAdmin {
 			if _, err := tx.setFlag(`UPDATE users SET approved = 1 WHERE id = $1 AND approved = 0`, by, user.ID, Approved); err != nil {
 				return err
@@ -210,7 +210,7 @@ func (s *Store) DeleteUser(ctx context.Context, by Operator, username string, fo
 	if err != nil {
 		return err
 	}
-	return s.deleteUser(ctx, user, force, func(work func(*tx) error) error { return s.writeBy(ctx, urgent, by, work) })
+	return s.deleteUser(ctx, user, force, func(work func(*tx) error) error { return s.writeForOperator(ctx, urgent, by, work) })
 }
 
 // ErrLastAdmin means that no administrator who can sign in would be left.
@@ -241,7 +241,7 @@ func (s *Store) DeleteAccount(ctx context.Context, by Session, client Client, pa
 	if err != nil {
 		return err
 	}
-	return s.deleteUser(ctx, user, false, func(work func(*tx) error) error { return s.writeAs(ctx, by, work) })
+	return s.deleteUser(ctx, user, false, func(work func(*tx) error) error { return s.writeForSession(ctx, by, work) })
 }
 
 // deleteUser deletes an account in batches. Only the first goes through begin, which checks the operator: it may end their own session.

@@ -55,7 +55,7 @@ func (s *Store) SetAlertSettings(ctx context.Context, by Session, settings Alert
 	if len(invalid) > 0 {
 		return invalid
 	}
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		_, err := tx.Exec(`
 			INSERT INTO alert_settings (user_id, mail, ntfy_topic, off) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (user_id) DO UPDATE SET mail = $2, ntfy_topic = $3, off = $4`,
@@ -71,7 +71,7 @@ const testsPerHour = 5
 // no way is set up, Throttled or ErrSessionEnded.
 func (s *Store) SendTestAlert(ctx context.Context, by Session) error {
 	counters := []counter{{key: s.attemptKey("test alert", strconv.FormatInt(by.UserID, 10)), limit: testsPerHour, window: linksWindow}}
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		recipients, err := tx.recipients(event{userID: by.UserID}, true)
 		if err != nil {
 			return err

@@ -89,7 +89,7 @@ func (s *Store) ConfirmWithPassword(ctx context.Context, by Session, client Clie
 	if _, err := s.reauthenticate(ctx, by, client, password); err != nil {
 		return err
 	}
-	return s.writeAs(ctx, by, func(tx *tx) error { return tx.confirm(by) })
+	return s.writeForSession(ctx, by, func(tx *tx) error { return tx.confirm(by) })
 }
 
 func (tx *tx) confirm(by Session) error {

@@ -128,7 +128,7 @@ func scanDevice(row scanner) (d Device, err error) {
 // ForgetDevice deletes one of the user's own devices and its name. Its session continues. It returns ErrNotFound if there is no such
 // device.
 func (s *Store) ForgetDevice(ctx context.Context, by Session, id string) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		_, err := tx.Exec(`UPDATE sessions SET custom_name = '', named_by = '' WHERE device_id = $1 AND user_id = $2`, id, by.UserID)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func (s *Store) RequestEmailChange(ctx context.Context, by Session, email string
 	}
 	counters := append(s.linksFrom("email link from", by.IP),
 		counter{key: s.attemptKey("email link", strconv.FormatInt(by.UserID, 10)), limit: linksPerHour, window: linksWindow})
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		if err := s.checkThrottle(ctx, tx, counters); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Store) UnconfirmedEmail(userID int64) (email string, err error) {
 
 // CancelEmailChange voids the link that could confirm another address. It returns ErrSessionEnded.
 func (s *Store) CancelEmailChange(ctx context.Context, by Session) error {
-	return s.writeAs(ctx, by, func(tx *tx) error { return tx.voidEmailLinks(by.UserID) })
+	return s.writeForSession(ctx, by, func(tx *tx) error { return tx.voidEmailLinks(by.UserID) })
 }
 
 // voidEmailLinks voids the links that could still confirm an address of the user, sent or not.

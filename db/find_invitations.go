@@ -30,7 +30,7 @@ func (s *Store) InvitationOf(username string) (Invitation, error) {
 // CancelInvitation voids an invitation, its mails included. It returns ErrNotFound if there is none that still works. If the account exists,
 // its activity shows who cancelled the invitation.
 func (s *Store) CancelInvitation(ctx context.Context, by Operator, username string) error {
-	return s.writeBy(ctx, urgent, by, func(tx *tx) error {
+	return s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
 		var userID int64
 		err := tx.QueryRow(`
 			DELETE FROM invitations

@@ -68,7 +68,7 @@ func (s *Store) RevokeSessions(ctx context.Context, by Operator, ids []string) (
 	if err != nil {
 		return 0, err
 	}
-	err = s.writeBy(ctx, urgent, by, func(tx *tx) error {
+	err = s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
 		ended, err := tx.endSessions(Revoked, by.actor(), `
 			DELETE FROM sessions
 			WHERE id IN (SELECT value FROM json_each($1)) AND expires_at > $2 AND id <> $3`, string(list), tx.now, by.sessionID())

@@ -58,7 +58,7 @@ func (s *Store) invite(ctx context.Context, by Operator, newUser NewUser, tokenH
 		return invitation, invalid
 	}
 	invitation = Invitation{Username: newUser.Username, New: true, Email: newUser.Email}
-	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
+	err = s.writeForOperator(ctx, normal, by, func(tx *tx) error {
 		var disabled, emailTaken bool
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)`, newUser.Email).Scan(&emailTaken); err != nil {
 			return err

@@ -41,7 +41,7 @@ type NewKey struct {
 // CreateKey returns ErrTooManyKeys or ErrSessionEnded.
 func (s *Store) CreateKey(ctx context.Context, by Session, key NewKey) (secret string, made Session, err error) {
 	secret = keyPrefix + newToken()
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		var live int
 		err := tx.QueryRow(`
 			SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND kind = 'app_key' AND expires_at > $2`, by.UserID, tx.now).Scan(&live)

@@ -58,7 +58,7 @@ func (s *Store) FinishSecondStepWithPasskey(ctx context.Context, token string, u
 func (s *Store) ConfirmWithPasskey(ctx context.Context, by Session, client Client, use PasskeyUse) error {
 	client = client.described(true)
 	var refused error // after the commit
-	err := s.writeAs(ctx, by, func(tx *tx) error {
+	err := s.writeForSession(ctx, by, func(tx *tx) error {
 		userID, err := tx.usePasskey(use, client)
 		switch {
 		case errors.Is(err, ErrPasskeyRefused):

@@ -110,7 +110,7 @@ func scanPasskey(row scanner) (p Passkey, err error) {
 // AddPasskey adds a passkey to the caller's account. If it is the user's first factor, it returns new recovery codes. Its errors are
 // ErrPasskeyExists, ErrTooManyPasskeys, ErrChallengeUsed and ErrSessionEnded.
 func (s *Store) AddPasskey(ctx context.Context, by Session, passkey NewPasskey) (recoveryCodes []string, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		if err := tx.useChallenge(passkey.ChallengeHash); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (tx *tx) useChallenge(hash []byte) error {
 
 // RenamePasskey gives one of the user's own passkeys another name. It returns ErrNotFound if there is no such passkey.
 func (s *Store) RenamePasskey(ctx context.Context, by Session, id, name string) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		return tx.changeOne(`UPDATE passkeys SET name = $1 WHERE id = $2 AND user_id = $3`, name, id, by.UserID)
 	})
 }
@@ -162,7 +162,7 @@ func (s *Store) RenamePasskey(ctx context.Context, by Session, id, name string) 
 // RemovePasskey removes one of the user's own passkeys. It returns ErrNotFound if there is no such passkey, ErrFactorRequired or
 // ErrSessionEnded.
 func (s *Store) RemovePasskey(ctx context.Context, by Session, id string) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		if err := tx.changeOne(`DELETE FROM passkeys WHERE id = $1 AND user_id = $2`, id, by.UserID); err != nil {
 			return err
 		}

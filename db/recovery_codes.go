@@ -17,7 +17,7 @@ const (
 // ReplaceRecoveryCodes replaces the user's recovery codes with ten new ones, such as "abcd-efgh-ijkl-mnop", and returns them. Only their
 // hashes are stored. It returns ErrNotFound if the user has no second factor, or ErrSessionEnded.
 func (s *Store) ReplaceRecoveryCodes(ctx context.Context, by Session) (codes []string, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		has, err := tx.hasSecondFactor(by.UserID)
 		if err != nil {
 			return err

@@ -75,7 +75,7 @@ func (tx *tx) endSession(kind string, by Actor, statement string, args ...any) (
 
 // Revoke ends another session of the same user. For one that is unknown, has ended or is somebody else's, it returns ErrNotFound.
 func (s *Store) Revoke(ctx context.Context, by Session, id string) (ended Ended, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) (err error) {
+	err = s.writeForSession(ctx, by, func(tx *tx) (err error) {
 		ended, err = tx.endSession(Revoked, ByDevice(by.DeviceName), `
 			DELETE FROM sessions
 			WHERE id = $1 AND user_id = $2 AND expires_at > $3`, id, by.UserID, tx.now)
@@ -91,7 +91,7 @@ const endOtherSessions = `
 
 // RevokeOthers ends every session of the user except the caller's, and returns how many it ended.
 func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		ended, err := tx.endSessions(Revoked, ByDevice(by.DeviceName), endOtherSessions, by.UserID, by.ID, tx.now)
 		count = len(ended)
 		return err
@@ -102,7 +102,7 @@ func (s *Store) RevokeOthers(ctx context.Context, by Session) (count int, err er
 // NotMe ends another session of the user, which somebody else began, and every other one except the caller's. It forgets the device of that
 // session, and voids the invitations that the user created. It returns ErrNotFound, and changes nothing, if there is no such session.
 func (s *Store) NotMe(ctx context.Context, by Session, id string) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		var device, own sql.NullString
 		err := tx.QueryRow(`
 			SELECT device_id, (SELECT device_id FROM sessions WHERE id = $1)
@@ -137,7 +137,7 @@ func (s *Store) SignOut(ctx context.Context, session Session) error {
 // RevokeSession ends the session with this id, if its user is the one with the id userID; 0 stands for every user. It returns ErrNotFound
 // if there is no such session.
 func (s *Store) RevokeSession(ctx context.Context, by Operator, userID int64, id string) (ended Ended, err error) {
-	err = s.writeBy(ctx, urgent, by, func(tx *tx) (err error) {
+	err = s.writeForOperator(ctx, urgent, by, func(tx *tx) (err error) {
 		ended, err = tx.endSession(Revoked, by.actor(), `
 			DELETE FROM sessions
 			WHERE id = $1 AND expires_at > $2 AND ($3 = 0 OR user_id = $3)`, id, tx.now, userID)

@@ -54,7 +54,7 @@ func (s *Store) AllowApp(ctx context.Context, by Operator, more AppRule) (rule A
 	if reason := checkGroups(groups); reason != "" {
 		return rule, Invalid{"groups": reason}
 	}
-	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
+	err = s.writeForOperator(ctx, normal, by, func(tx *tx) error {
 		ids, err := userIDs(tx, more.Users)
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (s *Store) RemoveAppRule(ctx context.Context, by Operator, host string) (ne
 	if !ok {
 		return next, ErrNotAHost
 	}
-	err = s.writeBy(ctx, normal, by, func(tx *tx) error {
+	err = s.writeForOperator(ctx, normal, by, func(tx *tx) error {
 		if err := tx.changeOne(`DELETE FROM app_rules WHERE host = $1`, host); err != nil {
 			return err
 		}

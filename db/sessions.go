@@ -249,7 +249,7 @@ func (s *Store) Session(userID int64, id string) (Session, error) {
 // Rename sets the name of one of the user's own sessions and of its device; "" removes it. It returns ErrNotFound if there is no such
 // session.
 func (s *Store) Rename(ctx context.Context, by Session, id, name string) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		renamed := event{userID: by.UserID, kind: Renamed, sessionID: id, by: ByDevice(by.DeviceName)}
 		var namedBy string
 		var device sql.NullString

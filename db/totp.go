@@ -36,7 +36,7 @@ var (
 func (s *Store) BeginTOTP(ctx context.Context, by Session) (secret []byte, err error) {
 	secret = make([]byte, totpSecretSize)
 	rand.Read(secret)
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		err := tx.changeOne(`
 			INSERT INTO totp (user_id, secret, last_counter, on_at, created_at)
 			VALUES ($1, $2, 0, 0, $3)
@@ -75,7 +75,7 @@ func (s *Store) openPendingTOTP(userID int64, sealed []byte) (secret []byte, err
 // EnableTOTP switches on the authenticator app that the user is setting up, if the code is right. If it is the user's first factor, it
 // returns new recovery codes. It returns ErrWrongCode, ErrSessionEnded, or ErrNotFound if no app is being set up.
 func (s *Store) EnableTOTP(ctx context.Context, by Session, code string) (recoveryCodes []string, err error) {
-	err = s.writeAs(ctx, by, func(tx *tx) error {
+	err = s.writeForSession(ctx, by, func(tx *tx) error {
 		var sealed []byte
 		if err := tx.QueryRow(pendingTOTP, by.UserID).Scan(&sealed); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (s *Store) EnableTOTP(ctx context.Context, by Session, code string) (recove
 
 // DisableTOTP removes the user's authenticator app. It returns ErrNotFound if there is none, ErrFactorRequired or ErrSessionEnded.
 func (s *Store) DisableTOTP(ctx context.Context, by Session) error {
-	return s.writeAs(ctx, by, func(tx *tx) error {
+	return s.writeForSession(ctx, by, func(tx *tx) error {
 		if err := tx.changeOne(`DELETE FROM totp WHERE user_id = $1 AND on_at > 0`, by.UserID); err != nil {
 			return err
 		}

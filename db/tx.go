@@ -33,8 +33,8 @@ func (s *Store) writeUrgent(ctx context.Context, work func(*tx) error) error {
 	return s.writeInTurn(ctx, urgent, work)
 }
 
-// writeAs is writeUrgent on behalf of a session. It returns ErrSessionEnded if the session has ended since the request arrived.
-func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) error {
+// writeForSession is writeUrgent on behalf of the caller's session. It returns ErrSessionEnded if that has ended since the request arrived.
+func (s *Store) writeForSession(ctx context.Context, by Session, work func(*tx) error) error {
 	return s.writeUrgent(ctx, func(tx *tx) error {
 		var alive bool
 		err := tx.QueryRow(`
@@ -50,8 +50,9 @@ func (s *Store) writeAs(ctx context.Context, by Session, work func(*tx) error) e
 	})
 }
 
-// writeBy is write on behalf of an operator, with the given priority. For an administrator it also returns the errors of checkOperator.
-func (s *Store) writeBy(ctx context.Context, p priority, by Operator, work func(*tx) error) error {
+// writeForOperator is write on behalf of an operator, with the given priority. For an administrator it also returns the errors of
+// checkOperator.
+func (s *Store) writeForOperator(ctx context.Context, p priority, by Operator, work func(*tx) error) error {
 	return s.writeInTurn(ctx, p, func(tx *tx) error {
 		if err := tx.checkOperator(by); err != nil {
 			return err
