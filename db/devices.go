@@ -133,7 +133,7 @@ func (s *Store) ForgetDevice(ctx context.Context, by Session, id string) error {
 		if err != nil {
 			return err
 		}
-		tx.touched = append(tx.touched, by.UserID)
+		tx.toWake = append(tx.toWake, by.UserID)
 		return tx.changeOne(`DELETE FROM devices WHERE id = $1 AND user_id = $2`, id, by.UserID)
 	})
 }

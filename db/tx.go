@@ -18,8 +18,8 @@ const writeWait = 1500 * time.Millisecond
 // tx is a write transaction. Everything that it records gets the same time.
 type tx struct {
 	*sql.Tx
-	now     int64   // milliseconds since 1970
-	touched []int64 // ids of the users to wake after the commit
+	now    int64   // milliseconds since 1970
+	toWake []int64 // ids of the users to wake after the commit
 }
 
 // write runs work in one transaction. When it returns nil, the changes are on disk and survive a power cut. It returns ErrUnavailable if
@@ -118,8 +118,8 @@ func (s *Store) writeInTurn(ctx context.Context, p priority, work func(*tx) erro
 	}
 	next := make(chan struct{})
 	close(*s.committed.Swap(&next))
-	if len(t.touched) > 0 {
-		s.followers.wake(t.touched...)
+	if len(t.toWake) > 0 {
+		s.followers.wake(t.toWake...)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (tx *tx) wakeUserOf(sessionID string) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil // the session has ended, which is activity
 	}
-	tx.touched = append(tx.touched, userID)
+	tx.toWake = append(tx.toWake, userID)
 	return err
 }
 
