@@ -2,8 +2,6 @@ package db
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"math"
 	"time"
 )
@@ -59,21 +57,4 @@ func (s *Store) FindSessions(filter SessionFilter, limit int) ([]FoundSession, e
 		found.Session, err = s.scanSession(withColumn{row, &found.Position})
 		return found, err
 	}, statement, append(args, limit)...)
-}
-
-// RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. It ignores unknown
-// ids.
-func (s *Store) RevokeSessions(ctx context.Context, by Operator, ids []string) (count int, err error) {
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return 0, err
-	}
-	err = s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
-		ended, err := tx.endSessions(Revoked, by.actor(), `
-			DELETE FROM sessions
-			WHERE id IN (SELECT value FROM json_each($1)) AND expires_at > $2 AND id <> $3`, string(list), tx.now, by.sessionID())
-		count = len(ended)
-		return err
-	})
-	return count, err
 }

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 )
 
 // Ended is a session that has ended.
@@ -144,6 +145,23 @@ func (s *Store) RevokeSession(ctx context.Context, by Operator, userID int64, id
 		return err
 	})
 	return ended, err
+}
+
+// RevokeSessions ends the live sessions with these ids, except the administrator's own, and returns how many it ended. It ignores unknown
+// ids.
+func (s *Store) RevokeSessions(ctx context.Context, by Operator, ids []string) (count int, err error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return 0, err
+	}
+	err = s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
+		ended, err := tx.endSessions(Revoked, by.actor(), `
+			DELETE FROM sessions
+			WHERE id IN (SELECT value FROM json_each($1)) AND expires_at > $2 AND id <> $3`, string(list), tx.now, by.sessionID())
+		count = len(ended)
+		return err
+	})
+	return count, err
 }
 
 // RevokeUser ends every session of one user in batches, and returns how many it ended. It returns ErrNotFound for an unknown name. An
