@@ -106,7 +106,7 @@ func (s *Store) addressCounters(ip string) []counter {
 
 // networkCounters returns the counters of an IP address and, for IPv6, of the site that it is part of, under a name of their own.
 func (s *Store) networkCounters(name, ip string, perAddress, perSite int, window time.Duration) []counter {
-	network, site := networks(ip)
+	network, site := networkAndSite(ip)
 	counters := []counter{{key: s.attemptKey(name, network), limit: perAddress, window: window}}
 	if site != "" {
 		counters = append(counters, counter{key: s.attemptKey(name, site), limit: perSite, window: window})
@@ -114,9 +114,9 @@ func (s *Store) networkCounters(name, ip string, perAddress, perSite int, window
 	return counters
 }
 
-// networks returns what counts as one address: an IPv6 network (/64), because a single customer has all of it, or else the IP
+// networkAndSite returns what counts as one address: an IPv6 network (/64), because a single customer has all of it, or else the IP
 // address itself. An IPv6 address is also part of a site (/48).
-func networks(ip string) (network, site string) {
+func networkAndSite(ip string) (network, site string) {
 	address, err := netip.ParseAddr(ip)
 	if err != nil || address.Unmap().Is4() {
 		return ip, ""

@@ -129,7 +129,7 @@ func (h *handler) changePassword(c *fiber.Ctx, body formBody) error {
 // logFailedCheck logs a wrong password from a live session, because somebody else may be using an unattended browser.
 func (h *handler) logFailedCheck(c *fiber.Ctx) {
 	session, ip := currentSession(c), h.client(c).IP
-	h.logLimited(slog.LevelWarn, "password check failed", networkOf(ip),
+	h.logLimited(slog.LevelWarn, "password check failed", logSubject(ip),
 		"user", session.Username, "session", session.ID, "path", c.Path(), "ip", ip)
 }
 

@@ -33,7 +33,7 @@ type securityPage struct {
 func (p securityPage) CodesLow() bool { return p.RecoveryCodes <= codesLow }
 
 // CodesLeft returns, for example, "9 recovery codes".
-func (p securityPage) CodesLeft() string { return plural(p.RecoveryCodes, "recovery code") }
+func (p securityPage) CodesLeft() string { return quantity(p.RecoveryCodes, "recovery code") }
 
 func (h *handler) newSecurityPage(c *fiber.Ctx) (securityPage, error) {
 	current := currentSession(c)

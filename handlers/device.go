@@ -139,7 +139,7 @@ func browserName(family string) string {
 	}
 	family = strings.TrimSuffix(family, " iOS")
 	family = strings.TrimSuffix(family, " Mobile")
-	return plain(strings.TrimPrefix(family, "Mobile "))
+	return cleanName(strings.TrimPrefix(family, "Mobile "))
 }
 
 func systemName(family, userAgent string) string {
@@ -159,7 +159,7 @@ func systemName(family, userAgent string) string {
 	case strings.HasPrefix(family, "Windows"):
 		return "Windows"
 	}
-	return plain(family)
+	return cleanName(family)
 }
 
 func kindOfDevice(system, userAgent string) string {
@@ -179,10 +179,10 @@ func kindOfDevice(system, userAgent string) string {
 	return "desktop"
 }
 
-// plain removes all characters that a name does not need. The parser copies some names from the User-Agent, so they can contain anything.
-func plain(name string) string {
-	name = notPlain.ReplaceAllString(name, "")
+// cleanName removes all characters that a name does not need. The parser copies some names from the User-Agent, so they can contain anything.
+func cleanName(name string) string {
+	name = notInName.ReplaceAllString(name, "")
 	return strings.TrimSpace(name[:min(len(name), 40)])
 }
 
-var notPlain = regexp.MustCompile(`[^A-Za-z0-9 ._+-]`)
+var notInName = regexp.MustCompile(`[^A-Za-z0-9 ._+-]`)

@@ -47,7 +47,7 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return known.status, known.message
 	case errors.As(err, &throttled):
 		ip := h.client(c).IP
-		h.logLimited(slog.LevelWarn, "too many attempts", networkOf(ip), "path", c.Path(), "ip", ip)
+		h.logLimited(slog.LevelWarn, "too many attempts", logSubject(ip), "path", c.Path(), "ip", ip)
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fiber.StatusTooManyRequests, h.tooManyAttempts(throttled)
 	case errors.Is(err, db.ErrNotFound):
@@ -87,7 +87,7 @@ func (h *handler) tooManyAttempts(throttled db.Throttled) string {
 	if throttled.Locked {
 		return "Too many wrong passwords in a row. Ask whoever runs this server for an invitation link."
 	}
-	return "Too many attempts. Try again in " + plural(max(1, int(math.Ceil(throttled.RetryAfter.Minutes()))), "minute") + "."
+	return "Too many attempts. Try again in " + quantity(max(1, int(math.Ceil(throttled.RetryAfter.Minutes()))), "minute") + "."
 }
 
 // errorPage shows a message as its title or, if it is long, with its first sentence as the title.

@@ -62,7 +62,7 @@ func (h *handler) showInvite(c *fiber.Ctx) error {
 // valid on another server.
 func (h *handler) refuseInvitation(c *fiber.Ctx) error {
 	ip := h.client(c).IP
-	h.logLimited(slog.LevelWarn, "wrong invitation", networkOf(ip), "ip", ip)
+	h.logLimited(slog.LevelWarn, "wrong invitation", logSubject(ip), "ip", ip)
 	return errInvitation
 }
 

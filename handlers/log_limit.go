@@ -77,8 +77,8 @@ func (h *handler) logLimited(level slog.Level, message, subject string, attribut
 	h.Log.Log(context.Background(), level, message, attributes...)
 }
 
-// networkOf returns the log subject for a client: its address or, for IPv6, its /64 network, because a single customer has all of it.
-func networkOf(ip string) string {
+// logSubject returns the log subject for a client: its address or, for IPv6, its /64 network, because a single customer has all of it.
+func logSubject(ip string) string {
 	address, err := netip.ParseAddr(ip)
 	if err != nil || address.Unmap().Is4() {
 		return ip

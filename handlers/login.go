@@ -150,7 +150,7 @@ func (h *handler) signIn(c *fiber.Ctx) error {
 	}
 	if errors.Is(err, db.ErrWrongPassword) {
 		deviceName, _ := client.Describe(client.UserAgent, false)
-		h.logLimited(slog.LevelWarn, "sign-in failed", networkOf(client.IP),
+		h.logLimited(slog.LevelWarn, "sign-in failed", logSubject(client.IP),
 			"user", user.Username, "ip", client.IP, "device", deviceName)
 		return h.refuseSignIn(c, given)
 	}

@@ -124,20 +124,20 @@ func (m moment) ago(now time.Time) string {
 	case since < time.Minute:
 		return "just now"
 	case since < time.Hour:
-		return plural(int(since/time.Minute), "minute") + " ago"
+		return quantity(int(since/time.Minute), "minute") + " ago"
 	case days < 1:
-		return plural(int(since/time.Hour), "hour") + " ago"
+		return quantity(int(since/time.Hour), "hour") + " ago"
 	case days == 1:
 		return "yesterday"
 	case days < 30:
-		return plural(days, "day") + " ago"
+		return quantity(days, "day") + " ago"
 	default:
 		return m.at.Format("2 Jan 2006")
 	}
 }
 
-// plural returns "1 minute" or "4 minutes".
-func plural(count int, noun string) string {
+// quantity returns "1 minute" or "4 minutes".
+func quantity(count int, noun string) string {
 	if count != 1 {
 		noun += "s"
 	}

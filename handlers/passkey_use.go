@@ -101,7 +101,7 @@ func (h *handler) usePasskey(c *fiber.Ctx, begun ceremony, answer passkeyAnswer,
 	})
 	switch {
 	case errors.Is(err, db.ErrNotFound):
-		h.logLimited(slog.LevelWarn, "passkey refused", networkOf(ip), "path", c.Path(), "ip", ip, "reason", err)
+		h.logLimited(slog.LevelWarn, "passkey refused", logSubject(ip), "path", c.Path(), "ip", ip, "reason", err)
 		return errPasskeyRefused
 	case errors.Is(err, db.ErrChallengeUsed):
 		return errNoCeremony

@@ -64,7 +64,7 @@ var errLink = problem{fiber.StatusNotFound, "This link is not valid. It has been
 // on another server.
 func (h *handler) refuseLink(c *fiber.Ctx) error {
 	ip := h.client(c).IP
-	h.logLimited(slog.LevelWarn, "wrong link", networkOf(ip), "path", c.Path(), "ip", ip)
+	h.logLimited(slog.LevelWarn, "wrong link", logSubject(ip), "path", c.Path(), "ip", ip)
 	return errLink
 }
 

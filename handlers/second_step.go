@@ -180,7 +180,7 @@ func (h *handler) finishSecondStep(c *fiber.Ctx, stepToken, code, form string) (
 
 func (h *handler) logWrongCode(c *fiber.Ctx, username string) {
 	ip := h.client(c).IP
-	h.logLimited(slog.LevelWarn, "wrong code", networkOf(ip), "user", username, "ip", ip)
+	h.logLimited(slog.LevelWarn, "wrong code", logSubject(ip), "user", username, "ip", ip)
 }
 
 // signInWithCode is both steps in one request, for scripts. They get no cookie in between.
