@@ -105,6 +105,32 @@ func TestDocumentsNameOnlySettings(t *testing.T) {
 	}
 }
 
+// Commands that a sentence names, such as `porchlight doctor --mail-to ADDRESS`, exist and have those flags. TestTablesAreGenerated and
+// TestShellSnippetsOfDocuments check the others.
+func TestDocumentsNameOnlyCommands(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, name := range documents(t) {
+		for _, match := range regexp.MustCompile("`(?:porchlight|go run \\.) ([^`[]+)`").FindAllStringSubmatch(readFile(t, name), -1) {
+			found++
+			parser, err := newParser(new(commands))
+			if err != nil {
+				t.Fatal(err)
+			}
+			trace, err := kong.Trace(parser, strings.Fields(match[1]))
+			if err == nil {
+				err = trace.Error
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, match[0], err)
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("found only %d commands", found)
+	}
+}
+
 // The example calls every route of the API, and no others.
 func TestDocumentsHaveEveryAPIRoute(t *testing.T) {
 	t.Parallel()
