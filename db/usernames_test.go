@@ -19,6 +19,7 @@ func TestReservedUsernames(t *testing.T) {
 		"admin", "Administrator", "root", "system", "support", "postmaster", "webmaster", "hostmaster", "abuse", "security", "daemon",
 		"nobody", "guest", "www", "www-data", "mail", "noreply", "no-reply", "porchlight",
 		"admin1", "1admin", "admin-2026", "a.d.m.i.n", "root_", "mailer-daemon",
+		"command", "backup", "back-up", "git", "postgres", "server-admin",
 		"adm1n", "r0ot", "5upp0rt", "adm1n7", "theadmin", "admin-team", "support-team", "the.real.admin", "adminteam",
 	} {
 		invalid := h.wantInvalid(db.NewUser{Username: username, Password: newPassword, SignUp: true})
