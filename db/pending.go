@@ -49,14 +49,6 @@ const (
 	flushBatch      = 100  // notes in one transaction, so that a revocation waits a few milliseconds at most
 )
 
-// LastUse is the address and the browser that a session was last used from. Both may be up to two seconds old.
-type LastUse struct {
-	IP        string
-	Network   string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
-	UserAgent string
-	Browser   string // detected from UserAgent
-}
-
 // noteUse notes that a session was used, if active is set or the address or the browser has changed. A change is written soon, because it
 // may be the first sign of a stolen cookie.
 func (s *Store) noteUse(sessionID string, last LastUse, client Client, active bool, now time.Time) {

@@ -81,6 +81,14 @@ type Session struct {
 	Apps         []AppUse  // most recently used first; only in sessions that Sessions, AllSessions and Session return
 }
 
+// LastUse is the address and the browser that a session was last used from. Both may be up to two seconds old.
+type LastUse struct {
+	IP        string
+	Network   string // of IP: its /24, or the /48 of an IPv6 address; "" if not known yet
+	UserAgent string
+	Browser   string // detected from UserAgent
+}
+
 // newToken returns a secret for a cookie or a link: 130 random bits in base32, 26 characters.
 func newToken() string { return rand.Text() }
 
