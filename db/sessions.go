@@ -100,7 +100,8 @@ func hashToken(token string) []byte {
 	return hash[:]
 }
 
-// sessionColumns is what scanSession reads from sessions s and users u, followed by listColumns or the same number of empty values.
+// sessionColumns is what scanSession reads from sessions s and users u. listColumns follow it in a list, and noListColumns where only the
+// session matters.
 const sessionColumns = `s.id, s.kind, s.host, s.user_id, u.username, u.is_admin,
 	       s.detected_name, s.device_kind, s.custom_name, s.named_by, s.method, s.shared,
 	       ` + hasSecondFactor + `, s.confirmed_at,
@@ -108,12 +109,14 @@ const sessionColumns = `s.id, s.kind, s.host, s.user_id, u.username, u.is_admin,
 	       COALESCE(NULLIF(s.last_browser, ''), s.detected_name), s.other_browser,
 	       s.created_at, s.last_active_at, s.expires_at, `
 
+const noListColumns = `0, 0, ''`
+
 const listColumns = `
 	       CASE WHEN s.days_looked < 2 THEN COALESCE(NULLIF(s.first_seen_at, 0), s.created_at) ELSE 0 END,` +
 	networkSince + `, ` + appsOfSession
 
 const resumeSession = `
-	SELECT ` + sessionColumns + `0, 0, ''
+	SELECT ` + sessionColumns + noListColumns + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.token_hash = $1 AND s.kind = 'browser' AND u.disabled = 0`
 
@@ -206,7 +209,7 @@ func (s *Store) Sessions(userID int64, limit int) (sessions []Session, total int
 	}
 	now := s.now()
 	sessions, err = queryAll(s.reader, s.scanSession, sessionsOfUser, userID, now, limit)
-	if err != nil || len(sessions) != limit {
+	if err != nil || len(sessions) != limit { // these are all
 		return sessions, len(sessions), err
 	}
 	total, err = queryValue[int](s.reader, `SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND expires_at > $2`, userID, now)
@@ -242,7 +245,7 @@ const sessionByID = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.id = $1 AND u.disabled = 0`
 
-// Session returns one of a user's live sessions, or ErrNotFound.
+// Session returns one of a user's live sessions, or ErrNotFound. The cache finds it by id alone, so the user and the expiry are checked here.
 func (s *Store) Session(userID int64, id string) (Session, error) {
 	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(s.reader, s.scanSession, sessionByID, id) })
 	if err != nil {

@@ -147,7 +147,7 @@ func (s *Store) insertSession(tx *tx, user User, newSession NewSession, token st
 }
 
 const sessionByForm = `
-	SELECT ` + sessionColumns + `0, 0, ''
+	SELECT ` + sessionColumns + noListColumns + `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.form_hash = $1 AND s.user_id = $2 AND s.created_at > $3 AND s.expires_at > $4 AND u.disabled = 0 AND u.password_hash = $5`
 
