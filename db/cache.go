@@ -27,10 +27,10 @@ type cached[V any] struct {
 	value V
 }
 
-// cacheKey is the hash of a token, with a host for an auth check, or the id of a session without a token.
+// cacheKey is what finds an entry: the hash of a token, the hash and a host for an auth check, or the id of a session.
 type cacheKey struct {
-	hash [sha256.Size]byte
-	name string
+	hash [sha256.Size]byte // of the token; zero for an id
+	name string            // the host or the id
 }
 
 var cacheSeed = maphash.MakeSeed()

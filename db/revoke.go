@@ -15,7 +15,7 @@ type Ended struct {
 }
 
 // endSessions runs a DELETE FROM sessions and records each session that it deleted. Sessions end in no other way, except with their
-// user.
+// account (see deleteSessions).
 func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) (ended []Ended, err error) {
 	rows, err := tx.Query(statement+`
 		RETURNING id, user_id, COALESCE(NULLIF(custom_name, ''), detected_name), COALESCE(NULLIF(last_ip, ''), ip),
@@ -44,22 +44,6 @@ func (tx *tx) endSessions(kind string, by Actor, statement string, args ...any) 
 		return ended, tx.keepRevoked(tokens)
 	}
 	return ended, nil
-}
-
-// deleteSessions ends up to limit sessions of an account that is being deleted, without an entry in its activity, which goes too.
-func (tx *tx) deleteSessions(userID int64, limit int) (count int, err error) {
-	rows, err := tx.Query(`
-		DELETE FROM sessions
-		WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)
-		RETURNING kind, token_hash, created_at, shared`, userID, limit)
-	tokens, err := scanAll(rows, err, func(row scanner) (token endedToken, err error) {
-		err = row.Scan(&token.kind, &token.hash, &token.createdAt, &token.shared)
-		return token, err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return len(tokens), tx.keepRevoked(tokens)
 }
 
 // endSession is endSessions for one session. It returns ErrNotFound if the statement ended none.
@@ -203,4 +187,20 @@ func (s *Store) revokeInBatches(ctx context.Context, by Operator, statement stri
 		ended, err := tx.endSessions(Revoked, by.actor(), statement, args...)
 		return len(ended), err
 	})
+}
+
+// deleteSessions ends up to limit sessions of an account that is being deleted, without an entry in its activity, which goes too.
+func (tx *tx) deleteSessions(userID int64, limit int) (count int, err error) {
+	rows, err := tx.Query(`
+		DELETE FROM sessions
+		WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)
+		RETURNING kind, token_hash, created_at, shared`, userID, limit)
+	tokens, err := scanAll(rows, err, func(row scanner) (token endedToken, err error) {
+		err = row.Scan(&token.kind, &token.hash, &token.createdAt, &token.shared)
+		return token, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(tokens), tx.keepRevoked(tokens)
 }
