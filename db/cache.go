@@ -12,8 +12,8 @@ import (
 // every commit, of any process, makes all entries stale. Its size is fixed, so that requests cannot fill the memory: each key has two
 // places, and a new entry replaces a stale one first.
 type cache[V any] struct {
-	changes *changes
-	places  [cachePlaces]atomic.Pointer[cached[V]]
+	walIndex *walIndex
+	places   [cachePlaces]atomic.Pointer[cached[V]]
 }
 
 // cachePlaces is how many entries a cache has at most. Sessions then take 13 MB and auth checks 10 MB, and each 6 MB more if every
@@ -44,7 +44,7 @@ func (c *cache[V]) placesOf(key cacheKey) (first, second *atomic.Pointer[cached[
 // get returns the cached value of a key if it is still valid. Otherwise it calls read and caches the result, unless that is an error. The
 // value is shared, so the caller must not change it.
 func (c *cache[V]) get(key cacheKey, read func() (V, error)) (*V, error) {
-	now, ok := c.changes.loadStamp() // before the row is read
+	now, ok := c.walIndex.loadStamp() // before the row is read
 	if !ok {
 		value, err := read()
 		return &value, err

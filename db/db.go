@@ -37,7 +37,7 @@ type Store struct {
 	queue   writeQueue
 	reader  *readPool
 
-	changes  changes
+	walIndex walIndex
 	sessions cache[Session]   // by token, without apps; by id, with apps
 	access   cache[AppAccess] // by token and host
 
@@ -76,7 +76,7 @@ const (
 )
 
 func (s *Store) connect(ctx context.Context) (err error) {
-	s.files = &fileWatch{path: s.options.Path, changes: &s.changes, onErr: s.warnOfFiles}
+	s.files = &fileWatch{path: s.options.Path, walIndex: &s.walIndex, onErr: s.warnOfFiles}
 	s.uncertain, s.walLimit = make(chan struct{}, 1), walWarnSize
 	s.moved = make(chan struct{}, 1)
 	next := make(chan struct{})
@@ -98,7 +98,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if err = s.files.remember(); err != nil {
 		return err
 	}
-	s.sessions.changes, s.access.changes = &s.changes, &s.changes
+	s.sessions.walIndex, s.access.walIndex = &s.walIndex, &s.walIndex
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.followers.byUser = map[int64]map[chan struct{}]bool{}
 	s.background.Go(func() { s.files.checkEvery(s.running, watchEvery) })
@@ -154,7 +154,7 @@ func (s *Store) Close() error {
 		s.background.Wait()
 	}
 	if s.files != nil && s.files.err() == nil {
-		s.changes.close()
+		s.walIndex.close()
 		if s.reader != nil {
 			errs = append(errs, s.reader.Close())
 		}

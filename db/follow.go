@@ -22,7 +22,7 @@ const (
 func (s *Store) Follow(ctx context.Context, read func() error) error {
 	for {
 		changed := s.Changed() // before read, as the stamp
-		stamp, stamped := s.changes.loadStamp()
+		stamp, stamped := s.walIndex.loadStamp()
 		err := read()
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			return err
@@ -50,7 +50,7 @@ func (s *Store) awaitCommit(ctx context.Context, changed <-chan struct{}, before
 			return nil
 		case <-ticker.C:
 		}
-		if now, ok := s.changes.loadStamp(); !stamped || !ok || now != before {
+		if now, ok := s.walIndex.loadStamp(); !stamped || !ok || now != before {
 			return nil
 		}
 	}

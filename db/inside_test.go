@@ -98,7 +98,7 @@ func (s *Store) HoldReads() (release func()) {
 }
 
 // StopCaching makes the store behave as on a platform that cannot map the -shm file.
-func (s *Store) StopCaching() { s.changes.close() }
+func (s *Store) StopCaching() { s.walIndex.close() }
 
 // Cached returns how many entries the caches hold.
 func (s *Store) Cached() (sessions, access int) {

@@ -24,11 +24,11 @@ const watchEvery = 200 * time.Millisecond
 //
 // It only calls stat on the database and -shm, because closing any descriptor of them would drop all of SQLite's locks.
 type fileWatch struct {
-	path    string
-	files   [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
-	changes *changes       // the stamps of the same database
-	shut    atomic.Pointer[error]
-	onErr   func(error) // called once, when the store is shut
+	path     string
+	files    [3]os.FileInfo // the database, its -wal and its -shm, as they were opened
+	walIndex *walIndex      // of the same database
+	shut     atomic.Pointer[error]
+	onErr    func(error) // called once, when the store is shut
 }
 
 func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
@@ -40,10 +40,10 @@ func (w *fileWatch) stat() (files [3]os.FileInfo, err error) {
 	return files, nil
 }
 
-// remember records which files are open. All three exist once every connection has read something.
+// remember records which files are open, and opens the index of the WAL. All three exist once every connection has read something.
 func (w *fileWatch) remember() (err error) {
 	if w.files, err = w.stat(); err == nil {
-		w.changes.open(w.path+"-shm", w.files[2])
+		w.walIndex.open(w.path+"-shm", w.files[2])
 	}
 	return err
 }
@@ -66,7 +66,7 @@ func (w *fileWatch) check() error {
 		return nil
 	}
 	err = fmt.Errorf("%w: its files are not as they were opened: %w", ErrUnavailable, err)
-	w.changes.close() // nothing is answered from the cache any more
+	w.walIndex.close() // nothing is answered from the cache any more
 	if w.shut.CompareAndSwap(nil, &err) && w.onErr != nil {
 		w.onErr(err)
 	}
@@ -82,10 +82,10 @@ func (w *fileWatch) walIntact() bool {
 		return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 	}
 	defer wal.Close()
-	now, ok := w.changes.loadStamp()
+	now, ok := w.walIndex.loadStamp()
 	for ok && now.frames() > 0 && !hasLastFrame(wal, now) {
 		before := now
-		if now, ok = w.changes.loadStamp(); now == before {
+		if now, ok = w.walIndex.loadStamp(); now == before {
 			return false // SQLite has not restarted the WAL in the meantime
 		}
 	}

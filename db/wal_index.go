@@ -22,17 +22,17 @@ func (s *stamp) frames() int64 { return int64((*[12]uint32)(unsafe.Pointer(s))[4
 // salts returns the eight bytes that are also in the header of the WAL and of each of its frames.
 func (s *stamp) salts() []byte { return (*[48]byte)(unsafe.Pointer(s))[32:40] }
 
-// changes reads the stamp. A row that was read stays true as long as the stamp is the one from before it was read:
+// walIndex reads the stamp from the index of the WAL. A row that was read stays true as long as the stamp is the one from before it was read:
 //
 // A commit, of any process, writes its frames into the WAL, then both copies of the header, this one last, and only then returns
 // (walIndexWriteHdr in SQLite's wal.c). So a stamp that is loaded after a commit returned differs from every earlier one. A statement
 // reads the state in the header, or a later one, so a row that is read after its stamp was loaded is at least as new as its stamp.
 // A stamp that was loaded while the header was half written is harmless, because its commit has not returned yet.
-type changes struct{ header atomic.Pointer[stamp] }
+type walIndex struct{ header atomic.Pointer[stamp] }
 
 // loadStamp returns the current stamp of the database. If there is none, ok is false and nothing may be cached.
-func (c *changes) loadStamp() (now stamp, ok bool) {
-	header := c.header.Load()
+func (w *walIndex) loadStamp() (now stamp, ok bool) {
+	header := w.header.Load()
 	if header == nil {
 		return stamp{}, false
 	}
@@ -43,11 +43,11 @@ func (c *changes) loadStamp() (now stamp, ok bool) {
 }
 
 // open maps the header of the -shm file, which SQLite has mapped too. If that fails, loadStamp returns false.
-func (c *changes) open(path string, file os.FileInfo) { c.header.Store(mapHeader(path, file)) }
+func (w *walIndex) open(path string, file os.FileInfo) { w.header.Store(mapHeader(path, file)) }
 
 // close stops the use of the mapped header. Call it before the last connection is closed, because the next process that opens the
 // database truncates the file.
-func (c *changes) close() { c.header.Store(nil) }
+func (w *walIndex) close() { w.header.Store(nil) }
 
 // headers holds the mapped headers of this process, one for each file.
 var headers struct {
