@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -152,7 +153,11 @@ func TestWebhookReceiver(t *testing.T) {
 	mustRun(t, "pebble sonnet harbour walnut\n", f.with("user", "passwd", "bo")...)
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() || !strings.Contains(lines.Text(), `"kind":"password_changed"`) {
-		t.Errorf("the receiver printed %q: %v", lines.Text(), lines.Err())
+		t.Fatalf("the receiver printed %q: %v", lines.Text(), lines.Err())
+	}
+	example := jsonBlock.FindStringSubmatch(readFile(t, "docs/messages.md"))[1]
+	if got, want := fieldsOf(t, example), fieldsOf(t, lines.Text()); !slices.Equal(got, want) {
+		t.Errorf("docs/messages.md shows %q, the webhook got %q", got, want)
 	}
 	eventually(t, "the outbox is empty", func() bool { return len(dbtest.Rows(t, f.path(), `SELECT kind FROM outbox`)) == 0 })
 }
