@@ -20,6 +20,37 @@ func (h *house) signUp(username, ip string) error {
 	return err
 }
 
+// Strangers from many addresses cannot fill the disk. Approving or deleting somebody makes room.
+func TestAThousandAccountsWaitForApproval(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	h.addUser("alice", newPassword)
+	h.exec(`
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+		INSERT INTO users (username, password_hash, approved, created_at) SELECT 'stranger' || i, '', 0, 0 FROM n`)
+	if err := h.signUp("carol", "192.0.2.1"); err != nil {
+		t.Fatal("the last:", err)
+	}
+	for range 2 {
+		if err := h.signUp("dave", "192.0.2.2"); !errors.Is(err, db.ErrSignUpsFull) {
+			t.Fatal("one too many:", err)
+		}
+	}
+	h.addUser("erin", newPassword) // by command
+	if err := h.ChangeUser(h.ctx(), db.CommandLine, "carol", db.UserChange{Approve: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.signUp("dave", "192.0.2.2"); err != nil {
+		t.Error("after one was approved:", err)
+	}
+	if err := h.DeleteUser(h.ctx(), db.CommandLine, "stranger1", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.signUp("frank", "192.0.2.2"); err != nil {
+		t.Error("after one was deleted:", err)
+	}
+}
+
 func TestAnAddressCreatesTenAccountsAnHour(t *testing.T) {
 	t.Parallel()
 	for first, same := range map[string]string{"192.0.2.7": "192.0.2.7", "2001:db8:1:2::1": "2001:db8:1:2:ffff::2"} {

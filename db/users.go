@@ -119,10 +119,12 @@ func (s *Store) CreateUser(ctx context.Context, newUser NewUser) (user User, err
 		return User{}, invalid
 	}
 	err = s.write(ctx, func(tx *tx) error {
-		if user, err = s.insertUser(tx, newUser, hash); err != nil || !newUser.SignUp {
-			return err
+		if newUser.SignUp {
+			if err := s.recordSignUp(ctx, tx, newUser.IP); err != nil {
+				return err
+			}
 		}
-		if err := s.recordSignUp(ctx, tx, newUser.IP); err != nil {
+		if user, err = s.insertUser(tx, newUser, hash); err != nil || !newUser.SignUp {
 			return err
 		}
 		return tx.alertAdministrators(user.Username, newUser.IP)

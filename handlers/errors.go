@@ -56,6 +56,8 @@ func (h *handler) describe(c *fiber.Ctx, err error) (status int, message string)
 		return fiber.StatusUnprocessableEntity, wrongPassword
 	case errors.Is(err, db.ErrNotAdmin): // the role was lost during the request
 		return errNotAdmin.status, errNotAdmin.message
+	case errors.Is(err, db.ErrSignUpsFull):
+		return fiber.StatusServiceUnavailable, "Too many people are waiting for approval. Ask whoever runs this server for an invitation."
 	case errors.Is(err, db.ErrBusy):
 		c.Set(fiber.HeaderRetryAfter, "2")
 		return fiber.StatusServiceUnavailable, "The server is busy. Try again in a moment."

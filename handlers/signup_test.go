@@ -283,3 +283,15 @@ func TestSetUpStaysClosedWhenEveryAccountWasDeleted(t *testing.T) {
 		})
 	}
 }
+
+func TestSignUpIsFull(t *testing.T) {
+	t.Parallel()
+	c := handlerstest.OpenCast(t, func(o *handlers.Options) { o.Signup = true })
+	c.Exec(`
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+		INSERT INTO users (username, password_hash, approved, created_at) SELECT 'stranger' || i, '', 0, 0 FROM n`)
+	got := c.NewClient(handlerstest.FirefoxOnLinux).Form("/signup", "username", "dave", "password", "pebble sonnet harbour walnut")
+	got.Is(t, 503)
+	got.Has(t, "Too many people are waiting for approval", "Ask whoever runs this server for an invitation.")
+	c.SameRows(t, []string{}, `SELECT id FROM users WHERE username = 'dave'`)
+}
