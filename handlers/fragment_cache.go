@@ -19,8 +19,8 @@ type fragmentCache[T any, K comparable] struct {
 // maxFragments is how many fragments a cache holds. 2,000 rows take 5 MB, or 10 MB if each has ten apps. A full cache is emptied.
 const maxFragments = 2000
 
-// serve puts the cache in front of the fragment, for templates that include it and for handlers that render it. call is a template that
-// calls render.
+// serve replaces the fragment with call, a template that calls render. Templates that include the fragment and handlers that render it
+// then get it from the cache, and only render executes the original.
 func (f *fragmentCache[T, K]) serve(templates *template.Template, fragment, call string) (err error) {
 	f.uncached, err = templates.AddParseTree(fragment+".uncached", templates.Lookup(fragment).Tree)
 	if err == nil {

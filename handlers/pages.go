@@ -61,7 +61,7 @@ func (h *handler) newViews() *html.Engine {
 		files, _ = fs.Sub(h.Files, "views")
 	}
 	engine := html.NewFileSystem(http.FS(files), ".html")
-	engine.Reload(h.Files != nil)
+	engine.Reload(h.Files != nil) // for each request, and then without the fragment caches
 	rows := &fragmentCache[sessionRow, rowKey]{key: sessionRow.key}
 	entries := &fragmentCache[activityEntry, activityEntry]{key: activityEntry.key}
 	engine.AddFunc("asset", h.assetURL)

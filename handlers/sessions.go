@@ -211,7 +211,7 @@ func (h *handler) nameSession(c *fiber.Ctx, body formBody) error {
 
 // refuseName shows the list again, with the reason beside the name that was typed.
 func (h *handler) refuseName(c *fiber.Ctx, id, typed string, reason error) error {
-	list, err := h.loadList(c, 1)
+	list, err := h.loadList(c, 1) // up to 100 rows, because the form does not say which page it was on
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ type sessionRow struct {
 	Apps usedApps
 }
 
-// rowFacts is the part of sessionRow that can be a part of a map's key.
+// rowFacts is sessionRow without its apps.
 type rowFacts struct {
 	ID           string
 	Path         string // of the list, below which the forms of the row are
@@ -122,13 +122,13 @@ type rowFacts struct {
 // Yours reports whether the row is in the list of the person who looks at it. An administrator cannot rename the devices of others.
 func (r rowFacts) Yours() bool { return r.Path == sessionsPath }
 
-// rowKey is everything that a row shows.
+// rowKey is a sessionRow as the key of a map, which cannot hold a list of apps.
 type rowKey struct {
 	rowFacts
 	apps string
 }
 
-// key returns the key of the row in a fragmentCache. A row with a name that was refused is not cached, because that may have any length.
+// key returns the key of the row in a fragmentCache. A row with a name that was refused is not cached: that name may have any length.
 func (r sessionRow) key() (key rowKey, cacheable bool) {
 	var apps strings.Builder
 	for _, app := range r.Apps {
