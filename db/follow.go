@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// This file wakes goroutines that wait for changes. They follow the activity table: whatever ends or changes a session has a row there,
-// written in the same transaction.
+// This file wakes goroutines that wait for changes. They follow the activity table: whatever ends a session has a row there, written in the
+// same transaction. A change without a row, such as a later last use, wakes only the goroutines of the process that made it (tx.toWake).
 
 const (
 	followEvery = 100 * time.Millisecond // how often to look for commits of other processes

@@ -19,7 +19,7 @@ const writeWait = 1500 * time.Millisecond
 type tx struct {
 	*sql.Tx
 	now    int64   // milliseconds since 1970
-	toWake []int64 // ids of the users to wake after the commit
+	toWake []int64 // ids of the users to wake after the commit, for changes without activity
 }
 
 // write runs work in one transaction. When it returns nil, the changes are on disk and survive a power cut. It returns ErrUnavailable if
