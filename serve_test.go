@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -224,6 +225,9 @@ func TestServeTwice(t *testing.T) {
 	if out != "" {
 		t.Errorf("printed %q", out)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // Ctrl-C while it waits for the first one
+	wantError(t, run(ctx, f.with("--listen", "127.0.0.1:0"), nil, io.Discard), 1, "interrupted while opening "+f.path())
 	out, err = command(t, "", append(limits, "--data", t.TempDir(), "--listen", s.listen)...)
 	wantError(t, err, 1, s.listen, "--listen")
 	if out != "" {

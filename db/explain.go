@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +37,8 @@ func explain(path string, err error) error {
 		return false
 	}
 	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("interrupted while opening %s: %w", path, err)
 	case is(errNoRoom, syscall.ENOSPC, syscall.EDQUOT), e.Code == sqlite3.ErrFull:
 		return fmt.Errorf("%s: %w; make room on that disk, or choose another folder with --data", path, err)
 	case e.Code == sqlite3.ErrBusy, e.Code == sqlite3.ErrLocked:
