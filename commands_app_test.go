@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"porchlight/db"
 	"porchlight/db/dbtest"
@@ -329,7 +330,7 @@ func TestAppCommandsWithWrongArguments(t *testing.T) {
 
 // Arguments may come from a script, and names from other people, so errors contain no control characters.
 func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
-	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
+	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\u200f\tend"
 	f := newFixture(t, nil)
 	for _, test := range []struct {
 		code int
@@ -346,7 +347,7 @@ func TestAppErrorsHaveNoControlCharacters(t *testing.T) {
 		wantError(t, err, test.code, "Evil")
 		for _, text := range []string{strings.TrimSuffix(out, "\n"), err.Error()} {
 			if i := strings.IndexFunc(text, func(r rune) bool {
-				return r < ' ' || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069)
+				return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
 			}); i >= 0 {
 				t.Errorf("%q: %q at %d of %q", test.args, text[i], i, text)
 			}

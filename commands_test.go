@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"porchlight/db"
 	"porchlight/db/dbtest"
@@ -355,7 +356,7 @@ func TestVersion(t *testing.T) {
 
 // Text from other people cannot manipulate the terminal.
 func TestOutputHasNoControlCharacters(t *testing.T) {
-	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\tend"
+	const hostile = "\x1b[31mEvil\x1b]0;title\x07 \u009b2J\x7f\r\n\u202etablet\u2066\u200f\tend"
 	f := newFixture(t, map[string]int{"ada": 3})
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET detected_name = ?`, hostile)
 	dbtest.Exec(t, f.path(), `UPDATE sessions SET custom_name = ? WHERE id = ?`, hostile, f.ids["ada"][1])
@@ -367,7 +368,7 @@ func TestOutputHasNoControlCharacters(t *testing.T) {
 			t.Errorf("%s: not %d lines: %q", what, lines, text)
 		}
 		if i := strings.IndexFunc(text, func(r rune) bool {
-			return (r < ' ' && r != '\n') || (r >= 0x7f && r <= 0x9f) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069)
+			return (unicode.IsControl(r) && r != '\n') || unicode.Is(unicode.Bidi_Control, r)
 		}); i >= 0 {
 			t.Errorf("%s: %q at %d of %q", what, text[i], i, text)
 		}

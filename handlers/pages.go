@@ -90,11 +90,14 @@ func isolate(name string) string {
 	if !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
 		return name
 	}
-	return "\u2068" + bidiMarks.Replace(name) + "\u2069"
+	unmarked := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, name)
+	return "\u2068" + unmarked + "\u2069"
 }
-
-var bidiMarks = strings.NewReplacer("\u202a", "", "\u202b", "", "\u202c", "", "\u202d", "", "\u202e", "",
-	"\u2066", "", "\u2067", "", "\u2068", "", "\u2069", "")
 
 // moment is a point in time as a page shows it.
 type moment struct{ at time.Time }

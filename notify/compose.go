@@ -3,6 +3,7 @@ package notify
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"porchlight/db"
 )
@@ -155,7 +156,7 @@ func nameOf(kind string) string {
 // plain returns a name on one line, without marks that change the direction of the text after it.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
-		if (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) || r == 0x200e || r == 0x200f || r == 0x061c {
+		if unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/template"
 	"time"
+	"unicode"
 )
 
 // Message is the content of one message to one person, whichever way it is sent.
@@ -60,7 +61,7 @@ func (m Message) summary() string {
 
 // oneLine replaces line breaks and other control characters, and shortens what is too long for a log.
 func oneLine(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || (r >= 0x7f && r <= 0x9f) }), " ")
+	text = strings.Join(strings.FieldsFunc(text, unicode.IsControl), " ")
 	text = strings.ToValidUTF8(text, "�")
 	const longest = 300
 	if runes := []rune(text); len(runes) > longest {
