@@ -57,8 +57,8 @@ func (s *Store) ChangePassword(ctx context.Context, by Session, client Client, c
 	return token, err
 }
 
-// SetPassword sets the password of a user, ends every session of the user, voids the invitations that the user made, and resets the counters
-// of failed attempts. It returns ErrNotFound, or Invalid (field "password").
+// SetPassword sets the password of a user, ends every session of the user, voids the invitations that the user made, and resets the
+// counters of failed attempts. It returns ErrNotFound, or Invalid (field "password").
 func (s *Store) SetPassword(ctx context.Context, by Operator, username, password string) error {
 	user, err := s.UserByName(username)
 	if err != nil {

@@ -27,8 +27,8 @@ func (s *Store) InvitationOf(username string) (Invitation, error) {
 		WHERE i.username = $1 AND i.expires_at > $2`, canonical(username), s.now())
 }
 
-// CancelInvitation voids an invitation, its mails included. It returns ErrNotFound if there is none that still works. If the account exists,
-// its activity shows who cancelled the invitation.
+// CancelInvitation voids an invitation, its mails included. It returns ErrNotFound if there is none that still works. If the account
+// exists, its activity shows who cancelled the invitation.
 func (s *Store) CancelInvitation(ctx context.Context, by Operator, username string) error {
 	return s.writeForOperator(ctx, urgent, by, func(tx *tx) error {
 		var userID int64

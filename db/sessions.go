@@ -245,7 +245,8 @@ const sessionByID = `
 	FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.id = $1 AND u.disabled = 0`
 
-// Session returns one of a user's live sessions, or ErrNotFound. The cache finds it by id alone, so the user and the expiry are checked here.
+// Session returns one of a user's live sessions, or ErrNotFound. The cache finds it by id alone, so the user and the expiry are checked
+// here.
 func (s *Store) Session(userID int64, id string) (Session, error) {
 	session, err := s.sessions.get(cacheKey{name: id}, func() (Session, error) { return queryOne(s.reader, s.scanSession, sessionByID, id) })
 	if err != nil {

@@ -22,7 +22,8 @@ func (s *stamp) frames() int64 { return int64((*[12]uint32)(unsafe.Pointer(s))[4
 // salts returns the eight bytes that are also in the header of the WAL and of each of its frames.
 func (s *stamp) salts() []byte { return (*[48]byte)(unsafe.Pointer(s))[32:40] }
 
-// walIndex reads the stamp from the index of the WAL. A row that was read stays true as long as the stamp is the one from before it was read:
+// walIndex reads the stamp from the index of the WAL. A row that was read stays true as long as the stamp is the one from before it was
+// read:
 //
 // A commit, of any process, writes its frames into the WAL, then both copies of the header, this one last, and only then returns
 // (walIndexWriteHdr in SQLite's wal.c). So a stamp that is loaded after a commit returned differs from every earlier one. A statement

@@ -179,7 +179,8 @@ func kindOfDevice(system, userAgent string) string {
 	return "desktop"
 }
 
-// cleanName removes all characters that a name does not need. The parser copies some names from the User-Agent, so they can contain anything.
+// cleanName removes all characters that a name does not need. The parser copies some names from the User-Agent, so they can contain
+// anything.
 func cleanName(name string) string {
 	name = notInName.ReplaceAllString(name, "")
 	return strings.TrimSpace(name[:min(len(name), 40)])

@@ -27,9 +27,9 @@ func formID(body formBody) string {
 	return ""
 }
 
-// once returns the first response again if a form is sent twice within a few seconds. Later, it rejects a form whose response was shown once
-// (see renderSecret): reloading that page sends the form again. once is for responses that set no cookie. Both forms must come from the same
-// session and agree in every field, except in those of the confirm page.
+// once returns the first response again if a form is sent twice within a few seconds. Later, it rejects a form whose response was shown
+// once (see renderSecret): reloading that page sends the form again. once is for responses that set no cookie. Both forms must come from
+// the same session and agree in every field, except in those of the confirm page.
 func (h *handler) once(handle func(*fiber.Ctx, formBody) error) fiber.Handler {
 	return withForm(func(c *fiber.Ctx, body formBody) error {
 		if formID(body) == "" {
@@ -95,7 +95,8 @@ type formAnswer struct {
 	body                  []byte
 }
 
-// load returns the response to a form, or nil if there is none from the last answerLifetime, and reports whether the form is marked as used.
+// load returns the response to a form, or nil if there is none from the last answerLifetime, and reports whether the form is marked as
+// used.
 func (f *formAnswers) load(key formKey, now time.Time) (answer *formAnswer, used bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -60,8 +60,10 @@ func (c *Clock) Break(err error) {
 // limit or a response. In a full run, that many could make a test miss a time limit of the database.
 func Run(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(400)                                                                                    // each test opens databases and soon drops them, so the garbage collector would take a tenth of the time
-	if testing.Short() && flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // the default
+	// Each test opens databases and soon drops them, so the garbage collector would take a tenth of the time.
+	debug.SetGCPercent(400)
+	isDefault := flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0))
+	if testing.Short() && isDefault {
 		flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0)))
 	}
 	os.Exit(m.Run())
