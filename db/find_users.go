@@ -43,11 +43,13 @@ func (s *Store) FindUsers(filter UserFilter, limit int) (users []User, more bool
 	return users, more, err
 }
 
+const countWaiting = `
+	SELECT COUNT(*)
+	FROM (SELECT 1 FROM users WHERE approved = 0 AND disabled = 0 LIMIT $1 + 0)`
+
 // WaitingForApproval returns how many accounts are waiting for approval, up to most.
 func (s *Store) WaitingForApproval(most int) (int, error) {
-	return queryValue[int](s.reader, `
-		SELECT COUNT(*)
-		FROM (SELECT 1 FROM users WHERE approved = 0 AND disabled = 0 LIMIT $1 + 0)`, most)
+	return queryValue[int](s.reader, countWaiting, most)
 }
 
 // User returns an account by its id, or ErrNotFound.

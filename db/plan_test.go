@@ -198,7 +198,7 @@ func TestEveryHotStatementUsesAnIndex(t *testing.T) {
 		"findUsers": {"SEARCH u USING INDEX sqlite_autoindex_users_1 (username>?)",
 			"SEARCH sessions USING COVERING INDEX sessions_by_user (user_id=?)"},
 		"findWaitingUsers":    {"SEARCH u USING INDEX users_waiting (username>?)"},
-		"WaitingForApproval":  {"USING COVERING INDEX users_waiting"},
+		"countWaiting":        {"USING COVERING INDEX users_waiting"},
 		"alertAdministrators": {"SCAN users USING INDEX users_administrators"},
 	} {
 		for _, part := range want {

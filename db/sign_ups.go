@@ -28,9 +28,7 @@ func (s *Store) signUpCounters(ip string) []counter {
 // as it may.
 func (s *Store) checkSignUps(ctx context.Context, from querier, ip string) error {
 	var waiting int
-	err := from.QueryRowContext(ctx, `
-		SELECT COUNT(*)
-		FROM (SELECT 1 FROM users WHERE approved = 0 AND disabled = 0 LIMIT $1 + 0)`, maxSignUpsWaiting).Scan(&waiting)
+	err := from.QueryRowContext(ctx, countWaiting, maxSignUpsWaiting).Scan(&waiting)
 	switch {
 	case err != nil:
 		return err
