@@ -19,18 +19,6 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 			return 0, errors.Join(tx.fixFutureKeys(), tx.fixFutureFactors(), tx.fixFutureMail())
 		},
 		s.sweepSessions,
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM activity
-				WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`,
-				keepSince.UnixMilli(), batchSize)
-		},
-		func(tx *tx) (int, error) {
-			return tx.changeRows(`
-				DELETE FROM networks
-				WHERE (user_id, network) IN (SELECT user_id, network FROM networks WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)`,
-				keepSince.UnixMilli(), batchSize)
-		},
 		func(tx *tx) (int, error) { return tx.sweepDevices(batchSize) },
 		func(tx *tx) (int, error) { // a full counter stays, because the account must not unlock with time
 			return tx.changeRows(`
@@ -40,41 +28,48 @@ func (s *Store) Sweep(ctx context.Context, keepSince time.Time) error {
 				tx.now-consecutiveFailureRetention.Milliseconds(), maxConsecutiveFailures, batchSize)
 		},
 	}
+	now := time.UnixMilli(s.now())
 	for _, old := range []struct {
-		after     time.Duration // how long after the time in the row it is deleted
+		until     time.Time // older rows are deleted
 		statement string
 	}{
-		{max(attemptsWindow, signUpsWindow, linksWindow), `
+		{keepSince, `
+			DELETE FROM activity
+			WHERE id IN (SELECT id FROM activity WHERE happened_at < $1 ORDER BY happened_at LIMIT $2)`},
+		{keepSince, `
+			DELETE FROM networks
+			WHERE (user_id, network) IN (SELECT user_id, network FROM networks WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)`},
+		{now.Add(-max(attemptsWindow, signUpsWindow, linksWindow)), `
 			DELETE FROM attempts
 			WHERE id IN (SELECT id FROM attempts WHERE failed_at <= $1 ORDER BY failed_at LIMIT $2)`},
-		{0, `
+		{now, `
 			DELETE FROM invitations
 			WHERE username IN (SELECT username FROM invitations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
-		{0, `
+		{now, `
 			DELETE FROM second_steps
 			WHERE token_hash IN (SELECT token_hash FROM second_steps WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
-		{challengeRetention, `
+		{now.Add(-challengeRetention), `
 			DELETE FROM used_challenges
 			WHERE challenge_hash IN (SELECT challenge_hash FROM used_challenges WHERE used_at <= $1 ORDER BY used_at LIMIT $2)`},
-		{0, `
+		{now, `
 			DELETE FROM links
 			WHERE token_hash IN (SELECT token_hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
-		{0, `
+		{now, `
 			DELETE FROM revoked_tokens
 			WHERE token_hash IN (SELECT token_hash FROM revoked_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
-		{0, `
+		{now, `
 			DELETE FROM email_changes
 			WHERE user_id IN (SELECT user_id FROM email_changes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`},
 		// A sender gives up on a message earlier, but a way that was switched off has no sender.
-		{retryFor, `
+		{now.Add(-retryFor), `
 			DELETE FROM outbox
 			WHERE id IN (SELECT id FROM outbox WHERE give_up_at <= $1 ORDER BY give_up_at LIMIT $2)`},
-		{quietFor, `
+		{now.Add(-quietFor), `
 			DELETE FROM recent_alerts
 			WHERE (user_id, kind, about) IN (SELECT user_id, kind, about FROM recent_alerts WHERE at <= $1 ORDER BY at LIMIT $2)`},
 	} {
 		work = append(work, func(tx *tx) (int, error) {
-			return tx.changeRows(old.statement, tx.now-old.after.Milliseconds(), batchSize)
+			return tx.changeRows(old.statement, old.until.UnixMilli(), batchSize)
 		})
 	}
 	for _, sweep := range work {
