@@ -229,7 +229,8 @@ func TestActorAdministrator(t *testing.T) {
 	}
 }
 
-// After the loss of the role, "This wasn't me", or a new password that ends the other sessions, no invitation is left that could create another administrator.
+// After the loss of the role, "This wasn't me", or a new password that ends the other sessions, no invitation is left that could create
+// another administrator.
 func TestInvitationsOfAFormerAdministrator(t *testing.T) {
 	t.Parallel()
 	yes, no := true, false

@@ -15,7 +15,8 @@ func TestPendingInvitations(t *testing.T) {
 	t.Parallel()
 	c := handlerstest.OpenCast(t)
 	c.Alice.Page("/admin/users").Has(t, "There are none.")
-	token := linkOn(t, c, c.Alice.Form("/admin/users/invite", "username", "dave", "email", "dave@example.com", "groups", "staff", "admin", "1"))
+	token := linkOn(t, c, c.Alice.Form("/admin/users/invite",
+		"username", "dave", "email", "dave@example.com", "groups", "staff", "admin", "1"))
 	if _, _, err := c.Store.Invite(t.Context(), db.CommandLine, db.NewUser{Username: "bob"}); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,8 @@ func TestSignOutAndBack(t *testing.T) {
 		t.Errorf("next is %q", next)
 	}
 	c.Bob.Form("/logout", "next", next).Is(t, 303, "/login?done=signed-out&next="+url.QueryEscape(next))
-	c.Bob.Page("/login?done=signed-out&next="+url.QueryEscape(next)).Has(t, "You&#39;re signed out.", `name="next" value="`+html.EscapeString(next))
+	c.Bob.Page("/login?done=signed-out&next="+url.QueryEscape(next)).Has(t,
+		"You&#39;re signed out.", `name="next" value="`+html.EscapeString(next))
 	c.Bob.Form("/login", "username", "alice", "password", handlerstest.AlicePassword, "next", next).Is(t, 303, next)
 	passes(t, forward.ask(c.Bob, at, navigating...), "alice")
 

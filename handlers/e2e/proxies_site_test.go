@@ -44,7 +44,8 @@ func newSite(t testing.TB, changeStore func(*db.Options), change func(*handlers.
 	h.AddUser("alice", handlerstest.AlicePassword)
 	h.AddUser("bob", handlerstest.BobPassword)
 	return &site{
-		House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: dbtest.FreeAddress(t), folder: t.TempDir(), serverName: "$server_name",
+		House: h, notes: startDemoApp(t), photos: startDemoApp(t), address: dbtest.FreeAddress(t), folder: t.TempDir(),
+		serverName: "$server_name",
 	}
 }
 
