@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"html/template"
+	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -80,6 +81,11 @@ func (h *handler) newViews() *html.Engine {
 		entries.serve(engine.Templates, "activity/_entry", "{{entry .}}"),
 	); err != nil {
 		panic(err)
+	}
+	// The first execution of a template completes it, which would race with requests for which the engine copies it. An execution without
+	// data completes it too, and then fails.
+	for _, parsed := range engine.Templates.Templates() {
+		parsed.Execute(io.Discard, nil)
 	}
 	return engine
 }

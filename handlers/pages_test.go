@@ -106,3 +106,12 @@ func TestFilesFromDisk(t *testing.T) {
 		}
 	}
 }
+
+// The first execution of a template adds what escapes its values. That must not happen while the engine copies it for another request.
+func TestTemplatesAreCompleteBeforeTheFirstRequest(t *testing.T) {
+	t.Parallel()
+	engine := newHandler(Options{URL: &url.URL{Scheme: "http", Host: "localhost"}, Log: slog.New(slog.DiscardHandler)}).newViews()
+	if code := engine.Templates.Lookup("login/code").Tree.Root.String(); !strings.Contains(code, "_html_template_") {
+		t.Errorf("nothing escapes the values of this template yet:\n%s", code)
+	}
+}
